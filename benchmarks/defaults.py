@@ -1,0 +1,165 @@
+"""Which switches are best: each one changed alone, on two data sets, three seeds.
+
+    python benchmarks/defaults.py --out DIR [--shared DIR] [--seeds 3] [--workers 2]
+        [--only NAME,NAME] [--data clinc150,banking77]
+
+Runs the default job (8 clients of ranks 2/4/8/16 twice, Dirichlet 0.3), one thread a
+process, and evaluates on validation data: the test split takes no part in choosing. A
+second data set comes from --shared (a folder with banking77/).
+Finished runs are kept in DIR/results.jsonl and not run again.
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+Config = dict[str, Any]
+
+VARIANTS: dict[str, Config] = {
+    "default": {},
+    "init-gain paper": {"init-gain": "paper"},
+    "init-gain scaled": {"init-gain": "scaled"},
+    "initialisation standard": {"initialisation": "standard"},
+    "decomposition qr": {"decomposition": "qr"},
+    "decomposition pivoted-qr": {"decomposition": "pivoted-qr"},
+    "decomposition svd": {"decomposition": "svd"},
+    "drift-correction none": {"drift-correction": "none"},
+    "control-estimator local-mean": {"control-estimator": "local-mean"},
+    "control-estimator full-pass": {"control-estimator": "full-pass"},
+    "control-normalisation all": {"control-normalisation": "all"},
+    "control-normalisation holders": {"control-normalisation": "holders"},
+    "control-basis keep": {"control-basis": "keep"},
+    "control-basis rotate": {"control-basis": "rotate"},
+    "control-scope all": {"control-scope": "all"},
+    "control-scope head": {"control-scope": "head"},
+    "control-scope factors": {"control-scope": "factors"},
+    "modules-to-save classifier": {"modules-to-save": "classifier"},
+    "lora-scaling 0.5": {"lora-scaling": 0.5},
+    "lora-scaling 2": {"lora-scaling": 2.0},
+    "lora-scaling 4": {"lora-scaling": 4.0},
+    "lora-dropout 0": {"lora-dropout": 0.0},
+    "learning-rate 0.0015": {"learning-rate": 1.5e-3},
+    "learning-rate 0.003": {"learning-rate": 3e-3},
+    "learning-rate 0.006": {"learning-rate": 6e-3},
+    "learning-rate 0.012": {"learning-rate": 1.2e-2},
+}
+
+
+def data_sets(shared: Path | None) -> dict[str, Config]:
+    """Run config of each data set, evaluated on validation data."""
+    sets: dict[str, Config] = {"clinc150": {"test-split": "validation"}}
+    if shared:
+        sets["banking77"] = {
+            "dataset": str(shared / "banking77"),
+            "label-column": "label",
+        }
+    return sets
+
+
+def run_one(name: str, data: str, seed: int, changes: Config) -> Config:
+    """Run one job in this process and return what it came to."""
+    import torch
+
+    torch.set_num_threads(1)
+    from flwr.app import Context, RecordDict
+
+    from ilora_app import checks, client_app, config, server_app
+    from ilora_app.local import LocalGrid
+    from ilora_app.settings import Settings
+
+    clock = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        run_config = config.dump(Settings()) | {
+            "fraction-evaluate": 0.0,
+            **changes,
+            "seed": seed,
+            "output-dir": folder + "/run",
+        }
+        grid = LocalGrid(client_app.app, run_config, nodes=8)
+        context = Context(1, 0, {}, RecordDict(), run_config)
+        prepared = checks.prepare(context.run_config)
+        federation = server_app.meet(grid, prepared)
+        server = server_app.Server(prepared, federation, run_id=1)
+        rows = server.run(grid)
+    last = rows[-1]
+    return {
+        "variant": name,
+        "data": data,
+        "seed": seed,
+        "accuracy": last["accuracy"],
+        "loss": last["loss"],
+        "worst_rank": min(v for k, v in last.items() if k.startswith("accuracy_r")),
+        "by_round": [row["accuracy"] for row in rows],
+        "seconds": round(time.perf_counter() - clock, 1),
+    }
+
+
+def table(results: list[Config]) -> str:
+    """One row a variant: mean and standard deviation over seeds, by data set."""
+    sets = sorted({r["data"] for r in results}, reverse=True)
+    lines = [
+        "| variant | "
+        + " | ".join(f"{s}: global | {s}: worst rank" for s in sets)
+        + " |",
+        "|---" * (1 + 2 * len(sets)) + "|",
+    ]
+    for name in [n for n in VARIANTS if any(r["variant"] == n for r in results)]:
+        cells = []
+        for data in sets:
+            found = [r for r in results if r["variant"] == name and r["data"] == data]
+            for key in ("accuracy", "worst_rank"):
+                values = [r[key] for r in found]
+                spread = statistics.stdev(values) if len(values) > 1 else 0.0
+                mean = statistics.fmean(values) if values else float("nan")
+                cells.append(f"{mean:.4f} ± {spread:.4f} ({len(values)})")
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run what is missing and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--shared", type=Path)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--only", default="")
+    parser.add_argument("--data", default="")
+    parser.add_argument("--set", action="append", default=[], help="KEY=JSON for all")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    file = options.out / "results.jsonl"
+    results = (
+        [json.loads(x) for x in file.read_text().splitlines()] if file.exists() else []
+    )
+    done = {(r["variant"], r["data"], r["seed"]) for r in results}
+    common = {k: json.loads(v) for k, v in (s.split("=", 1) for s in options.set)}
+    sets = data_sets(options.shared)
+    wanted = [
+        (name, data, seed)
+        for seed in range(options.seeds)
+        for data in (options.data.split(",") if options.data else sets)
+        for name in (options.only.split(",") if options.only else VARIANTS)
+        if (name, data, seed) not in done
+    ]
+    with ProcessPoolExecutor(options.workers) as pool:
+        jobs = [
+            pool.submit(run_one, n, d, s, sets[d] | common | VARIANTS[n])
+            for n, d, s in wanted
+        ]
+        for job in jobs:
+            results.append(job.result())
+            with file.open("a") as out:
+                out.write(json.dumps(results[-1]) + "\n")
+            short = {k: v for k, v in results[-1].items() if k != "by_round"}
+            print(json.dumps(short), flush=True)
+    print(table(results))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""ILoRA for Flower: federated LoRA for clients of unequal rank."""

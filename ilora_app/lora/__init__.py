@@ -1,0 +1,1 @@
+"""Tensor mathematics of federated LoRA. Imports torch and nothing of the app."""

@@ -1,0 +1,143 @@
+"""Control variates in factor coordinates: scope, change of basis, and the hook.
+
+A control variate is a mean gradient of everything a client trains, so it is an
+:class:`~ilora_app.lora.factors.AdapterState` whose tensors are gradients.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ilora_app.lora.factors import AdapterState, LoraFactors
+
+ESTIMATORS = ("local-mean", "full-pass")
+NORMALISATIONS = ("all", "holders")
+BASES = ("keep", "rotate")
+SCOPES = ("all", "head", "factors")
+
+
+def within_scope(state: AdapterState, scope: str) -> AdapterState:
+    """Keep what is corrected: ``all``, the ``head`` alone, or the ``factors`` alone."""
+    factors = state.factors if scope != "head" else LoraFactors({})
+    head = state.head if scope != "factors" else {}
+    return AdapterState(factors, head)
+
+
+def zeros_like(state: AdapterState) -> AdapterState:
+    """Build the control variate that both sides start from."""
+    flat = {name: torch.zeros_like(t) for name, t in state.named_tensors().items()}
+    return AdapterState.from_named_tensors(flat)
+
+
+def rotate(
+    control: AdapterState, old_B: Mapping[str, Tensor], new_B: Mapping[str, Tensor]
+) -> AdapterState:
+    r"""Express a control variate in the coordinates of another basis.
+
+    With B' = B T and A' = T^-1 A gradients transform as c_B' = c_B T^-T and
+    c_A' = T^T c_A; T = B^+ B' by least squares. The inverse is taken by least squares
+    as well, T^-1 = B'^+ B: the same for an exact change of basis, and bounded where the
+    new basis covers an old direction only in part. The head has no basis and is kept.
+
+    Args:
+        control: c_B of shape (d_out, r) and c_A of shape (r, d_in) by module.
+        old_B: module -> B of shape (d_out, r) under which ``control`` was computed.
+        new_B: module -> B' of shape (d_out, r'); r' may differ from r.
+
+    """
+    pairs = {}
+    for module, (c_B, c_A) in control.factors.items():
+        old, new = old_B[module].double(), new_B[module].double()
+        T = torch.linalg.pinv(old) @ new  # (r, r')
+        T_inverse = torch.linalg.pinv(new) @ old  # (r', r)
+        pairs[module] = (
+            (c_B.double() @ T_inverse.T).to(c_B.dtype),
+            (T.T @ c_A.double()).to(c_A.dtype),
+        )
+    return AdapterState(LoraFactors(pairs), control.head)
+
+
+def server_update(
+    control: AdapterState,
+    deltas: Sequence[AdapterState],
+    member_ranks: Sequence[int],
+    normalisation: str,
+) -> AdapterState:
+    """c <- c + pad(sum_k (c_k+ - c_k)) / N.
+
+    ``all`` divides everything by the number N of federation members (ILoRA, as
+    published). ``holders`` divides index j of the factors by the number of members
+    with r_k >= j, so that directions which few clients hold are not shrunk.
+
+    Args:
+        control: c, factors at r_max.
+        deltas: c_k+ - c_k of the clients that replied, factors at r_k, in a fixed
+            order.
+        member_ranks: r_k of every member, whether it replied or not.
+        normalisation: ``all`` or ``holders``.
+
+    """
+    if not deltas:
+        return control
+    members = float(len(member_ranks))
+    rank = control.factors.rank
+    index = torch.arange(1, rank + 1).unsqueeze(1)  # (r_max, 1)
+    if normalisation == "holders":
+        holders = (torch.tensor(list(member_ranks)) >= index).sum(dim=1)
+        divisors = holders.clamp(min=1).double()  # (r_max,)
+    else:
+        divisors = torch.full((rank,), members, dtype=torch.float64)
+    padded = [delta.pad(rank) for delta in deltas]
+    pairs = {}
+    for module, (c_B, c_A) in control.factors.items():
+        sum_B = torch.stack([p.factors[module][0].double() for p in padded]).sum(0)
+        sum_A = torch.stack([p.factors[module][1].double() for p in padded]).sum(0)
+        pairs[module] = (
+            (c_B + sum_B / divisors).to(c_B.dtype),
+            (c_A + sum_A / divisors.unsqueeze(1)).to(c_A.dtype),
+        )
+    head = {
+        name: (
+            c + torch.stack([d.head[name].double() for d in deltas]).sum(0) / members
+        ).to(c.dtype)
+        for name, c in control.head.items()
+    }
+    return AdapterState(LoraFactors(pairs), head)
+
+
+class GradientCorrection:
+    """Optimizer step pre-hook: g <- g + (c - c_k), and the mean of the raw g.
+
+    It runs before the optimizer reads the gradients, so AdamW's moments see the
+    corrected gradient and its decoupled weight decay is untouched. The training loop
+    sets ``examples`` to the number of examples behind the next step; the mean is
+    weighted by it, and divided by batches, not by examples.
+    """
+
+    def __init__(
+        self, parameters: Mapping[str, Tensor], correction: Mapping[str, Tensor]
+    ) -> None:
+        self._parameters = {name: parameters[name] for name in correction}
+        self._correction = correction
+        # float32 sums, whatever dtype is trained
+        self._sums = {
+            n: p.new_zeros(p.shape).float() for n, p in self._parameters.items()
+        }
+        self._seen = 0
+        self.examples = 1
+
+    def __call__(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        """Add the raw gradients to their mean, then correct them in place."""
+        with torch.no_grad():
+            for name, parameter in self._parameters.items():
+                if parameter.grad is None:
+                    continue
+                self._sums[name].add_(parameter.grad, alpha=self.examples)
+                parameter.grad.add_(self._correction[name].to(parameter))
+        self._seen += self.examples
+
+    def mean_gradient(self) -> dict[str, Tensor]:
+        """Mean raw gradient over the steps so far, weighted by batch size."""
+        return {name: total / max(self._seen, 1) for name, total in self._sums.items()}

@@ -1,0 +1,139 @@
+"""The ServerApp: check the config, meet the nodes, run the strategy, save the model."""
+
+import sys
+from logging import ERROR, INFO
+
+import torch
+from flwr.app import ArrayRecord, Context, MetricRecord
+from flwr.serverapp import Grid, ServerApp
+from flwr.supercore import log
+
+from ilora_app import checks, strategies, wire
+from ilora_app.config import ConfigError
+from ilora_app.lora.factors import AdapterState
+from ilora_app.lora.initialisation import standard_factors
+from ilora_app.runs.adapter import difference_to_base, save_adapter
+from ilora_app.runs.folder import RunFolder
+from ilora_app.strategies.federation import Federation, FederationError
+from ilora_app.strategies.rounds import Row
+from ilora_app.strategies.state import ModelState
+from ilora_app.tasks import training
+
+app = ServerApp()
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    """Run the federation; mistakes of the user end it with one message."""
+    try:
+        prepared = checks.prepare(context.run_config)
+        federation = meet(grid, prepared)
+    except (ConfigError, FederationError) as error:
+        log(ERROR, "%s", error)
+        sys.exit(1)
+    Server(prepared, federation, context.run_id).run(grid)
+
+
+class Server:
+    """One run: the strategy, its evaluation, and what it leaves behind."""
+
+    def __init__(
+        self, prepared: checks.Prepared, federation: Federation, run_id: int
+    ) -> None:
+        self.settings, self.backbone = prepared.settings, prepared.backbone
+        self.labels, self.test = prepared.labels, prepared.test
+        self.federation = federation
+        self.folder = RunFolder(self.settings, run_id)
+        self.strategy = strategies.build(self.settings, federation, self.folder)
+        self.rank = max([*self.settings.ranks, *federation.ranks])
+        self._results: dict[int, dict[str, float]] = {}
+
+    def run(self, grid: Grid) -> list[Row]:
+        """Run all rounds, save the adapters, and return a row for each round."""
+        run = self.settings.run
+        log(INFO, "Run folder: %s", self.folder.path)
+        for member in self.federation.members:
+            self.folder.event("member", **vars(member))
+        self.strategy.start(
+            grid,
+            self.initial_arrays(),
+            num_rounds=run.num_server_rounds,
+            timeout=run.round_timeout,
+            evaluate_fn=self.evaluate,
+        )
+        self.save()
+        log(INFO, "Run folder: %s", self.folder.path)
+        return self.folder.rows
+
+    def initial_arrays(self) -> ArrayRecord:
+        """Make the factors at r_max and the head that training starts from."""
+        if self.settings.model.initialisation == "qr":
+            factors = self.backbone.directions(self.rank)
+        else:
+            generator = torch.Generator().manual_seed(self.settings.run.seed)
+            weights = self.backbone.base_weights()
+            factors = standard_factors(weights, self.rank, generator)
+        initial = AdapterState(factors, self.backbone.initial_head())
+        return wire.encode_tensors(initial.named_tensors())
+
+    def evaluate(self, server_round: int, arrays: ArrayRecord) -> MetricRecord:
+        """Loss and accuracy on the test split; of every rank where that is due."""
+        model = ModelState.from_named_tensors(wire.decode_tensors(arrays))
+        # The model of a client of rank r_max is the global one.
+        self._results = {self.rank: self._measure(model)}
+        found = dict(self._results[self.rank])
+        run = self.settings.run
+        every = run.rank_eval_every
+        due = every and server_round and server_round % every == 0
+        if due or server_round == run.num_server_rounds:
+            for rank in sorted(set(self.federation.ranks)):
+                if rank not in self._results:
+                    self._results[rank] = self._measure(self.strategy.model(rank))
+                for name, value in self._results[rank].items():
+                    found[f"{name}_r{rank}"] = value
+        return MetricRecord(dict(found))
+
+    def save(self) -> None:
+        """Write adapter/ for the global model and adapter-r<rank>/ for each rank."""
+        self._save("adapter", self.strategy.model())
+        for rank in sorted(set(self.federation.ranks)):
+            self._save(f"adapter-r{rank}", self.strategy.model(rank))
+
+    def _measure(self, model: ModelState) -> dict[str, float]:
+        self.backbone.install(model.adapter, model.offset)
+        size = self.settings.training.eval_batch_size
+        return training.evaluate(self.backbone, self.test, size)
+
+    def _save(self, name: str, model: ModelState) -> None:
+        rank = model.adapter.factors.rank
+        directions = self.backbone.directions(rank) if model.offset else None
+        save_adapter(
+            self.folder.path / name,
+            difference_to_base(model.adapter, model.offset, directions),
+            self.settings,
+            self.labels,
+            self.backbone.tokenizer,
+            self._results.get(rank) or self._measure(model),
+        )
+
+
+def meet(grid: Grid, prepared: checks.Prepared) -> Federation:
+    """Wait for nodes and learn their ranks.
+
+    Raises:
+        FederationError: none can take part, with what they said.
+
+    """
+    run = prepared.settings.run
+    federation = Federation()
+    federation.wait(grid, run.min_available_nodes, run.round_timeout)
+    federation.meet(grid, run.round_timeout)
+    for member in federation.members:
+        for problem in checks.fits(prepared.backbone, wire.RANK, member.rank):
+            federation.leave_out(member, f"--node-config {problem}")
+    if not federation.members:
+        reasons = "".join(
+            f"\n  - {reason}" for reason in sorted(set(federation.left_out.values()))
+        )
+        raise FederationError(f"no node can take part:{reasons or ' none answered'}")
+    return federation

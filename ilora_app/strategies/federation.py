@@ -1,0 +1,162 @@
+"""Who is in the federation: nodes, their ranks, and the order they are taken in."""
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from logging import INFO, WARNING
+
+from flwr.app import ConfigRecord, Message, MessageType, RecordDict
+from flwr.serverapp import Grid
+from flwr.supercore import log
+
+from ilora_app import wire
+
+_POLL_SECONDS = 0.5
+
+
+class FederationError(RuntimeError):
+    """No node can take part, with every reason that nodes gave."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """A node that takes part, with what it said of itself."""
+
+    node_id: int
+    rank: int
+    examples: int
+    held_out: int = 0
+    partition: int | None = None
+
+    @property
+    def order(self) -> tuple[bool, int, int]:
+        """Sort key: node ids are random in every run, partition ids are not."""
+        return (self.partition is None, self.partition or 0, self.node_id)
+
+    def __str__(self) -> str:
+        part = "" if self.partition is None else f" (partition {self.partition})"
+        return f"node {self.node_id}{part}"
+
+
+class Federation:
+    """The members known so far, learned by QUERY messages.
+
+    Args:
+        largest_rank: r_max; a node that offers more trains at r_max. None: no limit.
+
+    """
+
+    def __init__(self, largest_rank: int | None = None) -> None:
+        self.largest_rank = largest_rank
+        self.left_out: dict[int, str] = {}
+        self._members: dict[int, Member] = {}
+
+    @property
+    def members(self) -> list[Member]:
+        """Every node ever met that takes part, in its fixed order."""
+        return sorted(self._members.values(), key=lambda member: member.order)
+
+    @property
+    def ranks(self) -> list[int]:
+        """Rank r_k of every member."""
+        return [member.rank for member in self.members]
+
+    def wait(self, grid: Grid, least: int, timeout: float) -> None:
+        """Wait until ``least`` nodes are connected and their number stands still.
+
+        Raises:
+            FederationError: fewer came within ``timeout`` seconds.
+
+        """
+        end = time.monotonic() + timeout
+        before = -1
+        while True:
+            now = len(set(grid.get_node_ids()))
+            if now >= max(least, 1) and now == before:
+                return
+            if time.monotonic() > end:
+                raise FederationError(
+                    f"{now} nodes connected within {timeout:g} s, "
+                    f"min-available-nodes asks for {least}"
+                )
+            if now != before:
+                log(INFO, "Waiting for nodes: %d connected, %d needed", now, least)
+            before = now
+            time.sleep(_POLL_SECONDS)
+
+    def meet(self, grid: Grid, timeout: float) -> list[Member]:
+        """Ask connected nodes not met before for their facts; return who is here.
+
+        A node that does not answer is asked again next time. One that says it cannot
+        take part is left out from then on, and the reason is logged.
+        """
+        connected = set(grid.get_node_ids())
+        strangers = sorted(connected - set(self._members) - set(self.left_out))
+        if strangers:
+            questions = [
+                Message(
+                    content=RecordDict(), message_type=MessageType.QUERY, dst_node_id=n
+                )
+                for n in strangers
+            ]
+            self._read(grid.send_and_receive(questions, timeout=timeout))
+        return [member for member in self.members if member.node_id in connected]
+
+    def leave_out(self, member: Member, reason: str) -> None:
+        """Take a member out of the federation for the rest of the run."""
+        self._members.pop(member.node_id, None)
+        self.left_out[member.node_id] = reason
+        log(WARNING, "%s is left out: %s", member, reason)
+
+    def _read(self, replies: Iterable[Message]) -> None:
+        for reply in replies:
+            node = reply.metadata.src_node_id
+            if reply.has_error():
+                log(
+                    WARNING,
+                    "node %d did not say its rank: %s",
+                    node,
+                    reply.error.reason,
+                )
+                continue
+            try:
+                member = self._member(node, reply.content)
+            except wire.WireError as error:
+                self.left_out[node] = str(error)
+                log(WARNING, "node %d is left out: %s", node, error)
+                continue
+            self._members[node] = member
+        self._log_members()
+
+    def _member(self, node: int, content: RecordDict) -> Member:
+        facts = content.get(wire.CONFIG)
+        if not isinstance(facts, ConfigRecord):
+            raise wire.WireError("its answer has no config record")
+        if facts.get(wire.PROBLEM):
+            raise wire.WireError(str(facts[wire.PROBLEM]))
+        rank, examples = facts.get(wire.RANK), facts.get(wire.EXAMPLES)
+        if not isinstance(rank, int) or rank < 1:
+            raise wire.WireError(f"{wire.RANK} = {rank!r}: expected 1 or more")
+        if not isinstance(examples, int) or examples < 1:
+            raise wire.WireError(f"{wire.EXAMPLES} = {examples!r}: expected 1 or more")
+        if self.largest_rank is not None and rank > self.largest_rank:
+            log(
+                WARNING,
+                "node %d offers rank %d; it trains at %d, the largest rank of this run",
+                node,
+                rank,
+                self.largest_rank,
+            )
+            rank = self.largest_rank
+        partition, held_out = facts.get(wire.PARTITION), facts.get(wire.HELD_OUT)
+        return Member(
+            node_id=node,
+            rank=rank,
+            examples=examples,
+            held_out=held_out if isinstance(held_out, int) else 0,
+            partition=partition if isinstance(partition, int) else None,
+        )
+
+    def _log_members(self) -> None:
+        ranks = ", ".join(str(rank) for rank in self.ranks)
+        log(INFO, "Federation: %d members of ranks %s", len(self._members), ranks)

@@ -1,0 +1,86 @@
+"""What is measured in a round, from plain values."""
+
+import statistics
+from collections.abc import Iterable, Sequence
+
+import torch
+
+from ilora_app import wire
+from ilora_app.lora.factors import inner_products
+from ilora_app.strategies.state import Update
+
+
+def drift(
+    updates: Sequence[Update], weights: Sequence[float], scaling: float
+) -> tuple[float, float]:
+    r"""Mean distance of client updates from their mean, in the weights and the head.
+
+    U_k = s (B_k A_k - P_k), with P_k the product that client k received; the first
+    value is (1/K) sum_k ||U_k - sum_j p_j U_j||_F over all adapted layers together,
+    from Gram matrices of the factors; the second the same for the head.
+    """
+    ranks = sorted({update.member.rank for update in updates})
+    starts = {
+        rank: next(u.received for u in updates if u.member.rank == rank).adapter.factors
+        for rank in ranks
+    }
+    parts = [u.adapter.factors for u in updates] + [starts[rank] for rank in ranks]
+    M = inner_products(parts)
+    C = torch.zeros(len(updates), len(parts), dtype=torch.float64)
+    for k, update in enumerate(updates):
+        C[k, k] = 1.0
+        C[k, len(updates) + ranks.index(update.member.rank)] = -1.0
+    heads = torch.stack([_flat_head(update) for update in updates])
+    return (
+        scaling * _mean_distance(C @ M @ C.T, weights),
+        _mean_distance(heads @ heads.T, weights),
+    )
+
+
+def of_training(
+    updates: Sequence[Update],
+    weights: Sequence[float],
+    energy: tuple[float, ...] | None,
+    ranks: Iterable[int],
+    scaling: float,
+) -> dict[str, int | float]:
+    """Collect the measures of a round of training by column name."""
+    in_layers, in_head = drift(updates, weights, scaling)
+    found: dict[str, int | float] = {
+        "clients": len(updates),
+        "train_loss": sum(w * u.loss for w, u in zip(weights, updates, strict=True)),
+        "drift": in_layers,
+        "drift_head": in_head,
+        "seconds_client_mean": statistics.fmean(u.seconds for u in updates),
+    }
+    if energy:
+        for rank in sorted(set(ranks)):
+            found[f"energy_kept_r{rank}"] = energy[rank - 1]
+    return found
+
+
+def of_evaluation(results: Sequence[dict[str, float]]) -> dict[str, int | float]:
+    """Mean, worst and spread (standard deviation) over clients, each counted once."""
+    accuracies = [result[wire.ACCURACY] for result in results]
+    return {
+        "clients_evaluated": len(results),
+        "client_accuracy_mean": statistics.fmean(accuracies),
+        "client_accuracy_worst": min(accuracies),
+        "client_accuracy_spread": statistics.pstdev(accuracies),
+        "client_loss_mean": statistics.fmean(result[wire.LOSS] for result in results),
+    }
+
+
+def _flat_head(update: Update) -> torch.Tensor:
+    changes = [
+        (update.adapter.head[name].double() - start.double()).flatten()
+        for name, start in update.received.adapter.head.items()
+    ]
+    return torch.cat(changes) if changes else torch.zeros(1, dtype=torch.float64)
+
+
+def _mean_distance(V: torch.Tensor, weights: Sequence[float]) -> float:
+    """Mean of ||u_k - sum_j p_j u_j|| from the inner products V of the u_k."""
+    p = torch.tensor(weights, dtype=torch.float64)
+    squared = V.diagonal() - 2 * (V @ p) + p @ V @ p
+    return float(squared.clamp(min=0).sqrt().mean())

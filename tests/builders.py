@@ -1,0 +1,52 @@
+"""Small values that many tests need."""
+
+import torch
+
+from ilora_app.lora.factors import AdapterState, LoraFactors
+from ilora_app.strategies.federation import Member
+from ilora_app.strategies.state import ModelState, Update
+
+SHAPES = {"encoder.query": (12, 10), "encoder.value": (9, 14)}
+
+
+def random_factors(rank: int, seed: int = 0) -> LoraFactors:
+    generator = torch.Generator().manual_seed(seed)
+    return LoraFactors(
+        {
+            name: (
+                torch.randn(d_out, rank, generator=generator),
+                torch.randn(rank, d_in, generator=generator),
+            )
+            for name, (d_out, d_in) in SHAPES.items()
+        }
+    )
+
+
+def random_weights(seed: int = 0) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return {n: torch.randn(*shape, generator=generator) for n, shape in SHAPES.items()}
+
+
+def random_state(rank: int, seed: int = 0) -> AdapterState:
+    generator = torch.Generator().manual_seed(1000 + seed)
+    head = {"classifier.weight": torch.randn(3, 5, generator=generator)}
+    return AdapterState(random_factors(rank, seed), head)
+
+
+def update(
+    partition: int,
+    adapter: AdapterState,
+    received: ModelState | None = None,
+    examples: float = 10,
+    correction: dict[str, torch.Tensor] | None = None,
+) -> Update:
+    rank = adapter.factors.rank
+    return Update(
+        member=Member(100 + partition, rank, int(examples), partition=partition),
+        received=received or ModelState(adapter, {}),
+        adapter=adapter,
+        examples=examples,
+        loss=1.0,
+        seconds=0.0,
+        correction=correction or {},
+    )
