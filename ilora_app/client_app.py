@@ -8,11 +8,13 @@ from ilora_app import wire
 from ilora_app.config import ConfigError
 from ilora_app.corrections import ControlVariatesClient
 from ilora_app.node import Node, NodeError
+from ilora_app.quiet import quiet_libraries
 from ilora_app.strategies.state import ModelState
 from ilora_app.tasks import training
 from ilora_app.tasks.data import DataError
 from ilora_app.tasks.models import ModelError
 
+quiet_libraries()
 app = ClientApp()
 
 # Mistakes in what the node was given, as opposed to faults of the program.

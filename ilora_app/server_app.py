@@ -12,6 +12,7 @@ from ilora_app import checks, strategies, wire
 from ilora_app.config import ConfigError
 from ilora_app.lora.factors import AdapterState
 from ilora_app.lora.initialisation import standard_factors
+from ilora_app.quiet import quiet_libraries
 from ilora_app.runs.adapter import difference_to_base, save_adapter
 from ilora_app.runs.folder import RunFolder
 from ilora_app.strategies.federation import Federation, FederationError
@@ -19,6 +20,7 @@ from ilora_app.strategies.rounds import Row
 from ilora_app.strategies.state import ModelState
 from ilora_app.tasks import training
 
+quiet_libraries()
 app = ServerApp()
 
 

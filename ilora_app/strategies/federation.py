@@ -79,7 +79,7 @@ class Federation:
                     f"{now} nodes connected within {timeout:g} s, "
                     f"min-available-nodes asks for {least}"
                 )
-            if now != before:
+            if now < least and now != before:
                 log(INFO, "Waiting for nodes: %d connected, %d needed", now, least)
             before = now
             time.sleep(_POLL_SECONDS)

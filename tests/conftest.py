@@ -1,0 +1,75 @@
+"""A tiny real model and a small real data set, in local folders."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoTokenizer, BertConfig, BertModel
+
+from ilora_app import config
+from ilora_app.settings import Settings
+from ilora_app.tasks import data, models
+
+MINILM = "sentence-transformers/all-MiniLM-L6-v2"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def minilm() -> str:
+    """Folder of the packaged encoder; the extra ``test`` installs it."""
+    return models.locate(MINILM)[0]
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory, minilm: str) -> str:
+    """A BERT with two layers of width 32, untrained, and a real tokenizer."""
+    folder = tmp_path_factory.mktemp("tiny-bert")
+    tokenizer = AutoTokenizer.from_pretrained(minilm)
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(0)
+    BertModel(
+        BertConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            intermediate_size=64,
+        )
+    ).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="session")
+def small_data(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A folder with 400 training and 100 test rows of the packaged set."""
+    folder = tmp_path_factory.mktemp("small-clinc")
+    for split, rows in (("train", 400), ("test", 100)):
+        lines = (data.PACKAGED / "clinc150" / f"{split}.jsonl").read_text().splitlines()
+        (folder / f"{split}.jsonl").write_text("\n".join(lines[:rows]) + "\n")
+    return str(folder)
+
+
+@pytest.fixture
+def run_config(tiny_model: str, small_data: str, tmp_path: Path) -> dict[str, Any]:
+    """Run config of a job that takes a second or two."""
+    return config.dump(Settings()) | {
+        "model": tiny_model,
+        "dataset": small_data,
+        "output-dir": str(tmp_path / "run"),
+        "num-server-rounds": 2,
+        "local-steps": 3,
+        "min-partition-size": 5,
+        "client-ranks": "2,4,8",
+    }
+
+
+def read_events(folder: Path, kind: str) -> list[dict[str, Any]]:
+    """Events of one kind, in order."""
+    lines = (folder / "events.jsonl").read_text().splitlines()
+    return [event for event in map(json.loads, lines) if event["event"] == kind]

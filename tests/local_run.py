@@ -1,0 +1,62 @@
+"""Runs the whole app in this process, with nodes that can be made to misbehave."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pandas
+from flwr.app import Context, Message, RecordDict
+
+from ilora_app import checks, client_app, server_app
+from ilora_app.local import LocalGrid
+
+Tamper = Callable[[Message], Message | None]
+
+
+class FaultyGrid(LocalGrid):
+    """A LocalGrid whose replies pass through ``tamper``; None drops a reply.
+
+    ``arrivals`` maps a node to the number of exchanges before it is there.
+    """
+
+    def __init__(self, *args: Any, tamper: Tamper | None = None, **kwargs: Any):
+        self.arrivals: dict[int, int] = kwargs.pop("arrivals", {})
+        self.reverse: bool = kwargs.pop("reverse", False)
+        self.tamper = tamper or (lambda reply: reply)
+        self.exchanges = 0
+        self.sent: list[Message] = []
+        super().__init__(*args, **kwargs)
+
+    def get_node_ids(self) -> Iterable[int]:
+        nodes = super().get_node_ids()
+        return [n for n in nodes if self.arrivals.get(n, 0) <= self.exchanges]
+
+    def send_and_receive(
+        self, messages: Iterable[Message], *, timeout: float | None = None
+    ) -> Iterable[Message]:
+        self.exchanges += 1
+        messages = list(messages)
+        self.sent += messages
+        if self.reverse:
+            messages = messages[::-1]
+        replies = super().send_and_receive(messages, timeout=timeout)
+        kept = [self.tamper(reply) for reply in replies]
+        return [reply for reply in kept if reply is not None]
+
+
+def run(
+    run_config: dict[str, Any], nodes: int = 3, **grid_settings: Any
+) -> tuple[Path, FaultyGrid, server_app.Server]:
+    """Run the app; returns the run folder, the grid and the server."""
+    grid = FaultyGrid(client_app.app, run_config, nodes, **grid_settings)
+    context = Context(1, 0, {}, RecordDict(), run_config)
+    prepared = checks.prepare(context.run_config)
+    server = server_app.Server(prepared, server_app.meet(grid, prepared), run_id=1)
+    server.run(grid)
+    return server.folder.path, grid, server
+
+
+def metrics(folder: Path, times: bool = False) -> pandas.DataFrame:
+    """metrics.csv, without the columns that hold seconds."""
+    table = pandas.read_csv(folder / "metrics.csv")
+    return table if times else table[[c for c in table if not c.startswith("seconds")]]

@@ -1,0 +1,167 @@
+"""The whole app in one process: what it records, sends, and leaves behind."""
+
+import json
+import tomllib
+from pathlib import Path
+
+import pandas
+import pytest
+import torch
+from flwr.app import MessageType
+from peft import PeftModel
+from safetensors.torch import load_file
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from ilora_app import config, wire
+from tests.conftest import read_events
+from tests.local_run import metrics, run
+
+
+def test_a_run_records_and_leaves_what_it_promises(run_config):
+    run_config["rank-eval-every"] = 1
+    folder, _, _ = run(run_config)
+    table = metrics(folder, times=True)
+    assert list(table.columns[:3]) == ["round", "accuracy", "loss"]
+    assert list(table["round"]) == [0, 1, 2]
+    for column in (
+        "accuracy_r2", "loss_r8", "energy_kept_r2", "energy_kept_r8", "drift",
+        "drift_head", "bytes_up", "bytes_down", "seconds_train", "seconds_aggregate",
+        "seconds_evaluate", "client_accuracy_mean", "client_accuracy_worst",
+        "client_accuracy_spread", "train_loss",
+    ):  # fmt: skip
+        assert table[column][1:].notna().all(), column
+    assert (table["accuracy_r8"][1:] == table["accuracy"][1:]).all()
+    assert (table["drift"][1:] > 0).all()
+    written = tomllib.loads((folder / "config.toml").read_text())
+    assert config.load(written) == config.load(run_config)
+    assert [e["round"] for e in read_events(folder, "round")] == [0, 1, 2]
+    assert [e["rank"] for e in read_events(folder, "member")] == [2, 4, 8]
+    for name in ("adapter", "adapter-r2", "adapter-r4", "adapter-r8"):
+        for file in ("adapter_model.safetensors", "adapter_config.json", "README.md"):
+            assert (folder / name / file).is_file()
+        assert AutoTokenizer.from_pretrained(folder / name)("hello")["input_ids"]
+
+
+@pytest.mark.parametrize("correction", ["control-variates", "none"])
+def test_each_node_gets_factors_of_its_rank_and_nothing_more(run_config, correction):
+    """Numbers sent: sum over layers of r_k (d_in + d_out), the head, and m."""
+    run_config["drift-correction"] = correction
+    _, grid, server = run(run_config)
+    shapes = [W.shape for W in server.backbone.base_weights().values()]
+    head = sum(v.numel() for v in server.backbone.initial_head().values())
+    ranks = {m.node_id: m.rank for m in server.federation.members}
+    trains = [m for m in grid.sent if m.metadata.message_type == MessageType.TRAIN]
+    assert len(trains) == 6
+    for message in trains:
+        rank = ranks[message.metadata.dst_node_id]
+        trained = rank * sum(d_out + d_in for d_out, d_in in shapes) + head
+        records = message.content.array_records
+        numbers = {
+            name: sum(array.numpy().size for array in record.values())
+            for name, record in records.items()
+        }
+        expected = {wire.ARRAYS: trained + rank * len(shapes)}
+        if correction != "none":
+            expected[wire.CORRECTION] = trained
+        assert numbers == expected
+
+
+def test_bytes_in_the_table_are_those_of_the_messages(run_config):
+    folder, grid, _ = run(run_config)
+    by_type = {
+        kind: [
+            wire.content_bytes(m.content)
+            for m in grid.sent
+            if m.metadata.message_type == kind
+        ]
+        for kind in (MessageType.TRAIN, MessageType.EVALUATE)
+    }
+    table = metrics(folder)
+    assert table["bytes_down"].sum() == sum(by_type[MessageType.TRAIN])
+    assert table["bytes_down_evaluate"].sum() == sum(by_type[MessageType.EVALUATE])
+
+
+@pytest.mark.parametrize("gain", ["paper", "scaled"])
+def test_the_adapter_on_the_untouched_base_is_the_model_that_was_evaluated(
+    run_config, gain
+):
+    run_config["init-gain"] = gain
+    folder, _, server = run(run_config)
+    base_folder = run_config["model"]
+    for name, rank in (("adapter", None), ("adapter-r2", 2), ("adapter-r4", 4)):
+        torch.manual_seed(99)  # the new head of the base must not matter
+        base = AutoModelForSequenceClassification.from_pretrained(
+            base_folder, num_labels=10
+        )
+        loaded = PeftModel.from_pretrained(base, folder / name).eval()
+        model = server.strategy.model(rank)
+        server.backbone.install(model.adapter, model.offset)
+        server.backbone.model.eval()
+        batch = server.test.batch(list(range(20)))
+        with torch.inference_mode():
+            there, here = loaded(**batch).logits, server.backbone.model(**batch).logits
+        torch.testing.assert_close(there, here, atol=1e-4, rtol=0)
+        assert there.std() > 0
+    card = json.loads((folder / "adapter" / "adapter_config.json").read_text())
+    assert card["base_model_name_or_path"] == base_folder
+    assert card["lora_alpha"] == card["r"] * run_config["lora-scaling"]
+
+
+def test_the_same_seed_gives_the_same_numbers_in_any_order(run_config, tmp_path):
+    first = metrics(run(run_config)[0])
+    run_config["output-dir"] = str(tmp_path / "again")
+    again = metrics(run(run_config, reverse=True)[0])
+    pandas.testing.assert_frame_equal(first, again, check_exact=True)
+    adapters = [
+        load_file(Path(folder) / "adapter" / "adapter_model.safetensors")
+        for folder in (tmp_path / "run", tmp_path / "again")
+    ]
+    assert all(torch.equal(adapters[0][k], adapters[1][k]) for k in adapters[0])
+
+
+def test_another_seed_gives_other_numbers(run_config, tmp_path):
+    first = metrics(run(run_config)[0])
+    run_config |= {"seed": 1, "output-dir": str(tmp_path / "other")}
+    other = metrics(run(run_config)[0])
+    assert first["loss"].iloc[-1] != other["loss"].iloc[-1]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"decomposition": "svd", "init-gain": "scaled"},
+        {"decomposition": "pivoted-qr"},
+        {"initialisation": "standard"},
+        {"drift-correction": "none"},
+        {"control-estimator": "full-pass", "control-normalisation": "all"},
+        {"control-basis": "rotate"},
+        {"control-scope": "head"},
+        {"control-scope": "factors"},
+        {"optimizer": "sgd", "learning-rate": 0.01},
+        {"local-steps": 0, "local-epochs": 1},
+        {"holdout-fraction": 0.0},
+    ],
+    ids=lambda changes: " ".join(f"{k}={v}" for k, v in changes.items()),
+)
+def test_every_switch_runs_and_learns(run_config, changes):
+    folder, _, _ = run(run_config | changes)
+    table = metrics(folder)
+    assert table["loss"].iloc[-1] < table["loss"].iloc[0]
+    assert table.drop(columns=table.columns[table.isna().any()]).notna().all().all()
+
+
+def test_a_node_names_its_own_rank(run_config):
+    _, _, server = run(run_config, node_configs={1: {"lora-rank": 6}})
+    assert server.federation.ranks == [2, 6, 8]
+
+
+def test_sampling_asks_a_part_of_the_nodes(run_config):
+    run_config |= {"fraction-train": 0.5, "num-server-rounds": 4}
+    folder, grid, _ = run(run_config, nodes=4)
+    assert (metrics(folder)["asked"].iloc[1:] == 2).all()
+    asked = [
+        m.metadata.dst_node_id
+        for m in grid.sent
+        if m.metadata.message_type == MessageType.TRAIN
+    ]
+    assert len(set(asked)) > 2

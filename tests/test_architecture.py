@@ -1,0 +1,69 @@
+"""Imports go one way, and nothing is unpickled."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "ilora_app"
+
+# part of the app -> parts it may import
+ALLOWED = {
+    "lora": {"lora"},
+    "settings": {"lora", "settings"},
+    "config": {"settings", "config"},
+    "wire": {"lora", "wire"},
+    "corrections": {"lora", "wire", "corrections"},
+    "strategies": {"lora", "wire", "settings", "corrections", "strategies"},
+    "tasks": {"lora", "settings", "tasks"},
+    "runs": {"lora", "settings", "config", "runs"},
+}
+
+
+def imported_parts(file: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module]
+            if node.module == "ilora_app":
+                names = [f"ilora_app.{alias.name}" for alias in node.names]
+        found |= {n.split(".")[1] for n in names if n.startswith("ilora_app.")}
+    return found
+
+
+@pytest.mark.parametrize("part", ALLOWED)
+def test_imports_go_one_way(part):
+    folder = PACKAGE / part
+    files = list(folder.rglob("*.py")) if folder.is_dir() else [PACKAGE / f"{part}.py"]
+    assert files
+    for file in files:
+        extra = imported_parts(file) - ALLOWED[part]
+        assert not extra, f"{file.name} imports {extra}"
+
+
+def test_the_mathematics_imports_torch_alone():
+    for file in (PACKAGE / "lora").glob("*.py"):
+        tree = ast.parse(file.read_text())
+        roots = {
+            (getattr(node, "module", None) or node.names[0].name).split(".")[0]
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Import | ast.ImportFrom)
+        }
+        assert roots <= {
+            "torch",
+            "ilora_app",
+            "collections",
+            "dataclasses",
+            "math",
+            "typing",
+        }
+
+
+def test_nothing_is_unpickled():
+    for file in PACKAGE.rglob("*.py"):
+        text = file.read_text()
+        for word in ("pickle", "torch.load(", "allow_pickle"):
+            assert word not in text, f"{file.name}: {word}"

@@ -1,0 +1,119 @@
+"""The backbone: the model function at the start, and what is put in and taken out."""
+
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification
+
+from ilora_app.lora.factors import AdapterState
+from ilora_app.settings import ModelSettings
+from ilora_app.strategies import ILoRA
+from ilora_app.strategies.state import ModelState
+from ilora_app.tasks.backbone import Backbone, load_backbone
+from tests.conftest import MINILM
+
+LABELS = tuple("abcdefghij")
+
+
+def batch(backbone: Backbone) -> dict[str, torch.Tensor]:
+    texts = ["where is my card", "play some music and then wake me at seven", "hi"]
+    return dict(backbone.tokenizer(texts, padding=True, return_tensors="pt"))
+
+
+def logits(backbone: Backbone) -> torch.Tensor:
+    backbone.model.eval()
+    with torch.inference_mode():
+        return backbone.model(**batch(backbone)).logits
+
+
+@pytest.mark.parametrize("gain", ["paper", "scaled"])
+def test_initialisation_leaves_the_logits_of_the_real_model_unchanged(gain):
+    settings = ModelSettings(model=MINILM, lora_scaling=2.0)
+    backbone = load_backbone(settings, LABELS, seed=0)
+    torch.manual_seed(0)
+    plain = AutoModelForSequenceClassification.from_pretrained(
+        backbone._peft.config.name_or_path, num_labels=len(LABELS)
+    ).eval()
+    with torch.inference_mode():
+        expected = plain(**batch(backbone)).logits
+    strategy = ILoRA(init_gain=gain)
+    initial = AdapterState(backbone.directions(16), backbone.initial_head())
+    state = strategy.begin(initial)
+    for rank in (1, 2, 4, 8, 16):
+        share = strategy.share(state, rank)
+        backbone.install(share.adapter, share.offset)
+        torch.testing.assert_close(logits(backbone), expected, atol=1e-5, rtol=0)
+        parameters = backbone.parameters()
+        assert all(p.requires_grad for p in parameters.values())
+        trainable = [p for p in backbone.model.parameters() if p.requires_grad]
+        assert len(trainable) == len(parameters)
+
+
+@pytest.fixture
+def tiny(tiny_model: str) -> Backbone:
+    return load_backbone(ModelSettings(model=tiny_model), LABELS, seed=0)
+
+
+def noisy(backbone: Backbone, rank: int, seed: int) -> ModelState:
+    generator = torch.Generator().manual_seed(seed)
+    initial = AdapterState(backbone.directions(rank), backbone.initial_head())
+    flat = {
+        name: value + 0.2 * torch.randn(value.shape, generator=generator)
+        for name, value in initial.named_tensors().items()
+    }
+    offset = {m: torch.rand(rank, generator=generator) for m in initial.factors.pairs}
+    return ModelState(AdapterState.from_named_tensors(flat), offset)
+
+
+def test_collect_gives_back_what_was_installed(tiny):
+    for rank in (3, 8, 3):
+        model = noisy(tiny, rank, seed=rank)
+        tiny.install(model.adapter, model.offset)
+        collected = tiny.collect().named_tensors()
+        expected = model.adapter.named_tensors()
+        assert list(collected) == list(expected)
+        assert all(torch.equal(collected[n], expected[n]) for n in expected)
+
+
+def test_an_installed_model_owes_nothing_to_the_one_before(tiny):
+    """One process serves many clients: order must not matter, to the last bit."""
+    first, second = noisy(tiny, 4, seed=1), noisy(tiny, 8, seed=2)
+    tiny.install(first.adapter, first.offset)
+    before = logits(tiny)
+    tiny.install(second.adapter, second.offset)
+    assert not torch.equal(logits(tiny), before)
+    tiny.install(second.adapter, {})
+    tiny.install(first.adapter, first.offset)
+    assert torch.equal(logits(tiny), before)
+
+
+def test_the_layers_compute_w0_plus_the_difference(tiny):
+    """Against a plain model whose weights were changed densely, in float64 math."""
+    model = noisy(tiny, 4, seed=3)
+    tiny.install(model.adapter, model.offset)
+    plain = AutoModelForSequenceClassification.from_pretrained(
+        tiny._peft.config.name_or_path, num_labels=len(LABELS)
+    ).eval()
+    layers = dict(plain.named_modules())
+    directions = tiny.directions(4)
+    with torch.no_grad():
+        for name, (B, A) in model.adapter.factors.items():
+            Q, R = directions[name]
+            taken = (Q.double() * model.offset[name].double()) @ R.double()
+            layers[name].weight += (B.double() @ A.double() - taken).float()
+        for name, value in model.adapter.head.items():
+            module, parameter = name.rsplit(".", 1)
+            # the pooler and the classifier are whole modules with inner names
+            target = plain
+            for part in [*module.split("."), parameter]:
+                target = getattr(target, part)
+            target.copy_(value)
+        expected = plain(**batch(tiny)).logits
+    torch.testing.assert_close(logits(tiny), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_the_seed_draws_the_head(tiny_model, tiny):
+    other = load_backbone(ModelSettings(model=tiny_model), LABELS, seed=1)
+    again = load_backbone(ModelSettings(model=tiny_model), LABELS, seed=0)
+    key = "classifier.weight"
+    assert not torch.equal(other.initial_head()[key], tiny.initial_head()[key])
+    assert torch.equal(again.initial_head()[key], tiny.initial_head()[key])

@@ -1,0 +1,174 @@
+"""Bad clients: their replies are left out with a reason, and the run goes on."""
+
+import re
+
+import numpy as np
+import pytest
+from flwr.app import Array, Error, Message, MessageType, MetricRecord
+
+from ilora_app import wire
+from tests.conftest import read_events
+from tests.local_run import metrics, run
+
+BAD = 2  # the node that misbehaves: partition 1
+
+
+def on_training(change):
+    """Apply ``change`` to the bad node's training replies."""
+
+    def tamper(reply: Message) -> Message | None:
+        kind = reply.metadata.message_type
+        if reply.metadata.src_node_id != BAD or kind != MessageType.TRAIN:
+            return reply
+        return change(reply)
+
+    return tamper
+
+
+def first_array(reply: Message) -> tuple[dict, str, np.ndarray]:
+    record = reply.content.array_records[wire.ARRAYS]
+    name = next(iter(record))
+    return record, name, record[name].numpy()
+
+
+def nan(reply: Message) -> Message:
+    record, name, value = first_array(reply)
+    record[name] = Array(np.full_like(value, np.nan))
+    return reply
+
+
+def infinity_in_the_correction(reply: Message) -> Message:
+    record = reply.content.array_records[wire.CORRECTION]
+    name = next(iter(record))
+    record[name] = Array(np.full_like(record[name].numpy(), np.inf))
+    return reply
+
+
+def wrong_rank(reply: Message) -> Message:
+    record, name, value = first_array(reply)
+    record[name] = Array(value[:, :1].copy())
+    return reply
+
+
+def missing_key(reply: Message) -> Message:
+    record, name, _ = first_array(reply)
+    del record[name]
+    return reply
+
+
+def extra_keys(reply: Message) -> Message:
+    record, _, value = first_array(reply)
+    for i in range(100):
+        record[f"more.{i}"] = Array(value)
+    return reply
+
+
+def no_arrays(reply: Message) -> Message:
+    del reply.content[wire.ARRAYS]
+    return reply
+
+
+def no_examples(reply: Message) -> Message:
+    reply.content[wire.METRICS] = MetricRecord(
+        {wire.EXAMPLES: -5, wire.LOSS: 1.0, wire.SECONDS: 1.0}
+    )
+    return reply
+
+
+def error_reply(reply: Message) -> Message:
+    failed = Message(Error(code=0, reason="the disk is full"), reply_to=reply)
+    failed.metadata.__dict__["_src_node_id"] = BAD
+    return failed
+
+
+def no_reply(reply: Message) -> None:
+    return None
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (nan, "holds NaN or infinity"),
+        (infinity_in_the_correction, "correction: .* holds NaN or infinity"),
+        (wrong_rank, r"expected float32 \(32, 4\)"),
+        (missing_key, "1 missing"),
+        (extra_keys, "100 unknown"),
+        (no_arrays, "no array record"),
+        (no_examples, "num-examples is -5"),
+        (error_reply, "the disk is full"),
+        (no_reply, "no reply within"),
+    ],
+)
+def test_a_bad_reply_is_left_out(run_config, change, reason):
+    folder, _, _ = run(run_config, tamper=on_training(change))
+    left_out = read_events(folder, "reply-left-out")
+    assert [e["round"] for e in left_out] == [1, 2]
+    for event in left_out:
+        assert event["node"] == BAD
+        assert event["partition"] == 1
+        assert re.search(reason, event["reason"])
+    table = metrics(folder)
+    assert list(table["clients"].iloc[1:]) == [2, 2]
+    assert table["loss"].iloc[-1] < table["loss"].iloc[0]
+    assert (folder / "adapter" / "adapter_model.safetensors").is_file()
+
+
+def test_a_bad_evaluation_is_left_out(run_config):
+    def tamper(reply: Message) -> Message:
+        if reply.metadata.src_node_id == BAD and (
+            reply.metadata.message_type == MessageType.EVALUATE
+        ):
+            reply.content[wire.METRICS] = MetricRecord({"accuracy": float("nan")})
+        return reply
+
+    folder, _, _ = run(run_config, tamper=tamper)
+    assert {e["purpose"] for e in read_events(folder, "reply-left-out")} == {"evaluate"}
+    assert (metrics(folder)["clients_evaluated"].iloc[1:] == 2).all()
+
+
+def test_with_no_good_reply_the_model_stays(run_config):
+    def tamper(reply: Message) -> Message | None:
+        return None if reply.metadata.message_type == MessageType.TRAIN else reply
+
+    folder, _, server = run(run_config, tamper=tamper)
+    table = metrics(folder)
+    assert table["loss"].nunique() == 1
+    assert len(read_events(folder, "model-unchanged")) == 2
+    assert all((m == 1).all() for m in server.strategy.model().offset.values())
+
+
+def test_after_a_lost_first_round_clients_start_where_they_did(run_config):
+    """The gain of the start depends on the rank, so it must not be applied late."""
+    lost = iter([None, None, None])
+
+    def tamper(reply: Message) -> Message | None:
+        training = reply.metadata.message_type == MessageType.TRAIN
+        return next(lost, reply) if training else reply
+
+    run_config["init-gain"] = "scaled"
+    folder, grid, _ = run(run_config, tamper=tamper)
+    assert metrics(folder)["loss"][1] == metrics(folder)["loss"][0]
+    trains = [m for m in grid.sent if m.metadata.message_type == MessageType.TRAIN]
+    for first, second in zip(trains[:3], trains[3:], strict=True):
+        there, here = (m.content.array_records[wire.ARRAYS] for m in (first, second))
+        assert all(there[name].data == here[name].data for name in there)
+
+
+def test_a_node_that_appears_later_takes_part(run_config):
+    folder, _, server = run(
+        run_config | {"num-server-rounds": 4}, nodes=3, arrivals={3: 4}
+    )
+    clients = list(metrics(folder)["clients"].iloc[1:])
+    assert clients[0] == 2
+    assert clients[-1] == 3
+    assert server.federation.ranks == [2, 4, 8]
+
+
+def test_a_late_node_of_a_larger_rank_trains_at_the_largest_of_the_run(run_config):
+    _, _, server = run(
+        run_config | {"num-server-rounds": 3},
+        nodes=3,
+        arrivals={3: 3},
+        node_configs={2: {"lora-rank": 30}},
+    )
+    assert server.federation.ranks == [2, 4, 8]

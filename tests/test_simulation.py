@@ -1,0 +1,68 @@
+"""The real app in Flower's Ray engine, against a SuperLink that the test starts."""
+
+import pandas
+import pytest
+
+from ilora_app.local import LocalGrid
+from tests.local_run import metrics, run
+from tests.superlink import superlink
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def link(tmp_path_factory):
+    with superlink(tmp_path_factory.mktemp("flower")) as link:
+        yield link
+
+
+def overrides(run_config: dict, folder) -> dict:
+    """What differs from the defaults, as a user would write it."""
+    from ilora_app import config
+    from ilora_app.settings import Settings
+
+    defaults = config.dump(Settings())
+    changed = {k: v for k, v in run_config.items() if v != defaults[k]}
+    return changed | {"output-dir": str(folder)}
+
+
+def test_the_app_runs_and_its_numbers_do_not_depend_on_the_engine(
+    link, run_config, tmp_path
+):
+    """One Ray actor, two of them, and one process with no Ray: the same metrics."""
+    assert issubclass(LocalGrid, object)
+    tables = []
+    for name, federation in (
+        ("two-actors", "num-supernodes=3 client-resources-num-cpus=1"),
+        ("one-actor", "num-supernodes=3 client-resources-num-cpus=2"),
+    ):
+        log = link.run(overrides(run_config, tmp_path / name), federation, timeout=300)
+        assert (tmp_path / name / "metrics.csv").is_file(), log
+        assert "round 2/2" in log
+        assert (tmp_path / name / "adapter" / "adapter_model.safetensors").is_file()
+        assert link.statuses()[0] == "finished:completed"
+        tables.append(metrics(tmp_path / name))
+    tables.append(metrics(run(run_config)[0]))
+    for other in tables[1:]:
+        pandas.testing.assert_frame_equal(tables[0], other, check_exact=True)
+
+
+def test_mistakes_end_the_run_with_one_message(link, run_config, tmp_path):
+    wrong = overrides(run_config, tmp_path / "wrong") | {
+        "client-ranks": "2,x",
+        "label-column": "class",
+    }
+    log = link.run(wrong, "num-supernodes=2 client-resources-num-cpus=1", timeout=120)
+    assert "the run config has 2 mistakes" in log
+    assert "client-ranks = '2,x': expected positive whole numbers" in log
+    assert "label-column = 'class'" in log
+    assert "Traceback" not in log
+    assert link.statuses()[0] == "finished:failed"
+    assert not (tmp_path / "wrong" / "metrics.csv").exists()
+
+
+def test_partitions_that_cannot_be_made_end_the_run(link, run_config, tmp_path):
+    wrong = overrides(run_config, tmp_path / "many") | {"min-partition-size": 399}
+    log = link.run(wrong, "num-supernodes=4 client-resources-num-cpus=1", timeout=120)
+    assert "min-partition-size = 399: no Dirichlet draw" in log
+    assert link.statuses()[0] == "finished:failed"
