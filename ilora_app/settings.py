@@ -88,7 +88,7 @@ class RunSettings:
 
     strategy: str = option("ilora", "Method, server and client half together.")
     num_server_rounds: int = option(
-        8, "Rounds. Paper: 5, at scale 20.", check=at_least(1)
+        10, "Rounds. Paper: 5, at scale 20.", check=at_least(1)
     )
     client_ranks: str = option(
         "2,4,8,16",
@@ -150,12 +150,12 @@ class ModelSettings:
         "Paper: classifier.",
     )
     lora_scaling: float = option(
-        1.0,
+        2.0,
         "s in W x + s B A x, one constant for all ranks (PEFT's lora_alpha = s r). "
         "Paper: lora_alpha 16 at every rank.",
         check=above(0),
     )
-    lora_dropout: float = option(0.1, "Dropout before A. Paper: 0.1.", check=below_one)
+    lora_dropout: float = option(0.0, "Dropout before A. Paper: 0.1.", check=below_one)
     initialisation: str = option(
         "qr",
         "Factors at the start: qr orthonormal directions of W0, or standard "
