@@ -1,4 +1,4 @@
-"""Keeps what the libraries say about themselves out of the log of a run."""
+"""Keeps the log of a run readable: no chatter, no traceback of a mistake."""
 
 import logging
 import warnings
@@ -15,3 +15,21 @@ def quiet_libraries() -> None:
     datasets.disable_progress_bars()
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*")
+    warnings.filterwarnings("ignore", message=".*RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO.*")
+
+
+def show_plainly(*mistakes: type[Exception]) -> None:
+    """Have Flower log these exceptions as their message, without a traceback.
+
+    A ServerApp has to raise for its run to count as failed, and Flower logs whatever
+    is raised with all frames; for a mistake of the user the message is all there is.
+    """
+
+    def plain(record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, mistakes):
+            record.msg, record.args = str(error), ()
+            record.exc_info, record.exc_text = None, None
+        return True
+
+    logging.getLogger("flwr").addFilter(plain)

@@ -1,7 +1,6 @@
 """The ServerApp: check the config, meet the nodes, run the strategy, save the model."""
 
-import sys
-from logging import ERROR, INFO
+from logging import INFO
 
 import torch
 from flwr.app import ArrayRecord, Context, MetricRecord
@@ -12,7 +11,7 @@ from ilora_app import checks, strategies, wire
 from ilora_app.config import ConfigError
 from ilora_app.lora.factors import AdapterState
 from ilora_app.lora.initialisation import standard_factors
-from ilora_app.quiet import quiet_libraries
+from ilora_app.quiet import quiet_libraries, show_plainly
 from ilora_app.runs.adapter import difference_to_base, save_adapter
 from ilora_app.runs.folder import RunFolder
 from ilora_app.strategies.federation import Federation, FederationError
@@ -21,18 +20,21 @@ from ilora_app.strategies.state import ModelState
 from ilora_app.tasks import training
 
 quiet_libraries()
+show_plainly(ConfigError, FederationError)
 app = ServerApp()
 
 
 @app.main()
 def main(grid: Grid, context: Context) -> None:
-    """Run the federation; mistakes of the user end it with one message."""
-    try:
-        prepared = checks.prepare(context.run_config)
-        federation = meet(grid, prepared)
-    except (ConfigError, FederationError) as error:
-        log(ERROR, "%s", error)
-        sys.exit(1)
+    """Run the federation.
+
+    Raises:
+        ConfigError: mistakes in the run config, before any node is asked.
+        FederationError: no node can take part.
+
+    """
+    prepared = checks.prepare(context.run_config)
+    federation = meet(grid, prepared)
     Server(prepared, federation, context.run_id).run(grid)
 
 

@@ -3,83 +3,21 @@
 The key of a field is its name with dashes: ``init_gain`` is ``init-gain``.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
+from ilora_app import options
 from ilora_app.lora.control import BASES, ESTIMATORS, NORMALISATIONS, SCOPES
 from ilora_app.lora.decomposition import METHODS
 from ilora_app.lora.initialisation import GAINS
-
-Check = Callable[[Any], str | None]
-"""Returns what would be right, or None where the value is."""
-
-
-def option(
-    default: Any,
-    help: str,
-    *,
-    choices: tuple[str, ...] = (),
-    check: Check | None = None,
-) -> Any:
-    """Declare one run-config key."""
-    metadata = {"help": help, "choices": choices, "check": check}
-    return field(default=default, metadata=metadata)
-
-
-def at_least(bound: float) -> Check:
-    """Accept values from ``bound`` on."""
-    return lambda value: None if value >= bound else f"{bound:g} or more"
-
-
-def above(bound: float) -> Check:
-    """Accept values greater than ``bound``."""
-    return lambda value: None if value > bound else f"a number above {bound:g}"
-
-
-def within(low: float, high: float) -> Check:
-    """Accept values from ``low`` to ``high``."""
-    return lambda v: None if low <= v <= high else f"between {low:g} and {high:g}"
-
-
-def below_one(value: float) -> str | None:
-    """Accept parts of a whole that leave something over."""
-    return None if 0 <= value < 1 else "0 or more and below 1"
-
-
-def not_empty(value: str) -> str | None:
-    """Accept any text but none."""
-    return None if value.strip() else "a name or a folder"
-
-
-def parse_ranks(value: str) -> tuple[int, ...]:
-    """Read ``"2,4,8,16"``.
-
-    Raises:
-        ValueError: something in the list is not a positive whole number.
-
-    """
-    ranks = tuple(int(part) for part in value.split(","))
-    if min(ranks) < 1:
-        raise ValueError(value)
-    return ranks
-
-
-def _ranks(value: str) -> str | None:
-    try:
-        parse_ranks(value)
-    except ValueError:
-        return 'positive whole numbers separated by commas, such as "2,4,8,16"'
-    return None
-
-
-def names(value: str) -> tuple[str, ...]:
-    """Split a comma-separated list, leaving out blanks."""
-    return tuple(part.strip() for part in value.split(",") if part.strip())
-
-
-def _columns(value: str) -> str | None:
-    return None if 1 <= len(names(value)) <= 2 else "one column, or two with a comma"
+from ilora_app.options import (
+    above,
+    at_least,
+    below_one,
+    not_empty,
+    option,
+    parse_ranks,
+    within,
+)
 
 
 @dataclass(frozen=True)
@@ -94,7 +32,7 @@ class RunSettings:
         "2,4,8,16",
         "LoRA ranks, dealt out by partition id and repeated; a node's own "
         "--node-config lora-rank wins. Paper: 2,4,6.",
-        check=_ranks,
+        check=options.ranks,
     )
     fraction_train: float = option(
         1.0, "Part of the nodes that train in a round.", check=within(0, 1)
@@ -179,7 +117,7 @@ class DataSettings:
         check=not_empty,
     )
     text_columns: str = option(
-        "text", "Column with the text, or two of them for pairs.", check=_columns
+        "text", "Column with the text, or two of them for pairs.", check=options.columns
     )
     label_column: str = option("domain", "Column with the class.", check=not_empty)
     train_split: str = option("train", "Split dealt out to clients.", check=not_empty)

@@ -34,7 +34,7 @@ class SuperLink:
 
     def statuses(self) -> list[str]:
         """Status of every run, the newest first."""
-        done = self._flwr("list", str(ROOT), "test", "--format", "json", timeout=60)
+        done = self._flwr("list", "test", "--format", "json", timeout=60)
         runs = json.loads(done.stdout[done.stdout.index("{") :])["runs"]
         return [run["status"] for run in runs]
 

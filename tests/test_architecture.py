@@ -10,13 +10,14 @@ PACKAGE = Path(__file__).parent.parent / "ilora_app"
 # part of the app -> parts it may import
 ALLOWED = {
     "lora": {"lora"},
-    "settings": {"lora", "settings"},
+    "options": {"options"},
+    "settings": {"lora", "options", "settings"},
     "config": {"settings", "config"},
     "wire": {"lora", "wire"},
     "corrections": {"lora", "wire", "corrections"},
     "strategies": {"lora", "wire", "settings", "corrections", "strategies"},
-    "tasks": {"lora", "settings", "tasks"},
-    "runs": {"lora", "settings", "config", "runs"},
+    "tasks": {"lora", "options", "settings", "tasks"},
+    "runs": {"lora", "options", "settings", "config", "runs"},
 }
 
 

@@ -99,7 +99,8 @@ def test_the_layers_compute_w0_plus_the_difference(tiny):
         for name, (B, A) in model.adapter.factors.items():
             Q, R = directions[name]
             taken = (Q.double() * model.offset[name].double()) @ R.double()
-            layers[name].weight += (B.double() @ A.double() - taken).float()
+            s = ModelSettings().lora_scaling
+            layers[name].weight += s * (B.double() @ A.double() - taken).float()
         for name, value in model.adapter.head.items():
             module, parameter = name.rsplit(".", 1)
             # the pooler and the classifier are whole modules with inner names

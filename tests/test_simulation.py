@@ -3,7 +3,8 @@
 import pandas
 import pytest
 
-from ilora_app.local import LocalGrid
+from ilora_app import config
+from ilora_app.settings import Settings
 from tests.local_run import metrics, run
 from tests.superlink import superlink
 
@@ -18,9 +19,6 @@ def link(tmp_path_factory):
 
 def overrides(run_config: dict, folder) -> dict:
     """What differs from the defaults, as a user would write it."""
-    from ilora_app import config
-    from ilora_app.settings import Settings
-
     defaults = config.dump(Settings())
     changed = {k: v for k, v in run_config.items() if v != defaults[k]}
     return changed | {"output-dir": str(folder)}
@@ -30,7 +28,6 @@ def test_the_app_runs_and_its_numbers_do_not_depend_on_the_engine(
     link, run_config, tmp_path
 ):
     """One Ray actor, two of them, and one process with no Ray: the same metrics."""
-    assert issubclass(LocalGrid, object)
     tables = []
     for name, federation in (
         ("two-actors", "num-supernodes=3 client-resources-num-cpus=1"),

@@ -75,14 +75,17 @@ class ControlVariates:
         old: LoraFactors,
         new: LoraFactors,
     ) -> None:
-        """Update c from the uploads, then follow the change of basis old -> new."""
+        """Update c from the uploads, then follow the change of basis old -> new.
+
+        An update that overflows is dropped: c stays as it was.
+        """
         assert self.control is not None, "begin() comes first"
         states = [AdapterState.from_named_tensors(delta) for delta in deltas]
-        self.control = server_update(
-            self.control, states, member_ranks, self.normalisation
-        )
+        fresh = server_update(self.control, states, member_ranks, self.normalisation)
         if self.basis == "rotate":
-            self.control = rotate(self.control, _columns(old), _columns(new))
+            fresh = rotate(fresh, _columns(old), _columns(new))
+        if all(value.isfinite().all() for value in fresh.named_tensors().values()):
+            self.control = fresh
 
     def __str__(self) -> str:
         return (

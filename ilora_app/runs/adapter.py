@@ -10,7 +10,8 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from ilora_app.lora.factors import AdapterState, LoraFactors
-from ilora_app.settings import Settings, names
+from ilora_app.options import names
+from ilora_app.settings import Settings
 
 _PREFIX = "base_model.model."
 

@@ -1,11 +1,11 @@
 """What every strategy shares: sampling, messages, and checks on replies."""
 
-import random
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
 from logging import INFO, WARNING
-from typing import Any, TypeVar
+from typing import Any
 
+import torch
 from flwr.app import (
     ArrayRecord,
     ConfigRecord,
@@ -24,12 +24,15 @@ from ilora_app.corrections import ControlVariates
 from ilora_app.lora.factors import AdapterState
 from ilora_app.settings import Settings
 from ilora_app.strategies import measures, rounds
-from ilora_app.strategies.federation import Federation, Member
-from ilora_app.strategies.replies import read_evaluation, read_update
+from ilora_app.strategies.federation import Federation, Member, sample
+from ilora_app.strategies.replies import (
+    Asked,
+    collect,
+    read_evaluation,
+    read_update,
+)
 from ilora_app.strategies.rounds import Recorder, Silent
 from ilora_app.strategies.state import Aggregate, ModelState, Update, weights_of
-
-T = TypeVar("T")
 
 
 class LoraStrategy(Strategy):
@@ -75,7 +78,7 @@ class LoraStrategy(Strategy):
         self.recorder: Recorder = recorder or Silent()
         self.timeout = 3600.0
         self._state: ModelState | None = None
-        self._asked: dict[int, tuple[Member, ModelState, dict[str, Tensor]]] = {}
+        self._asked: dict[int, Asked] = {}
 
     # -- the mathematics ---------------------------------------------------------------
 
@@ -105,21 +108,16 @@ class LoraStrategy(Strategy):
 
     def summary(self) -> None:
         """Log the settings as a tree."""
-        log(INFO, "\t├──> Sampling:")
-        log(
-            INFO,
-            "\t│\t├── Fraction: train (%.2f) | evaluate (%.2f)",
-            self.fraction_train,
-            self.fraction_evaluate,
-        )
-        log(
-            INFO,
-            "\t│\t├── Minimum nodes: train (%d) | evaluate (%d)",
-            self.min_train_nodes,
-            self.min_evaluate_nodes,
-        )
-        log(INFO, "\t│\t└── Minimum available nodes: %d", self.min_available_nodes)
-        log(INFO, "\t├──> Drift correction: %s", self.drift_correction or "none")
+        for line in (
+            "├──> Sampling:",
+            f"│\t├── Fraction: train ({self.fraction_train:.2f}) | evaluate "
+            f"({self.fraction_evaluate:.2f})",
+            f"│\t├── Minimum nodes: train ({self.min_train_nodes}) | evaluate "
+            f"({self.min_evaluate_nodes})",
+            f"│\t└── Minimum available nodes: {self.min_available_nodes}",
+            f"├──> Drift correction: {self.drift_correction or 'none'}",
+        ):
+            log(INFO, "\t%s", line)
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -129,8 +127,11 @@ class LoraStrategy(Strategy):
         self._asked = {}
         messages = []
         present = self.federation.meet(grid, self.timeout)
-        for member in self._sample(
-            present, self.fraction_train, self.min_train_nodes, f"train {server_round}"
+        for member in sample(
+            present,
+            self.fraction_train,
+            self.min_train_nodes,
+            f"{self.seed} train {server_round}",
         ):
             model = self.share(state, member.rank)
             content = _content(model, config, server_round)
@@ -138,7 +139,7 @@ class LoraStrategy(Strategy):
             if self.drift_correction:
                 correction = self.drift_correction.share(member.rank)
                 content[wire.CORRECTION] = wire.encode_tensors(correction)
-            self._asked[member.node_id] = (member, model, correction)
+            self._asked[member.node_id] = Asked(member, model, correction)
             messages.append(Message(content, member.node_id, MessageType.TRAIN))
         return messages
 
@@ -151,16 +152,16 @@ class LoraStrategy(Strategy):
         """
         state = self._state
         assert state is not None, "configure_train() comes first"
-        updates: list[Update] = self._read(
-            server_round,
-            replies,
-            "train",
-            lambda reply, node: read_update(reply, *self._asked[node]),
-        )
+        updates, bad = collect(self._asked, replies, read_update, self.timeout)
+        self._leave_out(server_round, "train", bad)
         if not updates:
             self._stay(server_round, "no usable reply")
             return None, None
-        made = self.aggregate(state, updates)
+        try:
+            made = self.aggregate(state, updates)
+        except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
+            self._stay(server_round, f"the aggregate cannot be computed ({error})")
+            return None, None
         if not all(t.isfinite().all() for t in made.state.named_tensors().values()):
             self._stay(server_round, "the aggregate is not finite")
             return None, None
@@ -179,9 +180,8 @@ class LoraStrategy(Strategy):
             self.federation.ranks,
             self.lora_scaling,
         )
-        return wire.encode_tensors(self.model().named_tensors()), MetricRecord(
-            {**found}
-        )
+        arrays = wire.encode_tensors(self.model().named_tensors())
+        return arrays, MetricRecord({**found})
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -189,25 +189,24 @@ class LoraStrategy(Strategy):
         """Send each sampled node what it would hold of the new model."""
         state = self.started(arrays)
         present = self.federation.meet(grid, self.timeout)
-        members = self._sample(
+        members = sample(
             [member for member in present if member.held_out],
             self.fraction_evaluate,
             self.min_evaluate_nodes,
-            f"evaluate {server_round}",
+            f"{self.seed} evaluate {server_round}",
         )
-        self._asked = {m.node_id: (m, self.share(state, m.rank), {}) for m in members}
+        self._asked = {m.node_id: Asked(m, self.share(state, m.rank)) for m in members}
         return [
-            Message(_content(model, config, server_round), node, MessageType.EVALUATE)
-            for node, (_, model, _) in self._asked.items()
+            Message(_content(a.model, config, server_round), node, MessageType.EVALUATE)
+            for node, a in self._asked.items()
         ]
 
     def aggregate_evaluate(
         self, server_round: int, replies: Iterable[Message]
     ) -> MetricRecord | None:
         """Mean, worst and spread of what the clients measured on their own data."""
-        results: list[dict[str, float]] = self._read(
-            server_round, replies, "evaluate", lambda reply, _: read_evaluation(reply)
-        )
+        results, bad = collect(self._asked, replies, read_evaluation, self.timeout)
+        self._leave_out(server_round, "evaluate", bad)
         return MetricRecord({**measures.of_evaluation(results)}) if results else None
 
     def start(
@@ -252,47 +251,19 @@ class LoraStrategy(Strategy):
             self.drift_correction.begin(initial)
         return self.model()
 
-    def _sample(
-        self, present: list[Member], fraction: float, least: int, purpose: str
-    ) -> list[Member]:
-        """Draw members for one round: seeded, and independent of node ids."""
-        if fraction == 0.0:
-            return []
-        size = min(max(int(len(present) * fraction), least), len(present))
-        source = random.Random(f"{self.seed} {purpose}")
-        return [present[i] for i in sorted(source.sample(range(len(present)), size))]
-
-    def _read(
-        self,
-        server_round: int,
-        replies: Iterable[Message],
-        purpose: str,
-        read: Callable[[Message, int], T],
-    ) -> list[T]:
-        """Read replies in the order of members; log and leave out the bad ones."""
-        by_node = {reply.metadata.src_node_id: reply for reply in replies}
-        good = []
-        for node, (member, _, _) in self._asked.items():
-            reply = by_node.get(node)
-            try:
-                if reply is None:
-                    raise wire.WireError(f"no reply within {self.timeout:g} s")
-                if reply.has_error():
-                    raise wire.WireError(str(reply.error.reason))
-                good.append(read(reply, node))
-            except wire.WireError as error:
-                log(
-                    WARNING, "round %d: %s is left out: %s", server_round, member, error
-                )
-                self.recorder.event(
-                    "reply-left-out",
-                    round=server_round,
-                    purpose=purpose,
-                    node=node,
-                    partition=member.partition,
-                    reason=str(error),
-                )
-        return good
+    def _leave_out(
+        self, server_round: int, purpose: str, bad: list[tuple[Member, str]]
+    ) -> None:
+        for member, reason in bad:
+            log(WARNING, "round %d: %s is left out: %s", server_round, member, reason)
+            self.recorder.event(
+                "reply-left-out",
+                round=server_round,
+                purpose=purpose,
+                node=member.node_id,
+                partition=member.partition,
+                reason=reason,
+            )
 
     def _stay(self, server_round: int, reason: str) -> None:
         log(WARNING, "round %d: %s, the model stays as it was", server_round, reason)

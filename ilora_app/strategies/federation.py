@@ -1,5 +1,6 @@
 """Who is in the federation: nodes, their ranks, and the order they are taken in."""
 
+import random
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -160,3 +161,14 @@ class Federation:
     def _log_members(self) -> None:
         ranks = ", ".join(str(rank) for rank in self.ranks)
         log(INFO, "Federation: %d members of ranks %s", len(self._members), ranks)
+
+
+def sample(
+    present: list[Member], fraction: float, least: int, seed: str
+) -> list[Member]:
+    """Draw members for one exchange, in their order: seeded, blind to node ids."""
+    if fraction == 0.0:
+        return []
+    size = min(max(int(len(present) * fraction), least), len(present))
+    drawn = random.Random(seed).sample(range(len(present)), size)
+    return [present[i] for i in sorted(drawn)]

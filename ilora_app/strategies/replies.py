@@ -1,6 +1,8 @@
 """Checks on what comes back from clients. No value is used before it passed here."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
 
 from flwr.app import Message
 from torch import Tensor
@@ -10,20 +12,51 @@ from ilora_app.lora.factors import AdapterState
 from ilora_app.strategies.federation import Member
 from ilora_app.strategies.state import ModelState, Update
 
+T = TypeVar("T")
 
-def read_update(
-    reply: Message,
-    member: Member,
-    received: ModelState,
-    correction: Mapping[str, Tensor],
-) -> Update:
-    """Read a training reply.
+
+@dataclass(frozen=True)
+class Asked:
+    """What a node was sent in this exchange, and so what its reply must look like."""
+
+    member: Member
+    model: ModelState
+    correction: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+def collect(
+    asked: Mapping[int, Asked],
+    replies: Iterable[Message],
+    read: Callable[[Message, Asked], T],
+    timeout: float,
+) -> tuple[list[T], list[tuple[Member, str]]]:
+    """Sort replies into good ones, in the order of members, and bad ones with reasons.
 
     Args:
-        reply: from the node, without an error.
-        member: the node.
-        received: what the node was sent; its reply must have these shapes.
-        correction: what the drift correction sent; the upload has these shapes.
+        asked: by node id, in the order of members.
+        replies: whatever came, in any order.
+        read: raises WireError where a reply is not what was asked for.
+        timeout: for the reason of a reply that did not come.
+
+    """
+    by_node = {reply.metadata.src_node_id: reply for reply in replies}
+    good: list[T] = []
+    bad: list[tuple[Member, str]] = []
+    for node, question in asked.items():
+        reply = by_node.get(node)
+        try:
+            if reply is None:
+                raise wire.WireError(f"no reply within {timeout:g} s")
+            if reply.has_error():
+                raise wire.WireError(str(reply.error.reason))
+            good.append(read(reply, question))
+        except wire.WireError as error:
+            bad.append((question.member, str(error)))
+    return good, bad
+
+
+def read_update(reply: Message, asked: Asked) -> Update:
+    """Read a training reply.
 
     Raises:
         WireError: the reply is not what was asked for, with what is wrong.
@@ -31,17 +64,17 @@ def read_update(
     """
     content = reply.content
     trained = wire.decode_checked(
-        content.get(wire.ARRAYS), received.adapter.named_tensors(), wire.ARRAYS
+        content.get(wire.ARRAYS), asked.model.adapter.named_tensors(), wire.ARRAYS
     )
     uploaded: dict[str, Tensor] = {}
-    if correction:
+    if asked.correction:
         uploaded = wire.decode_checked(
-            content.get(wire.CORRECTION), correction, wire.CORRECTION
+            content.get(wire.CORRECTION), asked.correction, wire.CORRECTION
         )
     metrics = content.get(wire.METRICS)
     return Update(
-        member=member,
-        received=received,
+        member=asked.member,
+        received=asked.model,
         adapter=AdapterState.from_named_tensors(trained),
         examples=wire.number(metrics, wire.EXAMPLES, least=1),
         loss=wire.number(metrics, wire.LOSS),
@@ -50,7 +83,7 @@ def read_update(
     )
 
 
-def read_evaluation(reply: Message) -> dict[str, float]:
+def read_evaluation(reply: Message, asked: Asked) -> dict[str, float]:
     """Read an evaluation reply: examples, loss and accuracy.
 
     Raises:

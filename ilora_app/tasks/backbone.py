@@ -18,7 +18,8 @@ from transformers import (
 
 from ilora_app.lora.factors import AdapterState, LoraFactors
 from ilora_app.lora.initialisation import qr_directions
-from ilora_app.settings import ModelSettings, names
+from ilora_app.options import names
+from ilora_app.settings import ModelSettings
 from ilora_app.tasks import models
 
 _PREFIX = "base_model.model."

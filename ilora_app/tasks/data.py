@@ -9,7 +9,8 @@ from datasets import Dataset
 from flwr_datasets import FederatedDataset
 from flwr_datasets.partitioner import DirichletPartitioner
 
-from ilora_app.settings import DataSettings, names
+from ilora_app.options import names
+from ilora_app.settings import DataSettings
 
 PACKAGED = Path(__file__).parent.parent / "data"
 

@@ -8,7 +8,8 @@ from datasets import Dataset
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from ilora_app.settings import DataSettings, names
+from ilora_app.options import names
+from ilora_app.settings import DataSettings
 from ilora_app.tasks.data import label_ids
 
 Batch = dict[str, Tensor]

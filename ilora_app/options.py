@@ -1,0 +1,77 @@
+"""How a run-config key is declared, and the checks on its values."""
+
+from collections.abc import Callable
+from dataclasses import field
+from typing import Any
+
+Check = Callable[[Any], str | None]
+"""Returns what would be right, or None where the value is."""
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    choices: tuple[str, ...] = (),
+    check: Check | None = None,
+) -> Any:
+    """Declare one run-config key."""
+    metadata = {"help": help, "choices": choices, "check": check}
+    return field(default=default, metadata=metadata)
+
+
+def at_least(bound: float) -> Check:
+    """Accept values from ``bound`` on."""
+    return lambda value: None if value >= bound else f"{bound:g} or more"
+
+
+def above(bound: float) -> Check:
+    """Accept values greater than ``bound``."""
+    return lambda value: None if value > bound else f"a number above {bound:g}"
+
+
+def within(low: float, high: float) -> Check:
+    """Accept values from ``low`` to ``high``."""
+    return lambda v: None if low <= v <= high else f"between {low:g} and {high:g}"
+
+
+def below_one(value: float) -> str | None:
+    """Accept parts of a whole that leave something over."""
+    return None if 0 <= value < 1 else "0 or more and below 1"
+
+
+def not_empty(value: str) -> str | None:
+    """Accept any text but none."""
+    return None if value.strip() else "a name or a folder"
+
+
+def parse_ranks(value: str) -> tuple[int, ...]:
+    """Read ``"2,4,8,16"``.
+
+    Raises:
+        ValueError: something in the list is not a positive whole number.
+
+    """
+    ranks = tuple(int(part) for part in value.split(","))
+    if min(ranks) < 1:
+        raise ValueError(value)
+    return ranks
+
+
+def ranks(value: str) -> str | None:
+    """Accept a list of ranks."""
+    try:
+        parse_ranks(value)
+    except ValueError:
+        return 'positive whole numbers separated by commas, such as "2,4,8,16"'
+    return None
+
+
+def names(value: str) -> tuple[str, ...]:
+    """Split a comma-separated list, leaving out blanks."""
+    return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+def columns(value: str) -> str | None:
+    """Accept one column name or two."""
+    return None if 1 <= len(names(value)) <= 2 else "one column, or two with a comma"
