@@ -1,6 +1,6 @@
 """Everything that can be wrong before round 1, found together."""
 
-import tempfile
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,13 +87,11 @@ def _output_dir(value: str) -> list[str]:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         right = "a new or empty folder: a run never writes over another"
         return [config.describe("output-dir", value, right)]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return []
-    except OSError as error:
-        right = f"a folder that can be written ({error.strerror})"
+    parent = next(part for part in (folder, *folder.parents) if part.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        right = f"a folder that can be made, and {parent} cannot be written"
         return [config.describe("output-dir", value, right)]
+    return []
 
 
 def _with_key(message: str, model: str) -> str:

