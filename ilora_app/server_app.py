@@ -56,8 +56,6 @@ class Server:
         """Run all rounds, save the adapters, and return a row for each round."""
         run = self.settings.run
         log(INFO, "Run folder: %s", self.folder.path)
-        for member in self.federation.members:
-            self.folder.event("member", **vars(member))
         self.strategy.start(
             grid,
             self.initial_arrays(),

@@ -162,6 +162,7 @@ def test_a_node_that_appears_later_takes_part(run_config):
     assert clients[0] == 2
     assert clients[-1] == 3
     assert server.federation.ranks == [2, 4, 8]
+    assert [e["rank"] for e in read_events(folder, "member")] == [2, 4, 8]
 
 
 def test_a_late_node_of_a_larger_rank_trains_at_the_largest_of_the_run(run_config):

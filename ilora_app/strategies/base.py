@@ -79,6 +79,7 @@ class LoraStrategy(Strategy):
         self.timeout = 3600.0
         self._state: ModelState | None = None
         self._asked: dict[int, Asked] = {}
+        self._recorded: set[int] = set()
 
     # -- the mathematics ---------------------------------------------------------------
 
@@ -126,7 +127,7 @@ class LoraStrategy(Strategy):
         state = self.started(arrays)
         self._asked = {}
         messages = []
-        present = self.federation.meet(grid, self.timeout)
+        present = self._present(grid)
         for member in sample(
             present,
             self.fraction_train,
@@ -188,7 +189,7 @@ class LoraStrategy(Strategy):
     ) -> Iterable[Message]:
         """Send each sampled node what it would hold of the new model."""
         state = self.started(arrays)
-        present = self.federation.meet(grid, self.timeout)
+        present = self._present(grid)
         members = sample(
             [member for member in present if member.held_out],
             self.fraction_evaluate,
@@ -250,6 +251,15 @@ class LoraStrategy(Strategy):
         if self.drift_correction:
             self.drift_correction.begin(initial)
         return self.model()
+
+    def _present(self, grid: Grid) -> list[Member]:
+        """Members that are connected; each is recorded when it first takes part."""
+        present = self.federation.meet(grid, self.timeout)
+        for member in present:
+            if member.node_id not in self._recorded:
+                self._recorded.add(member.node_id)
+                self.recorder.event("member", **vars(member))
+        return present
 
     def _leave_out(
         self, server_round: int, purpose: str, bad: list[tuple[Member, str]]
