@@ -9,7 +9,7 @@ from ilora_app.config import ConfigError
 from ilora_app.corrections import ControlVariatesClient
 from ilora_app.node import Node, NodeError
 from ilora_app.quiet import quiet_libraries
-from ilora_app.strategies.state import ModelState
+from ilora_app.strategies.state import Share
 from ilora_app.tasks import training
 from ilora_app.tasks.data import DataError
 from ilora_app.tasks.models import ModelError
@@ -105,9 +105,9 @@ def evaluate(message: Message, context: Context) -> Message:
     return Message(RecordDict({wire.METRICS: metrics}), reply_to=message)
 
 
-def _received(message: Message) -> ModelState:
+def _received(message: Message) -> Share:
     arrays = message.content.array_records[wire.ARRAYS]
-    return ModelState.from_named_tensors(wire.decode_tensors(arrays))
+    return Share.from_named_tensors(wire.decode_tensors(arrays))
 
 
 def _round(message: Message) -> int:

@@ -12,11 +12,10 @@ from ilora_app.config import ConfigError
 from ilora_app.lora.factors import AdapterState
 from ilora_app.lora.initialisation import standard_factors
 from ilora_app.quiet import quiet_libraries, show_plainly
-from ilora_app.runs.adapter import difference_to_base, save_adapter
+from ilora_app.runs.adapter import save_adapter
 from ilora_app.runs.folder import RunFolder
 from ilora_app.strategies.federation import Federation, FederationError
 from ilora_app.strategies.rounds import Row
-from ilora_app.strategies.state import ModelState
 from ilora_app.tasks import training
 
 quiet_libraries()
@@ -50,7 +49,7 @@ class Server:
         self.folder = RunFolder(self.settings, run_id)
         self.strategy = strategies.build(self.settings, federation, self.folder)
         self.rank = max([*self.settings.ranks, *federation.ranks])
-        self._results: dict[int, dict[str, float]] = {}
+        self._results: dict[int | None, dict[str, float]] = {}
 
     def run(self, grid: Grid) -> list[Row]:
         """Run all rounds, save the adapters, and return a row for each round."""
@@ -80,42 +79,43 @@ class Server:
 
     def evaluate(self, server_round: int, arrays: ArrayRecord) -> MetricRecord:
         """Loss and accuracy on the test split; of every rank where that is due."""
-        model = ModelState.from_named_tensors(wire.decode_tensors(arrays))
-        # The model of a client of rank r_max is the global one.
-        self._results = {self.rank: self._measure(model)}
-        found = dict(self._results[self.rank])
+        model = AdapterState.from_named_tensors(wire.decode_tensors(arrays))
+        self._results = {None: self.measure(model)}
+        found = dict(self._results[None])
         run = self.settings.run
         every = run.rank_eval_every
         due = every and server_round and server_round % every == 0
         if due or server_round == run.num_server_rounds:
             for rank in sorted(set(self.federation.ranks)):
-                if rank not in self._results:
-                    self._results[rank] = self._measure(self.strategy.model(rank))
+                self._results[rank] = self.measure(self._model(rank))
                 for name, value in self._results[rank].items():
                     found[f"{name}_r{rank}"] = value
         return MetricRecord(dict(found))
 
     def save(self) -> None:
         """Write adapter/ for the global model and adapter-r<rank>/ for each rank."""
-        self._save("adapter", self.strategy.model())
+        self._save("adapter", None)
         for rank in sorted(set(self.federation.ranks)):
-            self._save(f"adapter-r{rank}", self.strategy.model(rank))
+            self._save(f"adapter-r{rank}", rank)
 
-    def _measure(self, model: ModelState) -> dict[str, float]:
-        self.backbone.install(model.adapter, model.offset)
+    def _model(self, rank: int | None) -> AdapterState:
+        return self.strategy.model(self.strategy.started(), rank)
+
+    def measure(self, model: AdapterState) -> dict[str, float]:
+        """Loss and accuracy of one model on the test split."""
+        self.backbone.install(model, {})
         size = self.settings.training.eval_batch_size
         return training.evaluate(self.backbone, self.test, size)
 
-    def _save(self, name: str, model: ModelState) -> None:
-        rank = model.adapter.factors.rank
-        directions = self.backbone.directions(rank) if model.offset else None
+    def _save(self, name: str, rank: int | None) -> None:
+        model = self._model(rank)
         save_adapter(
             self.folder.path / name,
-            difference_to_base(model.adapter, model.offset, directions),
+            model,
             self.settings,
             self.labels,
             self.backbone.tokenizer,
-            self._results.get(rank) or self._measure(model),
+            self._results.get(rank) or self.measure(model),
         )
 
 

@@ -4,7 +4,7 @@ import torch
 
 from ilora_app.lora.factors import AdapterState, LoraFactors
 from ilora_app.strategies.federation import Member
-from ilora_app.strategies.state import ModelState, Update
+from ilora_app.strategies.state import Share, Update
 
 SHAPES = {"encoder.query": (12, 10), "encoder.value": (9, 14)}
 
@@ -36,14 +36,14 @@ def random_state(rank: int, seed: int = 0) -> AdapterState:
 def update(
     partition: int,
     adapter: AdapterState,
-    received: ModelState | None = None,
+    received: Share | None = None,
     examples: float = 10,
     correction: dict[str, torch.Tensor] | None = None,
 ) -> Update:
     rank = adapter.factors.rank
     return Update(
         member=Member(100 + partition, rank, int(examples), partition=partition),
-        received=received or ModelState(adapter, {}),
+        received=received or Share(adapter),
         adapter=adapter,
         examples=examples,
         loss=1.0,

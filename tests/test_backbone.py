@@ -7,7 +7,7 @@ from transformers import AutoModelForSequenceClassification
 from ilora_app.lora.factors import AdapterState
 from ilora_app.settings import ModelSettings
 from ilora_app.strategies import ILoRA
-from ilora_app.strategies.state import ModelState
+from ilora_app.strategies.state import Share
 from ilora_app.tasks.backbone import Backbone, load_backbone
 from tests.conftest import MINILM
 
@@ -40,6 +40,7 @@ def test_initialisation_leaves_the_logits_of_the_real_model_unchanged(gain):
     state = strategy.begin(initial)
     for rank in (1, 2, 4, 8, 16):
         share = strategy.share(state, rank)
+        assert share.offset
         backbone.install(share.adapter, share.offset)
         torch.testing.assert_close(logits(backbone), expected, atol=1e-5, rtol=0)
         parameters = backbone.parameters()
@@ -53,15 +54,18 @@ def tiny(tiny_model: str) -> Backbone:
     return load_backbone(ModelSettings(model=tiny_model), LABELS, seed=0)
 
 
-def noisy(backbone: Backbone, rank: int, seed: int) -> ModelState:
+def noisy(backbone: Backbone, rank: int, seed: int) -> Share:
     generator = torch.Generator().manual_seed(seed)
     initial = AdapterState(backbone.directions(rank), backbone.initial_head())
     flat = {
         name: value + 0.2 * torch.randn(value.shape, generator=generator)
         for name, value in initial.named_tensors().items()
     }
-    offset = {m: torch.rand(rank, generator=generator) for m in initial.factors.pairs}
-    return ModelState(AdapterState.from_named_tensors(flat), offset)
+    offset = {
+        m: 0.3 * torch.randn(rank, 8, generator=generator)
+        for m in initial.factors.pairs
+    }
+    return Share(AdapterState.from_named_tensors(flat), offset)
 
 
 def test_collect_gives_back_what_was_installed(tiny):
@@ -94,11 +98,11 @@ def test_the_layers_compute_w0_plus_the_difference(tiny):
         tiny._peft.config.name_or_path, num_labels=len(LABELS)
     ).eval()
     layers = dict(plain.named_modules())
-    directions = tiny.directions(4)
+    directions = tiny.directions(8)
     with torch.no_grad():
         for name, (B, A) in model.adapter.factors.items():
-            Q, R = directions[name]
-            taken = (Q.double() * model.offset[name].double()) @ R.double()
+            R = directions[name][1].double()
+            taken = B.double() @ model.offset[name].double() @ R
             s = ModelSettings().lora_scaling
             layers[name].weight += s * (B.double() @ A.double() - taken).float()
         for name, value in model.adapter.head.items():

@@ -8,7 +8,7 @@ from ilora_app.corrections import ControlVariates
 from ilora_app.lora.factors import AdapterState, mean_head
 from ilora_app.lora.factors import LoraFactors as Factors
 from ilora_app.strategies import ILoRA, LoraStrategy
-from ilora_app.strategies.state import Aggregate, ModelState, weights_of
+from ilora_app.strategies.state import Aggregate, GlobalState, Share, weights_of
 from ilora_app.tasks.backbone import load_backbone
 from tests.local_run import FaultyGrid, metrics, run
 
@@ -17,11 +17,10 @@ class MeanOfFactors(LoraStrategy):
     """Averages zero-padded factors: the least that a strategy has to say."""
 
     def begin(self, initial):
-        ones = {m: A[:, 0] * 0 + 1 for m, (_, A) in initial.factors.items()}
-        return ModelState(initial, ones)
+        return GlobalState(initial)
 
     def share(self, state, rank):
-        return state.cut(rank)
+        return Share(state.adapter.cut(rank))
 
     def aggregate(self, state, updates):
         rank, weights = state.adapter.factors.rank, weights_of(updates)
@@ -34,13 +33,14 @@ class MeanOfFactors(LoraStrategy):
             for module, _ in state.adapter.factors.items()
         }
         head = mean_head([u.adapter.head for u in updates], weights)
-        return Aggregate(ModelState(AdapterState(Factors(pairs), head), state.offset))
+        return Aggregate(GlobalState(AdapterState(Factors(pairs), head)))
 
 
 @pytest.mark.parametrize("correction", ["control-variates", "none"])
 def test_any_strategy_carries_control_variates(run_config, monkeypatch, correction):
     monkeypatch.setitem(strategies.STRATEGIES, "mean", MeanOfFactors)
     run_config |= {"strategy": "mean", "drift-correction": correction}
+    run_config["initialisation"] = "standard"
     folder, _, server = run(run_config)
     assert metrics(folder)["loss"].iloc[-1] < metrics(folder)["loss"].iloc[0]
     carried = server.strategy.drift_correction
@@ -85,5 +85,5 @@ def test_ilora_runs_in_any_server_app(run_config):
     assert result.evaluate_metrics_serverapp[2]["score"] == 2.0
     assert set(result.train_metrics_clientapp) == {1, 2}
     assert set(result.evaluate_metrics_clientapp) == {1, 2}
-    model = ModelState.from_named_tensors(wire.decode_tensors(result.arrays))
-    assert model.adapter.factors.rank == 8
+    model = AdapterState.from_named_tensors(wire.decode_tensors(result.arrays))
+    assert model.factors.rank == 16  # [B, -L], [A; R] of rank 8 each

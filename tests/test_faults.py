@@ -131,10 +131,9 @@ def test_with_no_good_reply_the_model_stays(run_config):
         return None if reply.metadata.message_type == MessageType.TRAIN else reply
 
     folder, _, server = run(run_config, tamper=tamper)
-    table = metrics(folder)
-    assert table["loss"].nunique() == 1
+    assert metrics(folder)["loss"].nunique() == 1
     assert len(read_events(folder, "model-unchanged")) == 2
-    assert all((m == 1).all() for m in server.strategy.model().offset.values())
+    assert server.strategy.started().fresh
 
 
 def test_after_a_lost_first_round_clients_start_where_they_did(run_config):

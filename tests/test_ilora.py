@@ -7,23 +7,29 @@ from ilora_app.lora.decomposition import METHODS
 from ilora_app.lora.factors import AdapterState, LoraFactors
 from ilora_app.lora.initialisation import qr_directions
 from ilora_app.strategies import ILoRA
-from ilora_app.strategies.state import ModelState
+from ilora_app.strategies.state import GlobalState, Share
 from tests.builders import SHAPES, random_factors, random_state, random_weights, update
 
 
-def dense_update(model: ModelState, directions: LoraFactors) -> dict[str, torch.Tensor]:
-    """B A - Q diag(m) R of every layer, in float64: what a model adds to W0."""
+def dense_share(
+    share: Share, directions: LoraFactors, received: Share | None = None
+) -> dict[str, torch.Tensor]:
+    """B A - B0 C R of every layer, in float64: what a client's model adds to W0."""
     found = {}
-    rank = model.adapter.factors.rank
-    for name, (B, A) in model.adapter.factors.items():
+    start = (received or share).adapter.factors
+    for name, (B, A) in share.adapter.factors.items():
         found[name] = B.double() @ A.double()
-        if model.offset:
-            Q, R = directions.cut(rank)[name]
-            found[name] -= (Q.double() * model.offset[name].double()) @ R.double()
+        if share.offset:
+            R = directions[name][1].double()
+            found[name] -= start[name][0].double() @ share.offset[name].double() @ R
     return found
 
 
-def trained(received: ModelState, seed: int) -> AdapterState:
+def dense(adapter: AdapterState) -> dict[str, torch.Tensor]:
+    return {n: B.double() @ A.double() for n, (B, A) in adapter.factors.items()}
+
+
+def trained(received: Share, seed: int) -> AdapterState:
     """What a client might return: everything moved a little."""
     generator = torch.Generator().manual_seed(seed)
     flat = {
@@ -33,7 +39,7 @@ def trained(received: ModelState, seed: int) -> AdapterState:
     return AdapterState.from_named_tensors(flat)
 
 
-def started(rank: int, **settings) -> tuple[ILoRA, ModelState, LoraFactors]:
+def started(rank: int, **settings) -> tuple[ILoRA, GlobalState, LoraFactors]:
     strategy = ILoRA(**settings)
     directions = qr_directions(random_weights(), rank)
     head = random_state(1).head
@@ -48,7 +54,7 @@ def test_aggregate_equals_the_dense_mean_where_nothing_is_cut(method):
         update(i, random_state(rank, seed=i), examples=n)
         for i, (rank, n) in enumerate([(1, 10), (2, 70), (4, 20)])
     ]
-    made = strategy.aggregate(ModelState(random_state(9), {}), updates)
+    made = strategy.aggregate(GlobalState(random_state(9)), updates)
     for name in SHAPES:
         expected = sum(
             n
@@ -71,7 +77,7 @@ def test_aggregate_equals_the_dense_mean_where_nothing_is_cut(method):
 def test_order_of_clients_does_not_matter(method):
     strategy = ILoRA(decomposition=method, qr_start=False)
     updates = [update(i, random_state(r, seed=i)) for i, r in enumerate([2, 1, 3])]
-    state = ModelState(random_state(3), {})
+    state = GlobalState(random_state(3))
     there = strategy.aggregate(state, updates).state.adapter.factors
     back = strategy.aggregate(state, updates[::-1]).state.adapter.factors
     for name in SHAPES:
@@ -83,7 +89,7 @@ def test_order_of_clients_does_not_matter(method):
 def test_one_client_gets_back_its_own_product():
     strategy = ILoRA(qr_start=False)
     adapter = random_state(3)
-    made = strategy.aggregate(ModelState(random_state(3), {}), [update(0, adapter)])
+    made = strategy.aggregate(GlobalState(random_state(3)), [update(0, adapter)])
     for name in SHAPES:
         B, A = made.state.adapter.factors[name]
         B_1, A_1 = adapter.factors[name]
@@ -97,13 +103,18 @@ def test_start_leaves_every_rank_at_w0(gain):
     for rank in range(1, 7):
         share = strategy.share(state, rank)
         assert share.adapter.factors.rank == rank
-        for delta in dense_update(share, directions).values():
+        for delta in dense_share(share, directions).values():
             assert delta.abs().max() < 1e-6
+        for delta in dense(strategy.model(state, rank)).values():
+            assert delta.abs().max() < 1e-6
+    for delta in dense(strategy.model(state)).values():
+        assert delta.abs().max() < 1e-6
 
 
 @pytest.mark.parametrize("gain", ["paper", "scaled"])
-def test_without_training_the_model_stays_w0_for_every_rank(gain):
-    strategy, state, directions = started(6, init_gain=gain)
+@pytest.mark.parametrize("method", METHODS)
+def test_without_training_the_model_stays_w0_for_every_rank(method, gain):
+    strategy, state, directions = started(6, decomposition=method, init_gain=gain)
     for _ in range(3):
         updates = [
             update(i, (got := strategy.share(state, rank)).adapter, received=got)
@@ -112,8 +123,10 @@ def test_without_training_the_model_stays_w0_for_every_rank(gain):
         state = strategy.aggregate(state, updates).state
         for rank in (1, 2, 4, 6):
             share = strategy.share(state, rank)
-            for delta in dense_update(share, directions).values():
+            for delta in dense_share(share, directions).values():
                 assert delta.abs().max() < 1e-5
+        for delta in dense(strategy.model(state)).values():
+            assert delta.abs().max() < 1e-5
 
 
 @pytest.mark.parametrize("gain", ["paper", "scaled"])
@@ -137,34 +150,57 @@ def test_global_model_is_the_mean_of_client_models_in_every_round(method, gain):
         total = sum(u.examples for u in updates)
         expected = {name: torch.zeros(shape).double() for name, shape in SHAPES.items()}
         for u in updates:
-            client = ModelState(u.adapter, u.received.offset)
-            for name, delta in dense_update(client, directions).items():
+            client = Share(u.adapter, u.received.offset)
+            for name, delta in dense_share(client, directions, u.received).items():
                 expected[name] += u.examples / total * delta
         state = strategy.aggregate(state, updates).state
-        for name, delta in dense_update(state, directions).items():
+        for name, delta in dense(strategy.model(state)).items():
             torch.testing.assert_close(delta, expected[name], atol=2e-5, rtol=1e-5)
 
 
-def test_first_round_offset_is_the_formula_for_d0():
+@pytest.mark.parametrize("method", METHODS)
+def test_a_client_starts_at_its_projection_of_the_global_model(method):
+    """W0 + s P (D - D0), with P on the first r_k columns of B."""
+    strategy, state, directions = started(9, decomposition=method)
+    updates = [
+        update(i, trained(got := strategy.share(state, rank), seed=i), received=got)
+        for i, rank in enumerate([2, 3, 4])
+    ]
+    state = strategy.aggregate(state, updates).state
+    whole = dense(strategy.model(state))
+    for rank in (1, 2, 4):
+        share = strategy.share(state, rank)
+        as_plain_lora = dense(strategy.model(state, rank))
+        for name, delta in dense_share(share, directions).items():
+            B = share.adapter.factors[name][0].double()
+            torch.testing.assert_close(
+                delta, B @ (B.T @ whole[name]), atol=1e-5, rtol=0
+            )
+            torch.testing.assert_close(delta, as_plain_lora[name], atol=1e-5, rtol=0)
+
+
+def test_first_round_d0_is_the_formula():
     """D0 = sum_k p_k g_k^2 Q[:, :r_k] R[:r_k] with the gain of each client's rank."""
     strategy, state, directions = started(4, init_gain="scaled")
     updates = [
         update(i, (got := strategy.share(state, rank)).adapter, received=got)
         for i, rank in enumerate([2, 4])
     ]
-    offset = strategy.aggregate(state, updates).state.offset
+    taken_out = strategy.aggregate(state, updates).state.taken_out
     for name, (Q, R) in directions.items():
         target = 1e-4 * (Q.shape[0] * R.shape[1]) ** 0.5
-        g2 = [target / torch.linalg.norm(R[:r].double()) for r in (2, 4)]
-        expected = torch.stack([(g2[0] + g2[1]) / 2] * 2 + [g2[1] / 2] * 2).float()
-        torch.testing.assert_close(offset[name], expected)
+        expected = sum(
+            0.5 * target / torch.linalg.norm(R[:r]) * Q[:, :r] @ R[:r] for r in (2, 4)
+        )
+        L, same_R = taken_out[name]
+        torch.testing.assert_close(L @ same_R, expected, atol=1e-7, rtol=1e-5)
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_energy_kept_equals_the_dense_ratio(method):
     strategy = ILoRA(decomposition=method, qr_start=False)
     updates = [update(i, random_state(4, seed=i)) for i in range(3)]
-    made = strategy.aggregate(ModelState(random_state(4), {}), updates)
+    made = strategy.aggregate(GlobalState(random_state(4)), updates)
     whole = sum(
         torch.linalg.norm(
             sum(u.adapter.factors[n][0].double() @ u.adapter.factors[n][1].double() / 3

@@ -16,8 +16,8 @@ from ilora_app.tasks.text import TextExamples, tokenise
 def backbone(tiny_model: str) -> Backbone:
     labels = data.label_names(DataSettings(), 0)
     found = load_backbone(ModelSettings(model=tiny_model), labels, seed=0)
-    ones = {m: torch.ones(4) for m in found.base_weights()}
-    found.install(AdapterState(found.directions(4), found.initial_head()), ones)
+    eye = {m: torch.eye(4) for m in found.base_weights()}
+    found.install(AdapterState(found.directions(4), found.initial_head()), eye)
     return found
 
 
@@ -70,7 +70,7 @@ def test_the_full_pass_gradient_is_that_of_the_mean_loss(backbone, examples):
 def test_training_lowers_the_loss_and_is_repeatable(backbone, examples):
     settings = TrainingSettings(local_steps=30, learning_rate=1e-2)
     start = backbone.collect()
-    offset = {m: torch.ones(4) for m in backbone.base_weights()}
+    offset = {m: torch.eye(4) for m in backbone.base_weights()}
     before = training.evaluate(backbone, examples, 64)["loss"]
     ends = []
     for _ in range(2):

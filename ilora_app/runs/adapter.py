@@ -3,35 +3,15 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from peft import LoraConfig, TaskType
 from safetensors.torch import save_file
-from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from ilora_app.lora.factors import AdapterState, LoraFactors
+from ilora_app.lora.factors import AdapterState
 from ilora_app.options import names
 from ilora_app.settings import Settings
 
 _PREFIX = "base_model.model."
-
-
-def difference_to_base(
-    adapter: AdapterState, offset: Mapping[str, Tensor], directions: LoraFactors | None
-) -> AdapterState:
-    """Write B A - Q diag(m) R as one pair of factors, so that the base is W0 itself.
-
-    [B, -Q] of shape (d_out, 2r) and [A; diag(m) R] of shape (2r, d_in); the rank stays
-    r where nothing was taken out of the base.
-    """
-    if directions is None or not offset:
-        return adapter
-    pairs = {}
-    for module, (B, A) in adapter.factors.items():
-        Q, R = directions[module]
-        taken_out = offset[module].unsqueeze(1) * R.cpu()
-        pairs[module] = (torch.cat([B, -Q.cpu()], dim=1), torch.cat([A, taken_out]))
-    return AdapterState(LoraFactors(pairs), adapter.head)
 
 
 def save_adapter(
@@ -46,7 +26,7 @@ def save_adapter(
 
     Args:
         folder: made here.
-        adapter: relative to W0, from :func:`difference_to_base`.
+        adapter: factors relative to W0, and the head.
         settings: of the run.
         labels: names of the classes in the order of their ids.
         tokenizer: saved beside the adapter.

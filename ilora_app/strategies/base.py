@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from logging import INFO, WARNING
 from typing import Any
 
+import numpy as np
 import torch
 from flwr.app import (
     ArrayRecord,
@@ -32,7 +33,13 @@ from ilora_app.strategies.replies import (
     read_update,
 )
 from ilora_app.strategies.rounds import Recorder, Silent
-from ilora_app.strategies.state import Aggregate, ModelState, Update, weights_of
+from ilora_app.strategies.state import (
+    Aggregate,
+    GlobalState,
+    Share,
+    Update,
+    weights_of,
+)
 
 
 class LoraStrategy(Strategy):
@@ -77,33 +84,32 @@ class LoraStrategy(Strategy):
         self.federation = federation or Federation()
         self.recorder: Recorder = recorder or Silent()
         self.timeout = 3600.0
-        self._state: ModelState | None = None
+        self._state: GlobalState | None = None
         self._asked: dict[int, Asked] = {}
         self._recorded: set[int] = set()
 
     # -- the mathematics ---------------------------------------------------------------
 
     @abstractmethod
-    def begin(self, initial: AdapterState) -> ModelState:
+    def begin(self, initial: AdapterState) -> GlobalState:
         """Make the global model before round 1 from the initial arrays."""
 
     @abstractmethod
-    def share(self, state: ModelState, rank: int) -> ModelState:
-        """Cut what a client of ``rank`` receives."""
+    def share(self, state: GlobalState, rank: int) -> Share:
+        """Cut what a client of ``rank`` trains from."""
 
     @abstractmethod
-    def aggregate(self, state: ModelState, updates: list[Update]) -> Aggregate:
+    def aggregate(self, state: GlobalState, updates: list[Update]) -> Aggregate:
         """Make the next global model from checked updates, in a fixed order."""
+
+    def model(self, state: GlobalState, rank: int | None = None) -> AdapterState:
+        """What a client of ``rank`` would hold, as plain LoRA on W0; None: global."""
+        return state.adapter if rank is None else self.share(state, rank).adapter
 
     @classmethod
     def options(cls, settings: Settings) -> dict[str, Any]:
         """Constructor arguments of this method alone, from the run config."""
         return {}
-
-    def model(self, rank: int | None = None) -> ModelState:
-        """Return what a client of ``rank`` would hold now; None: the global model."""
-        assert self._state is not None, "the strategy has not started"
-        return self.share(self._state, rank or self._state.adapter.factors.rank)
 
     # -- Flower's interface ------------------------------------------------------------
 
@@ -134,13 +140,13 @@ class LoraStrategy(Strategy):
             self.min_train_nodes,
             f"{self.seed} train {server_round}",
         ):
-            model = self.share(state, member.rank)
-            content = _content(model, config, server_round)
+            share = self.share(state, member.rank)
+            content = _content(share, config, server_round)
             correction: dict[str, Tensor] = {}
             if self.drift_correction:
                 correction = self.drift_correction.share(member.rank)
                 content[wire.CORRECTION] = wire.encode_tensors(correction)
-            self._asked[member.node_id] = Asked(member, model, correction)
+            self._asked[member.node_id] = Asked(member, share, correction)
             messages.append(Message(content, member.node_id, MessageType.TRAIN))
         return messages
 
@@ -163,14 +169,15 @@ class LoraStrategy(Strategy):
         except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
             self._stay(server_round, f"the aggregate cannot be computed ({error})")
             return None, None
-        if not all(t.isfinite().all() for t in made.state.named_tensors().values()):
+        arrays = wire.encode_tensors(self.model(made.state).named_tensors())
+        if not all(np.isfinite(array.numpy()).all() for array in arrays.values()):
             self._stay(server_round, "the aggregate is not finite")
             return None, None
         if self.drift_correction:
             self.drift_correction.aggregate(
                 [update.correction for update in updates],
                 self.federation.ranks,
-                old=self.model().adapter.factors,
+                old=self.share(state, state.adapter.factors.rank).adapter.factors,
                 new=made.state.adapter.factors,
             )
         self._state = made.state
@@ -181,7 +188,6 @@ class LoraStrategy(Strategy):
             self.federation.ranks,
             self.lora_scaling,
         )
-        arrays = wire.encode_tensors(self.model().named_tensors())
         return arrays, MetricRecord({**found})
 
     def configure_evaluate(
@@ -196,9 +202,11 @@ class LoraStrategy(Strategy):
             self.min_evaluate_nodes,
             f"{self.seed} evaluate {server_round}",
         )
-        self._asked = {m.node_id: Asked(m, self.share(state, m.rank)) for m in members}
+        self._asked = {
+            m.node_id: Asked(m, Share(self.model(state, m.rank))) for m in members
+        }
         return [
-            Message(_content(a.model, config, server_round), node, MessageType.EVALUATE)
+            Message(_content(a.share, config, server_round), node, MessageType.EVALUATE)
             for node, a in self._asked.items()
         ]
 
@@ -223,11 +231,11 @@ class LoraStrategy(Strategy):
         """Run all rounds; arguments and result as in Flower's ``Strategy.start``."""
         self.timeout = timeout
         self._state = None
-        arrays = wire.encode_tensors(self._begun(initial_arrays).named_tensors())
+        state = self.started(initial_arrays)
         return rounds.run(
             self,
             grid,
-            arrays,
+            wire.encode_tensors(self.model(state).named_tensors()),
             num_rounds,
             timeout,
             train_config or ConfigRecord(),
@@ -237,20 +245,16 @@ class LoraStrategy(Strategy):
 
     # -- inside ------------------------------------------------------------------------
 
-    def started(self, arrays: ArrayRecord) -> ModelState:
+    def started(self, arrays: ArrayRecord | None = None) -> GlobalState:
         """The current global model; made from ``arrays`` where there is none yet."""
         if self._state is None:
-            self._begun(arrays)
-        assert self._state is not None
+            assert arrays is not None, "the strategy has not started"
+            initial = AdapterState.from_named_tensors(wire.decode_tensors(arrays))
+            self._state = self.begin(initial)
+            self.federation.largest_rank = initial.factors.rank
+            if self.drift_correction:
+                self.drift_correction.begin(initial)
         return self._state
-
-    def _begun(self, arrays: ArrayRecord) -> ModelState:
-        initial = AdapterState.from_named_tensors(wire.decode_tensors(arrays))
-        self._state = self.begin(initial)
-        self.federation.largest_rank = initial.factors.rank
-        if self.drift_correction:
-            self.drift_correction.begin(initial)
-        return self.model()
 
     def _present(self, grid: Grid) -> list[Member]:
         """Members that are connected; each is recorded when it first takes part."""
@@ -280,7 +284,7 @@ class LoraStrategy(Strategy):
         self.recorder.event("model-unchanged", round=server_round, reason=reason)
 
 
-def _content(model: ModelState, config: ConfigRecord, server_round: int) -> RecordDict:
+def _content(share: Share, config: ConfigRecord, server_round: int) -> RecordDict:
     config = ConfigRecord({**config, wire.ROUND: server_round})
-    arrays = wire.encode_tensors(model.named_tensors())
+    arrays = wire.encode_tensors(share.named_tensors())
     return RecordDict({wire.ARRAYS: arrays, wire.CONFIG: config})

@@ -5,14 +5,19 @@ from typing import Any
 
 import torch
 from flwr.supercore import log
-from torch import Tensor
 
 from ilora_app.lora.decomposition import METHODS, truncate_product
 from ilora_app.lora.factors import AdapterState, LoraFactors, mean_head, stack
 from ilora_app.lora.initialisation import GAINS, gain_squared
 from ilora_app.settings import Settings
 from ilora_app.strategies.base import LoraStrategy
-from ilora_app.strategies.state import Aggregate, ModelState, Update, weights_of
+from ilora_app.strategies.state import (
+    Aggregate,
+    GlobalState,
+    Share,
+    Update,
+    weights_of,
+)
 
 
 class ILoRA(LoraStrategy):
@@ -24,8 +29,8 @@ class ILoRA(LoraStrategy):
 
     With the QR start, client k begins at g_k (Q[:, :r_k], R[:r_k]) over the base
     W0 - s g_k^2 Q_k R_k. That product is part of D, so the federation's model is
-    W0 + s (D - D0) with D0 = sum_k p_k O_k, O_k being what client k's base had
-    subtracted: exact in every round, for every rank.
+    W0 + s (D - D0) with D0 = sum_k p_k O_k, O_k being what client k's base had taken
+    out in that round: the exact mean of the clients' models but for the cut of D.
 
     Args:
         decomposition: ``qr`` (the paper), ``pivoted-qr`` or ``svd``.
@@ -66,28 +71,53 @@ class ILoRA(LoraStrategy):
             "init_gain": settings.model.init_gain,
         }
 
-    def begin(self, initial: AdapterState) -> ModelState:
-        """Start from QR directions, contained once each, or from B A = 0."""
-        if not self.qr_start:
-            return ModelState(initial, {}, fresh=True)
-        ones = {m: torch.ones(A.shape[0]) for m, (_, A) in initial.factors.items()}
-        return ModelState(initial, ones, fresh=True)
+    def begin(self, initial: AdapterState) -> GlobalState:
+        """Start from QR directions, all of them taken out, or from B A = 0."""
+        taken_out = initial.factors if self.qr_start else None
+        return GlobalState(initial, taken_out, fresh=True)
 
-    def share(self, state: ModelState, rank: int) -> ModelState:
-        """Cut for one client; before the first aggregation with that rank's gain."""
-        cut = state.cut(rank)
-        if not (state.fresh and self.qr_start):
-            return cut
-        squared = gain_squared(cut.adapter.factors, rank, self.init_gain)
-        factors = {
-            module: (squared[module] ** 0.5 * B, squared[module] ** 0.5 * A)
-            for module, (B, A) in cut.adapter.factors.items()
+    def share(self, state: GlobalState, rank: int) -> Share:
+        """Cut for one client, with its offset; at the start with that rank's gain.
+
+        The offset is what B still holds of D0: B B^T D0 = B C R with C = B^T L, so a
+        client starts at W0 + s P (D - D0), P being the projector on its columns of B.
+        """
+        cut = state.adapter.cut(rank)
+        if state.taken_out is None:
+            return Share(cut)
+        if not state.fresh:
+            offset = {
+                module: B.T @ state.taken_out[module][0]  # (r_k, r_max)
+                for module, (B, _) in cut.factors.items()
+            }
+            return Share(cut, offset)
+        squared = gain_squared(cut.factors, rank, self.init_gain)
+        g = {module: value**0.5 for module, value in squared.items()}
+        pairs = {m: (g[m] * Q, g[m] * R) for m, (Q, R) in cut.factors.items()}
+        eye = torch.eye(rank, state.adapter.factors.rank)
+        offset = {module: g[module] * eye for module in pairs}
+        return Share(AdapterState(LoraFactors(pairs), cut.head), offset)
+
+    def model(self, state: GlobalState, rank: int | None = None) -> AdapterState:
+        """As plain LoRA on W0: (B, A - C R) at a rank, ([B, -L], [A; R]) at none."""
+        if state.taken_out is None:
+            return super().model(state, rank)
+        if rank is None:
+            pairs = {
+                module: (torch.cat([B, -L], dim=1), torch.cat([A, R]))
+                for module, (B, A) in state.adapter.factors.items()
+                for L, R in [state.taken_out[module]]
+            }
+            return AdapterState(LoraFactors(pairs), state.adapter.head)
+        share = self.share(state, rank)
+        pairs = {
+            module: (B, A - share.offset[module] @ state.taken_out[module][1])
+            for module, (B, A) in share.adapter.factors.items()
         }
-        offset = {module: squared[module] * m for module, m in cut.offset.items()}
-        return ModelState(AdapterState(LoraFactors(factors), cut.adapter.head), offset)
+        return AdapterState(LoraFactors(pairs), share.adapter.head)
 
-    def aggregate(self, state: ModelState, updates: list[Update]) -> Aggregate:
-        """Concatenate, decompose, cut to r_max; p-weighted mean of head and offset."""
+    def aggregate(self, state: GlobalState, updates: list[Update]) -> Aggregate:
+        """Concatenate, decompose, cut to r_max; p-weighted mean of head and D0."""
         weights = weights_of(updates)
         rank = state.adapter.factors.rank
         parts = [update.adapter.factors.to(torch.float64) for update in updates]
@@ -100,9 +130,9 @@ class ILoRA(LoraStrategy):
         adapter = AdapterState(
             LoraFactors(pairs), mean_head([u.adapter.head for u in updates], weights)
         )
-        offset = _mean_offset(updates, weights, rank)
+        taken_out = _mean_taken_out(state, updates, weights)
         energy = kept.cumsum(0) / total if total > 0 else torch.ones_like(kept)
-        return Aggregate(ModelState(adapter, offset), tuple(energy.tolist()))
+        return Aggregate(GlobalState(adapter, taken_out), tuple(energy.tolist()))
 
     def summary(self) -> None:
         """Log the settings as a tree."""
@@ -113,15 +143,17 @@ class ILoRA(LoraStrategy):
         log(INFO, "\t\t└── Start: %s", start)
 
 
-def _mean_offset(
-    updates: list[Update], weights: list[float], rank: int
-) -> dict[str, Tensor]:
-    """D0 = sum_k p_k O_k, as multiples of the QR directions: shape (r_max,)."""
-    mean = {}
-    for module in updates[0].received.offset:
-        total = torch.zeros(rank, dtype=torch.float64)
+def _mean_taken_out(
+    state: GlobalState, updates: list[Update], weights: list[float]
+) -> LoraFactors | None:
+    """D0 = sum_k p_k O_k = L R with L = sum_k p_k B_k C_k of what clients received."""
+    if state.taken_out is None:
+        return None
+    pairs = {}
+    for module, (L, R) in state.taken_out.items():
+        mean = torch.zeros_like(L, dtype=torch.float64)
         for update, weight in zip(updates, weights, strict=True):
-            held = update.received.offset[module]
-            total[: held.shape[0]] += weight * held.double()
-        mean[module] = total.float()
-    return mean
+            B = update.received.adapter.factors[module][0].double()
+            mean += weight * (B @ update.received.offset[module].double())
+        pairs[module] = (mean.float(), R)
+    return LoraFactors(pairs)

@@ -10,7 +10,7 @@ from torch import Tensor
 from ilora_app import wire
 from ilora_app.lora.factors import AdapterState
 from ilora_app.strategies.federation import Member
-from ilora_app.strategies.state import ModelState, Update
+from ilora_app.strategies.state import Share, Update
 
 T = TypeVar("T")
 
@@ -20,7 +20,7 @@ class Asked:
     """What a node was sent in this exchange, and so what its reply must look like."""
 
     member: Member
-    model: ModelState
+    share: Share
     correction: Mapping[str, Tensor] = field(default_factory=dict)
 
 
@@ -64,7 +64,7 @@ def read_update(reply: Message, asked: Asked) -> Update:
     """
     content = reply.content
     trained = wire.decode_checked(
-        content.get(wire.ARRAYS), asked.model.adapter.named_tensors(), wire.ARRAYS
+        content.get(wire.ARRAYS), asked.share.adapter.named_tensors(), wire.ARRAYS
     )
     uploaded: dict[str, Tensor] = {}
     if asked.correction:
@@ -74,7 +74,7 @@ def read_update(reply: Message, asked: Asked) -> Update:
     metrics = content.get(wire.METRICS)
     return Update(
         member=asked.member,
-        received=asked.model,
+        received=asked.share,
         adapter=AdapterState.from_named_tensors(trained),
         examples=wire.number(metrics, wire.EXAMPLES, least=1),
         loss=wire.number(metrics, wire.LOSS),

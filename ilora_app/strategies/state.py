@@ -1,47 +1,55 @@
 """Plain values that the mathematics of a strategy takes and returns."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
 from ilora_app import wire
-from ilora_app.lora.factors import AdapterState
+from ilora_app.lora.factors import AdapterState, LoraFactors
 from ilora_app.strategies.federation import Member
 
 
 @dataclass(frozen=True)
-class ModelState:
-    """A model in the terms of its untouched base W0.
-
-    Every adapted layer computes W0 x + s (B A - Q diag(m) R) x, with (B, A) in
-    ``adapter``, Q R the leading QR directions of W0, and m in ``offset``: how much of
-    each direction the factors still contain from the initialisation.
+class GlobalState:
+    """The server's model: W0 + s (B A - L R) in every adapted layer, and the head.
 
     Attributes:
-        adapter: factors of rank r, and the head.
-        offset: module -> m of shape (r,); empty where training starts from B A = 0.
-        fresh: nothing has been aggregated into it yet. Known to the server only.
+        adapter: factors (B, A) of rank r_max, as they are trained on, and the head.
+        taken_out: (L, R) of every layer, shapes (d_out, r_max) and (r_max, d_in): what
+            the factors still contain of the QR start, with R the leading rows of the
+            QR of W0; None where training starts from B A = 0.
+        fresh: nothing has been aggregated into it yet.
 
     """
 
     adapter: AdapterState
-    offset: Mapping[str, Tensor]
+    taken_out: LoraFactors | None = None
     fresh: bool = False
 
-    def cut(self, rank: int) -> "ModelState":
-        """Cut factors and offset to ``rank``."""
-        offset = {module: m[:rank] for module, m in self.offset.items()}
-        return ModelState(self.adapter.cut(rank), offset, self.fresh)
+
+@dataclass(frozen=True)
+class Share:
+    """What one client trains from: W0 + s (B A - B C R), with B the received one.
+
+    Attributes:
+        adapter: factors of the client's rank r_k, and the head.
+        offset: module -> C of shape (r_k, r_max), so that B C R is what the client
+            takes out of its base; empty where nothing is.
+
+    """
+
+    adapter: AdapterState
+    offset: Mapping[str, Tensor] = field(default_factory=dict)
 
     def named_tensors(self) -> dict[str, Tensor]:
         """One flat dictionary, as it goes over the wire."""
         flat = self.adapter.named_tensors()
-        flat.update({wire.OFFSET + module: m for module, m in self.offset.items()})
+        flat.update({wire.OFFSET + module: C for module, C in self.offset.items()})
         return flat
 
     @classmethod
-    def from_named_tensors(cls, flat: Mapping[str, Tensor]) -> "ModelState":
+    def from_named_tensors(cls, flat: Mapping[str, Tensor]) -> "Share":
         """Rebuild from :meth:`named_tensors`."""
         offset = {
             name.removeprefix(wire.OFFSET): value
@@ -68,7 +76,7 @@ class Update:
     """
 
     member: Member
-    received: ModelState
+    received: Share
     adapter: AdapterState
     examples: float
     loss: float
@@ -87,7 +95,7 @@ class Aggregate:
 
     """
 
-    state: ModelState
+    state: GlobalState
     energy: tuple[float, ...] | None = None
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, get_peft_model
 from peft.tuners.lora import LoraLayer
 from peft.utils import ModulesToSaveWrapper
 from peft.utils.other import transpose
@@ -28,10 +28,10 @@ _PREFIX = "base_model.model."
 class Backbone:
     """A pretrained model with PEFT's LoRA layers, whose base is never written to.
 
-    A layer computes W0 x + s (B A - Q diag(m) R) x. The first product is a trainable
-    PEFT adapter of the client's rank; the second, what the QR start took out of the
-    base, is a second adapter that stays frozen. So one model in memory serves clients
-    of every rank, and nothing has to be undone in W0.
+    A layer computes W0 x + s (B A - B0 C R) x, B0 being the B installed. The first
+    product is a trainable PEFT adapter of the client's rank; the second, what the QR
+    start took out of the base, is a second adapter that stays frozen. So one model in
+    memory serves clients of every rank, and nothing has to be undone in W0.
     """
 
     def __init__(
@@ -90,11 +90,12 @@ class Backbone:
         }
 
     def install(self, adapter: AdapterState, offset: Mapping[str, Tensor]) -> None:
-        """Become the model W0 + s (B A - Q diag(m) R) with this head.
+        """Become the model W0 + s (B A - B C R) with this head.
 
         Args:
             adapter: factors of any rank r, and the head.
-            offset: module -> m of shape (r,); empty for none.
+            offset: module -> C of shape (r, r_max), with R the first r_max rows of the
+                QR of W0; empty for none.
 
         """
         rank = adapter.factors.rank
@@ -109,12 +110,12 @@ class Backbone:
                 parameters[name].copy_(value)
             if not offset:
                 return
-            directions = self.directions(rank)
             for name, layer in self._layers():
-                Q, R = directions[name]
+                C = offset[name]
+                _, R = self.directions(C.shape[1])[name]
                 for side, value in (
-                    (layer.lora_B, -Q),
-                    (layer.lora_A, offset[name].unsqueeze(1) * R.cpu()),
+                    (layer.lora_B, -adapter.factors[name][0]),
+                    (layer.lora_A, C @ R.cpu()),
                 ):
                     side[active[1]].weight.copy_(value).requires_grad_(False)
 
@@ -211,6 +212,3 @@ def _layer_ends(model: nn.Module) -> str:
         if isinstance(module, nn.Linear)
     }
     return ", ".join(sorted(ends))
-
-
-__all__ = ["Backbone", "PeftModel", "load_backbone"]
