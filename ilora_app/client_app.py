@@ -59,6 +59,8 @@ def train(message: Message, context: Context) -> Message:
             received.adapter.factors,
             context.state,
             method.control_basis,
+            _number(message, wire.ROUND),
+            _number(message, wire.TAKEN),
         )
         if method.control_estimator == "full-pass":
             full_gradient = training.mean_gradient(
@@ -68,7 +70,7 @@ def train(message: Message, context: Context) -> Message:
         backbone,
         examples,
         local,
-        node.seed(_round(message)),
+        node.seed(_number(message, wire.ROUND)),
         [correction.hook(backbone.parameters())] if correction else [],
     )
     content = RecordDict(
@@ -110,8 +112,8 @@ def _received(message: Message) -> Share:
     return Share.from_named_tensors(wire.decode_tensors(arrays))
 
 
-def _round(message: Message) -> int:
-    return int(message.content.config_records[wire.CONFIG][wire.ROUND])  # type: ignore[arg-type]
+def _number(message: Message, key: str) -> int:
+    return int(message.content.config_records[wire.CONFIG][key])  # type: ignore[arg-type]
 
 
 def _refuse(message: Message, error: Exception) -> Message:

@@ -128,7 +128,7 @@ def meet(grid: Grid, prepared: checks.Prepared) -> Federation:
     """
     run = prepared.settings.run
     federation = Federation()
-    federation.wait(grid, run.min_available_nodes, run.round_timeout)
+    federation.wait(grid, run.min_available_nodes, run.round_timeout, settle=True)
     federation.meet(grid, run.round_timeout)
     for member in federation.members:
         for problem in checks.fits(prepared.backbone, wire.RANK, member.rank):

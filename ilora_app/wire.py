@@ -15,6 +15,7 @@ from torch import Tensor
 ARRAYS, CORRECTION, CONFIG, METRICS = "arrays", "correction", "config", "metrics"
 OFFSET = "offset."
 ROUND, EXAMPLES, HELD_OUT = "server-round", "num-examples", "num-held-out"
+TAKEN = "correction-taken-in-round"
 LOSS, ACCURACY, SECONDS = "loss", "accuracy", "seconds"
 RANK, PARTITION, PARTITIONS, PROBLEM = (
     "lora-rank",
@@ -91,18 +92,21 @@ def decode_checked(
     return tensors
 
 
-def number(record: object, name: str, *, least: float = -math.inf) -> float:
-    """Read one finite number, not below ``least``, from a metric record.
+def number(
+    record: object, name: str, *, least: float = -1e30, most: float = 1e30
+) -> float:
+    """Read one number between ``least`` and ``most`` from a metric record.
 
     Raises:
-        WireError: it is absent, not a number, not finite, or too small.
+        WireError: it is absent, not a number, not finite, too small or too large.
 
     """
     value = record.get(name) if isinstance(record, MetricRecord) else None
     if not isinstance(value, (int, float)) or not math.isfinite(value):
         raise WireError(f"metrics: {name} is {value!r}, expected a finite number")
-    if value < least:
-        raise WireError(f"metrics: {name} is {value!r}, expected {least:g} or more")
+    if not least <= value <= most:
+        right = f"{least:g} or more" if value < least else f"at most {most:g}"
+        raise WireError(f"metrics: {name} is {value!r}, expected {right}")
     return float(value)
 
 

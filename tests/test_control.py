@@ -5,8 +5,9 @@ import torch
 
 from ilora_app.lora.control import (
     GradientCorrection,
+    add_deltas,
+    mean_over_members,
     rotate,
-    server_update,
     within_scope,
     zeros_like,
 )
@@ -61,32 +62,53 @@ def test_rotate_serves_another_rank():
 
 
 @pytest.mark.parametrize("normalisation", ["all", "holders"])
-def test_server_update_divides_by_members_or_holders(normalisation):
-    ranks = [1, 2, 4, 4]  # the second rank-4 member did not reply
-    deltas = [random_state(rank, seed=i) for i, rank in enumerate(ranks[:3])]
-    control = random_state(4, seed=9)
-    updated = server_update(control, deltas, ranks, normalisation)
+def test_mean_divides_by_members_or_holders(normalisation):
+    ranks = [1, 2, 4, 4]
+    total = random_state(4, seed=9)
+    mean = mean_over_members(total, ranks, normalisation)
     holders = {"all": [4, 4, 4, 4], "holders": [4, 3, 2, 2]}[normalisation]
     for name in SHAPES:
         for j in range(4):
-            divisor = holders[j]
-            expected_B = control.factors[name][0][:, j].clone()
-            expected_A = control.factors[name][1][j].clone()
-            for delta in deltas:
-                if delta.factors.rank > j:
-                    expected_B += delta.factors[name][0][:, j] / divisor
-                    expected_A += delta.factors[name][1][j] / divisor
-            torch.testing.assert_close(updated.factors[name][0][:, j], expected_B)
-            torch.testing.assert_close(updated.factors[name][1][j], expected_A)
-    head = sum(d.head["classifier.weight"] for d in deltas) / 4
-    torch.testing.assert_close(
-        updated.head["classifier.weight"], control.head["classifier.weight"] + head
+            B, A = total.factors[name]
+            torch.testing.assert_close(
+                mean.factors[name][0][:, j], B[:, j] / holders[j]
+            )
+            torch.testing.assert_close(mean.factors[name][1][j], A[j] / holders[j])
+    head = "classifier.weight"
+    torch.testing.assert_close(mean.head[head], total.head[head] / 4)
+
+
+def test_deltas_are_padded_and_added():
+    total = random_state(4, seed=9)
+    deltas = [random_state(rank, seed=rank) for rank in (1, 2, 4)]
+    added = add_deltas(total, deltas).named_tensors()
+    for name, value in total.named_tensors().items():
+        padded = [delta.pad(4).named_tensors()[name] for delta in deltas]
+        torch.testing.assert_close(added[name], value + sum(padded))
+
+
+def test_no_deltas_change_nothing():
+    total = random_state(2)
+    assert add_deltas(total, []) is total
+
+
+def test_the_published_recursion_is_the_mean_of_sums():
+    """c <- c + sum_k (c_k+ - c_k) / N, over rounds of a federation of one size."""
+    ranks, c = [2, 3, 3], random_state(3, seed=1)
+    c = AdapterState.from_named_tensors(
+        {n: 0 * t for n, t in c.named_tensors().items()}
     )
-
-
-def test_server_update_without_replies_changes_nothing():
-    control = random_state(2)
-    assert server_update(control, [], [2, 2], "all") is control
+    total = c
+    for number in range(3):
+        deltas = [random_state(r, seed=10 * number + i) for i, r in enumerate(ranks)]
+        total = add_deltas(total, deltas)
+        padded = [delta.pad(3).named_tensors() for delta in deltas]
+        c = AdapterState.from_named_tensors(
+            {n: t + sum(p[n] for p in padded) / 3 for n, t in c.named_tensors().items()}
+        )
+    mean = mean_over_members(total, ranks, "all").named_tensors()
+    for name, value in c.named_tensors().items():
+        torch.testing.assert_close(mean[name], value)
 
 
 def test_scopes():

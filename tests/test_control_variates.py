@@ -5,119 +5,179 @@ import torch
 from flwr.app import RecordDict
 
 from ilora_app.corrections import ControlVariates, ControlVariatesClient
-from ilora_app.lora.factors import AdapterState
+from ilora_app.lora.factors import AdapterState, LoraFactors
 from tests.builders import random_state
 
 
-def run_round(server, memories, ranks, adapter, gradients, basis="keep", new=None):
-    """One round with given raw gradients; returns what each client's hook added."""
-    added, deltas = [], []
-    for memory, rank, gradient in zip(memories, ranks, gradients, strict=True):
-        received = adapter.cut(rank)
-        client = ControlVariatesClient(
-            server.share(rank), received.factors, memory, basis
-        )
-        parameters = {
-            n: torch.nn.Parameter(t.clone())
-            for n, t in received.named_tensors().items()
-        }
-        hook = client.hook(parameters)
-        for name, parameter in parameters.items():
-            parameter.grad = gradient[name].clone()
-        hook(torch.optim.SGD(parameters.values(), lr=0.1))
-        added.append({n: p.grad - gradient[n] for n, p in parameters.items()})
-        deltas.append(client.finish())
-    new = new or adapter
-    server.aggregate(deltas, ranks, adapter.factors, new.factors)
-    return added, deltas
+class Federation:
+    """Clients with given raw gradients, over rounds; replies can be lost."""
+
+    def __init__(self, ranks, adapter, basis="keep", **settings):
+        self.server = ControlVariates(basis=basis, **settings)
+        self.server.begin(adapter)
+        self.ranks, self.adapter, self.basis = list(ranks), adapter, basis
+        self.memories = [RecordDict() for _ in ranks]
+        self.number = 0
+
+    def join(self, rank):
+        self.ranks.append(rank)
+        self.memories.append(RecordDict())
+
+    def round(self, gradients, lost=(), new=None):
+        """One round; returns what each client's hook added to its gradient."""
+        self.number += 1
+        added, deltas = [], {}
+        for node, rank in enumerate(self.ranks):
+            received, gradient = self.adapter.cut(rank), gradients[node]
+            client = ControlVariatesClient(
+                self.server.share(rank, self.ranks),
+                received.factors,
+                self.memories[node],
+                self.basis,
+                self.number,
+                self.server.last_taken(node),
+            )
+            parameters = {
+                name: torch.nn.Parameter(value.clone())
+                for name, value in received.named_tensors().items()
+            }
+            hook = client.hook(parameters)
+            for name, parameter in parameters.items():
+                parameter.grad = gradient[name].clone()
+            hook(torch.optim.SGD(parameters.values(), lr=0.1))
+            added.append({n: p.grad - gradient[n] for n, p in parameters.items()})
+            delta = client.finish()
+            if node not in lost:
+                deltas[node] = delta
+        new = new or self.adapter
+        self.server.aggregate(self.number, deltas, self.adapter.factors, new.factors)
+        self.adapter = new
+        return added
+
+
+def gradient(rank, seed):
+    return random_state(rank, seed=seed).named_tensors()
+
+
+def largest(added):
+    return max(float(v.abs().max()) for one in added for v in one.values())
+
+
+HEAD = "head.classifier.weight"
 
 
 def test_vanish_for_a_single_client():
-    server, memory, adapter = ControlVariates(), RecordDict(), random_state(3)
-    server.begin(adapter)
+    federation = Federation([3], random_state(3))
     for seed in range(3):
-        gradient = random_state(3, seed=seed).named_tensors()
-        (added,), _ = run_round(server, [memory], [3], adapter, [gradient])
-        for value in added.values():
-            torch.testing.assert_close(
-                value, torch.zeros_like(value), atol=1e-6, rtol=0
-            )
+        assert largest(federation.round([gradient(3, seed)])) < 1e-6
 
 
 @pytest.mark.parametrize("normalisation", ["all", "holders"])
 def test_vanish_for_identical_clients(normalisation):
-    server, adapter = ControlVariates(normalisation), random_state(3)
-    server.begin(adapter)
-    memories = [RecordDict() for _ in range(4)]
+    federation = Federation([3] * 4, random_state(3), normalisation=normalisation)
     for seed in range(3):
-        gradient = random_state(3, seed=seed).named_tensors()
-        added, _ = run_round(server, memories, [3] * 4, adapter, [gradient] * 4)
-        for one in added:
-            for value in one.values():
-                torch.testing.assert_close(
-                    value, torch.zeros_like(value), atol=1e-6, rtol=0
-                )
+        assert largest(federation.round([gradient(3, seed)] * 4)) < 1e-6
 
 
 def test_correction_is_mean_gradient_minus_own_gradient():
-    server, adapter = ControlVariates(), random_state(4)
-    server.begin(adapter)
-    ranks, memories = [2, 4], [RecordDict(), RecordDict()]
-    first = [random_state(r, seed=r).named_tensors() for r in ranks]
-    added, _ = run_round(server, memories, ranks, adapter, first)
-    assert not any(v.abs().max() > 1e-6 for one in added for v in one.values())
-    added, _ = run_round(server, memories, ranks, adapter, first)
-    head = "head.classifier.weight"
-    mean = (first[0][head] + first[1][head]) / 2
-    torch.testing.assert_close(added[0][head], mean - first[0][head])
+    federation = Federation([2, 4], random_state(4))
+    first = [gradient(2, 2), gradient(4, 4)]
+    assert largest(federation.round(first)) < 1e-6
+    added = federation.round(first)
+    mean = (first[0][HEAD] + first[1][HEAD]) / 2
+    torch.testing.assert_close(added[0][HEAD], mean - first[0][HEAD])
     row = "encoder.query.lora_A"
     # Index 0 has two holders, index 3 only the second client.
     torch.testing.assert_close(
         added[1][row][0], (first[0][row][0] + first[1][row][0]) / 2 - first[1][row][0]
     )
-    torch.testing.assert_close(
-        added[1][row][3], torch.zeros_like(added[1][row][3]), atol=1e-6, rtol=0
-    )
+    assert added[1][row][3].abs().max() < 1e-6
+
+
+def test_a_lost_reply_leaves_both_sides_where_they_were():
+    """Corrections sum to zero over clients, whatever was lost on the way."""
+    federation = Federation([2, 2, 2], random_state(2))
+    gradients = [gradient(2, seed) for seed in range(3)]
+    for lost in ((1,), (), (0, 2), (0, 1, 2), ()):
+        federation.round(gradients, lost=lost)
+    added = federation.round(gradients)
+    mean = sum(g[HEAD] for g in gradients) / 3
+    for one, own in zip(added, gradients, strict=True):
+        torch.testing.assert_close(one[HEAD], mean - own[HEAD])
+
+
+@pytest.mark.parametrize("normalisation", ["all", "holders"])
+def test_a_late_node_does_not_leave_c_too_large(normalisation):
+    federation = Federation([3, 3], random_state(3), normalisation=normalisation)
+    same = gradient(3, 5)
+    federation.round([same] * 2)
+    federation.join(3)
+    federation.join(3)
+    federation.round([same] * 4)
+    assert largest(federation.round([same] * 4)) < 1e-6
+
+
+def test_a_gradient_that_is_not_finite_is_forgotten():
+    federation = Federation([2, 2], random_state(2))
+    good = [gradient(2, 1), gradient(2, 2)]
+    federation.round(good)
+    broken = {name: value * float("nan") for name, value in good[1].items()}
+    federation.round([good[0], broken], lost=(1,))
+    added = federation.round(good)
+    mean = (good[0][HEAD] + good[1][HEAD]) / 2
+    torch.testing.assert_close(added[1][HEAD], mean - good[1][HEAD])
+
+
+def test_an_upload_that_overflows_is_not_taken():
+    federation = Federation([2, 2], random_state(2))
+    good = [gradient(2, 1), gradient(2, 2)]
+    federation.round(good)
+    huge = {n: torch.full_like(v, 3e38) for n, v in good[1].items()}
+    federation.round([huge, huge])
+    added = federation.round(good)
+    mean = (good[0][HEAD] + good[1][HEAD]) / 2
+    torch.testing.assert_close(added[0][HEAD], mean - good[0][HEAD])
 
 
 @pytest.mark.parametrize("scope", ["head", "factors"])
 def test_scope_sends_and_corrects_only_its_part(scope):
-    server, adapter = ControlVariates(scope=scope), random_state(2)
-    server.begin(adapter)
-    gradient = random_state(2, seed=5).named_tensors()
-    _, (delta,) = run_round(server, [RecordDict()], [2], adapter, [gradient])
-    assert delta
-    assert all(name.startswith("head.") == (scope == "head") for name in delta)
+    federation = Federation([2], random_state(2), scope=scope)
+    (added,) = federation.round([gradient(2, 5)])
+    sent = federation.server.share(2, [2])
+    assert sent
+    assert all(name.startswith("head.") == (scope == "head") for name in sent)
+    for name, value in added.items():
+        assert name in sent or not value.any()
 
 
 def test_rotated_control_variates_follow_an_exact_change_of_basis():
     """c - c_k in the new basis is the transformed c - c_k of the old one."""
-    server = ControlVariates(basis="rotate")
     adapter = random_state(3)
     T = torch.tensor([[2.0, 0.3, 0.0], [0.1, 1.5, 0.2], [0.0, -0.4, 1.0]])
     turned = {
         n: (B @ T, torch.linalg.inv(T) @ A) for n, (B, A) in adapter.factors.items()
     }
-    new = AdapterState(type(adapter.factors)(turned), adapter.head)
-    server.begin(adapter)
-    memories = [RecordDict(), RecordDict()]
-    gradients = [random_state(3, seed=s).named_tensors() for s in (1, 2)]
-    run_round(server, memories, [3, 3], adapter, gradients, "rotate", new)
-    added, _ = run_round(server, memories, [3, 3], new, gradients, "rotate")
-    name = "encoder.value.lora_A"
-    difference = (gradients[0][name] + gradients[1][name]) / 2 - gradients[0][name]
-    torch.testing.assert_close(added[0][name], T.T @ difference, atol=1e-4, rtol=1e-4)
-    name = "encoder.value.lora_B"
-    difference = (gradients[0][name] + gradients[1][name]) / 2 - gradients[0][name]
-    torch.testing.assert_close(
-        added[0][name], difference @ torch.linalg.inv(T).T, atol=1e-4, rtol=1e-4
-    )
+    new = AdapterState(LoraFactors(turned), adapter.head)
+    federation = Federation([3, 3], adapter, basis="rotate")
+    gradients = [gradient(3, 1), gradient(3, 2)]
+    federation.round(gradients, new=new)
+    added = federation.round(gradients)
+    for name, transform in (
+        ("encoder.value.lora_A", lambda c: T.T @ c),
+        ("encoder.value.lora_B", lambda c: c @ torch.linalg.inv(T).T),
+    ):
+        difference = (gradients[0][name] + gradients[1][name]) / 2 - gradients[0][name]
+        torch.testing.assert_close(
+            added[0][name], transform(difference), atol=1e-4, rtol=1e-4
+        )
 
 
 def test_full_pass_gradient_replaces_the_local_mean():
-    server, adapter, memory = ControlVariates(), random_state(2), RecordDict()
+    server, adapter = ControlVariates(), random_state(2)
     server.begin(adapter)
-    client = ControlVariatesClient(server.share(2), adapter.factors, memory, "keep")
+    client = ControlVariatesClient(
+        server.share(2, [2]), adapter.factors, RecordDict(), "keep", 1, 0
+    )
     client.hook({n: torch.nn.Parameter(t) for n, t in adapter.named_tensors().items()})
     full = random_state(2, seed=7).named_tensors()
     delta = client.finish(full)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from flwr.app import Array, Error, Message, MessageType, MetricRecord
 
-from ilora_app import wire
+from ilora_app import checks, client_app, server_app, wire
 from tests.conftest import read_events
-from tests.local_run import metrics, run
+from tests.local_run import FaultyGrid, metrics, run
 
 BAD = 2  # the node that misbehaves: partition 1
 
@@ -75,6 +75,20 @@ def no_examples(reply: Message) -> Message:
     return reply
 
 
+def too_many_examples(reply: Message) -> Message:
+    reply.content[wire.METRICS] = MetricRecord(
+        {wire.EXAMPLES: 1e9, wire.LOSS: 1.0, wire.SECONDS: 1.0}
+    )
+    return reply
+
+
+def absurd_seconds(reply: Message) -> Message:
+    reply.content[wire.METRICS] = MetricRecord(
+        {wire.EXAMPLES: 10, wire.LOSS: 1.0, wire.SECONDS: 1.7e308}
+    )
+    return reply
+
+
 def error_reply(reply: Message) -> Message:
     failed = Message(Error(code=0, reason="the disk is full"), reply_to=reply)
     failed.metadata.__dict__["_src_node_id"] = BAD
@@ -95,6 +109,8 @@ def no_reply(reply: Message) -> None:
         (extra_keys, "100 unknown"),
         (no_arrays, "no array record"),
         (no_examples, "num-examples is -5"),
+        (too_many_examples, "num-examples is 1000000000.0, expected at most"),
+        (absurd_seconds, "seconds is 1.7e"),
         (error_reply, "the disk is full"),
         (no_reply, "no reply within"),
     ],
@@ -172,3 +188,29 @@ def test_a_late_node_of_a_larger_rank_trains_at_the_largest_of_the_run(run_confi
         node_configs={2: {"lora-rank": 30}},
     )
     assert server.federation.ranks == [2, 4, 8]
+
+
+def test_a_node_that_cannot_take_part_is_recorded(run_config):
+    folder, _, _ = run(run_config, node_configs={1: {"lora-rank": "x"}})
+    (event,) = read_events(folder, "node-left-out")
+    assert "lora-rank = 'x'" in event["reason"]
+
+
+def test_rounds_wait_for_nodes_that_went_away(run_config):
+    """With too few nodes connected a round waits, and then goes on with those."""
+
+    class Leaving(FaultyGrid):
+        def get_node_ids(self):
+            return [] if self.exchanges in (3, 4) else super().get_node_ids()
+
+        def send_and_receive(self, messages, *, timeout=None):
+            self.asked = list(messages)
+            return super().send_and_receive(self.asked, timeout=timeout)
+
+    run_config |= {"round-timeout": 0.3}
+    grid = Leaving(client_app.app, run_config, 3)
+    prepared = checks.prepare(run_config)
+    server = server_app.Server(prepared, server_app.meet(grid, prepared), run_id=1)
+    rows = server.run(grid)
+    assert [row.get("asked") for row in rows] == [None, 3, 0]
+    assert rows[2]["loss"] == rows[1]["loss"]

@@ -3,12 +3,16 @@
 The server keeps c at r_max and broadcasts it cut to r_k; client k keeps c_k. Every
 local step uses g + (c - c_k); afterwards c_k+ is the mean raw gradient, the client
 uploads c_k+ - c_k, and c <- c + pad(sum_k (c_k+ - c_k)) / N.
+
+A reply may be lost or refused after the client has sent it. Then c has not moved, and
+the client must not move c_k either: it keeps c_k+ aside until a later message says in
+which round the server last took its upload.
 """
 
 from collections.abc import Mapping, Sequence
 
 import torch
-from flwr.app import RecordDict
+from flwr.app import ConfigRecord, RecordDict
 from torch import Tensor
 
 from ilora_app import wire
@@ -17,14 +21,18 @@ from ilora_app.lora.control import (
     NORMALISATIONS,
     SCOPES,
     GradientCorrection,
+    add_deltas,
+    mean_over_members,
     rotate,
-    server_update,
     within_scope,
     zeros_like,
 )
 from ilora_app.lora.factors import AdapterState, LoraFactors
 
-_OWN, _OWN_BASIS = "control-variate", "control-basis"
+# Names in the client's own state: c_k, c_k+ while it is not acknowledged, and the
+# columns of B under which each was computed.
+_OWN, _PENDING, _BASIS = "control-variate", "control-variate-pending", "-basis"
+_PENDING_ROUND = "control-variate-pending-round"
 
 
 class ControlVariates:
@@ -57,35 +65,55 @@ class ControlVariates:
         self.normalisation = normalisation
         self.basis = basis
         self.scope = scope
-        self.control: AdapterState | None = None
+        self._total: AdapterState | None = None
+        self._taken: dict[int, int] = {}
 
     def begin(self, adapter: AdapterState) -> None:
         """Set c = 0, in the shapes of the global model."""
-        self.control = zeros_like(within_scope(adapter, self.scope))
+        self._total = zeros_like(within_scope(adapter, self.scope))
+        self._taken = {}
 
-    def share(self, rank: int) -> dict[str, Tensor]:
+    def control(self, member_ranks: Sequence[int]) -> AdapterState:
+        """c at r_max, for a federation of these ranks."""
+        assert self._total is not None, "begin() comes first"
+        return mean_over_members(self._total, member_ranks, self.normalisation)
+
+    def share(self, rank: int, member_ranks: Sequence[int]) -> dict[str, Tensor]:
         """c cut to the first ``rank`` columns of B and rows of A, for one client."""
-        assert self.control is not None, "begin() comes first"
-        return self.control.cut(rank).named_tensors()
+        return self.control(member_ranks).cut(rank).named_tensors()
+
+    def last_taken(self, node: int) -> int:
+        """Round in which this node's upload was last taken; 0 for never."""
+        return self._taken.get(node, 0)
 
     def aggregate(
         self,
-        deltas: Sequence[Mapping[str, Tensor]],
-        member_ranks: Sequence[int],
+        server_round: int,
+        deltas: Mapping[int, Mapping[str, Tensor]],
         old: LoraFactors,
         new: LoraFactors,
     ) -> None:
         """Update c from the uploads, then follow the change of basis old -> new.
 
-        An update that overflows is dropped: c stays as it was.
+        An update that overflows is not taken: c stays as it was.
+
+        Args:
+            server_round: the round of the uploads.
+            deltas: c_k+ - c_k by node, in the order of members.
+            old: factors at r_max that were broadcast.
+            new: factors at r_max that will be.
+
         """
-        assert self.control is not None, "begin() comes first"
-        states = [AdapterState.from_named_tensors(delta) for delta in deltas]
-        fresh = server_update(self.control, states, member_ranks, self.normalisation)
+        assert self._total is not None, "begin() comes first"
+        states = [AdapterState.from_named_tensors(delta) for delta in deltas.values()]
+        fresh = add_deltas(self._total, states)
+        if not all(value.isfinite().all() for value in fresh.named_tensors().values()):
+            fresh = self._total
+        else:
+            self._taken.update(dict.fromkeys(deltas, server_round))
         if self.basis == "rotate":
             fresh = rotate(fresh, _columns(old), _columns(new))
-        if all(value.isfinite().all() for value in fresh.named_tensors().values()):
-            self.control = fresh
+        self._total = fresh
 
     def __str__(self) -> str:
         return (
@@ -103,6 +131,8 @@ class ControlVariatesClient:
         memory: the client's own state (``context.state``), read now and written by
             :meth:`finish`.
         basis: as on the server.
+        server_round: this round.
+        last_taken: round in which the server last took this client's upload.
 
     """
 
@@ -112,10 +142,15 @@ class ControlVariatesClient:
         received: LoraFactors,
         memory: RecordDict,
         basis: str,
+        server_round: int,
+        last_taken: int,
     ) -> None:
         self._received = received
         self._memory = memory
-        self._own = self._recall(AdapterState.from_named_tensors(server_control), basis)
+        self._basis = basis
+        self._round = server_round
+        self._settle(last_taken)
+        self._own = self._recall(AdapterState.from_named_tensors(server_control))
         own = self._own.named_tensors()
         self.correction = {n: c - own[n] for n, c in server_control.items()}
         self._hook: GradientCorrection | None = None
@@ -128,7 +163,7 @@ class ControlVariatesClient:
     def finish(
         self, full_gradient: Mapping[str, Tensor] | None = None
     ) -> dict[str, Tensor]:
-        """Replace c_k by the new mean gradient, keep it, and return c_k+ - c_k.
+        """Keep the new mean gradient c_k+ aside, and return c_k+ - c_k.
 
         Args:
             full_gradient: the mean gradient over all local data at the received model
@@ -140,18 +175,31 @@ class ControlVariatesClient:
         found = full_gradient or self._hook.mean_gradient()
         own = self._own.named_tensors()
         fresh = {name: found[name].float().cpu() for name in own}
-        self._memory[_OWN] = wire.encode_tensors(fresh)
-        self._memory[_OWN_BASIS] = wire.encode_tensors(_columns(self._received))
+        self._memory[_PENDING] = wire.encode_tensors(fresh)
+        self._memory[_PENDING_ROUND] = ConfigRecord({wire.ROUND: self._round})
+        if self._basis == "rotate":
+            columns = wire.encode_tensors(_columns(self._received))
+            self._memory[_PENDING + _BASIS] = columns
         return {name: fresh[name] - own[name] for name in own}
 
-    def _recall(self, like: AdapterState, basis: str) -> AdapterState:
+    def _settle(self, last_taken: int) -> None:
+        """Make the pending c_k+ this client's own if the server took it; or drop it."""
+        if _PENDING not in self._memory:
+            return
+        took = self._memory.config_records[_PENDING_ROUND][wire.ROUND] == last_taken
+        for suffix in ("", _BASIS):
+            pending = self._memory.pop(_PENDING + suffix, None)
+            if took and pending is not None:
+                self._memory[_OWN + suffix] = pending
+
+    def _recall(self, like: AdapterState) -> AdapterState:
         """Read c_k from memory, in the coordinates and the rank of this round."""
         if _OWN not in self._memory:
             return zeros_like(like)
         kept = wire.decode_tensors(self._memory.array_records[_OWN])
         own = AdapterState.from_named_tensors(kept)
-        if basis == "rotate":
-            old = wire.decode_tensors(self._memory.array_records[_OWN_BASIS])
+        if self._basis == "rotate":
+            old = wire.decode_tensors(self._memory.array_records[_OWN + _BASIS])
             return rotate(own, old, _columns(self._received))
         rank = like.factors.rank
         return own.cut(rank) if own.factors.rank >= rank else own.pad(rank)

@@ -59,51 +59,55 @@ def rotate(
     return AdapterState(LoraFactors(pairs), control.head)
 
 
-def server_update(
-    control: AdapterState,
-    deltas: Sequence[AdapterState],
-    member_ranks: Sequence[int],
-    normalisation: str,
+def add_deltas(total: AdapterState, deltas: Sequence[AdapterState]) -> AdapterState:
+    """Add pad(c_k+ - c_k) of every client that replied to the sum of all c_k.
+
+    Args:
+        total: sum of c_k over the federation, factors at r_max.
+        deltas: factors at r_k, in a fixed order.
+
+    """
+    if not deltas:
+        return total
+    padded = [delta.pad(total.factors.rank).named_tensors() for delta in deltas]
+    return AdapterState.from_named_tensors(
+        {
+            name: torch.stack([value.double(), *(p[name].double() for p in padded)])
+            .sum(dim=0)
+            .to(value.dtype)
+            for name, value in total.named_tensors().items()
+        }
+    )
+
+
+def mean_over_members(
+    total: AdapterState, member_ranks: Sequence[int], normalisation: str
 ) -> AdapterState:
-    """c <- c + pad(sum_k (c_k+ - c_k)) / N.
+    """c = (sum_k c_k) / N, which is c <- c + sum_k (c_k+ - c_k) / N for a constant N.
 
     ``all`` divides everything by the number N of federation members (ILoRA, as
     published). ``holders`` divides index j of the factors by the number of members
-    with r_k >= j, so that directions which few clients hold are not shrunk.
+    with r_k >= j, so that directions which few clients hold are not shrunk. Dividing
+    the sum keeps c right when members come late: theirs is still zero.
 
     Args:
-        control: c, factors at r_max.
-        deltas: c_k+ - c_k of the clients that replied, factors at r_k, in a fixed
-            order.
+        total: sum of c_k, factors at r_max.
         member_ranks: r_k of every member, whether it replied or not.
         normalisation: ``all`` or ``holders``.
 
     """
-    if not deltas:
-        return control
-    members = float(len(member_ranks))
-    rank = control.factors.rank
-    index = torch.arange(1, rank + 1).unsqueeze(1)  # (r_max, 1)
+    members = float(max(len(member_ranks), 1))
+    rank = total.factors.rank
+    divisors = torch.full((rank,), members)  # (r_max,)
     if normalisation == "holders":
+        index = torch.arange(1, rank + 1).unsqueeze(1)  # (r_max, 1)
         holders = (torch.tensor(list(member_ranks)) >= index).sum(dim=1)
-        divisors = holders.clamp(min=1).double()  # (r_max,)
-    else:
-        divisors = torch.full((rank,), members, dtype=torch.float64)
-    padded = [delta.pad(rank) for delta in deltas]
-    pairs = {}
-    for module, (c_B, c_A) in control.factors.items():
-        sum_B = torch.stack([p.factors[module][0].double() for p in padded]).sum(0)
-        sum_A = torch.stack([p.factors[module][1].double() for p in padded]).sum(0)
-        pairs[module] = (
-            (c_B + sum_B / divisors).to(c_B.dtype),
-            (c_A + sum_A / divisors.unsqueeze(1)).to(c_A.dtype),
-        )
-    head = {
-        name: (
-            c + torch.stack([d.head[name].double() for d in deltas]).sum(0) / members
-        ).to(c.dtype)
-        for name, c in control.head.items()
+        divisors = holders.clamp(min=1).float()
+    pairs = {
+        module: (c_B / divisors, c_A / divisors.unsqueeze(1))
+        for module, (c_B, c_A) in total.factors.items()
     }
+    head = {name: value / members for name, value in total.head.items()}
     return AdapterState(LoraFactors(pairs), head)
 
 

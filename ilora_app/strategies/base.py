@@ -25,7 +25,12 @@ from ilora_app.corrections import ControlVariates
 from ilora_app.lora.factors import AdapterState
 from ilora_app.settings import Settings
 from ilora_app.strategies import measures, rounds
-from ilora_app.strategies.federation import Federation, Member, sample
+from ilora_app.strategies.federation import (
+    Federation,
+    FederationError,
+    Member,
+    sample,
+)
 from ilora_app.strategies.replies import (
     Asked,
     collect,
@@ -40,6 +45,9 @@ from ilora_app.strategies.state import (
     Update,
     weights_of,
 )
+
+# A node that comes later and does not say its rank in this time is asked again later.
+_QUERY_SECONDS = 60.0
 
 
 class LoraStrategy(Strategy):
@@ -144,8 +152,12 @@ class LoraStrategy(Strategy):
             content = _content(share, config, server_round)
             correction: dict[str, Tensor] = {}
             if self.drift_correction:
-                correction = self.drift_correction.share(member.rank)
+                correction = self.drift_correction.share(
+                    member.rank, self.federation.ranks
+                )
                 content[wire.CORRECTION] = wire.encode_tensors(correction)
+                taken = self.drift_correction.last_taken(member.node_id)
+                content.config_records[wire.CONFIG][wire.TAKEN] = taken
             self._asked[member.node_id] = Asked(member, share, correction)
             messages.append(Message(content, member.node_id, MessageType.TRAIN))
         return messages
@@ -175,8 +187,8 @@ class LoraStrategy(Strategy):
             return None, None
         if self.drift_correction:
             self.drift_correction.aggregate(
-                [update.correction for update in updates],
-                self.federation.ranks,
+                server_round,
+                {update.member.node_id: update.correction for update in updates},
                 old=self.share(state, state.adapter.factors.rank).adapter.factors,
                 new=made.state.adapter.factors,
             )
@@ -258,11 +270,19 @@ class LoraStrategy(Strategy):
 
     def _present(self, grid: Grid) -> list[Member]:
         """Members that are connected; each is recorded when it first takes part."""
-        present = self.federation.meet(grid, self.timeout)
+        try:
+            self.federation.wait(grid, self.min_available_nodes, self.timeout)
+        except FederationError as error:
+            log(WARNING, "%s; going on with those", error)
+        present = self.federation.meet(grid, min(self.timeout, _QUERY_SECONDS))
         for member in present:
             if member.node_id not in self._recorded:
                 self._recorded.add(member.node_id)
                 self.recorder.event("member", **vars(member))
+        for node, reason in self.federation.left_out.items():
+            if node not in self._recorded:
+                self._recorded.add(node)
+                self.recorder.event("node-left-out", node=node, reason=reason)
         return present
 
     def _leave_out(

@@ -62,8 +62,13 @@ class Federation:
         """Rank r_k of every member."""
         return [member.rank for member in self.members]
 
-    def wait(self, grid: Grid, least: int, timeout: float) -> None:
-        """Wait until ``least`` nodes are connected and their number stands still.
+    def wait(
+        self, grid: Grid, least: int, timeout: float, settle: bool = False
+    ) -> None:
+        """Wait until ``least`` nodes are connected.
+
+        With ``settle`` their number must also stand still: before round 1 all nodes of
+        a simulation should be there.
 
         Raises:
             FederationError: fewer came within ``timeout`` seconds.
@@ -73,7 +78,7 @@ class Federation:
         before = -1
         while True:
             now = len(set(grid.get_node_ids()))
-            if now >= max(least, 1) and now == before:
+            if now >= max(least, 1) and (now == before or not settle):
                 return
             if time.monotonic() > end:
                 raise FederationError(
@@ -136,9 +141,9 @@ class Federation:
         if facts.get(wire.PROBLEM):
             raise wire.WireError(str(facts[wire.PROBLEM]))
         rank, examples = facts.get(wire.RANK), facts.get(wire.EXAMPLES)
-        if not isinstance(rank, int) or rank < 1:
+        if type(rank) is not int or rank < 1:
             raise wire.WireError(f"{wire.RANK} = {rank!r}: expected 1 or more")
-        if not isinstance(examples, int) or examples < 1:
+        if type(examples) is not int or examples < 1:
             raise wire.WireError(f"{wire.EXAMPLES} = {examples!r}: expected 1 or more")
         if self.largest_rank is not None and rank > self.largest_rank:
             log(
@@ -154,8 +159,8 @@ class Federation:
             node_id=node,
             rank=rank,
             examples=examples,
-            held_out=held_out if isinstance(held_out, int) else 0,
-            partition=partition if isinstance(partition, int) else None,
+            held_out=held_out if type(held_out) is int and held_out > 0 else 0,
+            partition=partition if type(partition) is int else None,
         )
 
     def _log_members(self) -> None:

@@ -76,7 +76,9 @@ def read_update(reply: Message, asked: Asked) -> Update:
         member=asked.member,
         received=asked.share,
         adapter=AdapterState.from_named_tensors(trained),
-        examples=wire.number(metrics, wire.EXAMPLES, least=1),
+        examples=wire.number(
+            metrics, wire.EXAMPLES, least=1, most=asked.member.examples
+        ),
         loss=wire.number(metrics, wire.LOSS),
         seconds=wire.number(metrics, wire.SECONDS, least=0),
         correction=uploaded,
@@ -94,5 +96,5 @@ def read_evaluation(reply: Message, asked: Asked) -> dict[str, float]:
     return {
         wire.EXAMPLES: wire.number(metrics, wire.EXAMPLES, least=1),
         wire.LOSS: wire.number(metrics, wire.LOSS),
-        wire.ACCURACY: wire.number(metrics, wire.ACCURACY, least=0),
+        wire.ACCURACY: wire.number(metrics, wire.ACCURACY, least=0, most=1),
     }

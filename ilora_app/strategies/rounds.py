@@ -48,7 +48,7 @@ def run(
     """Run rounds 1..num_rounds; every round becomes one event and one log line."""
     log(INFO, "Starting %s:", type(strategy).__name__)
     strategy.summary()
-    strategy.federation.wait(grid, strategy.min_available_nodes, timeout)
+    strategy.federation.wait(grid, strategy.min_available_nodes, timeout, settle=True)
     result = Result()
     result.arrays = arrays
     rows = [_evaluate(evaluate_fn, 0, arrays, result, {"round": 0})]
