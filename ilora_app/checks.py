@@ -2,13 +2,12 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
-from ilora_app import config
+from ilora_app import config, options
 from ilora_app.settings import Settings
 from ilora_app.strategies import STRATEGIES
-from ilora_app.tasks import data
+from ilora_app.tasks import data, models
 from ilora_app.tasks.backbone import Backbone, load_backbone
 from ilora_app.tasks.models import ModelError
 from ilora_app.tasks.text import TextExamples, tokenise
@@ -38,32 +37,38 @@ def prepare(run_config: Mapping[str, object]) -> Prepared:
         found.append(config.describe("strategy", settings.run.strategy, right))
     found += _output_dir(settings.run.output_dir)
 
+    run, source = settings.run, settings.data
     labels: tuple[str, ...] = ("0", "1")
-    test_rows = None
-    try:
-        labels = data.label_names(settings.data, settings.run.seed)
-        test_rows = data.split(
-            settings.data, settings.data.test_split, "test-split", settings.run.seed
-        )
-        if len(labels) < 2 or len(test_rows) == 0:
-            found.append(
-                f"dataset = {settings.data.dataset!r}: expected two classes or more "
-                f"and a test split with rows, found {len(labels)} and {len(test_rows)}"
-            )
-    except data.DataError as error:
-        found.append(str(error))
+    wrong_data = data.problems(source, run.seed)
+    # A key that is wrong by itself was reported; its default says nothing here.
+    found += [p for p in wrong_data if p.split(" = ")[0] not in problems]
+    if not wrong_data:
+        try:
+            labels = data.label_names(source, run.seed)
+        except data.DataError as error:
+            found.append(str(error))
+        if len(labels) < 2:
+            right = f"two classes or more, found only {', '.join(labels)}"
+            found.append(config.describe("label-column", source.label_column, right))
 
     backbone = None
     try:
-        backbone = load_backbone(settings.model, labels, settings.run.seed)
-        if "client-ranks" not in problems:
-            found += fits(backbone, "client-ranks", max(settings.ranks))
+        backbone = load_backbone(settings.model, labels, run.seed)
     except ModelError as error:
-        found.append(_with_key(str(error), settings.model.model))
-    if found or backbone is None or test_rows is None:
+        found += [
+            p for p in str(error).splitlines() if p.split(" = ")[0] not in problems
+        ]
+    if backbone and "client-ranks" not in problems:
+        found += fits(backbone, "client-ranks", max(settings.ranks))
+    if backbone and source.max_length > backbone.longest:
+        right = f"at most {backbone.longest}, the positions of {settings.model.model}"
+        found.append(config.describe("max-length", source.max_length, right))
+    if found or backbone is None:
         raise config.ConfigError(found)
-    test = tokenise(test_rows, settings.data, labels, backbone.tokenizer)
-    return Prepared(settings, backbone, labels, test)
+    rows = data.split(source, source.test_split, run.seed)
+    test = tokenise(rows, source, labels, backbone.tokenizer)
+    named = replace(settings.model, model=models.canonical(settings.model.model))
+    return Prepared(replace(settings, model=named), backbone, labels, test)
 
 
 def fits(backbone: Backbone, key: str, rank: int) -> list[str]:
@@ -80,7 +85,7 @@ def _output_dir(value: str) -> list[str]:
     """A run folder is absolute, new, and can be written."""
     if not value:
         return []
-    folder = Path(value).expanduser()
+    folder = options.folder(value)
     if not folder.is_absolute():
         right = "an absolute folder or one under ~: the app has no working directory"
         return [config.describe("output-dir", value, right)]
@@ -92,9 +97,3 @@ def _output_dir(value: str) -> list[str]:
         right = f"a folder that can be made, and {parent} cannot be written"
         return [config.describe("output-dir", value, right)]
     return []
-
-
-def _with_key(message: str, model: str) -> str:
-    """Name the key where the message does not yet begin with one."""
-    keys = ("target-modules", "modules-to-save")
-    return message if message.startswith(keys) else f"model = {model!r}: {message}"

@@ -1,7 +1,9 @@
 """How a run-config key is declared, and the checks on its values."""
 
+import os
 from collections.abc import Callable
 from dataclasses import field
+from pathlib import Path
 from typing import Any
 
 Check = Callable[[Any], str | None]
@@ -75,3 +77,8 @@ def names(value: str) -> tuple[str, ...]:
 def columns(value: str) -> str | None:
     """Accept one column name or two."""
     return None if 1 <= len(names(value)) <= 2 else "one column, or two with a comma"
+
+
+def folder(value: str) -> Path:
+    """Read a folder's name; ``~nobody`` stays as it is, where pathlib would raise."""
+    return Path(os.path.expanduser(value))  # noqa: PTH111

@@ -24,8 +24,20 @@ def problems(run_config: dict) -> list[str]:
         ({"strategy": "fedfoo"}, "strategy = 'fedfoo': expected one of ilora"),
         ({"client-ranks": "2,64"}, "client-ranks = 64: expected ranks up to 32"),
         ({"target-modules": "q_proj"}, "target-modules = 'q_proj': no layer of"),
-        ({"modules-to-save": "score"}, "modules-to-save = 'score'"),
-        ({"model": "/no/such/folder"}, "model = '/no/such/folder': there is no folder"),
+        (
+            {"modules-to-save": "classifier,score"},
+            "modules-to-save = 'classifier,score",
+        ),
+        ({"target-modules": "query,valeu"}, "target-modules = 'query,valeu': no layer"),
+        ({"target-modules": "dense"}, "target-modules = 'dense': bert.pooler.dense"),
+        ({"target-modules": "query,classifier"}, "target-modules = 'query,classifier'"),
+        (
+            {"modules-to-save": "pooler"},
+            "modules-to-save = 'pooler': classifier starts",
+        ),
+        ({"model": "/no/such/folder"}, "model = '/no/such/folder': there is no such"),
+        ({"model": "~nosuchuser/x"}, "model = '~nosuchuser/x': there is no such"),
+        ({"max-length": 513}, "max-length = 513: expected at most 512"),
         ({"dataset": "/no/such/data"}, "dataset = '/no/such/data': there is no such"),
         ({"text-columns": "query"}, "text-columns = 'query': "),
         ({"label-column": "label"}, "label-column = 'label': "),
@@ -38,6 +50,35 @@ def test_each_mistake_is_named(run_config, changes, expected):
     found = problems(run_config | changes)
     assert len(found) == 1
     assert found[0].startswith(expected)
+
+
+def test_mistakes_of_one_kind_come_together(run_config):
+    wrong = {
+        "text-columns": "query",
+        "label-column": "class",
+        "target-modules": "q_proj",
+        "modules-to-save": "classifier,head",
+    }
+    found = problems(run_config | wrong)
+    assert len(found) == 4
+    splits = {"train-split": "learning", "test-split": "testing"}
+    found = problems(run_config | splits)
+    assert len(found) == 2
+    assert all("has the splits train, test" in p for p in found)
+
+
+def test_a_wrong_value_is_not_reported_again_by_its_default(run_config):
+    (found,) = problems(run_config | {"label-column": 5})
+    assert found.startswith("label-column = 5: expected text")
+
+
+def test_a_broken_model_folder_is_a_mistake(run_config, tiny_model, tmp_path):
+    broken = tmp_path / "broken"
+    shutil.copytree(tiny_model, broken)
+    weights = broken / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    (found,) = problems(run_config | {"model": str(broken)})
+    assert "cannot be loaded" in found
 
 
 def test_a_missing_column_lists_the_columns(run_config):

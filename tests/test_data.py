@@ -30,7 +30,7 @@ def test_partitions_are_a_skewed_split_of_all_rows():
     rows = [
         row["text"] for p in parts for half in (p.train, p.held_out) for row in half
     ]
-    whole = data.split(settings, "train", "train-split", 0)["text"]
+    whole = data.split(settings, "train", 0)["text"]
     assert sorted(rows) == sorted(whole)
     shares = [max(Counter(p.train["domain"]).values()) / len(p.train) for p in parts]
     assert max(shares) > 0.25

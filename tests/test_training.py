@@ -23,7 +23,7 @@ def backbone(tiny_model: str) -> Backbone:
 
 @pytest.fixture
 def examples(backbone: Backbone) -> TextExamples:
-    rows = data.split(DataSettings(), "test", "test-split", 0).select(range(50))
+    rows = data.split(DataSettings(), "test", 0).select(range(50))
     labels = data.label_names(DataSettings(), 0)
     return tokenise(rows, DataSettings(), labels, backbone.tokenizer)
 

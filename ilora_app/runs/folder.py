@@ -3,11 +3,11 @@
 import csv
 import json
 import time
-from pathlib import Path
 from typing import Any
 
 import tomli_w
 
+from ilora_app import options
 from ilora_app.config import dump
 from ilora_app.settings import Settings
 
@@ -24,11 +24,13 @@ class RunFolder:
     def __init__(self, settings: Settings, run_id: int) -> None:
         name = f"{time.strftime('%Y%m%d-%H%M%S')}-{run_id}"
         given = settings.run.output_dir
-        self.path = Path(given or f"~/.ilora/runs/{name}").expanduser()
+        self.path = options.folder(given or f"~/.ilora/runs/{name}")
         self.path.mkdir(parents=True, exist_ok=True)
         self.rows: list[dict[str, Any]] = []
         """The rounds so far, as in metrics.csv."""
-        self._write("config.toml", tomli_w.dumps(dump(settings)))
+        resolved = dump(settings) | {"output-dir": str(self.path)}
+        text = tomli_w.dumps(resolved)
+        (self.path / "config.toml").write_text(text, encoding="utf-8")
 
     def event(self, kind: str, **facts: Any) -> None:
         """Append to events.jsonl; a round also becomes a row of metrics.csv."""
@@ -49,6 +51,3 @@ class RunFolder:
             writer.writeheader()
             writer.writerows(self.rows)
         temporary.replace(self.path / "metrics.csv")
-
-    def _write(self, name: str, text: str) -> None:
-        (self.path / name).write_text(text, encoding="utf-8")

@@ -1,5 +1,6 @@
 """The frozen model, loaded once a process: put factors in, take factors out."""
 
+import sys
 from collections.abc import Iterator, Mapping
 from functools import cache
 
@@ -8,6 +9,7 @@ from peft import LoraConfig, get_peft_model
 from peft.tuners.lora import LoraLayer
 from peft.utils import ModulesToSaveWrapper
 from peft.utils.other import transpose
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import (
     AutoModelForSequenceClassification,
@@ -20,7 +22,7 @@ from ilora_app.lora.factors import AdapterState, LoraFactors
 from ilora_app.lora.initialisation import qr_directions
 from ilora_app.options import names
 from ilora_app.settings import ModelSettings
-from ilora_app.tasks import models
+from ilora_app.tasks import fit, models
 
 _PREFIX = "base_model.model."
 
@@ -40,27 +42,21 @@ class Backbone:
         tokenizer: PreTrainedTokenizerBase,
         settings: ModelSettings,
     ) -> None:
+        problems = fit.problems(model, settings)
+        if problems:
+            raise models.ModelError("\n".join(problems))
         self.tokenizer = tokenizer
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._settings = settings
         self._directions: dict[int, LoraFactors] = {}
-        try:
-            self._peft = get_peft_model(model, self._lora(1), adapter_name="rank-1")
-        except ValueError as error:
-            raise models.ModelError(
-                f"target-modules = {settings.target_modules!r}: no layer of "
-                f"{settings.model} matches; its layers end in {_layer_ends(model)}"
-            ) from error
+        self._peft = get_peft_model(model, self._lora(1), adapter_name="rank-1")
         self._active = "rank-1"
         self.model: nn.Module = self._peft.to(self.device)
-        unmatched = set(names(settings.modules_to_save)) - {
-            name.rsplit(".", 1)[-1] for name, _ in self._saved_modules()
-        }
-        if unmatched:
-            raise models.ModelError(
-                f"modules-to-save = {settings.modules_to_save!r}: {settings.model} has "
-                f"no module {', '.join(sorted(unmatched))}"
-            )
+
+    @property
+    def longest(self) -> int:
+        """Tokens that the model has positions for."""
+        return int(getattr(self._peft.config, "max_position_embeddings", sys.maxsize))
 
     def base_weights(self) -> dict[str, Tensor]:
         """W0 of every adapted layer: module name -> shape (d_out, d_in)."""
@@ -183,32 +179,27 @@ def load_backbone(
 
     """
     where, local = models.locate(settings.model)
-    torch.manual_seed(seed)
-    options = {"num_labels": len(labels), "use_safetensors": True}
-    tokenizer, model = None, None
+    cause = ""
     for only_local in (True,) if local else (True, False):
+        torch.manual_seed(seed)  # before each try: the first may have drawn a head
         try:
             tokenizer = AutoTokenizer.from_pretrained(
                 where, local_files_only=only_local
             )
             model = AutoModelForSequenceClassification.from_pretrained(
-                where, local_files_only=only_local, **options
+                where,
+                local_files_only=only_local,
+                num_labels=len(labels),
+                use_safetensors=True,
             )
-        except (OSError, ValueError) as error:
-            cause = str(error).splitlines()[0]
-    if model is None or tokenizer is None:
-        if local:
-            raise models.ModelError(f"{where} cannot be loaded: {cause}")
-        raise models.ModelError(models.ways_out(settings.model, cause))
-    model.config.id2label = dict(enumerate(labels))
-    model.config.label2id = {label: i for i, label in enumerate(labels)}
-    return Backbone(model, tokenizer, settings)
-
-
-def _layer_ends(model: nn.Module) -> str:
-    ends = {
-        name.rsplit(".", 1)[-1]
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear)
-    }
-    return ", ".join(sorted(ends))
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+            cause = (str(error).splitlines() or [type(error).__name__])[0]
+            continue
+        model.config.id2label = dict(enumerate(labels))
+        model.config.label2id = {label: i for i, label in enumerate(labels)}
+        return Backbone(model, tokenizer, settings)
+    if local:
+        raise models.ModelError(
+            f"model = {settings.model!r}: {where} cannot be loaded ({cause})"
+        )
+    raise models.ModelError(models.ways_out(settings.model, cause))

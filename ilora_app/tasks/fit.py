@@ -1,0 +1,66 @@
+"""Whether the layers and modules that the settings name are there in a model."""
+
+from collections.abc import Iterable
+
+from torch import nn
+from transformers import PreTrainedModel
+
+from ilora_app.options import names
+from ilora_app.settings import ModelSettings
+
+# Modules that a classification model draws anew: without training they are noise.
+_NEW_HEADS = ("classifier", "score")
+
+
+def problems(model: PreTrainedModel, settings: ModelSettings) -> list[str]:
+    """Every mistake in ``target-modules`` and ``modules-to-save`` for this model."""
+    modules = dict(model.named_modules())
+    layers = {name for name, module in modules.items() if _is_linear(module)}
+    targets, saved = names(settings.target_modules), names(settings.modules_to_save)
+    found = []
+    unmatched = [t for t in targets if not _matching(t, layers)]
+    if unmatched:
+        found.append(
+            f"target-modules = {settings.target_modules!r}: no layer of "
+            f"{settings.model} ends in {', '.join(unmatched)}; its linear layers end "
+            f"in {_ends(layers)}"
+        )
+    missing = [s for s in saved if not _matching(s, modules)]
+    if missing:
+        found.append(
+            f"modules-to-save = {settings.modules_to_save!r}: {settings.model} has no "
+            f"module {', '.join(missing)}; its outer modules are "
+            f"{', '.join(name for name, _ in model.named_children())}"
+        )
+    new = [h for h in _NEW_HEADS if _matching(h, modules) and h not in saved]
+    if new:
+        found.append(
+            f"modules-to-save = {settings.modules_to_save!r}: {', '.join(new)} starts "
+            "untrained and has to be among them"
+        )
+    inside = {m for s in saved for m in _matching(s, modules)}
+    both = [
+        layer
+        for t in targets
+        for layer in _matching(t, layers)
+        if any(layer == m or layer.startswith(m + ".") for m in inside)
+    ]
+    if both:
+        found.append(
+            f"target-modules = {settings.target_modules!r}: {', '.join(both)} would "
+            "get factors and is trained whole as well (modules-to-save)"
+        )
+    return found
+
+
+def _is_linear(module: nn.Module) -> bool:
+    return isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D"
+
+
+def _matching(end: str, modules: Iterable[str]) -> list[str]:
+    """Names that are ``end`` or end in it after a dot, as PEFT matches them."""
+    return [name for name in modules if name == end or name.endswith("." + end)]
+
+
+def _ends(layers: Iterable[str]) -> str:
+    return ", ".join(sorted({name.rsplit(".", 1)[-1] for name in layers}))
