@@ -1,5 +1,8 @@
 """The ClientApp: says its rank, trains what it is sent, evaluates what it is sent."""
 
+from collections.abc import Callable
+from functools import wraps
+
 from flwr.app import ConfigRecord, Context, Error, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.common.constant import ErrorCode
@@ -11,11 +14,14 @@ from ilora_app.node import Node, NodeError
 from ilora_app.quiet import quiet_libraries
 from ilora_app.strategies.state import Share
 from ilora_app.tasks import training
+from ilora_app.tasks.backbone import Backbone
 from ilora_app.tasks.data import DataError
 from ilora_app.tasks.models import ModelError
 
 quiet_libraries()
 app = ClientApp()
+
+Handler = Callable[[Message, Context], Message]
 
 # Mistakes in what the node was given, as opposed to faults of the program.
 _EXPECTED = (ConfigError, NodeError, DataError, ModelError, wire.WireError)
@@ -41,16 +47,26 @@ def query(message: Message, context: Context) -> Message:
     return Message(RecordDict({wire.CONFIG: ConfigRecord({**facts})}), reply_to=message)
 
 
+def _answering_mistakes(handler: Handler) -> Handler:
+    """Reply with the message of a mistake, where Flower would log it as a crash."""
+
+    @wraps(handler)
+    def answer(message: Message, context: Context) -> Message:
+        try:
+            return handler(message, context)
+        except _EXPECTED as error:
+            code = ErrorCode.CLIENT_APP_RAISED_EXCEPTION
+            return Message(Error(code=code, reason=str(error)), reply_to=message)
+
+    return answer
+
+
 @app.train()
+@_answering_mistakes
 def train(message: Message, context: Context) -> Message:
     """Train the received factors and head for one round, with drift correction."""
-    try:
-        node = Node.of(context)
-        received = _received(message)
-        backbone, (examples, _) = node.backbone(), node.examples()
-        backbone.install(received.adapter, received.offset)
-    except _EXPECTED as error:
-        return _refuse(message, error)
+    node, received, backbone = _installed(message, context)
+    examples, _ = node.examples()
     method, local = node.settings.method, node.settings.training
     correction, full_gradient = None, None
     if wire.CORRECTION in message.content.array_records:
@@ -91,15 +107,11 @@ def train(message: Message, context: Context) -> Message:
 
 
 @app.evaluate()
+@_answering_mistakes
 def evaluate(message: Message, context: Context) -> Message:
     """Evaluate the received model on this node's held-out examples."""
-    try:
-        node = Node.of(context)
-        received = _received(message)
-        backbone, (_, held_out) = node.backbone(), node.examples()
-        backbone.install(received.adapter, received.offset)
-    except _EXPECTED as error:
-        return _refuse(message, error)
+    node, _, backbone = _installed(message, context)
+    _, held_out = node.examples()
     found = training.evaluate(
         backbone, held_out, node.settings.training.eval_batch_size
     )
@@ -107,15 +119,15 @@ def evaluate(message: Message, context: Context) -> Message:
     return Message(RecordDict({wire.METRICS: metrics}), reply_to=message)
 
 
-def _received(message: Message) -> Share:
+def _installed(message: Message, context: Context) -> tuple[Node, Share, Backbone]:
+    """Put the received model into this process's backbone."""
+    node = Node.of(context)
     arrays = message.content.array_records[wire.ARRAYS]
-    return Share.from_named_tensors(wire.decode_tensors(arrays))
+    received = Share.from_named_tensors(wire.decode_tensors(arrays))
+    backbone = node.backbone()
+    backbone.install(received.adapter, received.offset)
+    return node, received, backbone
 
 
 def _number(message: Message, key: str) -> int:
     return int(message.content.config_records[wire.CONFIG][key])  # type: ignore[arg-type]
-
-
-def _refuse(message: Message, error: Exception) -> Message:
-    code = ErrorCode.CLIENT_APP_RAISED_EXCEPTION
-    return Message(Error(code=code, reason=str(error)), reply_to=message)

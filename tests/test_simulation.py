@@ -30,8 +30,14 @@ def test_the_app_runs_and_its_numbers_do_not_depend_on_the_engine(
     """One Ray actor, two of them, and one process with no Ray: the same metrics."""
     tables = []
     for name, federation in (
-        ("two-actors", "num-supernodes=3 client-resources-num-cpus=1"),
-        ("one-actor", "num-supernodes=3 client-resources-num-cpus=2"),
+        (
+            "two-actors",
+            "num-supernodes=3 client-resources-num-cpus=1 init-args-num-cpus=2",
+        ),
+        (
+            "one-actor",
+            "num-supernodes=3 client-resources-num-cpus=1 init-args-num-cpus=1",
+        ),
     ):
         log = link.run(overrides(run_config, tmp_path / name), federation, timeout=300)
         assert (tmp_path / name / "metrics.csv").is_file(), log

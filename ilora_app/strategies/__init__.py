@@ -5,7 +5,7 @@ from ilora_app.settings import Settings
 from ilora_app.strategies.base import LoraStrategy
 from ilora_app.strategies.federation import Federation
 from ilora_app.strategies.ilora import ILoRA
-from ilora_app.strategies.rounds import Recorder
+from ilora_app.strategies.journal import Recorder
 
 STRATEGIES: dict[str, type[LoraStrategy]] = {"ilora": ILoRA}
 

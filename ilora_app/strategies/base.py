@@ -1,9 +1,7 @@
 """What every strategy shares: sampling, messages, and checks on replies."""
 
-from abc import abstractmethod
 from collections.abc import Callable, Iterable
 from logging import INFO, WARNING
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +21,6 @@ from torch import Tensor
 from ilora_app import wire
 from ilora_app.corrections import ControlVariates
 from ilora_app.lora.factors import AdapterState
-from ilora_app.settings import Settings
 from ilora_app.strategies import measures, rounds
 from ilora_app.strategies.federation import (
     Federation,
@@ -31,30 +28,19 @@ from ilora_app.strategies.federation import (
     Member,
     sample,
 )
-from ilora_app.strategies.replies import (
-    Asked,
-    collect,
-    read_evaluation,
-    read_update,
-)
-from ilora_app.strategies.rounds import Recorder, Silent
-from ilora_app.strategies.state import (
-    Aggregate,
-    GlobalState,
-    Share,
-    Update,
-    weights_of,
-)
+from ilora_app.strategies.journal import Journal, Recorder
+from ilora_app.strategies.method import Method
+from ilora_app.strategies.replies import Asked, collect, read_evaluation, read_update
+from ilora_app.strategies.state import GlobalState, Share, weights_of
 
 # A node that comes later and does not say its rank in this time is asked again later.
 _QUERY_SECONDS = 60.0
 
 
-class LoraStrategy(Strategy):
+class LoraStrategy(Method, Strategy):
     """A Flower strategy over LoRA factors of unequal rank.
 
-    The mathematics of a method is in three hooks over plain values: :meth:`begin`,
-    :meth:`share` and :meth:`aggregate`.
+    The mathematics is in the hooks of :class:`~ilora_app.strategies.method.Method`.
 
     Args:
         fraction_train, fraction_evaluate, min_train_nodes, min_evaluate_nodes,
@@ -90,36 +76,10 @@ class LoraStrategy(Strategy):
         self.seed = seed
         self.drift_correction = drift_correction
         self.federation = federation or Federation()
-        self.recorder: Recorder = recorder or Silent()
+        self.journal = Journal(recorder)
         self.timeout = 3600.0
         self._state: GlobalState | None = None
         self._asked: dict[int, Asked] = {}
-        self._recorded: set[int] = set()
-
-    # -- the mathematics ---------------------------------------------------------------
-
-    @abstractmethod
-    def begin(self, initial: AdapterState) -> GlobalState:
-        """Make the global model before round 1 from the initial arrays."""
-
-    @abstractmethod
-    def share(self, state: GlobalState, rank: int) -> Share:
-        """Cut what a client of ``rank`` trains from."""
-
-    @abstractmethod
-    def aggregate(self, state: GlobalState, updates: list[Update]) -> Aggregate:
-        """Make the next global model from checked updates, in a fixed order."""
-
-    def model(self, state: GlobalState, rank: int | None = None) -> AdapterState:
-        """What a client of ``rank`` would hold, as plain LoRA on W0; None: global."""
-        return state.adapter if rank is None else self.share(state, rank).adapter
-
-    @classmethod
-    def options(cls, settings: Settings) -> dict[str, Any]:
-        """Constructor arguments of this method alone, from the run config."""
-        return {}
-
-    # -- Flower's interface ------------------------------------------------------------
 
     def summary(self) -> None:
         """Log the settings as a tree."""
@@ -172,18 +132,20 @@ class LoraStrategy(Strategy):
         state = self._state
         assert state is not None, "configure_train() comes first"
         updates, bad = collect(self._asked, replies, read_update, self.timeout)
-        self._leave_out(server_round, "train", bad)
+        self.journal.replies_left_out(server_round, "train", bad)
         if not updates:
-            self._stay(server_round, "no usable reply")
+            self.journal.model_stays(server_round, "no usable reply")
             return None, None
         try:
             made = self.aggregate(state, updates)
         except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
-            self._stay(server_round, f"the aggregate cannot be computed ({error})")
+            self.journal.model_stays(
+                server_round, f"the aggregate cannot be computed ({error})"
+            )
             return None, None
         arrays = wire.encode_tensors(self.model(made.state).named_tensors())
         if not all(np.isfinite(array.numpy()).all() for array in arrays.values()):
-            self._stay(server_round, "the aggregate is not finite")
+            self.journal.model_stays(server_round, "the aggregate is not finite")
             return None, None
         if self.drift_correction:
             self.drift_correction.aggregate(
@@ -227,7 +189,7 @@ class LoraStrategy(Strategy):
     ) -> MetricRecord | None:
         """Mean, worst and spread of what the clients measured on their own data."""
         results, bad = collect(self._asked, replies, read_evaluation, self.timeout)
-        self._leave_out(server_round, "evaluate", bad)
+        self.journal.replies_left_out(server_round, "evaluate", bad)
         return MetricRecord({**measures.of_evaluation(results)}) if results else None
 
     def start(
@@ -255,8 +217,6 @@ class LoraStrategy(Strategy):
             evaluate_fn,
         )
 
-    # -- inside ------------------------------------------------------------------------
-
     def started(self, arrays: ArrayRecord | None = None) -> GlobalState:
         """The current global model; made from ``arrays`` where there is none yet."""
         if self._state is None:
@@ -275,33 +235,8 @@ class LoraStrategy(Strategy):
         except FederationError as error:
             log(WARNING, "%s; going on with those", error)
         present = self.federation.meet(grid, min(self.timeout, _QUERY_SECONDS))
-        for member in present:
-            if member.node_id not in self._recorded:
-                self._recorded.add(member.node_id)
-                self.recorder.event("member", **vars(member))
-        for node, reason in self.federation.left_out.items():
-            if node not in self._recorded:
-                self._recorded.add(node)
-                self.recorder.event("node-left-out", node=node, reason=reason)
+        self.journal.nodes(self.federation)
         return present
-
-    def _leave_out(
-        self, server_round: int, purpose: str, bad: list[tuple[Member, str]]
-    ) -> None:
-        for member, reason in bad:
-            log(WARNING, "round %d: %s is left out: %s", server_round, member, reason)
-            self.recorder.event(
-                "reply-left-out",
-                round=server_round,
-                purpose=purpose,
-                node=member.node_id,
-                partition=member.partition,
-                reason=reason,
-            )
-
-    def _stay(self, server_round: int, reason: str) -> None:
-        log(WARNING, "round %d: %s, the model stays as it was", server_round, reason)
-        self.recorder.event("model-unchanged", round=server_round, reason=reason)
 
 
 def _content(share: Share, config: ConfigRecord, server_round: int) -> RecordDict:

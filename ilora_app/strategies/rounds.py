@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from logging import INFO
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.serverapp import Grid
@@ -19,20 +19,6 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 EvaluateFn = Callable[[int, ArrayRecord], MetricRecord | None]
-
-
-class Recorder(Protocol):
-    """Takes what happens in a run: one call an event, with plain values."""
-
-    def event(self, kind: str, **facts: Any) -> None:
-        """Record one event."""
-
-
-class Silent:
-    """Records nothing."""
-
-    def event(self, kind: str, **facts: Any) -> None:
-        """Do nothing."""
 
 
 def run(
@@ -135,7 +121,7 @@ def _evaluate(
 
 
 def _close(strategy: LoraStrategy, row: Row, num_rounds: int) -> None:
-    strategy.recorder.event("round", **row)
+    strategy.journal.round(row)
     parts = [f"round {row['round']}/{num_rounds}"]
     parts += [f"{k} {row[k]:.4f}" for k in ("accuracy", "loss") if k in row]
     if "asked" in row:

@@ -1,0 +1,65 @@
+"""What a strategy logs and records of its members and their replies."""
+
+from logging import WARNING
+from typing import Any, Protocol
+
+from flwr.supercore import log
+
+from ilora_app.strategies.federation import Federation, Member
+
+
+class Recorder(Protocol):
+    """Takes what happens in a run: one call an event, with plain values."""
+
+    def event(self, kind: str, **facts: Any) -> None:
+        """Record one event."""
+
+
+class Silent:
+    """Records nothing."""
+
+    def event(self, kind: str, **facts: Any) -> None:
+        """Do nothing."""
+
+
+class Journal:
+    """Says each thing once, in the log and to the recorder."""
+
+    def __init__(self, recorder: Recorder | None) -> None:
+        self._recorder: Recorder = recorder or Silent()
+        self._met: set[int] = set()
+
+    def round(self, row: dict[str, Any]) -> None:
+        """Record a finished round."""
+        self._recorder.event("round", **row)
+
+    def nodes(self, federation: Federation) -> None:
+        """Record members and nodes that cannot take part when they first appear."""
+        for member in federation.members:
+            if member.node_id not in self._met:
+                self._recorder.event("member", **vars(member))
+        for node, reason in federation.left_out.items():
+            if node not in self._met:
+                self._recorder.event("node-left-out", node=node, reason=reason)
+        self._met.update(member.node_id for member in federation.members)
+        self._met.update(federation.left_out)
+
+    def replies_left_out(
+        self, server_round: int, purpose: str, bad: list[tuple[Member, str]]
+    ) -> None:
+        """Say which replies are not used, and why."""
+        for member, reason in bad:
+            log(WARNING, "round %d: %s is left out: %s", server_round, member, reason)
+            self._recorder.event(
+                "reply-left-out",
+                round=server_round,
+                purpose=purpose,
+                node=member.node_id,
+                partition=member.partition,
+                reason=reason,
+            )
+
+    def model_stays(self, server_round: int, reason: str) -> None:
+        """Say that a round changed nothing, and why."""
+        log(WARNING, "round %d: %s, the model stays as it was", server_round, reason)
+        self._recorder.event("model-unchanged", round=server_round, reason=reason)
