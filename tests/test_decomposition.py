@@ -108,6 +108,17 @@ def test_unpivoted_signs_and_surplus_rows(method):
         assert (torch.diagonal(A_r)[:3] > 0).all()
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_surplus_rows_are_exactly_zero_for_dependent_factors(method):
+    """rho = 6 but D has rank 3: what is left is rounding, and must not be kept."""
+    generator = torch.Generator().manual_seed(6)
+    B = torch.randn(12, 3, generator=generator, dtype=torch.float64)
+    A = torch.randn(3, 10, generator=generator, dtype=torch.float64)
+    B_r, A_r = truncate_product(torch.cat([B, B], 1), torch.cat([A, A]), 6, method)
+    torch.testing.assert_close(B_r @ A_r, 2 * B @ A)
+    assert torch.equal(A_r[3:], torch.zeros(3, 10, dtype=torch.float64))
+
+
 def test_qr_equals_torch_qr_of_the_dense_product():
     generator = torch.Generator().manual_seed(4)
     B = torch.randn(40, 12, generator=generator, dtype=torch.float64)
