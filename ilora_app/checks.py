@@ -4,11 +4,12 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from ilora_app import config, options
+from ilora_app import config, options, strategies
 from ilora_app.settings import Settings
 from ilora_app.strategies import STRATEGIES
 from ilora_app.tasks import data, models
-from ilora_app.tasks.backbone import Backbone, load_backbone
+from ilora_app.tasks.backbone import Backbone
+from ilora_app.tasks.loading import load_backbone
 from ilora_app.tasks.models import ModelError
 from ilora_app.tasks.text import TextExamples, tokenise
 
@@ -32,9 +33,13 @@ def prepare(run_config: Mapping[str, object]) -> Prepared:
     """
     settings, problems = config.parse(run_config)
     found = list(problems.values())
-    if settings.run.strategy not in STRATEGIES:
+    method = STRATEGIES.get(settings.run.strategy)
+    if method is None:
         right = "one of " + ", ".join(STRATEGIES)
         found.append(config.describe("strategy", settings.run.strategy, right))
+    else:
+        refused = strategies.problems(method, settings)
+        found += [text for key, text in refused.items() if key not in problems]
     found += _output_dir(settings.run.output_dir)
 
     run, source = settings.run, settings.data
@@ -53,7 +58,8 @@ def prepare(run_config: Mapping[str, object]) -> Prepared:
 
     backbone = None
     try:
-        backbone = load_backbone(settings.model, labels, run.seed)
+        whole_model = method is not None and method.whole_model
+        backbone = load_backbone(settings.model, labels, run.seed, whole_model)
     except ModelError as error:
         found += [
             p for p in str(error).splitlines() if p.split(" = ")[0] not in problems
@@ -63,17 +69,20 @@ def prepare(run_config: Mapping[str, object]) -> Prepared:
     if backbone and source.max_length > backbone.longest:
         right = f"at most {backbone.longest}, the positions of {settings.model.model}"
         found.append(config.describe("max-length", source.max_length, right))
-    if found or backbone is None:
+    if found or backbone is None or method is None:
         raise config.ConfigError(found)
     rows = data.split(source, source.test_split, run.seed)
     test = tokenise(rows, source, labels, backbone.tokenizer)
     named = replace(settings.model, model=models.canonical(settings.model.model))
-    return Prepared(replace(settings, model=named), backbone, labels, test)
+    settings = strategies.resolve(method, replace(settings, model=named))
+    return Prepared(settings, backbone, labels, test)
 
 
 def fits(backbone: Backbone, key: str, rank: int) -> list[str]:
     """Hold a rank against the smallest side of every adapted layer."""
     sides = {name: min(W.shape) for name, W in backbone.base_weights().items()}
+    if not sides:
+        return []
     module = min(sides, key=lambda name: sides[name])
     if rank <= sides[module]:
         return []

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import wraps
+from typing import Any
 
 from flwr.app import ConfigRecord, Context, Error, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
@@ -10,9 +11,11 @@ from flwr.common.constant import ErrorCode
 from ilora_app import wire
 from ilora_app.config import ConfigError
 from ilora_app.corrections import ControlVariatesClient
+from ilora_app.lora.factors import AdapterState, only
 from ilora_app.node import Node, NodeError
 from ilora_app.quiet import quiet_libraries
-from ilora_app.strategies.state import Share
+from ilora_app.strategies.client import ClientHalf
+from ilora_app.strategies.messages import Received
 from ilora_app.tasks import training
 from ilora_app.tasks.backbone import Backbone
 from ilora_app.tasks.data import DataError
@@ -65,69 +68,98 @@ def _answering_mistakes(handler: Handler) -> Handler:
 @_answering_mistakes
 def train(message: Message, context: Context) -> Message:
     """Train the received factors and head for one round, with drift correction."""
-    node, received, backbone = _installed(message, context)
-    examples, _ = node.examples()
-    method, local = node.settings.method, node.settings.training
+    config: Any = message.content.config_records[wire.CONFIG]
+    node = Node.of(context)
+    received = Received.read(message, context.state, keep=True)
+    half, backbone = node.client_half(), node.backbone()
+    start = _install(node, half, received, backbone, int(config[wire.ROUND]))
+    plan, rank = received.plan, received.rank
+    parameters = only(backbone.parameters(), plan.trains)
+    examples = node.pooled() if plan.pooled else node.examples()[0]
+    local = node.local_training(plan.pooled)
+
     correction, full_gradient = None, None
     if wire.CORRECTION in message.content.array_records:
         correction = ControlVariatesClient(
             wire.decode_tensors(message.content.array_records[wire.CORRECTION]),
-            received.adapter.factors,
+            start.factors,
             context.state,
-            method.control_basis,
-            _number(message, wire.ROUND),
-            _number(message, wire.TAKEN),
+            node.settings.method.control_basis,
+            int(config[wire.ROUND]),
+            int(config[wire.TAKEN]),
         )
-        if method.control_estimator == "full-pass":
+        if node.settings.method.control_estimator == "full-pass":
             full_gradient = training.mean_gradient(
-                backbone, examples, local.eval_batch_size
+                backbone, examples, local.eval_batch_size, list(parameters)
             )
     outcome = training.train(
         backbone,
         examples,
         local,
-        node.seed(_number(message, wire.ROUND)),
-        [correction.hook(backbone.parameters())] if correction else [],
+        node.seed(int(config[wire.ROUND])),
+        list(parameters),
+        [correction.hook(parameters)] if correction else [],
+        half.penalty(parameters, rank),
     )
-    content = RecordDict(
-        {
-            wire.ARRAYS: wire.encode_tensors(backbone.collect().named_tensors()),
-            wire.METRICS: MetricRecord(
-                {
-                    wire.EXAMPLES: outcome.examples,
-                    wire.LOSS: outcome.loss,
-                    wire.SECONDS: outcome.seconds,
-                }
-            ),
-        }
-    )
+    trained = backbone.collect()
+    received.memory.keep_own(trained.named_tensors(), plan)
+    upload = half.finish(start, trained, rank)
+    metrics = {
+        wire.EXAMPLES: outcome.examples,
+        wire.LOSS: outcome.loss,
+        wire.SECONDS: outcome.seconds,
+        wire.RANK: upload.rank,
+    }
+    content: dict[str, Any] = {
+        wire.ARRAYS: wire.encode_tensors(only(upload.tensors, plan.up)),
+        wire.METRICS: MetricRecord({**metrics}),
+    }
+    if upload.slots:
+        content[wire.SLOTS] = wire.encode_tensors(upload.slots)
     if correction:
-        content[wire.CORRECTION] = wire.encode_tensors(correction.finish(full_gradient))
-    return Message(content, reply_to=message)
+        deltas = correction.finish(
+            full_gradient, upload.rank if upload.pruned else None
+        )
+        content[wire.CORRECTION] = wire.encode_tensors(deltas)
+    return Message(RecordDict(content), reply_to=message)
 
 
 @app.evaluate()
 @_answering_mistakes
 def evaluate(message: Message, context: Context) -> Message:
     """Evaluate the received model on this node's held-out examples."""
-    node, _, backbone = _installed(message, context)
+    config: Any = message.content.config_records[wire.CONFIG]
+    node = Node.of(context)
+    received = Received.read(message, context.state, keep=False)
+    backbone = node.backbone()
+    half = ClientHalf(node.settings.method)
+    if node.strategy.personal:
+        half = node.client_half()
+    _install(node, half, received, backbone, int(config[wire.ROUND]))
+    size = node.settings.training.eval_batch_size
     _, held_out = node.examples()
-    found = training.evaluate(
-        backbone, held_out, node.settings.training.eval_batch_size
-    )
+    found = {wire.LOSS: 0.0, wire.ACCURACY: 0.0}
+    if len(held_out):
+        found = training.evaluate(backbone, held_out, size)
+    if config[wire.TEST_SPLIT]:
+        on_test = training.evaluate(backbone, node.test(), size)
+        found[wire.TEST_LOSS] = on_test[wire.LOSS]
+        found[wire.TEST_ACCURACY] = on_test[wire.ACCURACY]
     metrics = MetricRecord({wire.EXAMPLES: len(held_out), **found})
     return Message(RecordDict({wire.METRICS: metrics}), reply_to=message)
 
 
-def _installed(message: Message, context: Context) -> tuple[Node, Share, Backbone]:
-    """Put the received model into this process's backbone."""
-    node = Node.of(context)
-    arrays = message.content.array_records[wire.ARRAYS]
-    received = Share.from_named_tensors(wire.decode_tensors(arrays))
-    backbone = node.backbone()
-    backbone.install(received.adapter, received.offset)
-    return node, received, backbone
-
-
-def _number(message: Message, key: str) -> int:
-    return int(message.content.config_records[wire.CONFIG][key])  # type: ignore[arg-type]
+def _install(
+    node: Node,
+    half: ClientHalf,
+    received: Received,
+    backbone: Backbone,
+    server_round: int,
+) -> AdapterState:
+    """Put the received model into this process's backbone; return its start."""
+    start = half.start(
+        received.tensors, backbone.shapes(), received.rank, node.seed(server_round)
+    )
+    taken_out = received.taken_out(start, backbone.directions)
+    backbone.install(start, taken_out, received.base)
+    return start

@@ -1,17 +1,19 @@
 """What a node knows of itself: its rank, its part of the data, its process's caches."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
 from flwr.app import Context
 
 from ilora_app import config, wire
-from ilora_app.settings import Settings
+from ilora_app.settings import Settings, TrainingSettings
+from ilora_app.strategies import STRATEGIES, ClientHalf, LoraStrategy
 from ilora_app.tasks import data
-from ilora_app.tasks.backbone import Backbone, load_backbone
-from ilora_app.tasks.text import TextExamples, tokenise
+from ilora_app.tasks.backbone import Backbone
+from ilora_app.tasks.loading import load_backbone
+from ilora_app.tasks.text import TextExamples, joined, tokenise
 
 
 class NodeError(ValueError):
@@ -72,13 +74,47 @@ class Node:
             self.settings.data, self.partition, self.partitions, run.seed
         )
 
+    @property
+    def strategy(self) -> type[LoraStrategy]:
+        """Server half of the method."""
+        return STRATEGIES[self.settings.run.strategy]
+
+    def client_half(self) -> ClientHalf:
+        """Make the client half of the method."""
+        return self.strategy.client_half(self.settings.method)
+
     def backbone(self) -> Backbone:
         """Load the model, once a process."""
-        return load_backbone(self.settings.model, self.labels, self.settings.run.seed)
+        return load_backbone(
+            self.settings.model,
+            self.labels,
+            self.settings.run.seed,
+            self.strategy.whole_model,
+        )
 
     def examples(self) -> tuple[TextExamples, TextExamples]:
         """Tokenise this node's examples, once a process: training and held out."""
         return _examples(self)
+
+    def pooled(self) -> TextExamples:
+        """The training examples of all partitions together, in their order."""
+        together = [
+            _examples(replace(self, partition=i, rank=self.settings.ranks[0]))[0]
+            for i in range(self.partitions)
+        ]
+        return joined(together)
+
+    def test(self) -> TextExamples:
+        """Tokenise the test split, once a process."""
+        return _test(self.settings, self.labels, self.strategy.whole_model)
+
+    def local_training(self, pooled: bool) -> TrainingSettings:
+        """Settings of local training; pooled data takes the steps of all clients."""
+        training = self.settings.training
+        if pooled and training.local_steps:
+            steps = training.local_steps * self.partitions
+            return replace(training, local_steps=steps)
+        return training
 
     def seed(self, server_round: int) -> int:
         """Seed of this node's batches in one round, whatever process it runs in."""
@@ -94,3 +130,12 @@ def _examples(node: Node) -> tuple[TextExamples, TextExamples]:
         tokenise(part.train, settings, labels, tokenizer),
         tokenise(part.held_out, settings, labels, tokenizer),
     )
+
+
+@lru_cache(maxsize=4)
+def _test(
+    settings: Settings, labels: tuple[str, ...], whole_model: bool
+) -> TextExamples:
+    backbone = load_backbone(settings.model, labels, settings.run.seed, whole_model)
+    rows = data.split(settings.data, settings.data.test_split, settings.run.seed)
+    return tokenise(rows, settings.data, labels, backbone.tokenizer)

@@ -42,6 +42,11 @@ def below_one(value: float) -> str | None:
     return None if 0 <= value < 1 else "0 or more and below 1"
 
 
+def part_of_one(value: float) -> str | None:
+    """Accept parts of a whole, up to all of it."""
+    return None if 0 < value <= 1 else "above 0, up to 1"
+
+
 def not_empty(value: str) -> str | None:
     """Accept any text but none."""
     return None if value.strip() else "a name or a folder"
@@ -80,5 +85,6 @@ def columns(value: str) -> str | None:
 
 
 def folder(value: str) -> Path:
-    """Read a folder's name; ``~nobody`` stays as it is, where pathlib would raise."""
-    return Path(os.path.expanduser(value))  # noqa: PTH111
+    """Read a folder's name, with ``$NAME`` and ``~`` expanded where they are known."""
+    # pathlib would raise for ~nobody.
+    return Path(os.path.expanduser(os.path.expandvars(value)))  # noqa: PTH111

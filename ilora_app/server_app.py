@@ -9,7 +9,7 @@ from flwr.supercore import log
 
 from ilora_app import checks, strategies, wire
 from ilora_app.config import ConfigError
-from ilora_app.lora.factors import AdapterState
+from ilora_app.lora.factors import AdapterState, LoraFactors
 from ilora_app.lora.initialisation import standard_factors
 from ilora_app.quiet import quiet_libraries, show_plainly
 from ilora_app.runs.adapter import save_adapter
@@ -17,6 +17,7 @@ from ilora_app.runs.folder import RunFolder
 from ilora_app.strategies.federation import Federation, FederationError
 from ilora_app.strategies.rounds import Row
 from ilora_app.tasks import training
+from ilora_app.tasks.whole_model import WholeModel
 
 quiet_libraries()
 show_plainly(ConfigError, FederationError)
@@ -68,17 +69,20 @@ class Server:
 
     def initial_arrays(self) -> ArrayRecord:
         """Make the factors at r_max and the head that training starts from."""
-        if self.settings.model.initialisation == "qr":
+        if self.strategy.whole_model:
+            factors = LoraFactors({})
+        elif self.settings.model.initialisation == "qr":
             factors = self.backbone.directions(self.rank)
         else:
             generator = torch.Generator().manual_seed(self.settings.run.seed)
-            weights = self.backbone.base_weights()
-            factors = standard_factors(weights, self.rank, generator)
+            factors = standard_factors(self.backbone.shapes(), self.rank, generator)
         initial = AdapterState(factors, self.backbone.initial_head())
         return wire.encode_tensors(initial.named_tensors())
 
-    def evaluate(self, server_round: int, arrays: ArrayRecord) -> MetricRecord:
+    def evaluate(self, server_round: int, arrays: ArrayRecord) -> MetricRecord | None:
         """Loss and accuracy on the test split; of every rank where that is due."""
+        if self.strategy.personal or not self.strategy.is_due(server_round):
+            return None
         model = AdapterState.from_named_tensors(wire.decode_tensors(arrays))
         self._results = {None: self.measure(model)}
         found = dict(self._results[None])
@@ -87,13 +91,29 @@ class Server:
         due = every and server_round and server_round % every == 0
         if due or server_round == run.num_server_rounds:
             for rank in sorted(set(self.federation.ranks)):
-                self._results[rank] = self.measure(self._model(rank))
+                held = self._model(rank)
+                same = held is self._model(None)
+                self._results[rank] = (
+                    self._results[None] if same else self.measure(held)
+                )
                 for name, value in self._results[rank].items():
                     found[f"{name}_r{rank}"] = value
         return MetricRecord(dict(found))
 
     def save(self) -> None:
-        """Write adapter/ for the global model and adapter-r<rank>/ for each rank."""
+        """Write adapter/ for the global model and adapter-r<rank>/ for each rank.
+
+        A whole model goes to model/; where clients keep models of their own there is
+        nothing to write.
+        """
+        if self.strategy.personal:
+            return
+        if isinstance(self.backbone, WholeModel):
+            self.backbone.install(self._model(None))
+            folder = self.folder.path / "model"
+            self.backbone.pretrained.save_pretrained(folder)
+            self.backbone.tokenizer.save_pretrained(folder)
+            return
         self._save("adapter", None)
         for rank in sorted(set(self.federation.ranks)):
             self._save(f"adapter-r{rank}", rank)
@@ -103,7 +123,7 @@ class Server:
 
     def measure(self, model: AdapterState) -> dict[str, float]:
         """Loss and accuracy of one model on the test split."""
-        self.backbone.install(model, {})
+        self.backbone.install_merged(model)
         size = self.settings.training.eval_batch_size
         return training.evaluate(self.backbone, self.test, size)
 

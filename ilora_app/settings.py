@@ -16,6 +16,7 @@ from ilora_app.options import (
     not_empty,
     option,
     parse_ranks,
+    part_of_one,
     within,
 )
 
@@ -53,6 +54,11 @@ class RunSettings:
     )
     round_timeout: float = option(
         3600.0, "Seconds to wait for the replies of a round.", check=above(0)
+    )
+    evaluate_every: int = option(
+        1,
+        "Measure the model on the test split every so many rounds, and at the end.",
+        check=at_least(1),
     )
     rank_eval_every: int = option(
         0,
@@ -95,10 +101,11 @@ class ModelSettings:
     )
     lora_dropout: float = option(0.0, "Dropout before A. Paper: 0.1.", check=below_one)
     initialisation: str = option(
-        "qr",
-        "Factors at the start: qr orthonormal directions of W0, or standard "
-        "(A random, B zero). Paper: qr.",
-        choices=("qr", "standard"),
+        "auto",
+        "Factors at the start: qr orthonormal directions of W0 (ilora, fedit) or "
+        "standard (A random, B zero); auto is qr under ilora, standard elsewhere. "
+        "Paper: qr.",
+        choices=("auto", "qr", "standard"),
     )
     init_gain: str = option(
         "paper",
@@ -186,11 +193,22 @@ class MethodSettings:
         "How ilora cuts the concatenated product. Paper: qr.",
         choices=METHODS,
     )
+    residual: str = option(
+        "drop",
+        "What ilora does with what the cut drops: nothing, or merge it into the base "
+        "of every client. Paper: drop.",
+        choices=("drop", "merge"),
+    )
+    residual_energy: float = option(
+        1.0,
+        "Part of the squared norm of a round's increment that residual merge keeps.",
+        check=part_of_one,
+    )
     drift_correction: str = option(
-        "control-variates",
-        "Correction of client drift, usable with any strategy. Paper: "
-        "control-variates.",
-        choices=("control-variates", "none"),
+        "auto",
+        "Correction of client drift; auto is control-variates under ilora, else none. "
+        "Paper: control-variates.",
+        choices=("auto", "control-variates", "none"),
     )
     control_estimator: str = option(
         "local-mean",
@@ -214,6 +232,19 @@ class MethodSettings:
         "all",
         "What is corrected. Paper: all.",
         choices=SCOPES,
+    )
+    lora_fair_lambda: float = option(
+        0.01, "lambda of lora-fair's correction of B. Its paper: 0.01.", check=above(0)
+    )
+    hetlora_gamma: float = option(
+        0.99,
+        "hetlora prunes a rank r to floor(gamma r). Its paper: 0.99.",
+        check=within(0, 1),
+    )
+    hetlora_lambda: float = option(
+        0.001,
+        "Weight of hetlora's penalty on the directions that pruning would drop.",
+        check=at_least(0),
     )
 
 

@@ -6,6 +6,7 @@ A message or reply holds one record of each kind: ``arrays`` (what is trained),
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,16 +14,20 @@ from flwr.app import Array, ArrayRecord, MetricRecord, RecordDict
 from torch import Tensor
 
 ARRAYS, CORRECTION, CONFIG, METRICS = "arrays", "correction", "config", "metrics"
-OFFSET = "offset."
+BASE, SLOTS = "base", "slots"
+OFFSET, OFFSET_BASIS = "offset.", "offset-basis"
 ROUND, EXAMPLES, HELD_OUT = "server-round", "num-examples", "num-held-out"
-TAKEN = "correction-taken-in-round"
+TAKEN, COUNTED_ON = "correction-taken-in-round", "counted-on"
+BASE_START, BASE_END = "base-version-held", "base-version-sent"
 LOSS, ACCURACY, SECONDS = "loss", "accuracy", "seconds"
+TEST_SPLIT, TEST_LOSS, TEST_ACCURACY = "test-split", "test-loss", "test-accuracy"
 RANK, PARTITION, PARTITIONS, PROBLEM = (
     "lora-rank",
     "partition-id",
     "num-partitions",
     "problem",
 )
+_LEFT, _RIGHT, _DENSE = ".left", ".right", ".dense"
 
 
 class WireError(ValueError):
@@ -46,6 +51,43 @@ def encode_tensors(tensors: Mapping[str, Tensor]) -> ArrayRecord:
 def decode_tensors(record: ArrayRecord) -> dict[str, Tensor]:
     """Read arrays that this app wrote itself (by the server, or into its own state)."""
     return {name: torch.from_numpy(array.numpy()) for name, array in record.items()}
+
+
+@dataclass(frozen=True)
+class BaseUpdate:
+    """What a client lacks of the base: from version ``start`` to version ``end``."""
+
+    start: int
+    end: int
+    increment: Mapping[str, Tensor | tuple[Tensor, Tensor]]
+
+
+def encode_increment(
+    increment: Mapping[str, Tensor | tuple[Tensor, Tensor]],
+) -> ArrayRecord:
+    """Write a base increment: factors (L, R) or dense, by module."""
+    flat = {}
+    for module, value in increment.items():
+        if isinstance(value, Tensor):
+            flat[module + _DENSE] = value
+        elif value[0].shape[1]:
+            flat[module + _LEFT], flat[module + _RIGHT] = value
+    return encode_tensors(flat)
+
+
+def decode_increment(
+    record: ArrayRecord,
+) -> dict[str, Tensor | tuple[Tensor, Tensor]]:
+    """Read a base increment written by :func:`encode_increment`."""
+    flat = decode_tensors(record)
+    found: dict[str, Tensor | tuple[Tensor, Tensor]] = {}
+    for name, value in flat.items():
+        if name.endswith(_DENSE):
+            found[name.removesuffix(_DENSE)] = value
+        elif name.endswith(_LEFT):
+            module = name.removesuffix(_LEFT)
+            found[module] = (value, flat[module + _RIGHT])
+    return found
 
 
 def decode_checked(

@@ -8,7 +8,8 @@ from ilora_app.lora.factors import AdapterState
 from ilora_app.settings import ModelSettings
 from ilora_app.strategies import ILoRA
 from ilora_app.strategies.state import Share
-from ilora_app.tasks.backbone import Backbone, load_backbone
+from ilora_app.tasks.backbone import Backbone
+from ilora_app.tasks.loading import load_backbone
 from tests.conftest import MINILM
 
 LABELS = tuple("abcdefghij")

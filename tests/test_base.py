@@ -9,7 +9,7 @@ from ilora_app.lora.factors import AdapterState, mean_head
 from ilora_app.lora.factors import LoraFactors as Factors
 from ilora_app.strategies import ILoRA, LoraStrategy
 from ilora_app.strategies.state import Aggregate, GlobalState, Share, weights_of
-from ilora_app.tasks.backbone import load_backbone
+from ilora_app.tasks.loading import load_backbone
 from tests.local_run import FaultyGrid, metrics, run
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from ilora_app.settings import ModelSettings
 from ilora_app.tasks import models
-from ilora_app.tasks.backbone import load_backbone
+from ilora_app.tasks.loading import load_backbone
 from tests.conftest import MINILM
 
 

@@ -8,7 +8,8 @@ import torch
 from ilora_app.lora.factors import AdapterState
 from ilora_app.settings import DataSettings, ModelSettings, TrainingSettings
 from ilora_app.tasks import data, training
-from ilora_app.tasks.backbone import Backbone, load_backbone
+from ilora_app.tasks.backbone import Backbone
+from ilora_app.tasks.loading import load_backbone
 from ilora_app.tasks.text import TextExamples, tokenise
 
 

@@ -12,7 +12,7 @@ which round the server last took its upload.
 from collections.abc import Mapping, Sequence
 
 import torch
-from flwr.app import ConfigRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 from torch import Tensor
 
 from ilora_app import wire
@@ -27,7 +27,7 @@ from ilora_app.lora.control import (
     within_scope,
     zeros_like,
 )
-from ilora_app.lora.factors import AdapterState, LoraFactors
+from ilora_app.lora.factors import AdapterState, LoraFactors, group_of
 
 # Names in the client's own state: c_k, c_k+ while it is not acknowledged, and the
 # columns of B under which each was computed.
@@ -99,13 +99,14 @@ class ControlVariates:
 
         Args:
             server_round: the round of the uploads.
-            deltas: c_k+ - c_k by node, in the order of members.
+            deltas: c_k+ - c_k by node, in the order of members; a factor that did
+                not train is absent, and its c_k has not moved.
             old: factors at r_max that were broadcast.
             new: factors at r_max that will be.
 
         """
         assert self._total is not None, "begin() comes first"
-        states = [AdapterState.from_named_tensors(delta) for delta in deltas.values()]
+        states = [_whole(delta, self._total) for delta in deltas.values()]
         fresh = add_deltas(self._total, states)
         if not all(value.isfinite().all() for value in fresh.named_tensors().values()):
             fresh = self._total
@@ -150,9 +151,8 @@ class ControlVariatesClient:
         self._basis = basis
         self._round = server_round
         self._settle(last_taken)
-        self._own = self._recall(AdapterState.from_named_tensors(server_control))
-        own = self._own.named_tensors()
-        self.correction = {n: c - own[n] for n, c in server_control.items()}
+        self._own = self._recall(server_control)
+        self.correction = {n: c - self._own[n] for n, c in server_control.items()}
         self._hook: GradientCorrection | None = None
 
     def hook(self, parameters: Mapping[str, Tensor]) -> GradientCorrection:
@@ -161,7 +161,9 @@ class ControlVariatesClient:
         return self._hook
 
     def finish(
-        self, full_gradient: Mapping[str, Tensor] | None = None
+        self,
+        full_gradient: Mapping[str, Tensor] | None = None,
+        rank: int | None = None,
     ) -> dict[str, Tensor]:
         """Keep the new mean gradient c_k+ aside, and return c_k+ - c_k.
 
@@ -169,18 +171,23 @@ class ControlVariatesClient:
             full_gradient: the mean gradient over all local data at the received model
                 (``full-pass``); None takes the mean over the local steps
                 (``local-mean``).
+            rank: the client goes on with so many directions, and gives up its part of
+                c in the others; None: with all.
 
         """
         assert self._hook is not None, "hook() comes first"
         found = full_gradient or self._hook.mean_gradient()
-        own = self._own.named_tensors()
-        fresh = {name: found[name].float().cpu() for name in own}
+        fresh = {name: found[name].float().cpu() for name in self._own}
+        if rank is not None:
+            fresh = {
+                name: _keep_rank(name, value, rank) for name, value in fresh.items()
+            }
         self._memory[_PENDING] = wire.encode_tensors(fresh)
         self._memory[_PENDING_ROUND] = ConfigRecord({wire.ROUND: self._round})
         if self._basis == "rotate":
             columns = wire.encode_tensors(_columns(self._received))
             self._memory[_PENDING + _BASIS] = columns
-        return {name: fresh[name] - own[name] for name in own}
+        return {name: fresh[name] - self._own[name] for name in self._own}
 
     def _settle(self, last_taken: int) -> None:
         """Make the pending c_k+ this client's own if the server took it; or drop it."""
@@ -189,20 +196,55 @@ class ControlVariatesClient:
         took = self._memory.config_records[_PENDING_ROUND][wire.ROUND] == last_taken
         for suffix in ("", _BASIS):
             pending = self._memory.pop(_PENDING + suffix, None)
-            if took and pending is not None:
-                self._memory[_OWN + suffix] = pending
+            if took and isinstance(pending, ArrayRecord):
+                # A round in which one factor trained moves that part of c_k alone.
+                before = self._memory.get(_OWN + suffix, ArrayRecord())
+                self._memory[_OWN + suffix] = ArrayRecord({**before, **pending})
 
-    def _recall(self, like: AdapterState) -> AdapterState:
+    def _recall(self, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Read c_k from memory, in the coordinates and the rank of this round."""
         if _OWN not in self._memory:
-            return zeros_like(like)
-        kept = wire.decode_tensors(self._memory.array_records[_OWN])
-        own = AdapterState.from_named_tensors(kept)
+            return {name: torch.zeros_like(value) for name, value in like.items()}
+        own = wire.decode_tensors(self._memory.array_records[_OWN])
         if self._basis == "rotate":
             old = wire.decode_tensors(self._memory.array_records[_OWN + _BASIS])
-            return rotate(own, old, _columns(self._received))
-        rank = like.factors.rank
-        return own.cut(rank) if own.factors.rank >= rank else own.pad(rank)
+            kept = AdapterState.from_named_tensors(own)
+            own = rotate(kept, old, _columns(self._received)).named_tensors()
+        return {
+            name: _fit(own[name], value.shape) if name in own else zeros
+            for name, value in like.items()
+            for zeros in [torch.zeros_like(value)]
+        }
+
+
+def _whole(delta: Mapping[str, Tensor], total: AdapterState) -> AdapterState:
+    """Make an upload as large as the total: zeros where it says nothing."""
+    return AdapterState.from_named_tensors(
+        {
+            name: _fit(delta[name], value.shape)
+            if name in delta
+            else torch.zeros_like(value)
+            for name, value in total.named_tensors().items()
+        }
+    )
+
+
+def _fit(value: Tensor, shape: torch.Size) -> Tensor:
+    """Cut, or pad with zeros, to a shape of the same kind at another rank."""
+    found = torch.zeros(shape, dtype=value.dtype)
+    there = tuple(slice(0, min(a, b)) for a, b in zip(value.shape, shape, strict=True))
+    found[there] = value[there]
+    return found
+
+
+def _keep_rank(name: str, value: Tensor, rank: int) -> Tensor:
+    """Zero the directions of a factor beyond ``rank``."""
+    group, kept = group_of(name), value.clone()
+    if group == "lora_B":
+        kept[:, rank:] = 0
+    elif group == "lora_A":
+        kept[rank:] = 0
+    return kept
 
 
 def _columns(factors: LoraFactors) -> dict[str, Tensor]:

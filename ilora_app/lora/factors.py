@@ -11,6 +11,9 @@ Pair = tuple[Tensor, Tensor]
 
 _B, _A, _HEAD = ".lora_B", ".lora_A", "head."
 
+GROUPS = ("lora_B", "lora_A", "head")
+"""What a client trains, in three groups that methods freeze, send or keep apart."""
+
 
 @dataclass(frozen=True)
 class LoraFactors:
@@ -166,9 +169,34 @@ class AdapterState:
         return cls(LoraFactors(pairs), head)
 
 
-def is_head(name: str) -> bool:
-    """Tell whether a key of :meth:`AdapterState.named_tensors` belongs to the head."""
-    return name.startswith(_HEAD)
+def group_of(name: str) -> str:
+    """Group of a key of :meth:`AdapterState.named_tensors`, one of ``GROUPS``."""
+    return "head" if name.startswith(_HEAD) else name.rsplit(".", 1)[-1]
+
+
+def only(flat: Mapping[str, Tensor], groups: Sequence[str]) -> dict[str, Tensor]:
+    """Keep the tensors of some groups."""
+    return {name: value for name, value in flat.items() if group_of(name) in groups}
+
+
+def mean_factors(parts: Sequence[LoraFactors], weights: Sequence[float]) -> LoraFactors:
+    """Mean of A and of B by themselves: sum_k w_k pad(A_k), sum_k w_k pad(B_k).
+
+    Padded with zeros to the largest rank among them; summed in float64.
+    """
+    rank = max(part.rank for part in parts)
+    padded = [part.pad(rank) for part in parts]
+
+    def mean(tensors: list[Tensor]) -> Tensor:
+        terms = [w * t.double() for w, t in zip(weights, tensors, strict=True)]
+        return torch.stack(terms).sum(dim=0).to(tensors[0].dtype)
+
+    return LoraFactors(
+        {
+            m: (mean([p[m][0] for p in padded]), mean([p[m][1] for p in padded]))
+            for m in parts[0].pairs
+        }
+    )
 
 
 def mean_head(

@@ -70,15 +70,18 @@ def gain_squared(directions: LoraFactors, rank: int, gain: str) -> dict[str, flo
 
 
 def standard_factors(
-    weights: Mapping[str, Tensor], rank: int, generator: torch.Generator
+    shapes: Mapping[str, tuple[int, int]], rank: int, generator: torch.Generator
 ) -> LoraFactors:
     """PEFT's usual start: A uniform in +-1/sqrt(d_in), B = 0, so that B A = 0.
 
-    Shapes as in :func:`qr_directions`. Modules are drawn in the order given.
+    Args:
+        shapes: module -> (d_out, d_in). Modules are drawn in the order given.
+        rank: of all of them.
+        generator: of the random numbers.
+
     """
     pairs = {}
-    for module, weight in weights.items():
-        d_out, d_in = weight.shape
+    for module, (d_out, d_in) in shapes.items():
         uniform = torch.rand(rank, d_in, generator=generator)
         pairs[module] = (torch.zeros(d_out, rank), (2 * uniform - 1) / math.sqrt(d_in))
     return LoraFactors(pairs)

@@ -1,19 +1,54 @@
-"""The methods by name. One file a method."""
+"""The methods by name, server and client half together. One file a method."""
 
 from ilora_app.corrections import ControlVariates
 from ilora_app.settings import Settings
 from ilora_app.strategies.base import LoraStrategy
+from ilora_app.strategies.centralized import Centralized
+from ilora_app.strategies.choice import problems, resolve
+from ilora_app.strategies.client import ClientHalf
+from ilora_app.strategies.fedavg_full import FedAvgFull
 from ilora_app.strategies.federation import Federation
+from ilora_app.strategies.fedex_lora import FedExLoRA
+from ilora_app.strategies.fedit import FedIT
+from ilora_app.strategies.fedsa_lora import FedSALoRA
+from ilora_app.strategies.ffa_lora import FFALoRA
+from ilora_app.strategies.flexlora import FlexLoRA
+from ilora_app.strategies.flora import FLoRA
+from ilora_app.strategies.hetlora import HetLoRA
 from ilora_app.strategies.ilora import ILoRA
 from ilora_app.strategies.journal import Recorder
+from ilora_app.strategies.local import Local
+from ilora_app.strategies.lora_a2 import LoRAA2
+from ilora_app.strategies.lora_fair import LoRAFAIR
+from ilora_app.strategies.rolora import RoLoRA
 
-STRATEGIES: dict[str, type[LoraStrategy]] = {"ilora": ILoRA}
+STRATEGIES: dict[str, type[LoraStrategy]] = {
+    "ilora": ILoRA,
+    "fedit": FedIT,
+    "flora": FLoRA,
+    "ffa-lora": FFALoRA,
+    "lora-fair": LoRAFAIR,
+    "hetlora": HetLoRA,
+    "flexlora": FlexLoRA,
+    "fedex-lora": FedExLoRA,
+    "rolora": RoLoRA,
+    "fedsa-lora": FedSALoRA,
+    "lora-a2": LoRAA2,
+    "centralized": Centralized,
+    "local": Local,
+    "fedavg-full": FedAvgFull,
+}
+
+BOUNDS = ("centralized", "local", "fedavg-full")
+"""Names that are no methods of federated LoRA, but what to hold them against."""
 
 
 def build(
     settings: Settings, federation: Federation, recorder: Recorder
 ) -> LoraStrategy:
     """Make the strategy that the settings name, with its drift correction."""
+    strategy = STRATEGIES[settings.run.strategy]
+    settings = resolve(strategy, settings)
     run, method = settings.run, settings.method
     correction = None
     if method.drift_correction == ControlVariates.name:
@@ -22,7 +57,6 @@ def build(
             basis=method.control_basis,
             scope=method.control_scope,
         )
-    strategy = STRATEGIES[run.strategy]
     return strategy(
         **strategy.options(settings),
         fraction_train=run.fraction_train,
@@ -32,10 +66,33 @@ def build(
         min_available_nodes=run.min_available_nodes,
         lora_scaling=settings.model.lora_scaling,
         seed=run.seed,
+        evaluate_every=run.evaluate_every,
         drift_correction=correction,
         federation=federation,
         recorder=recorder,
     )
 
 
-__all__ = ["STRATEGIES", "ILoRA", "LoraStrategy", "build"]
+__all__ = [
+    "BOUNDS",
+    "STRATEGIES",
+    "Centralized",
+    "ClientHalf",
+    "FFALoRA",
+    "FLoRA",
+    "FedAvgFull",
+    "FedExLoRA",
+    "FedIT",
+    "FedSALoRA",
+    "FlexLoRA",
+    "HetLoRA",
+    "ILoRA",
+    "LoRAA2",
+    "LoRAFAIR",
+    "Local",
+    "LoraStrategy",
+    "RoLoRA",
+    "build",
+    "problems",
+    "resolve",
+]

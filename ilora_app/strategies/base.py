@@ -11,7 +11,6 @@ from flwr.app import (
     Message,
     MessageType,
     MetricRecord,
-    RecordDict,
 )
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Result, Strategy
@@ -20,24 +19,25 @@ from torch import Tensor
 
 from ilora_app import wire
 from ilora_app.corrections import ControlVariates
-from ilora_app.lora.factors import AdapterState
+from ilora_app.lora.factors import AdapterState, only
 from ilora_app.strategies import measures, rounds
+from ilora_app.strategies import messages as messages_
 from ilora_app.strategies.federation import (
     Federation,
     FederationError,
     Member,
     sample,
 )
+from ilora_app.strategies.holdings import Holdings
 from ilora_app.strategies.journal import Journal, Recorder
-from ilora_app.strategies.method import Method
-from ilora_app.strategies.replies import Asked, collect, read_evaluation, read_update
-from ilora_app.strategies.state import GlobalState, Share, weights_of
+from ilora_app.strategies.replies import Asked, Replies, collect, read_evaluation
+from ilora_app.strategies.state import GlobalState, Update, weights_of
 
 # A node that comes later and does not say its rank in this time is asked again later.
 _QUERY_SECONDS = 60.0
 
 
-class LoraStrategy(Method, Strategy):
+class LoraStrategy(Replies, Strategy):
     """A Flower strategy over LoRA factors of unequal rank.
 
     The mathematics is in the hooks of :class:`~ilora_app.strategies.method.Method`.
@@ -47,6 +47,8 @@ class LoraStrategy(Method, Strategy):
         min_available_nodes: as in Flower's FedAvg; never more nodes than there are.
         lora_scaling: s, for measures in units of the weights.
         seed: seeds the sampling of nodes.
+        evaluate_every: rounds between measurements on the test split; the last round
+            is always measured.
         drift_correction: the server half of a drift correction, or None.
         federation: members met before; None starts with none.
         recorder: receives events.
@@ -63,6 +65,7 @@ class LoraStrategy(Method, Strategy):
         min_available_nodes: int = 2,
         lora_scaling: float = 1.0,
         seed: int = 0,
+        evaluate_every: int = 1,
         drift_correction: ControlVariates | None = None,
         federation: Federation | None = None,
         recorder: Recorder | None = None,
@@ -75,9 +78,12 @@ class LoraStrategy(Method, Strategy):
         self.lora_scaling = lora_scaling
         self.seed = seed
         self.drift_correction = drift_correction
+        self.evaluate_every = evaluate_every
         self.federation = federation or Federation()
+        self.holdings = Holdings()
         self.journal = Journal(recorder)
         self.timeout = 3600.0
+        self.num_rounds = 0
         self._state: GlobalState | None = None
         self._asked: dict[int, Asked] = {}
 
@@ -99,26 +105,29 @@ class LoraStrategy(Method, Strategy):
     ) -> Iterable[Message]:
         """Send each sampled node its factors, cut to its rank, and its correction."""
         state = self.started(arrays)
+        plan = self.plan(state)
         self._asked = {}
         messages = []
-        present = self._present(grid)
         for member in sample(
-            present,
+            self.members(state, self._present(grid)),
             self.fraction_train,
             self.min_train_nodes,
             f"{self.seed} train {server_round}",
         ):
             share = self.share(state, member.rank)
-            content = _content(share, config, server_round)
+            facts = {**config, wire.ROUND: server_round, wire.RANK: member.rank}
             correction: dict[str, Tensor] = {}
             if self.drift_correction:
-                correction = self.drift_correction.share(
-                    member.rank, self.federation.ranks
-                )
+                ranks = [self.trained_rank(state, r) for r in self.federation.ranks]
+                rank = self.trained_rank(state, member.rank)
+                correction = only(self.drift_correction.share(rank, ranks), plan.up)
+                facts[wire.TAKEN] = self.drift_correction.last_taken(member.node_id)
+            content = messages_.write(
+                share, plan, state.ledger, self.holdings, member.node_id, facts
+            )
+            if self.drift_correction:
                 content[wire.CORRECTION] = wire.encode_tensors(correction)
-                taken = self.drift_correction.last_taken(member.node_id)
-                content.config_records[wire.CONFIG][wire.TAKEN] = taken
-            self._asked[member.node_id] = Asked(member, share, correction)
+            self._asked[member.node_id] = Asked(member, share, plan, correction)
             messages.append(Message(content, member.node_id, MessageType.TRAIN))
         return messages
 
@@ -129,21 +138,21 @@ class LoraStrategy(Method, Strategy):
 
         With no good reply the model stays as it was and (None, None) is returned.
         """
-        state = self._state
-        assert state is not None, "configure_train() comes first"
-        updates, bad = collect(self._asked, replies, read_update, self.timeout)
+        state = self.started()
+        updates, bad = collect(self._asked, replies, self.read_update, self.timeout)
         self.journal.replies_left_out(server_round, "train", bad)
+        self._note_holdings(state, updates, bad)
         if not updates:
             self.journal.model_stays(server_round, "no usable reply")
             return None, None
         try:
             made = self.aggregate(state, updates)
+            arrays = wire.encode_tensors(self.model(made.state).named_tensors())
         except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
             self.journal.model_stays(
                 server_round, f"the aggregate cannot be computed ({error})"
             )
             return None, None
-        arrays = wire.encode_tensors(self.model(made.state).named_tensors())
         if not all(np.isfinite(array.numpy()).all() for array in arrays.values()):
             self.journal.model_stays(server_round, "the aggregate is not finite")
             return None, None
@@ -154,6 +163,7 @@ class LoraStrategy(Method, Strategy):
                 old=self.share(state, state.adapter.factors.rank).adapter.factors,
                 new=made.state.adapter.factors,
             )
+        self.holdings.moved(state.adapter, made.state.adapter)
         self._state = made.state
         found = measures.of_training(
             updates,
@@ -162,26 +172,48 @@ class LoraStrategy(Method, Strategy):
             self.federation.ranks,
             self.lora_scaling,
         )
+        for update in updates:
+            self.federation.set_rank(update.member, update.rank)
         return arrays, MetricRecord({**found})
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Send each sampled node what it would hold of the new model."""
+        """Send each sampled node what it would hold of the new model.
+
+        Where clients end with models of their own, all of them are also asked, when it
+        is due, to measure theirs on the test split.
+        """
         state = self.started(arrays)
+        plan = self.plan(state)
         present = self._present(grid)
-        members = sample(
-            [member for member in present if member.held_out],
-            self.fraction_evaluate,
-            self.min_evaluate_nodes,
-            f"{self.seed} evaluate {server_round}",
-        )
+        due = self.personal and self.is_due(server_round)
+        members = present
+        if not due:
+            members = sample(
+                [member for member in present if member.held_out],
+                self.fraction_evaluate,
+                self.min_evaluate_nodes,
+                f"{self.seed} evaluate {server_round}",
+            )
         self._asked = {
-            m.node_id: Asked(m, Share(self.model(state, m.rank))) for m in members
+            m.node_id: Asked(m, self.evaluated(state, m.rank), plan) for m in members
         }
+        facts = {**config, wire.ROUND: server_round, wire.TEST_SPLIT: due}
         return [
-            Message(_content(a.share, config, server_round), node, MessageType.EVALUATE)
-            for node, a in self._asked.items()
+            Message(
+                messages_.write(
+                    asked.share,
+                    plan,
+                    state.ledger,
+                    self.holdings,
+                    node,
+                    {**facts, wire.RANK: asked.member.rank},
+                ),
+                node,
+                MessageType.EVALUATE,
+            )
+            for node, asked in self._asked.items()
         ]
 
     def aggregate_evaluate(
@@ -191,6 +223,11 @@ class LoraStrategy(Method, Strategy):
         results, bad = collect(self._asked, replies, read_evaluation, self.timeout)
         self.journal.replies_left_out(server_round, "evaluate", bad)
         return MetricRecord({**measures.of_evaluation(results)}) if results else None
+
+    def is_due(self, server_round: int) -> bool:
+        """Whether the model is measured on the test split after this round."""
+        last = server_round == self.num_rounds
+        return last or server_round % self.evaluate_every == 0
 
     def start(
         self,
@@ -203,8 +240,8 @@ class LoraStrategy(Method, Strategy):
         evaluate_fn: Callable[[int, ArrayRecord], MetricRecord | None] | None = None,
     ) -> Result:
         """Run all rounds; arguments and result as in Flower's ``Strategy.start``."""
-        self.timeout = timeout
-        self._state = None
+        self.timeout, self.num_rounds = timeout, num_rounds
+        self._state, self.holdings = None, Holdings()
         state = self.started(initial_arrays)
         return rounds.run(
             self,
@@ -228,6 +265,19 @@ class LoraStrategy(Method, Strategy):
                 self.drift_correction.begin(initial)
         return self._state
 
+    def _note_holdings(
+        self,
+        state: GlobalState,
+        updates: list[Update],
+        bad: list[tuple[Member, str]],
+    ) -> None:
+        """Remember what nodes hold; one that answered badly may have lost it all."""
+        for member, _ in bad:
+            self.holdings.forget(member.node_id)
+        version = state.ledger.version if state.ledger else 0
+        for update in updates:
+            self.holdings.confirm(update.member.node_id, version)
+
     def _present(self, grid: Grid) -> list[Member]:
         """Members that are connected; each is recorded when it first takes part."""
         try:
@@ -237,9 +287,3 @@ class LoraStrategy(Method, Strategy):
         present = self.federation.meet(grid, min(self.timeout, _QUERY_SECONDS))
         self.journal.nodes(self.federation)
         return present
-
-
-def _content(share: Share, config: ConfigRecord, server_round: int) -> RecordDict:
-    config = ConfigRecord({**config, wire.ROUND: server_round})
-    arrays = wire.encode_tensors(share.named_tensors())
-    return RecordDict({wire.ARRAYS: arrays, wire.CONFIG: config})

@@ -3,7 +3,7 @@
 import random
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from logging import INFO, WARNING
 
 from flwr.app import ConfigRecord, Message, MessageType, RecordDict
@@ -107,6 +107,12 @@ class Federation:
             ]
             self._read(grid.send_and_receive(questions, timeout=timeout))
         return [member for member in self.members if member.node_id in connected]
+
+    def set_rank(self, member: Member, rank: int) -> None:
+        """Note the rank that a member goes on with, where it has pruned its own."""
+        known = self._members.get(member.node_id)
+        if known and rank < known.rank:
+            self._members[member.node_id] = replace(known, rank=rank)
 
     def leave_out(self, member: Member, reason: str) -> None:
         """Take a member out of the federation for the rest of the run."""

@@ -9,15 +9,20 @@ from flwr.supercore import log
 from ilora_app.lora.decomposition import METHODS, truncate_product
 from ilora_app.lora.factors import AdapterState, LoraFactors, mean_head, stack
 from ilora_app.lora.initialisation import GAINS, gain_squared
+from ilora_app.lora.ledger import Ledger, compress
 from ilora_app.settings import Settings
 from ilora_app.strategies.base import LoraStrategy
 from ilora_app.strategies.state import (
+    PRODUCT,
     Aggregate,
     GlobalState,
     Share,
     Update,
     weights_of,
+    without,
 )
+
+RESIDUALS = ("drop", "merge")
 
 
 class ILoRA(LoraStrategy):
@@ -38,12 +43,21 @@ class ILoRA(LoraStrategy):
             :func:`~ilora_app.lora.initialisation.qr_directions`; otherwise they are
             factors with B A = 0.
         init_gain: ``paper`` (g = 1) or ``scaled``; read with ``qr_start``.
+        residual: ``drop`` (the paper) or ``merge``.
+        residual_energy: part of the squared norm of a round's increment that is
+            merged; its smallest directions are left out. Read with ``merge``.
         common: Flower's constructor names, as in :class:`LoraStrategy`.
 
     Raises:
-        ValueError: an unknown decomposition or gain.
+        ValueError: an unknown decomposition, gain or residual.
 
     """
+
+    uses = frozenset(
+        {"decomposition", "init-gain", "residual", "residual-energy", "control-basis"}
+    )
+    start_from = ("qr", "standard")
+    corrects = True
 
     def __init__(
         self,
@@ -51,9 +65,13 @@ class ILoRA(LoraStrategy):
         decomposition: str = "qr",
         qr_start: bool = True,
         init_gain: str = "paper",
+        residual: str = "drop",
+        residual_energy: float = 1.0,
         **common: Any,
     ) -> None:
         super().__init__(**common)
+        if residual not in RESIDUALS:
+            raise ValueError(f"residual {residual!r}: one of {RESIDUALS}")
         if decomposition not in METHODS:
             raise ValueError(f"decomposition {decomposition!r}: one of {METHODS}")
         if init_gain not in GAINS:
@@ -61,20 +79,25 @@ class ILoRA(LoraStrategy):
         self.decomposition = decomposition
         self.qr_start = qr_start
         self.init_gain = init_gain
+        self.residual = residual
+        self.residual_energy = residual_energy
 
     @classmethod
     def options(cls, settings: Settings) -> dict[str, Any]:
-        """Read decomposition, start and gain."""
+        """Read decomposition, start, gain and residual."""
         return {
             "decomposition": settings.method.decomposition,
             "qr_start": settings.model.initialisation == "qr",
             "init_gain": settings.model.init_gain,
+            "residual": settings.method.residual,
+            "residual_energy": settings.method.residual_energy,
         }
 
     def begin(self, initial: AdapterState) -> GlobalState:
         """Start from QR directions, all of them taken out, or from B A = 0."""
         taken_out = initial.factors if self.qr_start else None
-        return GlobalState(initial, taken_out, fresh=True)
+        ledger = Ledger() if self.residual == "merge" else None
+        return GlobalState(initial, taken_out, ledger)
 
     def share(self, state: GlobalState, rank: int) -> Share:
         """Cut for one client, with its offset; at the start with that rank's gain.
@@ -83,38 +106,48 @@ class ILoRA(LoraStrategy):
         client starts at W0 + s P (D - D0), P being the projector on its columns of B.
         """
         cut = state.adapter.cut(rank)
+        if state.taken_out is not None and state.step == 0:
+            squared = gain_squared(cut.factors, rank, self.init_gain)
+            g = {module: value**0.5 for module, value in squared.items()}
+            pairs = {m: (g[m] * Q, g[m] * R) for m, (Q, R) in cut.factors.items()}
+            cut = AdapterState(LoraFactors(pairs), cut.head)
+        if state.ledger is not None or (state.taken_out is not None and not state.step):
+            return Share(cut, basis=PRODUCT)
         if state.taken_out is None:
             return Share(cut)
-        if not state.fresh:
-            offset = {
-                module: B.T @ state.taken_out[module][0]  # (r_k, r_max)
-                for module, (B, _) in cut.factors.items()
-            }
-            return Share(cut, offset)
-        squared = gain_squared(cut.factors, rank, self.init_gain)
-        g = {module: value**0.5 for module, value in squared.items()}
-        pairs = {m: (g[m] * Q, g[m] * R) for m, (Q, R) in cut.factors.items()}
-        eye = torch.eye(rank, state.adapter.factors.rank)
-        offset = {module: g[module] * eye for module in pairs}
-        return Share(AdapterState(LoraFactors(pairs), cut.head), offset)
+        offset = {
+            module: B.T @ state.taken_out[module][0]  # (r_k, r_max)
+            for module, (B, _) in cut.factors.items()
+        }
+        return Share(cut, offset)
 
     def model(self, state: GlobalState, rank: int | None = None) -> AdapterState:
-        """As plain LoRA on W0: (B, A - C R) at a rank, ([B, -L], [A; R]) at none."""
-        if state.taken_out is None:
-            return super().model(state, rank)
+        """As plain LoRA on W0: (B, A - C R) at a rank, ([B, -L], [A; R]) at none.
+
+        With ``residual="merge"`` it is T at every rank.
+        """
+        if state.ledger is not None:
+            return AdapterState(state.ledger.as_factors(), state.adapter.head)
         if rank is None:
-            pairs = {
-                module: (torch.cat([B, -L], dim=1), torch.cat([A, R]))
-                for module, (B, A) in state.adapter.factors.items()
-                for L, R in [state.taken_out[module]]
-            }
-            return AdapterState(LoraFactors(pairs), state.adapter.head)
+            if state.taken_out is None:
+                return state.adapter
+            both = without(state.adapter.factors, state.taken_out.pairs)
+            return AdapterState(both, state.adapter.head)
         share = self.share(state, rank)
-        pairs = {
-            module: (B, A - share.offset[module] @ state.taken_out[module][1])
-            for module, (B, A) in share.adapter.factors.items()
-        }
+        if state.taken_out is None:
+            return share.adapter
+        if state.step == 0:
+            out = {m: A for m, (_, A) in share.adapter.factors.items()}
+        else:
+            out = {m: C @ state.taken_out[m][1] for m, C in share.offset.items()}
+        pairs = {m: (B, A - out[m]) for m, (B, A) in share.adapter.factors.items()}
         return AdapterState(LoraFactors(pairs), share.adapter.head)
+
+    def evaluated(self, state: GlobalState, rank: int) -> Share:
+        """The model at this rank; with a ledger, the head over the base."""
+        if state.ledger is not None:
+            return Share(AdapterState(LoraFactors({}), state.adapter.head))
+        return Share(self.model(state, rank))
 
     def aggregate(self, state: GlobalState, updates: list[Update]) -> Aggregate:
         """Concatenate, decompose, cut to r_max; p-weighted mean of head and D0."""
@@ -130,9 +163,16 @@ class ILoRA(LoraStrategy):
         adapter = AdapterState(
             LoraFactors(pairs), mean_head([u.adapter.head for u in updates], weights)
         )
-        taken_out = _mean_taken_out(state, updates, weights)
         energy = kept.cumsum(0) / total if total > 0 else torch.ones_like(kept)
-        return Aggregate(GlobalState(adapter, taken_out), tuple(energy.tolist()))
+        if state.ledger is None:
+            taken_out = _mean_taken_out(state, updates, weights)
+            new = state.next(adapter, taken_out=taken_out)
+        else:
+            received = [u.received.adapter.factors.to(torch.float64) for u in updates]
+            added = stack([*parts, *received], [*weights, *(-w for w in weights)])
+            increment = compress(added.pairs, self.residual_energy)
+            new = state.next(adapter, ledger=state.ledger.append(increment))
+        return Aggregate(new, tuple(energy.tolist()))
 
     def summary(self) -> None:
         """Log the settings as a tree."""
@@ -140,13 +180,23 @@ class ILoRA(LoraStrategy):
         log(INFO, "\t└──> ILoRA:")
         log(INFO, "\t\t├── Decomposition: %s", self.decomposition)
         start = f"QR directions, gain {self.init_gain}" if self.qr_start else "B A = 0"
-        log(INFO, "\t\t└── Start: %s", start)
+        log(INFO, "\t\t├── Start: %s", start)
+        merged = f", {self.residual_energy:g} of its energy"
+        log(
+            INFO,
+            "\t\t└── Residual: %s%s",
+            self.residual,
+            merged if self.residual == "merge" else "",
+        )
 
 
 def _mean_taken_out(
     state: GlobalState, updates: list[Update], weights: list[float]
 ) -> LoraFactors | None:
-    """D0 = sum_k p_k O_k = L R with L = sum_k p_k B_k C_k of what clients received."""
+    """D0 = sum_k p_k O_k = L R with L = sum_k p_k B_k C_k of what clients received.
+
+    In round 1, O_k is the product g^2 Q_k R_k, so C_k is g (I 0).
+    """
     if state.taken_out is None:
         return None
     pairs = {}
@@ -154,6 +204,11 @@ def _mean_taken_out(
         mean = torch.zeros_like(L, dtype=torch.float64)
         for update, weight in zip(updates, weights, strict=True):
             B = update.received.adapter.factors[module][0].double()
-            mean += weight * (B @ update.received.offset[module].double())
+            if state.step:
+                part = B @ update.received.offset[module].double()
+                mean += weight * part
+            else:  # B = g Q, so g B is g^2 Q
+                g = torch.linalg.vector_norm(B, dim=0)
+                mean[:, : B.shape[1]] += weight * (B * g)
         pairs[module] = (mean.float(), R)
     return LoraFactors(pairs)

@@ -30,10 +30,9 @@ def drift(
     for k, update in enumerate(updates):
         C[k, k] = 1.0
         C[k, len(updates) + ranks.index(update.member.rank)] = -1.0
-    heads = torch.stack([_flat_head(update) for update in updates])
     return (
         scaling * _mean_distance(C @ M @ C.T, weights),
-        _mean_distance(heads @ heads.T, weights),
+        _mean_distance(_head_products(updates), weights),
     )
 
 
@@ -60,23 +59,48 @@ def of_training(
 
 
 def of_evaluation(results: Sequence[dict[str, float]]) -> dict[str, int | float]:
-    """Mean, worst and spread (standard deviation) over clients, each counted once."""
-    accuracies = [result[wire.ACCURACY] for result in results]
-    return {
-        "clients_evaluated": len(results),
-        "client_accuracy_mean": statistics.fmean(accuracies),
-        "client_accuracy_worst": min(accuracies),
-        "client_accuracy_spread": statistics.pstdev(accuracies),
-        "client_loss_mean": statistics.fmean(result[wire.LOSS] for result in results),
-    }
+    """Mean, worst and spread (standard deviation) over clients, each counted once.
+
+    ``held_out_accuracy`` counts every held-out example once instead. Where clients
+    measured models of their own on the test split, their means are the accuracy and
+    loss of the round, also by rank.
+    """
+    found: dict[str, int | float] = {}
+    held = [result for result in results if result[wire.EXAMPLES]]
+    if held:
+        accuracies = [result[wire.ACCURACY] for result in held]
+        examples = [result[wire.EXAMPLES] for result in held]
+        right = sum(a * n for a, n in zip(accuracies, examples, strict=True))
+        found = {
+            "clients_evaluated": len(held),
+            "client_accuracy_mean": statistics.fmean(accuracies),
+            "client_accuracy_worst": min(accuracies),
+            "client_accuracy_spread": statistics.pstdev(accuracies),
+            "client_loss_mean": statistics.fmean(result[wire.LOSS] for result in held),
+            "held_out_accuracy": right / sum(examples),
+        }
+    own = [result for result in results if wire.TEST_ACCURACY in result]
+    if own:
+        for name, key in (
+            (wire.ACCURACY, wire.TEST_ACCURACY),
+            ("loss", wire.TEST_LOSS),
+        ):
+            found[name] = statistics.fmean(result[key] for result in own)
+        for rank in sorted({int(result[wire.RANK]) for result in own}):
+            found[f"accuracy_r{rank}"] = statistics.fmean(
+                r[wire.TEST_ACCURACY] for r in own if r[wire.RANK] == rank
+            )
+    return found
 
 
-def _flat_head(update: Update) -> torch.Tensor:
-    changes = [
-        (update.adapter.head[name].double() - start.double()).flatten()
-        for name, start in update.received.adapter.head.items()
-    ]
-    return torch.cat(changes) if changes else torch.zeros(1, dtype=torch.float64)
+def _head_products(updates: Sequence[Update]) -> torch.Tensor:
+    """Inner products of the changes of the heads, tensor by tensor: shape (K, K)."""
+    products = torch.zeros(len(updates), len(updates), dtype=torch.float64)
+    for name, start in updates[0].received.adapter.head.items():
+        changes = torch.stack([u.adapter.head[name] - start for u in updates])
+        flat = changes.flatten(1).double()
+        products += flat @ flat.T
+    return products
 
 
 def _mean_distance(V: torch.Tensor, weights: Sequence[float]) -> float:

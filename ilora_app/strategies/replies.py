@@ -4,13 +4,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from flwr.app import Message
+from flwr.app import Message, RecordDict
 from torch import Tensor
 
 from ilora_app import wire
-from ilora_app.lora.factors import AdapterState
+from ilora_app.lora.factors import AdapterState, only
 from ilora_app.strategies.federation import Member
-from ilora_app.strategies.state import Share, Update
+from ilora_app.strategies.method import Method
+from ilora_app.strategies.state import Plan, Share, Update
 
 T = TypeVar("T")
 
@@ -21,6 +22,7 @@ class Asked:
 
     member: Member
     share: Share
+    plan: Plan = field(default_factory=Plan)
     correction: Mapping[str, Tensor] = field(default_factory=dict)
 
 
@@ -55,46 +57,68 @@ def collect(
     return good, bad
 
 
-def read_update(reply: Message, asked: Asked) -> Update:
-    """Read a training reply.
+class Replies(Method):
+    """Reads training replies; methods whose clients send less override one hook."""
 
-    Raises:
-        WireError: the reply is not what was asked for, with what is wrong.
+    def read_trained(self, content: RecordDict, asked: Asked) -> AdapterState:
+        """Check the tensors of a training reply, and make them whole.
 
-    """
-    content = reply.content
-    trained = wire.decode_checked(
-        content.get(wire.ARRAYS), asked.share.adapter.named_tensors(), wire.ARRAYS
-    )
-    uploaded: dict[str, Tensor] = {}
-    if asked.correction:
-        uploaded = wire.decode_checked(
-            content.get(wire.CORRECTION), asked.correction, wire.CORRECTION
+        Raises:
+            WireError: they are not what was asked for.
+
+        """
+        received = asked.share.adapter.named_tensors()
+        expected = only(received, asked.plan.up)
+        trained = wire.decode_checked(content.get(wire.ARRAYS), expected, wire.ARRAYS)
+        return AdapterState.from_named_tensors({**received, **trained})
+
+    def read_update(self, reply: Message, asked: Asked) -> Update:
+        """Read a training reply.
+
+        Raises:
+            WireError: the reply is not what was asked for, with what is wrong.
+
+        """
+        content = reply.content
+        adapter = self.read_trained(content, asked)
+        uploaded: dict[str, Tensor] = {}
+        if asked.correction:
+            uploaded = wire.decode_checked(
+                content.get(wire.CORRECTION), asked.correction, wire.CORRECTION
+            )
+        metrics = content.get(wire.METRICS)
+        return Update(
+            member=asked.member,
+            received=asked.share,
+            adapter=adapter,
+            examples=wire.number(
+                metrics, wire.EXAMPLES, least=1, most=asked.member.examples
+            ),
+            loss=wire.number(metrics, wire.LOSS),
+            seconds=wire.number(metrics, wire.SECONDS, least=0),
+            correction=uploaded,
         )
-    metrics = content.get(wire.METRICS)
-    return Update(
-        member=asked.member,
-        received=asked.share,
-        adapter=AdapterState.from_named_tensors(trained),
-        examples=wire.number(
-            metrics, wire.EXAMPLES, least=1, most=asked.member.examples
-        ),
-        loss=wire.number(metrics, wire.LOSS),
-        seconds=wire.number(metrics, wire.SECONDS, least=0),
-        correction=uploaded,
-    )
 
 
 def read_evaluation(reply: Message, asked: Asked) -> dict[str, float]:
-    """Read an evaluation reply: examples, loss and accuracy.
+    """Read an evaluation reply: held-out examples, loss and accuracy, and the rank.
+
+    A client that measured its own model on the test split adds what it found.
 
     Raises:
-        WireError: one of them is absent or no finite number.
+        WireError: a value is absent, no finite number, or outside its range.
 
     """
     metrics = reply.content.get(wire.METRICS)
-    return {
-        wire.EXAMPLES: wire.number(metrics, wire.EXAMPLES, least=1),
+    found = {
+        wire.RANK: float(asked.member.rank),
+        wire.EXAMPLES: wire.number(metrics, wire.EXAMPLES, least=0),
         wire.LOSS: wire.number(metrics, wire.LOSS),
         wire.ACCURACY: wire.number(metrics, wire.ACCURACY, least=0, most=1),
     }
+    if metrics and wire.TEST_ACCURACY in metrics:
+        found[wire.TEST_LOSS] = wire.number(metrics, wire.TEST_LOSS)
+        found[wire.TEST_ACCURACY] = wire.number(
+            metrics, wire.TEST_ACCURACY, least=0, most=1
+        )
+    return found

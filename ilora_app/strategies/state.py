@@ -1,73 +1,131 @@
 """Plain values that the mathematics of a strategy takes and returns."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
+import torch
 from torch import Tensor
 
-from ilora_app import wire
-from ilora_app.lora.factors import AdapterState, LoraFactors
+from ilora_app.lora.factors import GROUPS, AdapterState, LoraFactors, Pair
+from ilora_app.lora.ledger import Ledger
 from ilora_app.strategies.federation import Member
 
 
 @dataclass(frozen=True)
 class GlobalState:
-    """The server's model: W0 + s (B A - L R) in every adapted layer, and the head.
+    """The server's model: W0 + s (T + B A - L R) in every adapted layer, and the head.
 
     Attributes:
         adapter: factors (B, A) of rank r_max, as they are trained on, and the head.
         taken_out: (L, R) of every layer, shapes (d_out, r_max) and (r_max, d_in): what
             the factors still contain of the QR start, with R the leading rows of the
             QR of W0; None where training starts from B A = 0.
-        fresh: nothing has been aggregated into it yet.
+        ledger: T, what clients add to their frozen base; None where the base stays.
+        step: how many rounds have been aggregated into it.
 
     """
 
     adapter: AdapterState
     taken_out: LoraFactors | None = None
-    fresh: bool = False
+    ledger: Ledger | None = None
+    step: int = 0
+
+    def next(self, adapter: AdapterState, **changes: Any) -> "GlobalState":
+        """Make the state after one more aggregation; what is not named stays."""
+        return replace(self, adapter=adapter, step=self.step + 1, **changes)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What goes down, trains, and comes up in a round, by group of tensors.
+
+    Attributes:
+        down: groups that the server sends.
+        trains: groups that the client trains; all others stay as they are.
+        up: groups that the client returns.
+        own: groups that the client keeps for itself from round to round.
+        kept: groups that the client keeps as received, so that the server sends them
+            again only when they have changed.
+        pooled: the client trains on the data of all partitions.
+
+    """
+
+    down: tuple[str, ...] = GROUPS
+    trains: tuple[str, ...] = GROUPS
+    up: tuple[str, ...] = GROUPS
+    own: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+    pooled: bool = False
+
+
+# What an offset is the product of: see Share.
+RECEIVED, DIRECTIONS, PRODUCT = "received", "directions", "product"
 
 
 @dataclass(frozen=True)
 class Share:
-    """What one client trains from: W0 + s (B A - B C R), with B the received one.
+    """What one client trains from: W0 + s (T + B A - O) in every adapted layer.
 
     Attributes:
         adapter: factors of the client's rank r_k, and the head.
-        offset: module -> C of shape (r_k, r_max), so that B C R is what the client
-            takes out of its base; empty where nothing is.
+        offset: module -> C of shape (r_k, r_max), by which O is written; empty where
+            nothing is taken out, and for ``product``.
+        basis: ``received``: O = B C R with B the received one; ``directions``:
+            O = Q C R with Q, R the QR directions of W0; ``product``: O = B A as
+            received, so that the client starts at its base plus T.
 
     """
 
     adapter: AdapterState
     offset: Mapping[str, Tensor] = field(default_factory=dict)
+    basis: str = RECEIVED
 
-    def named_tensors(self) -> dict[str, Tensor]:
-        """One flat dictionary, as it goes over the wire."""
-        flat = self.adapter.named_tensors()
-        flat.update({wire.OFFSET + module: C for module, C in self.offset.items()})
-        return flat
+    def taken_out(self, directions: Callable[[int], LoraFactors]) -> dict[str, Pair]:
+        """O of every layer as (L, R'), shapes (d_out, r_k) and (r_k, d_in).
 
-    @classmethod
-    def from_named_tensors(cls, flat: Mapping[str, Tensor]) -> "Share":
-        """Rebuild from :meth:`named_tensors`."""
-        offset = {
-            name.removeprefix(wire.OFFSET): value
-            for name, value in flat.items()
-            if name.startswith(wire.OFFSET)
-        }
-        rest = {n: v for n, v in flat.items() if not n.startswith(wire.OFFSET)}
-        return cls(AdapterState.from_named_tensors(rest), offset)
+        Args:
+            directions: gives the QR directions (Q, R) of W0 at a rank.
+
+        """
+        if self.basis == PRODUCT:
+            return dict(self.adapter.factors.pairs)
+        found = {}
+        for module, C in self.offset.items():
+            Q, R = directions(C.shape[1])[module]
+            B = self.adapter.factors[module][0]
+            left = B if self.basis == RECEIVED else Q[:, : C.shape[0]]
+            found[module] = (left, C @ R)
+        return found
+
+
+def without(
+    factors: LoraFactors, taken_out: Mapping[str, Pair], same_left: bool = False
+) -> LoraFactors:
+    """B A - L R as one pair of factors.
+
+    Args:
+        factors: (B, A) by module.
+        taken_out: (L, R) by module.
+        same_left: L is B, so the result is (B, A - R), at the rank of the factors.
+
+    """
+    pairs = {}
+    for module, (B, A) in factors.items():
+        L, R = taken_out[module]
+        both = (torch.cat([B, -L], dim=1), torch.cat([A, R]))
+        pairs[module] = (B, A - R) if same_left else both
+    return LoraFactors(pairs)
 
 
 @dataclass(frozen=True)
 class Update:
-    """What one client returned, checked.
+    """What one client returned, checked and made whole.
 
     Attributes:
         member: who sent it.
         received: what the client started from.
-        adapter: what it has trained, of the same shapes.
+        adapter: what it has trained; groups it does not return are as received.
         examples: n_k, its training examples.
         loss: mean training loss of its local steps.
         seconds: its training time.
@@ -82,6 +140,11 @@ class Update:
     loss: float
     seconds: float
     correction: Mapping[str, Tensor]
+
+    @property
+    def rank(self) -> int:
+        """Rank that the client goes on with: what it returned, where it pruned."""
+        return min(self.adapter.factors.rank or self.member.rank, self.member.rank)
 
 
 @dataclass(frozen=True)

@@ -2,23 +2,16 @@
 
 import sys
 from collections.abc import Iterator, Mapping
-from functools import cache
 
 import torch
 from peft import LoraConfig, get_peft_model
 from peft.tuners.lora import LoraLayer
 from peft.utils import ModulesToSaveWrapper
 from peft.utils.other import transpose
-from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import (
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from ilora_app.lora.factors import AdapterState, LoraFactors
+from ilora_app.lora.factors import AdapterState, LoraFactors, Pair, group_of
 from ilora_app.lora.initialisation import qr_directions
 from ilora_app.options import names
 from ilora_app.settings import ModelSettings
@@ -28,12 +21,13 @@ _PREFIX = "base_model.model."
 
 
 class Backbone:
-    """A pretrained model with PEFT's LoRA layers, whose base is never written to.
+    """A pretrained model with PEFT's LoRA layers.
 
-    A layer computes W0 x + s (B A - B0 C R) x, B0 being the B installed. The first
-    product is a trainable PEFT adapter of the client's rank; the second, what the QR
-    start took out of the base, is a second adapter that stays frozen. So one model in
-    memory serves clients of every rank, and nothing has to be undone in W0.
+    A layer computes W0 x + s (T + B A - O) x. B A is a trainable PEFT adapter of the
+    client's rank; O, what the QR start took out of the base, is a second adapter that
+    stays frozen; so one model in memory serves clients of every rank. T, what a
+    federation has merged into the base, is added to the weights themselves, always
+    from a copy of W0 that is made when the first T comes.
     """
 
     def __init__(
@@ -49,6 +43,8 @@ class Backbone:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._settings = settings
         self._directions: dict[int, LoraFactors] = {}
+        self._pristine: dict[str, Tensor] = {}
+        self._moved = False
         self._peft = get_peft_model(model, self._lora(1), adapter_name="rank-1")
         self._active = "rank-1"
         self.model: nn.Module = self._peft.to(self.device)
@@ -60,12 +56,16 @@ class Backbone:
 
     def base_weights(self) -> dict[str, Tensor]:
         """W0 of every adapted layer: module name -> shape (d_out, d_in)."""
-        return {
-            name: transpose(
-                layer.get_base_layer().weight.detach(), layer.fan_in_fan_out
-            )
-            for name, layer in self._layers()
-        }
+        found = {}
+        for name, layer in self._layers():
+            weight = layer.get_base_layer().weight.detach()
+            W0 = self._pristine.get(name, weight)
+            found[name] = transpose(W0, layer.fan_in_fan_out)
+        return found
+
+    def shapes(self) -> dict[str, tuple[int, int]]:
+        """(d_out, d_in) of every adapted layer."""
+        return {n: (W.shape[0], W.shape[1]) for n, W in self.base_weights().items()}
 
     def directions(self, rank: int) -> LoraFactors:
         """Leading QR directions of W0, as every node of the federation computes them.
@@ -85,35 +85,48 @@ class Backbone:
             for key, value in wrapper.original_module.named_parameters()
         }
 
-    def install(self, adapter: AdapterState, offset: Mapping[str, Tensor]) -> None:
-        """Become the model W0 + s (B A - B C R) with this head.
+    def install(
+        self,
+        adapter: AdapterState,
+        taken_out: Mapping[str, Pair] | None = None,
+        base: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        """Become the model W0 + s (T + B A - O) with this head.
 
         Args:
-            adapter: factors of any rank r, and the head.
-            offset: module -> C of shape (r, r_max), with R the first r_max rows of the
-                QR of W0; empty for none.
+            adapter: factors of any rank r, or none, and the head.
+            taken_out: O = L R by module, shapes (d_out, n) and (n, d_in).
+            base: T by module, shape (d_out, d_in).
 
         """
         rank = adapter.factors.rank
-        active = [self._ensure("rank", rank)]
-        if offset:
-            active.append(self._ensure("base", rank))
+        active = [self._ensure("rank", rank or 1)]
+        if taken_out:
+            out = next(R.shape[0] for _, R in taken_out.values())
+            active.append(self._ensure("base", out))
         self._peft.base_model.set_adapter(active)
         self._active = active[0]
         parameters = self.parameters()
+        self._move_base(base or {})
         with torch.no_grad():
+            if not rank:
+                for name in parameters:
+                    if group_of(name) != "head":
+                        parameters[name].zero_()
             for name, value in adapter.named_tensors().items():
                 parameters[name].copy_(value)
-            if not offset:
-                return
-            for name, layer in self._layers():
-                C = offset[name]
-                _, R = self.directions(C.shape[1])[name]
-                for side, value in (
-                    (layer.lora_B, -adapter.factors[name][0]),
-                    (layer.lora_A, C @ R.cpu()),
-                ):
+            for name, layer in self._layers() if taken_out else ():
+                L, R = taken_out[name]  # type: ignore[index]
+                for side, value in ((layer.lora_B, -L), (layer.lora_A, R)):
                     side[active[1]].weight.copy_(value).requires_grad_(False)
+
+    def install_merged(self, adapter: AdapterState) -> None:
+        """Become the same model as ``install(adapter)``, with s B A inside the base.
+
+        For evaluation: nothing is computed beside the base, whatever the rank.
+        """
+        base = {name: B @ A for name, (B, A) in adapter.factors.items()}
+        self.install(AdapterState(LoraFactors({}), adapter.head), base=base)
 
     def collect(self) -> AdapterState:
         """Take out what is trained, as float32 copies on the CPU."""
@@ -137,6 +150,20 @@ class Backbone:
             LoraFactors(pairs), head
         ).named_tensors()  # type: ignore[assignment]
         return found
+
+    def _move_base(self, base: Mapping[str, Tensor]) -> None:
+        """Set every base weight to W0 + s T, from a copy of W0 kept apart."""
+        if not base and not self._moved:
+            return
+        with torch.no_grad():
+            for name, layer in self._layers():
+                weight = layer.get_base_layer().weight
+                W0 = self._pristine.setdefault(name, weight.detach().clone())
+                weight.copy_(W0)
+                if name in base:
+                    T = transpose(base[name], layer.fan_in_fan_out)
+                    weight.add_(T.to(weight), alpha=self._settings.lora_scaling)
+        self._moved = bool(base)
 
     def _ensure(self, purpose: str, rank: int) -> str:
         """Have an adapter of this rank; ``base`` ones carry no head."""
@@ -166,40 +193,3 @@ class Backbone:
         for name, module in self._peft.named_modules():
             if isinstance(module, ModulesToSaveWrapper):
                 yield name.removeprefix(_PREFIX), module
-
-
-@cache
-def load_backbone(
-    settings: ModelSettings, labels: tuple[str, ...], seed: int
-) -> Backbone:
-    """Load the model for these classes, once a process; the seed draws the new head.
-
-    Raises:
-        ModelError: it cannot be had, or the settings do not fit it.
-
-    """
-    where, local = models.locate(settings.model)
-    cause = ""
-    for only_local in (True,) if local else (True, False):
-        torch.manual_seed(seed)  # before each try: the first may have drawn a head
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(
-                where, local_files_only=only_local
-            )
-            model = AutoModelForSequenceClassification.from_pretrained(
-                where,
-                local_files_only=only_local,
-                num_labels=len(labels),
-                use_safetensors=True,
-            )
-        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-            cause = (str(error).splitlines() or [type(error).__name__])[0]
-            continue
-        model.config.id2label = dict(enumerate(labels))
-        model.config.label2id = {label: i for i, label in enumerate(labels)}
-        return Backbone(model, tokenizer, settings)
-    if local:
-        raise models.ModelError(
-            f"model = {settings.model!r}: {where} cannot be loaded ({cause})"
-        )
-    raise models.ModelError(models.ways_out(settings.model, cause))

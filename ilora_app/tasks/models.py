@@ -49,7 +49,7 @@ def locate(name: str) -> tuple[str, bool]:
         if not (folder / "config.json").is_file():
             raise ModelError(f"model = {name!r}: the folder holds no config.json")
         return str(folder), True
-    if folder.is_absolute() or name.startswith((".", "~")):
+    if folder.is_absolute() or name.startswith((".", "~", "$")):
         raise ModelError(f"model = {name!r}: there is no such folder")
     packaged = _from_package(name)
     return (str(packaged), True) if packaged else (name, False)

@@ -1,6 +1,6 @@
 """Text classification: rows of a data set -> batches of tokens."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -75,3 +75,12 @@ def tokenise(
     feature = data.features[settings.label_column]
     ids = label_ids(list(data[settings.label_column]), feature, labels)
     return TextExamples(rows, ids, tokenizer)
+
+
+def joined(parts: Sequence[TextExamples]) -> TextExamples:
+    """Put examples of one tokenizer behind one another."""
+    return TextExamples(
+        [row for part in parts for row in part.rows],
+        [label for part in parts for label in part.labels],
+        parts[0].tokenizer,
+    )

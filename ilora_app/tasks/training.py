@@ -1,12 +1,12 @@
 """The local loop: train, evaluate, and the mean gradient over all data."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
 
 from ilora_app.settings import TrainingSettings
@@ -38,7 +38,9 @@ def train(
     examples: TextExamples,
     settings: TrainingSettings,
     seed: int,
+    trained: Collection[str] | None = None,
     hooks: Iterable[StepHook] = (),
+    penalty: Callable[[], Tensor] | None = None,
 ) -> Outcome:
     """Train what the backbone holds for one round.
 
@@ -47,13 +49,15 @@ def train(
         examples: at least one.
         settings: optimizer, rate, batch size, steps or epochs.
         seed: of the batches and the dropout.
+        trained: names of the parameters to train; all others are frozen. None: all.
         hooks: optimizer step pre-hooks, in order.
+        penalty: a term of the loss over the parameters.
 
     """
     clock = time.perf_counter()
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
-    parameters = backbone.parameters()
+    parameters = _unfrozen(backbone, trained)
     optimizer = _optimizer(list(parameters.values()), settings)
     hooks = list(hooks)
     for hook in hooks:
@@ -66,7 +70,8 @@ def train(
         size = len(batch["labels"])
         optimizer.zero_grad(set_to_none=True)
         loss = _loss(backbone, batch)
-        loss.backward()  # type: ignore[no-untyped-call]
+        whole = loss + penalty() if penalty else loss
+        whole.backward()  # type: ignore[no-untyped-call]
         for hook in hooks:
             hook.examples = size
         optimizer.step()
@@ -76,11 +81,14 @@ def train(
 
 
 def mean_gradient(
-    backbone: Backbone, examples: TextExamples, batch_size: int
+    backbone: Backbone,
+    examples: TextExamples,
+    batch_size: int,
+    trained: Collection[str] | None = None,
 ) -> dict[str, Tensor]:
     """Gradient of the mean loss over all examples, without dropout, by name."""
     backbone.model.eval()
-    parameters = backbone.parameters()
+    parameters = _unfrozen(backbone, trained)
     for parameter in parameters.values():
         parameter.grad = None
     for batch in examples.batches(batch_size):
@@ -113,6 +121,19 @@ def _loss(backbone: Backbone, batch: Batch) -> Tensor:
     moved = {key: value.to(backbone.device) for key, value in batch.items()}
     loss: Tensor = backbone.model(**moved).loss
     return loss
+
+
+def _unfrozen(
+    backbone: Backbone, trained: Collection[str] | None
+) -> dict[str, nn.Parameter]:
+    """Freeze everything but what is trained, and return that."""
+    found = {}
+    for name, parameter in backbone.parameters().items():
+        chosen = trained is None or name in trained
+        parameter.requires_grad_(chosen)
+        if chosen:
+            found[name] = parameter
+    return found
 
 
 def _optimizer(parameters: list[Tensor], settings: TrainingSettings) -> Optimizer:

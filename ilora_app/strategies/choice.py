@@ -1,0 +1,77 @@
+"""Which settings a method takes: what ``auto`` means, and what is refused."""
+
+from dataclasses import fields, replace
+from typing import Any
+
+from ilora_app.corrections import ControlVariates
+from ilora_app.settings import MethodSettings, ModelSettings, Settings
+from ilora_app.strategies.method import Method
+
+# Settings of control variates: read under any method that runs with them.
+_CONTROL = ("control-estimator", "control-normalisation", "control-scope")
+
+
+def resolve(method: type[Method], settings: Settings) -> Settings:
+    """Put what ``auto`` means under a method in its place."""
+    model, chosen = settings.model, settings.method
+    if model.initialisation == "auto":
+        model = replace(model, initialisation=method.start_from[0])
+    if chosen.drift_correction == "auto":
+        name = ControlVariates.name if method.corrects else "none"
+        chosen = replace(chosen, drift_correction=name)
+    return replace(settings, model=model, method=chosen)
+
+
+def problems(method: type[Method], settings: Settings) -> dict[str, str]:
+    """Settings that a method does not use or that make no sense with it, by key.
+
+    A method's own keys are refused under another where they differ from the default.
+    Keys of the federation, the model, the data and the training are common to all.
+    """
+    name = settings.run.strategy
+    settings = resolve(method, settings)
+    model, chosen = settings.model, settings.method
+    corrected = chosen.drift_correction == ControlVariates.name
+    found: dict[str, str] = {}
+
+    if model.initialisation not in method.start_from:
+        right = " or ".join(("auto", *method.start_from))
+        found["initialisation"] = (
+            f"initialisation = {model.initialisation!r}: expected {right}, as {name} "
+            "has no other start"
+        )
+    if corrected and not method.corrected:
+        found["drift-correction"] = (
+            f"drift-correction = {chosen.drift_correction!r}: {method.uncorrected}"
+        )
+    elif corrected and chosen.control_scope not in method.corrected:
+        found["control-scope"] = (
+            f"control-scope = {chosen.control_scope!r}: {method.uncorrected}"
+        )
+
+    used = set(method.uses) | {"drift-correction"}
+    reasons = {}
+    if corrected:
+        used |= set(_CONTROL)
+    else:
+        used -= {"control-basis"}
+        reasons = dict.fromkeys(
+            (*_CONTROL, "control-basis"), "drift-correction is not control-variates"
+        )
+    if chosen.residual != "merge":
+        used -= {"residual-energy"}
+        if name == "ilora":
+            reasons["residual-energy"] = "residual is not merge"
+    values: list[tuple[str, Any, Any]] = [
+        (e.name, e.default, getattr(chosen, e.name)) for e in fields(MethodSettings)
+    ]
+    if model.initialisation != "qr":
+        used -= {"init-gain"}
+        reasons["init-gain"] = "initialisation is not qr"
+    values.append(("init_gain", ModelSettings.init_gain, model.init_gain))
+    for field_name, default, value in values:
+        key = field_name.replace("_", "-")
+        if key not in used and value != default:
+            why = reasons.get(key, f"{name} has no such setting")
+            found.setdefault(key, f"{key} = {value!r}: is not used, as {why}")
+    return found

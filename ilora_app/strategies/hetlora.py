@@ -1,0 +1,113 @@
+"""HetLoRA (arXiv 2401.06432): padded sums by norm, and ranks that prune themselves."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from flwr.app import RecordDict
+from torch import Tensor
+
+from ilora_app import wire
+from ilora_app.lora.factors import (
+    AdapterState,
+    LoraFactors,
+    inner_products,
+    mean_factors,
+    mean_head,
+)
+from ilora_app.settings import Settings
+from ilora_app.strategies.base import LoraStrategy
+from ilora_app.strategies.client import ClientHalf, Upload
+from ilora_app.strategies.replies import Asked
+from ilora_app.strategies.state import Aggregate, GlobalState, Update, weights_of
+
+
+def tail_of(rank: int, gamma: float) -> int:
+    """First index that pruning would take away: floor(gamma r), at least 1."""
+    return max(1, min(int(gamma * rank), rank - 1)) if rank > 1 else 1
+
+
+class HetLoRAClient(ClientHalf):
+    """Penalises the last directions, and drops them where they have shrunk."""
+
+    def penalty(
+        self, parameters: Mapping[str, Tensor], rank: int
+    ) -> Callable[[], Tensor] | None:
+        """Return lambda sum ||A[t:]|| ||B[:, t:]|| over layers, t = floor(gamma r)."""
+        first = tail_of(rank, self.settings.hetlora_gamma)
+        if rank == 1 or self.settings.hetlora_lambda == 0:
+            return None
+
+        def term() -> Tensor:
+            factors = AdapterState.from_named_tensors(parameters).factors
+            return self.settings.hetlora_lambda * _tail(factors, first)
+
+        return term
+
+    def finish(self, start: AdapterState, trained: AdapterState, rank: int) -> Upload:
+        """Cut to floor(gamma r) if the product of the tails fell below its start."""
+        first = tail_of(rank, self.settings.hetlora_gamma)
+        if rank > 1 and _tail(trained.factors, first) < _tail(start.factors, first):
+            return Upload(trained.cut(first).named_tensors(), first, pruned=True)
+        return Upload(trained.named_tensors(), rank)
+
+
+class HetLoRA(LoraStrategy):
+    r"""A = sum_k w_k pad(A_k), B = sum_k w_k pad(B_k); client k gets the first r_k.
+
+    The weights w_k are proportional to ||B_k A_k||_F, over all layers together; p_k
+    where all of them are zero. The head is averaged with p_k. Clients start at their
+    own rank and may lower it, never raise it.
+    """
+
+    client_half = HetLoRAClient
+    uses = frozenset({"hetlora-gamma", "hetlora-lambda"})
+
+    def __init__(self, *, gamma: float = 0.99, **common: Any) -> None:
+        super().__init__(**common)
+        self.gamma = gamma
+
+    @classmethod
+    def options(cls, settings: Settings) -> dict[str, Any]:
+        """Read the pruning factor."""
+        return {"gamma": settings.method.hetlora_gamma}
+
+    def read_trained(self, content: RecordDict, asked: Asked) -> AdapterState:
+        """Accept the rank that was sent, or the one that pruning leads to.
+
+        Raises:
+            WireError: another rank, or tensors that are not of it.
+
+        """
+        sent = asked.share.adapter
+        rank = int(wire.number(content.get(wire.METRICS), wire.RANK))
+        allowed = {sent.factors.rank, tail_of(sent.factors.rank, self.gamma)}
+        if rank not in allowed:
+            right = " or ".join(str(r) for r in sorted(allowed))
+            raise wire.WireError(f"metrics: {wire.RANK} is {rank}, expected {right}")
+        expected = sent.cut(rank).named_tensors()
+        return AdapterState.from_named_tensors(
+            wire.decode_checked(content.get(wire.ARRAYS), expected, wire.ARRAYS)
+        )
+
+    def aggregate(self, state: GlobalState, updates: list[Update]) -> Aggregate:
+        """Take sums of the padded factors by their norms; mean of the head."""
+        parts = [update.adapter.factors for update in updates]
+        norms = inner_products(parts).diagonal().clamp(min=0).sqrt()
+        weights = weights_of(updates)
+        total = float(norms.sum())
+        by_norm = (norms / total).tolist() if total > 0 else weights
+        adapter = AdapterState(
+            mean_factors(parts, by_norm).pad(state.adapter.factors.rank),
+            mean_head([u.adapter.head for u in updates], weights),
+        )
+        return Aggregate(state.next(adapter))
+
+
+def _tail(factors: LoraFactors, first: int) -> Tensor:
+    """Sum over the layers of ||A[first:]||_F ||B[:, first:]||_F."""
+    products = [
+        torch.linalg.vector_norm(A[first:]) * torch.linalg.vector_norm(B[:, first:])
+        for _, (B, A) in factors.items()
+    ]
+    return torch.stack(products).sum()

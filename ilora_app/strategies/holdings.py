@@ -1,0 +1,57 @@
+"""What each node is known to hold, so that nothing is sent twice.
+
+A node holds what a training message brought it once the server has seen a good reply;
+until then the server counts on what it held before.
+"""
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from ilora_app.lora.factors import GROUPS, AdapterState, only
+from ilora_app.strategies.state import Plan
+
+
+class Holdings:
+    """Versions of the base and of the groups of tensors, by node."""
+
+    def __init__(self) -> None:
+        self._time = 1
+        self._changed = dict.fromkeys(GROUPS, 1)
+        self._groups: dict[int, int] = {}
+        self._base: dict[int, int] = {}
+
+    def moved(self, old: AdapterState, new: AdapterState) -> None:
+        """Note which groups an aggregation has changed."""
+        self._time += 1
+        before, after = old.named_tensors(), new.named_tensors()
+        for group in GROUPS:
+            values = only(after, (group,))
+            if any(n not in before or not before[n].equal(values[n]) for n in values):
+                self._changed[group] = self._time
+
+    def counted_on(
+        self, node: int, plan: Plan, tensors: Mapping[str, Tensor]
+    ) -> list[str]:
+        """Groups that need not be sent: the node keeps them and they are the same."""
+        since = self._groups.get(node, 0)
+        there = {group for group in GROUPS if only(tensors, (group,))}
+        return [
+            group
+            for group in plan.kept
+            if group in plan.down and group in there and self._changed[group] <= since
+        ]
+
+    def base(self, node: int) -> int:
+        """Version of the base that the node holds."""
+        return self._base.get(node, 0)
+
+    def confirm(self, node: int, base: int) -> None:
+        """The node has answered a training message that left it with all of this."""
+        self._groups[node] = self._time
+        self._base[node] = base
+
+    def forget(self, node: int) -> None:
+        """The node answered with an error: count on nothing."""
+        self._groups.pop(node, None)
+        self._base.pop(node, None)
