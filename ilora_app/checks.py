@@ -71,7 +71,7 @@ def prepare(run_config: Mapping[str, object]) -> Prepared:
         found.append(config.describe("max-length", source.max_length, right))
     if found or backbone is None or method is None:
         raise config.ConfigError(found)
-    rows = data.split(source, source.test_split, run.seed)
+    rows = data.test_rows(source, run.seed)
     test = tokenise(rows, source, labels, backbone.tokenizer)
     named = replace(settings.model, model=models.canonical(settings.model.model))
     settings = strategies.resolve(method, replace(settings, model=named))

@@ -137,5 +137,5 @@ def _test(
     settings: Settings, labels: tuple[str, ...], whole_model: bool
 ) -> TextExamples:
     backbone = load_backbone(settings.model, labels, settings.run.seed, whole_model)
-    rows = data.split(settings.data, settings.data.test_split, settings.run.seed)
+    rows = data.test_rows(settings.data, settings.run.seed)
     return tokenise(rows, settings.data, labels, backbone.tokenizer)

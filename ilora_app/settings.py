@@ -57,7 +57,8 @@ class RunSettings:
     )
     evaluate_every: int = option(
         1,
-        "Measure the model on the test split every so many rounds, and at the end.",
+        "Evaluate on the test split and on the nodes every so many rounds, and at "
+        "the end.",
         check=at_least(1),
     )
     rank_eval_every: int = option(
@@ -130,6 +131,11 @@ class DataSettings:
     train_split: str = option("train", "Split dealt out to clients.", check=not_empty)
     test_split: str = option(
         "test", "Split on which the server evaluates.", check=not_empty
+    )
+    test_examples: int = option(
+        0,
+        "Evaluate on so many examples of the test split, drawn by the seed; 0: on all.",
+        check=at_least(0),
     )
     dirichlet_alpha: float = option(
         0.3,

@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification
 
-from ilora_app.lora.factors import AdapterState
+from ilora_app.lora.factors import AdapterState, LoraFactors
 from ilora_app.settings import ModelSettings
 from ilora_app.strategies import ILoRA
 from ilora_app.strategies.state import Share
@@ -41,8 +41,9 @@ def test_initialisation_leaves_the_logits_of_the_real_model_unchanged(gain):
     state = strategy.begin(initial)
     for rank in (1, 2, 4, 8, 16):
         share = strategy.share(state, rank)
-        assert share.offset
-        backbone.install(share.adapter, share.offset)
+        taken_out = share.taken_out(backbone.directions)
+        assert taken_out
+        backbone.install(share.adapter, taken_out)
         torch.testing.assert_close(logits(backbone), expected, atol=1e-5, rtol=0)
         parameters = backbone.parameters()
         assert all(p.requires_grad for p in parameters.values())
@@ -72,7 +73,7 @@ def noisy(backbone: Backbone, rank: int, seed: int) -> Share:
 def test_collect_gives_back_what_was_installed(tiny):
     for rank in (3, 8, 3):
         model = noisy(tiny, rank, seed=rank)
-        tiny.install(model.adapter, model.offset)
+        tiny.install(model.adapter, model.taken_out(tiny.directions))
         collected = tiny.collect().named_tensors()
         expected = model.adapter.named_tensors()
         assert list(collected) == list(expected)
@@ -82,19 +83,19 @@ def test_collect_gives_back_what_was_installed(tiny):
 def test_an_installed_model_owes_nothing_to_the_one_before(tiny):
     """One process serves many clients: order must not matter, to the last bit."""
     first, second = noisy(tiny, 4, seed=1), noisy(tiny, 8, seed=2)
-    tiny.install(first.adapter, first.offset)
+    tiny.install(first.adapter, first.taken_out(tiny.directions))
     before = logits(tiny)
-    tiny.install(second.adapter, second.offset)
+    tiny.install(second.adapter, second.taken_out(tiny.directions))
     assert not torch.equal(logits(tiny), before)
     tiny.install(second.adapter, {})
-    tiny.install(first.adapter, first.offset)
+    tiny.install(first.adapter, first.taken_out(tiny.directions))
     assert torch.equal(logits(tiny), before)
 
 
 def test_the_layers_compute_w0_plus_the_difference(tiny):
     """Against a plain model whose weights were changed densely, in float64 math."""
     model = noisy(tiny, 4, seed=3)
-    tiny.install(model.adapter, model.offset)
+    tiny.install(model.adapter, model.taken_out(tiny.directions))
     plain = AutoModelForSequenceClassification.from_pretrained(
         tiny._peft.config.name_or_path, num_labels=len(LABELS)
     ).eval()
@@ -123,3 +124,50 @@ def test_the_seed_draws_the_head(tiny_model, tiny):
     key = "classifier.weight"
     assert not torch.equal(other.initial_head()[key], tiny.initial_head()[key])
     assert torch.equal(again.initial_head()[key], tiny.initial_head()[key])
+
+
+@pytest.mark.parametrize("rank", [0, 3])
+def test_a_base_is_added_to_w0_and_taken_away_again(tiny, rank):
+    model = noisy(tiny, 3, seed=4)
+    tiny.install(model.adapter)
+    before, W0 = logits(tiny), tiny.base_weights()
+    W0 = {name: W.clone() for name, W in W0.items()}
+    T = {name: 0.1 * torch.randn(W.shape) for name, W in W0.items()}
+    adapter = (
+        model.adapter if rank else AdapterState(LoraFactors({}), model.adapter.head)
+    )
+    for _ in range(2):  # the second time, not on top of the first
+        tiny.install(adapter, base=T)
+    expected = {
+        name: (B @ A if rank else 0) + T[name]
+        for name, (B, A) in model.adapter.factors.items()
+    }
+    found = logits(tiny)
+    tiny.install(AdapterState(LoraFactors({}), model.adapter.head), base=expected)
+    torch.testing.assert_close(found, logits(tiny), atol=1e-5, rtol=1e-5)
+    assert all(torch.equal(W, W0[name]) for name, W in tiny.base_weights().items())
+    tiny.install(model.adapter)
+    assert torch.equal(logits(tiny), before)
+
+
+def test_merged_and_unmerged_are_one_model(tiny):
+    model = noisy(tiny, 4, seed=5)
+    tiny.install(model.adapter)
+    expected = logits(tiny)
+    tiny.install_merged(model.adapter)
+    torch.testing.assert_close(logits(tiny), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_a_whole_model_starts_where_it_was_loaded_and_trains_every_weight(tiny_model):
+    settings = ModelSettings(model=tiny_model)
+    whole = load_backbone(settings, LABELS, 0, True)
+    adapted = load_backbone(settings, LABELS, 0)
+    start = AdapterState(LoraFactors({}), whole.initial_head())
+    adapted.install(AdapterState(LoraFactors({}), adapted.initial_head()))
+    assert torch.equal(logits(whole), logits(adapted))
+    assert len(start.head) == len(list(whole.model.parameters()))
+    moved = {name: value + 0.1 for name, value in start.head.items()}
+    whole.install(AdapterState(LoraFactors({}), moved))
+    assert not torch.allclose(logits(whole), logits(adapted))
+    whole.install(AdapterState(LoraFactors({}), whole.initial_head()))
+    assert torch.equal(logits(whole), logits(adapted))

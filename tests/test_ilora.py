@@ -14,14 +14,14 @@ from tests.builders import SHAPES, random_factors, random_state, random_weights,
 def dense_share(
     share: Share, directions: LoraFactors, received: Share | None = None
 ) -> dict[str, torch.Tensor]:
-    """B A - B0 C R of every layer, in float64: what a client's model adds to W0."""
+    """B A - O of every layer, in float64: what a client's model adds to W0."""
+    taken_out = (received or share).taken_out(lambda rank: directions.cut(rank))
     found = {}
-    start = (received or share).adapter.factors
     for name, (B, A) in share.adapter.factors.items():
         found[name] = B.double() @ A.double()
-        if share.offset:
-            R = directions[name][1].double()
-            found[name] -= start[name][0].double() @ share.offset[name].double() @ R
+        if name in taken_out:
+            L, R = taken_out[name]
+            found[name] -= L.double() @ R.double()
     return found
 
 
@@ -150,7 +150,7 @@ def test_global_model_is_the_mean_of_client_models_in_every_round(method, gain):
         total = sum(u.examples for u in updates)
         expected = {name: torch.zeros(shape).double() for name, shape in SHAPES.items()}
         for u in updates:
-            client = Share(u.adapter, u.received.offset)
+            client = Share(u.adapter)
             for name, delta in dense_share(client, directions, u.received).items():
                 expected[name] += u.examples / total * delta
         state = strategy.aggregate(state, updates).state

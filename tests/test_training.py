@@ -17,8 +17,8 @@ from ilora_app.tasks.text import TextExamples, tokenise
 def backbone(tiny_model: str) -> Backbone:
     labels = data.label_names(DataSettings(), 0)
     found = load_backbone(ModelSettings(model=tiny_model), labels, seed=0)
-    eye = {m: torch.eye(4) for m in found.base_weights()}
-    found.install(AdapterState(found.directions(4), found.initial_head()), eye)
+    start = found.directions(4)
+    found.install(AdapterState(start, found.initial_head()), start.pairs)
     return found
 
 
@@ -71,13 +71,36 @@ def test_the_full_pass_gradient_is_that_of_the_mean_loss(backbone, examples):
 def test_training_lowers_the_loss_and_is_repeatable(backbone, examples):
     settings = TrainingSettings(local_steps=30, learning_rate=1e-2)
     start = backbone.collect()
-    offset = {m: torch.eye(4) for m in backbone.base_weights()}
+    taken_out = start.factors.pairs
     before = training.evaluate(backbone, examples, 64)["loss"]
     ends = []
     for _ in range(2):
-        backbone.install(start, offset)
+        backbone.install(start, taken_out)
         outcome = training.train(backbone, examples, settings, seed=5)
         ends.append(backbone.collect().named_tensors())
     assert outcome.examples == 50
     assert training.evaluate(backbone, examples, 64)["loss"] < before
     assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
+
+
+def test_frozen_parameters_stay_as_they_are_to_the_last_bit(backbone, examples):
+    names = [name for name in backbone.parameters() if not name.endswith("lora_A")]
+    before = backbone.collect().named_tensors()
+    settings = TrainingSettings(local_steps=3, weight_decay=0.1)
+    training.train(backbone, examples, settings, 0, names)
+    after = backbone.collect().named_tensors()
+    for name in before:
+        assert torch.equal(before[name], after[name]) == name.endswith("lora_A"), name
+
+
+def test_a_penalty_carries_its_gradient(backbone, examples):
+    parameters = backbone.parameters()
+    before = sum(float(p.detach().norm()) for p in parameters.values())
+    settings = TrainingSettings(local_steps=20, learning_rate=1e-2)
+
+    def penalty() -> torch.Tensor:
+        return 100 * torch.stack([p.norm() for p in parameters.values()]).sum()
+
+    outcome = training.train(backbone, examples, settings, 0, penalty=penalty)
+    assert sum(float(p.detach().norm()) for p in parameters.values()) < 0.9 * before
+    assert outcome.loss < 10, "the reported loss is without the penalty"

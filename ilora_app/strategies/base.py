@@ -47,8 +47,7 @@ class LoraStrategy(Replies, Strategy):
         min_available_nodes: as in Flower's FedAvg; never more nodes than there are.
         lora_scaling: s, for measures in units of the weights.
         seed: seeds the sampling of nodes.
-        evaluate_every: rounds between measurements on the test split; the last round
-            is always measured.
+        evaluate_every: rounds between evaluations; the last round always has one.
         drift_correction: the server half of a drift correction, or None.
         federation: members met before; None starts with none.
         recorder: receives events.
@@ -181,15 +180,16 @@ class LoraStrategy(Replies, Strategy):
     ) -> Iterable[Message]:
         """Send each sampled node what it would hold of the new model.
 
-        Where clients end with models of their own, all of them are also asked, when it
-        is due, to measure theirs on the test split.
+        Where clients end with models of their own, all of them are asked, and measure
+        theirs on the test split as well.
         """
+        self._asked = {}
+        if not self.is_due(server_round):
+            return []
         state = self.started(arrays)
         plan = self.plan(state)
-        present = self._present(grid)
-        due = self.personal and self.is_due(server_round)
-        members = present
-        if not due:
+        members = present = self._present(grid)
+        if not self.personal:
             members = sample(
                 [member for member in present if member.held_out],
                 self.fraction_evaluate,
@@ -199,7 +199,7 @@ class LoraStrategy(Replies, Strategy):
         self._asked = {
             m.node_id: Asked(m, self.evaluated(state, m.rank), plan) for m in members
         }
-        facts = {**config, wire.ROUND: server_round, wire.TEST_SPLIT: due}
+        facts = {**config, wire.ROUND: server_round, wire.TEST_SPLIT: self.personal}
         return [
             Message(
                 messages_.write(
@@ -225,7 +225,7 @@ class LoraStrategy(Replies, Strategy):
         return MetricRecord({**measures.of_evaluation(results)}) if results else None
 
     def is_due(self, server_round: int) -> bool:
-        """Whether the model is measured on the test split after this round."""
+        """Whether the model is evaluated after this round."""
         last = server_round == self.num_rounds
         return last or server_round % self.evaluate_every == 0
 

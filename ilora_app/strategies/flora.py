@@ -36,8 +36,9 @@ class FLoRA(LoraStrategy):
     """W0 <- W0 + s sum_k p_k B_k A_k every round, for all clients alike.
 
     The clients' factors are stacked, B_c = [B_1 ... B_K] and
-    A_c = [p_1 A_1; ...; p_K A_K], and their product goes into the base ledger: exact for any ranks. A client receives
-    the increments it lacks, and starts from new factors of its own rank.
+    A_c = [p_1 A_1; ...; p_K A_K], and their product goes into the base ledger: exact
+    for any ranks. A client receives the increments it lacks, and starts from new
+    factors of its own rank.
     """
 
     client_half = FLoRAClient

@@ -88,6 +88,13 @@ def split(settings: DataSettings, name: str, seed: int) -> Dataset:
         ) from error
 
 
+def test_rows(settings: DataSettings, seed: int) -> Dataset:
+    """Load the test split, or ``test-examples`` of it."""
+    rows = split(settings, settings.test_split, seed)
+    wanted = settings.test_examples or len(rows)
+    return rows.select(range(min(wanted, len(rows))))
+
+
 def splits(settings: DataSettings, seed: int) -> list[str]:
     """Names of the splits; none where the set cannot be loaded."""
     loaded = federated(settings, 1, seed)._dataset
