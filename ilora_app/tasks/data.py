@@ -40,7 +40,7 @@ def resolve(name: str) -> str:
     folder = options.folder(name)
     if folder.is_dir():
         return str(folder)
-    if folder.is_absolute() or name.startswith((".", "~")):
+    if folder.is_absolute() or name.startswith((".", "~", "$")):
         raise DataError(f"dataset = {name!r}: there is no such folder")
     return name
 
