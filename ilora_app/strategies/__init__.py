@@ -38,4 +38,9 @@ def build(
     )
 
 
-__all__ = ["STRATEGIES", "ILoRA", "LoraStrategy", "build"]
+def problems(settings: Settings) -> dict[str, str]:
+    """Settings that the named strategy cannot have: key -> what is wrong."""
+    return {}
+
+
+__all__ = ["STRATEGIES", "ILoRA", "LoraStrategy", "build", "problems"]
