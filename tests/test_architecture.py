@@ -29,6 +29,7 @@ ALLOWED = {
         "client_app",
         "server_app",
     },
+    "cli": {"cli", "compare", "config"},
 }
 
 
