@@ -38,7 +38,7 @@ def prepare(run_config: Mapping[str, object]) -> Prepared:
         right = "one of " + ", ".join(STRATEGIES)
         found.append(config.describe("strategy", settings.run.strategy, right))
     else:
-        refused = strategies.problems(method, settings)
+        refused = strategies.problems(settings)
         found += [text for key, text in refused.items() if key not in problems]
     found += _output_dir(settings.run.output_dir)
 
@@ -74,7 +74,7 @@ def prepare(run_config: Mapping[str, object]) -> Prepared:
     rows = data.test_rows(source, run.seed)
     test = tokenise(rows, source, labels, backbone.tokenizer)
     named = replace(settings.model, model=models.canonical(settings.model.model))
-    settings = strategies.resolve(method, replace(settings, model=named))
+    settings = strategies.resolve(replace(settings, model=named))
     return Prepared(settings, backbone, labels, test)
 
 

@@ -85,6 +85,9 @@ def columns(value: str) -> str | None:
 
 
 def folder(value: str) -> Path:
-    """Read a folder's name, with ``$NAME`` and ``~`` expanded where they are known."""
-    # pathlib would raise for ~nobody.
+    """Read a folder's name, with ``$VARIABLE`` and ``~`` filled in.
+
+    What is not known stays as it is: ``$UNSET``, and ``~nobody``, where pathlib would
+    raise.
+    """
     return Path(os.path.expanduser(os.path.expandvars(value)))  # noqa: PTH111

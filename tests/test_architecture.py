@@ -18,6 +18,18 @@ ALLOWED = {
     "strategies": {"lora", "wire", "settings", "corrections", "strategies"},
     "tasks": {"lora", "options", "settings", "tasks"},
     "runs": {"lora", "options", "settings", "config", "runs"},
+    "compare": {
+        "compare",
+        "strategies",
+        "settings",
+        "config",
+        "options",
+        "local",
+        "checks",
+        "client_app",
+        "server_app",
+    },
+    "cli": {"cli", "compare", "config"},
 }
 
 
@@ -68,3 +80,18 @@ def test_nothing_is_unpickled():
         text = file.read_text()
         for word in ("pickle", "torch.load(", "allow_pickle"):
             assert word not in text, f"{file.name}: {word}"
+
+
+def test_plots_and_terminals_are_for_the_command_alone():
+    """What a node installs and imports stays small."""
+    for file in PACKAGE.rglob("*.py"):
+        tree = ast.parse(file.read_text())
+        roots = set()
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                roots |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                roots.add(node.module.split(".")[0])
+        if file.relative_to(PACKAGE).parts[0] not in ("compare", "cli"):
+            assert not roots & {"matplotlib", "rich", "typer"}, file.name
+            assert not imported_parts(file) & {"compare", "cli"}, file.name

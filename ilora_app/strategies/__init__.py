@@ -2,9 +2,9 @@
 
 from ilora_app.corrections import ControlVariates
 from ilora_app.settings import Settings
+from ilora_app.strategies import choice
 from ilora_app.strategies.base import LoraStrategy
 from ilora_app.strategies.centralized import Centralized
-from ilora_app.strategies.choice import problems, resolve
 from ilora_app.strategies.client import ClientHalf
 from ilora_app.strategies.fedavg_full import FedAvgFull
 from ilora_app.strategies.federation import Federation
@@ -48,7 +48,7 @@ def build(
 ) -> LoraStrategy:
     """Make the strategy that the settings name, with its drift correction."""
     strategy = STRATEGIES[settings.run.strategy]
-    settings = resolve(strategy, settings)
+    settings = resolve(settings)
     run, method = settings.run, settings.method
     correction = None
     if method.drift_correction == ControlVariates.name:
@@ -71,6 +71,16 @@ def build(
         federation=federation,
         recorder=recorder,
     )
+
+
+def resolve(settings: Settings) -> Settings:
+    """Put what ``auto`` means under the named strategy in its place."""
+    return choice.resolve(STRATEGIES[settings.run.strategy], settings)
+
+
+def problems(settings: Settings) -> dict[str, str]:
+    """Settings that the named strategy cannot have: key -> what is wrong."""
+    return choice.problems(STRATEGIES[settings.run.strategy], settings)
 
 
 __all__ = [

@@ -1,0 +1,19 @@
+"""The command ``ilora``."""
+
+import typer
+
+from ilora_app.cli.compare import compare
+
+app = typer.Typer(
+    name="ilora",
+    help="Federated LoRA for clients of unequal rank.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(compare)
+
+
+@app.callback()
+def main() -> None:
+    """Federated LoRA for clients of unequal rank."""

@@ -1,0 +1,172 @@
+"""``ilora compare``: every strategy on the same data, seeds and learning rates."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ilora_app.compare.engines import Engine
+    from ilora_app.compare.plan import Plan
+    from ilora_app.compare.request import Request
+
+# Exit codes.
+RUN_FAILED, MISTAKE, INTERRUPTED = 1, 2, 130
+
+
+def compare(
+    out: Annotated[Path, typer.Option(help="Folder of the comparison.")],
+    strategies: Annotated[
+        str,
+        typer.Option(
+            help="NAME[+KEY=VALUE]... with commas between; all stands for every one."
+        ),
+    ] = "all",
+    presets: Annotated[
+        str,
+        typer.Option(help="Names of files in configs/, or paths of .toml files."),
+    ] = "default",
+    seeds: Annotated[int, typer.Option(help="How many: 0, 1, ...")] = 3,
+    lr: Annotated[
+        str, typer.Option(help="Learning rates, the same for every method.")
+    ] = "0.001,0.003,0.01",
+    select_seeds: Annotated[
+        int, typer.Option(help="Seeds that choose the learning rate.")
+    ] = 1,
+    lr_from: Annotated[
+        str, typer.Option(help="Preset under which the rates are chosen for all.")
+    ] = "",
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="KEY=VALUE for all runs; can be repeated."),
+    ] = None,
+    clients: Annotated[
+        int | None, typer.Option(help="How many; else the preset's, else 8.")
+    ] = None,
+    engine: Annotated[
+        Literal["ray", "local"],
+        typer.Option(help="ray: flwr run. local: processes without Ray."),
+    ] = "ray",
+    workers: Annotated[
+        int | None, typer.Option(help="Processes of the local engine; else the cores.")
+    ] = None,
+    target: Annotated[
+        str, typer.Option(help="Accuracy to reach; auto: 95 % of the best row's.")
+    ] = "auto",
+    report_only: Annotated[
+        bool, typer.Option("--report-only", help="Write the outputs, run nothing.")
+    ] = False,
+) -> None:
+    """Compare strategies; run again to go on where it was stopped.
+
+    Writes table.md, table.csv, curves.png, cost.png and index.html.
+    """
+    from rich.console import Console
+
+    from ilora_app.compare.request import Request, RequestError
+    from ilora_app.compare.runner import BusyError, locked
+
+    console = Console()
+    out = out.expanduser().resolve()
+    request = Request(
+        strategies, presets, seeds, lr, select_seeds, lr_from, tuple(set_ or ()),
+        clients, target,
+    )  # fmt: skip
+    try:
+        if report_only:
+            request = Request.load(out)
+            if target != "auto":
+                request = replace(request, target=target)
+            plan, left_out = request.plan(out)
+            _finish(plan, request, console)
+            return
+        plan, left_out = request.plan(out)
+        if conflicts := plan.conflicts():
+            advice = f"--out {out} holds finished runs with another config; choose "
+            raise RequestError([f"{advice}another --out: {', '.join(conflicts)}"])
+        for problem in left_out:
+            console.print(f"left out: {problem}", markup=False, soft_wrap=True)
+        with locked(out):
+            request.save(out)
+            _run(plan, request, _engine(engine, out, workers), console)
+    except (RequestError, BusyError) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(MISTAKE) from error
+    except KeyboardInterrupt:
+        console.print("stopped; the same command goes on from here")
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def _run(
+    plan: "Plan", request: "Request", engine: "Engine", console: "Console"
+) -> None:
+    from ilora_app.compare import report, runner
+    from ilora_app.compare.progress import Progress
+
+    progress = Progress(plan, console, getattr(engine, "workers", 1))
+
+    def report_so_far() -> None:
+        report.write(plan, request)
+
+    with _interruptible(), progress.shown():
+        runner.run(plan, engine, progress, report_so_far)
+    _finish(plan, request, console)
+
+
+def _finish(plan: "Plan", request: "Request", console: "Console") -> None:
+    """Write the outputs, say where they are, and fail where a run did."""
+    from ilora_app.compare import report
+    from ilora_app.compare.tables import failures
+
+    sections = report.write(plan, request)
+    for section in sections:
+        for name, reason in failures(section):
+            console.print(
+                f"failed: {section.name}, {name}: {reason}",
+                markup=False,
+                soft_wrap=True,
+            )
+    for name in report.FILES:
+        console.print(str(plan.out / name), markup=False, soft_wrap=True)
+    if any(failures(section) for section in sections):
+        raise typer.Exit(RUN_FAILED)
+
+
+def _engine(name: str, out: Path, workers: int | None) -> "Engine":
+    import os
+
+    from ilora_app.compare.local_engine import LocalEngine
+    from ilora_app.compare.presets import ROOT
+    from ilora_app.compare.ray_engine import RayEngine
+
+    if name == RayEngine.name:
+        return RayEngine(out / "flower", ROOT)
+    return LocalEngine(workers or os.cpu_count() or 1)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C and a request to end stop the runs once, and the clean-up run."""
+    wanted = (signal.SIGINT, signal.SIGTERM)
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(*_: object) -> None:
+        for number in wanted:
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in wanted}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,1 @@
+"""Compares the strategies: the same jobs for each, their results, and a report."""

@@ -1,0 +1,165 @@
+"""One run of a comparison: its config, its files, and how it came out."""
+
+import json
+import os
+import platform
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from ilora_app import config
+from ilora_app.settings import Settings
+
+FINISHED, FAILED = "finished", "failed"
+_PACKAGES = ("ilora", "flwr", "torch", "transformers", "peft", "ray")
+
+
+@dataclass(frozen=True)
+class Job:
+    """A row under a preset at one learning rate with one seed.
+
+    Args:
+        preset: name of the preset.
+        row: name of the row.
+        rate: learning rate.
+        seed: of the run.
+        clients: how many.
+        folder: the app's ``output-dir``; its files are that name with a suffix.
+        config: whole run config.
+
+    """
+
+    preset: str
+    row: str
+    rate: float
+    seed: int
+    clients: int
+    folder: Path
+    config: Mapping[str, object] = field(compare=False)
+
+    @property
+    def title(self) -> str:
+        """How it is named to people."""
+        return f"{self.preset} / {self.row} / lr {self.rate:g} / seed {self.seed}"
+
+    @property
+    def log(self) -> Path:
+        """File with what the run said."""
+        return self._beside(".log")
+
+    @property
+    def config_file(self) -> Path:
+        """File for ``flwr run --run-config``."""
+        return self._beside(".toml")
+
+    def prepare(self) -> None:
+        """Remove what an interrupted run has left, and write the run config."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self._beside(".json").unlink(missing_ok=True)
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        text = tomli_w.dumps(dict(self.config))
+        self.config_file.write_text(text, encoding="utf-8")
+
+    def record(self) -> "Record | None":
+        """How it came out; None where it has not come to an end."""
+        try:
+            text = self._beside(".json").read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
+        return Record(**json.loads(text))
+
+    def close(self, record: "Record") -> None:
+        """Write down how it came out, in one step."""
+        file = self._beside(".json")
+        temporary = file.with_suffix(".json.tmp")
+        temporary.write_text(json.dumps(asdict(record), indent=1), encoding="utf-8")
+        temporary.replace(file)
+
+    def differences(self, record: "Record") -> list[str]:
+        """Keys in which a finished run is another one than this."""
+        then = dict(config.dump(Settings())) | record.config
+        now = {**self.config}
+        for settings in (then, now):
+            settings.pop("output-dir", None)
+        keys = [key for key in now if then.get(key) != now[key]]
+        found = [f"{key} ({then.get(key)!r}, now {now[key]!r})" for key in keys]
+        if record.clients != self.clients:
+            found.append(f"clients ({record.clients}, now {self.clients})")
+        return found
+
+    def _beside(self, suffix: str) -> Path:
+        return self.folder.with_name(self.folder.name + suffix)
+
+
+@dataclass(frozen=True)
+class Record:
+    """How a run came out, and with what it was run."""
+
+    status: str
+    reason: str
+    seconds: float
+    engine: str
+    clients: int
+    config: dict[str, Any]
+    versions: dict[str, str]
+    hardware: str
+
+    @classmethod
+    def of(cls, job: Job, engine: str, reason: str, seconds: float) -> "Record":
+        """Record of a run that has just ended; with a reason it failed."""
+        reason = reason or what_is_wrong(job.folder)
+        return cls(
+            FAILED if reason else FINISHED,
+            reason,
+            round(seconds, 1),
+            engine,
+            job.clients,
+            dict(job.config),
+            versions(),
+            hardware(),
+        )
+
+
+def what_is_wrong(folder: Path) -> str:
+    """Why a run folder holds no result though its run came to an end, or nothing."""
+    if not (folder / "metrics.csv").is_file():
+        return "the run left no metrics.csv"
+    lines = (folder / "events.jsonl").read_text(encoding="utf-8").splitlines()
+    events = [json.loads(line) for line in lines]
+    rounds = {e["round"] for e in events if e["event"] == "round"} - {0}
+    unchanged = {e["round"] for e in events if e["event"] == "model-unchanged"}
+    if not rounds or rounds - unchanged:
+        return ""
+    why = [e["reason"] for e in events if e["event"] == "reply-left-out"]
+    return f"no round changed the model: {why[-1] if why else 'no replies'}"
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that make the numbers."""
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
+@cache
+def hardware() -> str:
+    """Model of the processor and the number of cores."""
+    model = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2] for line in lines if line.startswith("model name")]
+    if names:
+        model = " ".join(names[0].split())
+    return f"{model}, {config.count(os.cpu_count() or 1, 'core')}"

@@ -1,0 +1,181 @@
+"""Rows x presets x rates x seeds: which runs there are, and in which order."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ilora_app import config, strategies
+from ilora_app.compare.jobs import FINISHED, Job
+from ilora_app.compare.presets import Preset
+from ilora_app.compare.rows import Config, Row, own_keys
+from ilora_app.settings import Settings
+
+CLIENTS = 8
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row under a preset, with the run config that they make."""
+
+    preset: Preset
+    row: Row
+    clients: int
+    config: Config = field(compare=False)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a comparison runs.
+
+    Args:
+        out: its folder.
+        entries: rows under presets, preset by preset.
+        rates: the grid of learning rates.
+        seeds: of every row.
+        select: how many of the seeds choose the rate.
+        rates_from: preset under which the rate of a row is chosen for all presets.
+
+    """
+
+    out: Path
+    entries: tuple[Entry, ...]
+    rates: tuple[float, ...]
+    seeds: tuple[int, ...]
+    select: int = 1
+    rates_from: str | None = None
+
+    @property
+    def presets(self) -> list[Preset]:
+        """In the order in which they are run: the one that rates come from first."""
+        presets = list(dict.fromkeys(entry.preset for entry in self.entries))
+        return sorted(presets, key=lambda preset: preset.name != self.rates_from)
+
+    def under(self, preset: Preset) -> list[Entry]:
+        """Rows under one preset."""
+        return [entry for entry in self.entries if entry.preset == preset]
+
+    def job(self, entry: Entry, rate: float, seed: int) -> Job:
+        """One run."""
+        place = self.out / "runs" / entry.preset.name / entry.row.slug
+        folder = place / f"lr-{rate:g}" / f"seed-{seed}"
+        return Job(
+            entry.preset.name,
+            entry.row.name,
+            rate,
+            seed,
+            entry.clients,
+            folder,
+            {
+                **config.dump(Settings()),
+                **entry.config,
+                "learning-rate": rate,
+                "seed": seed,
+                "output-dir": str(folder),
+            },
+        )
+
+    def rates_of(self, entry: Entry) -> tuple[float, ...]:
+        """Rates among which the row's is chosen under this very preset."""
+        return self.rates if self.rate_source(entry) is entry else ()
+
+    def rate_source(self, entry: Entry) -> Entry:
+        """The entry whose choice of a rate this one uses: another, or itself."""
+        if self.rates_from:
+            for other in self.entries:
+                if other.preset.name == self.rates_from and other.row == entry.row:
+                    return other
+        return entry
+
+    def choosing(self, preset: Preset) -> list[Job]:
+        """Runs that choose the rates under a preset, seed by seed."""
+        return [
+            self.job(entry, rate, seed)
+            for seed in self.seeds[: self.select]
+            for entry in self.under(preset)
+            for rate in self.rates_of(entry)
+            if len(self.rates) > 1
+        ]
+
+    def chosen(self, entry: Entry, rate: float) -> list[Job]:
+        """All runs of a row at one rate."""
+        return [self.job(entry, rate, seed) for seed in self.seeds]
+
+    def tries(self, entry: Entry) -> int:
+        """How many runs choose the row's rate."""
+        rates = len(self.rates_of(entry))
+        return rates * len(self.seeds[: self.select]) if rates > 1 else 0
+
+    def size(self, entry: Entry) -> int:
+        """How many runs a row takes in all."""
+        tries = self.tries(entry)
+        others = self.seeds[self.select :] if tries else self.seeds
+        return tries + len(others)
+
+    def conflicts(self) -> list[str]:
+        """Finished runs in the folder that were run with another config."""
+        found: dict[str, int] = {}
+        for entry in self.entries:
+            for rate in self.rates:
+                for job in self.chosen(entry, rate):
+                    record = job.record()
+                    if record and record.status == FINISHED:
+                        for key in job.differences(record):
+                            found[key] = found.get(key, 0) + 1
+        return [f"{key} in {config.count(n, 'run')}" for key, n in found.items()]
+
+
+def make_entries(
+    presets: Sequence[Preset],
+    rows: Sequence[Row],
+    settings: Config,
+    clients: int | None = None,
+) -> tuple[list[Entry], list[str], list[str]]:
+    """Put rows under presets.
+
+    Args:
+        presets: each with its settings.
+        rows: for the presets that fix no strategy.
+        settings: for all runs, over the preset's.
+        clients: for all runs, over the preset's.
+
+    Returns:
+        The entries, every mistake, and what was left out because it cannot be had.
+
+    """
+    entries: list[Entry] = []
+    problems: list[str] = []
+    left_out: list[str] = []
+    for preset in presets:
+        own = [Row(preset.name, (("strategy", preset.strategy),))]
+        known: set[str] = set()
+        for row in own if preset.strategy else rows:
+            changes = dict(row.changes)
+            whole = own_keys(dict(preset.settings)) | settings | changes
+            number = clients or preset.clients or CLIENTS
+            wrong = _problems(whole, number)
+            if wrong:
+                where = left_out if row.optional else problems
+                where += [f"{row.name} ({preset.name}): {text}" for text in wrong]
+                continue
+            if repr(sorted(whole.items())) in known:
+                continue
+            known.add(repr(sorted(whole.items())))
+            entries.append(Entry(preset, row, number, whole))
+    return entries, problems, left_out
+
+
+def _problems(settings: Config, clients: int) -> list[str]:
+    """Mistakes of one entry's config as a whole."""
+    parsed, wrong = config.parse(settings)
+    if wrong:
+        return list(wrong.values())
+    right = f"at most {clients}, the number of clients"
+    found = [
+        config.describe(key, value, right)
+        for key, value in config.dump(parsed).items()
+        if key.startswith("min-") and key.endswith("-nodes") and value > clients
+    ]
+    if parsed.run.strategy not in strategies.STRATEGIES:
+        right = "one of " + ", ".join(strategies.STRATEGIES)
+        return [*found, config.describe("strategy", parsed.run.strategy, right)]
+    return found + list(strategies.problems(parsed).values())

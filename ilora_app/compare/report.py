@@ -1,0 +1,77 @@
+"""Writes what a comparison came to: table.md, table.csv, two plots, index.html."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ilora_app.compare.jobs import Record
+from ilora_app.compare.plan import Plan
+from ilora_app.compare.request import Request
+from ilora_app.compare.results import Summary, summarise
+from ilora_app.compare.sections import Section
+from ilora_app.compare.tables import markdown, raw
+from ilora_app.config import count
+
+FILES = ("table.md", "table.csv", "curves.png", "cost.png", "index.html")
+
+
+def sections_of(plan: Plan, target: str) -> list[Section]:
+    """Read the results, section by section."""
+    groups: dict[str, list[Summary]] = {}
+    for entry in plan.entries:
+        groups.setdefault(entry.preset.section, []).append(summarise(plan, entry))
+    return [Section.of(name, found, target) for name, found in groups.items()]
+
+
+def write(plan: Plan, request: Request) -> list[Section]:
+    """Write all files into the comparison's folder; returns what is in them."""
+    from ilora_app.compare import page, plots
+
+    sections = sections_of(plan, request.target)
+    about = about_lines(plan, request, sections)
+    _write(plan.out / "table.md", markdown(sections, about))
+    _write(plan.out / "table.csv", raw(sections))
+    curves = plots.curves(sections)
+    cost = plots.cost(sections)
+    (plan.out / "curves.png").write_bytes(curves)
+    (plan.out / "cost.png").write_bytes(cost)
+    _write(plan.out / "index.html", page.html(sections, about, curves, cost))
+    return sections
+
+
+def about_lines(plan: Plan, request: Request, sections: Sequence[Section]) -> list[str]:
+    """What the numbers were made with, and how they are meant."""
+    records = [r for s in sections for summary in s.summaries for r in summary.records]
+    rates = ", ".join(f"{rate:g}" for rate in plan.rates)
+    chosen = (
+        f"Learning rate of each row from {rates}, by accuracy on the clients' held-out "
+        f"data over {len(plan.seeds[: plan.select])} of {len(plan.seeds)} seeds"
+        + (f" under {plan.rates_from}" if plan.rates_from else "")
+        + "; the test split takes no part in choosing."
+        if len(plan.rates) > 1
+        else f"Learning rate {rates} for every row."
+    )
+    minutes = sum(record.seconds for record in records) / 60
+    return [
+        f"Command: `{request.command()}`",
+        f"Seeds {', '.join(map(str, plan.seeds))}: mean ± standard deviation.",
+        chosen,
+        "Accuracy on the test split. MB up and down: training messages of a round, "
+        "all clients together. s server, s client: seconds of a round to aggregate, "
+        "and to train on one client.",
+        f"Hardware: {_values([r.hardware for r in records])}. "
+        f"Engine: {_values([r.engine for r in records])}. "
+        f"{count(len(records), 'run')} of {minutes:.1f} minutes together.",
+        f"Versions: {_values([_versions(r) for r in records])}.",
+    ]
+
+
+def _versions(record: Record) -> str:
+    return ", ".join(f"{name} {number}" for name, number in record.versions.items())
+
+
+def _values(found: Sequence[str]) -> str:
+    return " and ".join(dict.fromkeys(found)) or "none yet"
+
+
+def _write(file: Path, text: str) -> None:
+    file.write_text(text, encoding="utf-8")

@@ -1,0 +1,154 @@
+"""What a comparison is asked for, from the words of the command to a plan."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ilora_app.compare.plan import Plan, make_entries
+from ilora_app.compare.presets import ROOT, load_presets
+from ilora_app.compare.rows import parse_pairs, parse_rows
+from ilora_app.config import count
+
+FILE = "compare.json"
+
+
+class RequestError(ValueError):
+    """One message that lists every mistake of a request."""
+
+    def __init__(self, problems: list[str]) -> None:
+        self.problems = problems
+        lines = "".join(f"\n  - {problem}" for problem in problems)
+        number = count(len(problems), "mistake")
+        super().__init__(f"the comparison has {number}, and nothing was run:{lines}")
+
+
+@dataclass(frozen=True)
+class Request:
+    """The options of ``ilora compare``, as they were given.
+
+    Args:
+        strategies: ``NAME[+KEY=VALUE]...[,...]`` or ``all``.
+        presets: names of presets, or paths.
+        seeds: how many.
+        lr: learning rates.
+        select_seeds: how many of the seeds choose the rate.
+        lr_from: preset whose rates all presets use.
+        set: ``KEY=VALUE`` for all runs.
+        clients: how many, over those of the presets.
+        target: an accuracy, or ``auto``.
+        configs: folder of the presets.
+
+    """
+
+    strategies: str = "all"
+    presets: str = "default"
+    seeds: int = 3
+    lr: str = "0.001,0.003,0.01"
+    select_seeds: int = 1
+    lr_from: str = ""
+    set: tuple[str, ...] = ()
+    clients: int | None = None
+    target: str = "auto"
+    configs: str = str(ROOT / "configs")
+
+    def plan(self, out: Path) -> tuple[Plan, list[str]]:
+        """Make the plan.
+
+        Returns:
+            The plan, and what was left out because it cannot be had.
+
+        Raises:
+            RequestError: with every mistake.
+
+        """
+        presets, problems = load_presets(self.presets, Path(self.configs))
+        rows, wrong = parse_rows(self.strategies)
+        settings, wrong_pairs = parse_pairs(list(self.set), "--set")
+        problems += wrong + wrong_pairs
+        rates = self._rates(problems)
+        if self.seeds < 1:
+            problems.append(f"--seeds {self.seeds}: expected 1 or more")
+        if not 1 <= self.select_seeds <= max(self.seeds, 1):
+            right = f"1 to {max(self.seeds, 1)}, the number of seeds"
+            problems.append(f"--select-seeds {self.select_seeds}: expected {right}")
+        if self.clients is not None and self.clients < 1:
+            problems.append(f"--clients {self.clients}: expected 1 or more")
+        names = [preset.name for preset in presets]
+        if self.lr_from and self.lr_from not in names:
+            right = f"one of --presets: {', '.join(names)}"
+            problems.append(f"--lr-from {self.lr_from}: expected {right}")
+        if self.target != "auto" and not _is_part(self.target):
+            right = "auto, or an accuracy between 0 and 1"
+            problems.append(f"--target {self.target}: expected {right}")
+        if problems:
+            raise RequestError(problems)
+        entries, problems, left_out = make_entries(
+            presets, rows, settings, self.clients
+        )
+        if not entries and not problems:
+            problems = left_out
+        if problems:
+            raise RequestError(problems)
+        seeds = tuple(range(self.seeds))
+        rates_from = self.lr_from or None
+        plan = Plan(out, tuple(entries), rates, seeds, self.select_seeds, rates_from)
+        return plan, left_out
+
+    def save(self, out: Path) -> None:
+        """Write it into the comparison's folder."""
+        kept = {k: v for k, v in asdict(self).items() if k != "configs"}
+        text = json.dumps(kept, indent=1)
+        (out / FILE).write_text(text + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, out: Path) -> "Request":
+        """Read what a comparison's folder was made with.
+
+        Raises:
+            RequestError: there is none.
+
+        """
+        try:
+            text = (out / FILE).read_text(encoding="utf-8")
+        except OSError as error:
+            raise RequestError([f"--out {out}: no comparison is in it"]) from error
+        found: Mapping[str, Any] = json.loads(text)
+        return cls(**{**found, "set": tuple(found["set"])})
+
+    def command(self) -> str:
+        """The command that asks for it, without the folder."""
+        words = [f"--strategies {_quoted(self.strategies)}"]
+        words += [f"--presets {_quoted(self.presets)}", f"--seeds {self.seeds}"]
+        words.append(f"--lr {self.lr}")
+        given, default = asdict(self), asdict(Request())
+        for key in ("select_seeds", "lr_from", "clients", "target"):
+            if given[key] != default[key]:
+                words.append(f"--{key.replace('_', '-')} {given[key]}")
+        words += [f"--set {_quoted(pair)}" for pair in self.set]
+        return " ".join(["ilora compare", *words])
+
+    def _rates(self, problems: list[str]) -> tuple[float, ...]:
+        rates = []
+        for part in self.lr.split(","):
+            try:
+                rate = float(part)
+            except ValueError:
+                rate = -1.0
+            if not 0 < rate < float("inf"):
+                problems.append(f"--lr {part.strip()!r}: expected a number above 0")
+            rates.append(rate)
+        return tuple(dict.fromkeys(rates))
+
+
+def _is_part(text: str) -> bool:
+    try:
+        return 0 < float(text) <= 1
+    except ValueError:
+        return False
+
+
+def _quoted(text: str) -> str:
+    return text if re.fullmatch(r"[\w.,:/=+-]+", text) else f"'{text}'"

@@ -1,0 +1,202 @@
+"""Reads run folders: what a run came to, and what a row came to over its seeds."""
+
+import csv
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ilora_app.compare.jobs import FAILED, FINISHED, Job, Record
+from ilora_app.compare.plan import Entry, Plan
+
+RoundRow = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Run:
+    """The rounds of one finished run, as in its metrics.csv; empty cells left out."""
+
+    seed: int
+    rounds: tuple[RoundRow, ...]
+
+    def series(self, column: str) -> list[tuple[int, float]]:
+        """(round, value) where there is one."""
+        return [(int(r["round"]), r[column]) for r in self.rounds if column in r]
+
+    def last(self, column: str) -> float | None:
+        """Value of the last round that has one."""
+        values = self.series(column)
+        return values[-1][1] if values else None
+
+    def megabytes(self) -> list[tuple[int, float]]:
+        """(round, megabytes of training messages so far, both ways, all clients)."""
+        sums, total = [], 0.0
+        for row in self.rounds:
+            total += (row.get("bytes_up", 0.0) + row.get("bytes_down", 0.0)) / 1e6
+            sums.append((int(row["round"]), total))
+        return sums
+
+    def mean(self, *columns: str) -> float | None:
+        """Mean over the rounds of training of a sum of columns."""
+        values = [
+            sum(row.get(column, 0.0) for column in columns)
+            for row in self.rounds
+            if row["round"] > 0 and any(column in row for column in columns)
+        ]
+        return statistics.fmean(values) if values else None
+
+    def reaches(self, target: float) -> int | None:
+        """First round with the target accuracy."""
+        hits = [n for n, value in self.series("accuracy") if value >= target]
+        return hits[0] if hits else None
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean and sample standard deviation of ``n`` values."""
+
+    mean: float
+    std: float
+    n: int
+
+    @classmethod
+    def of(cls, values: Iterable[float | None]) -> "Spread | None":
+        """From the values there are; None where there are none."""
+        found = [value for value in values if value is not None]
+        if not found:
+            return None
+        std = statistics.stdev(found) if len(found) > 1 else 0.0
+        return cls(statistics.fmean(found), std, len(found))
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The learning rate of a row.
+
+    Args:
+        rate: the best; None where no run of any rate has finished.
+        edge: whether it is the smallest or the largest of a grid.
+        scores: mean held-out accuracy by rate.
+
+    """
+
+    rate: float | None
+    edge: bool
+    scores: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A row under a preset: its runs at the chosen rate, and the ones that failed."""
+
+    entry: Entry
+    choice: Choice
+    runs: tuple[Run, ...]
+    failures: tuple[tuple[Job, Record], ...]
+    missing: int
+    records: tuple[Record, ...]
+
+    @property
+    def name(self) -> str:
+        """Name of the row."""
+        return self.entry.row.name
+
+    @property
+    def final(self) -> Spread | None:
+        """Accuracy after the last round."""
+        return Spread.of(run.last("accuracy") for run in self.runs)
+
+    @property
+    def best(self) -> Spread | None:
+        """Largest accuracy of a round."""
+        return Spread.of(
+            max((value for _, value in run.series("accuracy")), default=None)
+            for run in self.runs
+        )
+
+
+def read_run(job: Job) -> Run | None:
+    """Read a finished run; None where it has not finished."""
+    record = job.record()
+    if record is None or record.status != FINISHED:
+        return None
+    return Run(job.seed, tuple(read_rounds(job.folder / "metrics.csv")))
+
+
+def read_rounds(file: Path) -> list[RoundRow]:
+    """Read metrics.csv; cells that hold no number are left out."""
+    with file.open(encoding="utf-8", newline="") as lines:
+        return [
+            {
+                key: number
+                for key, text in row.items()
+                if (number := _number(text)) is not None
+            }
+            for row in csv.DictReader(lines)
+        ]
+
+
+def choose(plan: Plan, entry: Entry) -> Choice:
+    """Choose a row's rate on the clients' held-out data, never on the test split."""
+    entry = plan.rate_source(entry)
+    if len(plan.rates) == 1:
+        return Choice(plan.rates[0], False, ())
+    scores = []
+    for rate in plan.rates:
+        jobs = plan.chosen(entry, rate)[: plan.select]
+        runs = [read_run(job) for job in jobs]
+        score = Spread.of(_held_out(run) for run in runs if run)
+        if score:
+            scores.append((rate, score.mean))
+    if not scores:
+        return Choice(None, False, ())
+    best = max(sorted(scores), key=lambda pair: pair[1])[0]
+    return Choice(best, best in (min(plan.rates), max(plan.rates)), tuple(scores))
+
+
+def summarise(plan: Plan, entry: Entry) -> Summary:
+    """Read everything that there is of a row under a preset."""
+    choice = choose(plan, entry)
+    rate = plan.rates[0] if choice.rate is None else choice.rate
+    jobs = plan.chosen(entry, rate)
+    tried = [plan.job(entry, r, s) for r in plan.rates for s in plan.seeds]
+    records = [(job, record) for job in tried if (record := job.record())]
+    return Summary(
+        entry,
+        choice,
+        tuple(run for job in jobs if (run := read_run(job))),
+        tuple((job, record) for job, record in records if record.status == FAILED),
+        sum(job.record() is None for job in jobs),
+        tuple(record for _, record in records),
+    )
+
+
+def target_of(summaries: Sequence[Summary], wanted: str) -> float | None:
+    """The target accuracy: the one named, or 95 % of the best row's final accuracy."""
+    if wanted != "auto":
+        return float(wanted)
+    methods = [s for s in summaries if not is_bound(s)] or list(summaries)
+    finals = [final.mean for s in methods if (final := s.final)]
+    return 0.95 * max(finals) if finals else None
+
+
+BOUNDS = ("centralized", "local", "fedavg-full")
+
+
+def is_bound(summary: Summary) -> bool:
+    """Whether a row bounds the others and is no competitor."""
+    return dict(summary.entry.row.changes).get("strategy") in BOUNDS
+
+
+def _held_out(run: Run) -> float | None:
+    value = run.last("held_out_accuracy")
+    return run.last("client_accuracy_mean") if value is None else value
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        value = float(text) if text else None
+    except ValueError:
+        return None
+    return value if value is not None and math.isfinite(value) else None

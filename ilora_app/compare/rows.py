@@ -1,0 +1,127 @@
+"""``--strategies`` and ``--set``: from their text to the rows of a comparison."""
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ilora_app import config
+from ilora_app.settings import Settings
+from ilora_app.strategies import STRATEGIES
+
+ALL = "all"
+Config = dict[str, object]
+
+# What a comparison gives every run by itself: key -> how to say it instead.
+_OWN = {
+    "strategy": "--strategies",
+    "seed": "--seeds",
+    "learning-rate": "--lr",
+    "output-dir": "--out",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method of a comparison: a strategy with settings of its own.
+
+    Args:
+        name: as it was asked for.
+        changes: what it sets, the strategy included.
+        optional: left out, and not a mistake, where its settings cannot be had.
+
+    """
+
+    name: str
+    changes: tuple[tuple[str, object], ...]
+    optional: bool = False
+
+    @property
+    def slug(self) -> str:
+        """Name of its folder."""
+        return re.sub(r"[^A-Za-z0-9._+=-]", "_", self.name)
+
+
+def parse_rows(text: str) -> tuple[list[Row], list[str]]:
+    """Read ``NAME[+KEY=VALUE]...[,...]``, where ``all`` stands for every strategy.
+
+    A value with a comma or a plus goes into quotes:
+    ``ilora+client-ranks="2,4"``.
+
+    Returns:
+        The rows, equal ones merged, and every mistake.
+
+    """
+    rows: list[Row] = []
+    problems: list[str] = []
+    for item in _split(text, ","):
+        name, *pairs = _split(item, "+")
+        settings, wrong = parse_pairs(pairs, f"--strategies {item}")
+        problems += wrong
+        names = list(STRATEGIES) if name == ALL else [name]
+        if name != ALL and name not in STRATEGIES:
+            right = f"{ALL}, or one of {', '.join(STRATEGIES)}"
+            problems.append(f"--strategies {name}: expected {right}")
+            continue
+        for one in names:
+            changes: Config = {"strategy": one, **settings}
+            full = "+".join([one, *pairs])
+            rows.append(Row(full, tuple(changes.items()), name == ALL))
+    if not rows and not problems:
+        right = f"{ALL}, or names with commas between them: {', '.join(STRATEGIES)}"
+        problems.append(f"--strategies {text!r}: expected {right}")
+    merged: dict[str, Row] = {}
+    for row in rows:
+        key = repr(sorted(row.changes))
+        if key not in merged or merged[key].optional:
+            merged[key] = row if key not in merged else _asked_for(merged[key], row)
+    return list(merged.values()), list(dict.fromkeys(problems))
+
+
+def parse_pairs(pairs: list[str], where: str) -> tuple[Config, list[str]]:
+    """Read settings ``KEY=VALUE`` and check names, types and ranges.
+
+    Returns:
+        The settings, and every mistake, each with ``where`` it is.
+
+    """
+    found: Config = {}
+    problems = []
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals or not key:
+            problems.append(f"{where}: {pair!r}: expected KEY=VALUE")
+        elif key in _OWN:
+            problems.append(f"{where}: {key} is not set here: use {_OWN[key]}")
+        else:
+            found[key] = _value(key, text)
+    _, wrong = config.parse(found)
+    problems += [f"{where}: {problem}" for problem in wrong.values()]
+    return found, problems
+
+
+def own_keys(settings: Mapping[str, object]) -> Config:
+    """Leave out what a comparison gives every run by itself."""
+    return {key: value for key, value in settings.items() if key not in _OWN}
+
+
+def _value(key: str, text: str) -> object:
+    """A TOML value where it is one, else text; text also where the key wants that."""
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+    wanted = config.dump(Settings()).get(key)
+    if isinstance(value, str) or not isinstance(wanted, str):
+        return value if isinstance(value, bool | int | float | str) else text
+    return text
+
+
+def _split(text: str, mark: str) -> list[str]:
+    """Split at a mark outside of quotes, leaving out blanks."""
+    parts = re.findall(rf"""(?:[^{mark}"']|"[^"]*"|'[^']*'|["'])+""", text)
+    return [part.strip() for part in parts if part.strip()]
+
+
+def _asked_for(old: Row, new: Row) -> Row:
+    return old if new.optional else new

@@ -1,0 +1,133 @@
+"""Rows that are held against each other, and the numbers of each."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from ilora_app.compare.results import Run, Summary, is_bound, target_of
+
+Value = Callable[[Run], float | None]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A number of a run, shown as mean and deviation over the seeds."""
+
+    key: str
+    head: str
+    value: Value
+    form: str = ".3f"
+    deviation: bool = True
+
+
+@dataclass(frozen=True)
+class Section:
+    """Rows that are held against each other: those of one preset.
+
+    Args:
+        name: the preset's.
+        summaries: of all rows.
+        target: accuracy for the rounds and megabytes to it.
+
+    """
+
+    name: str
+    summaries: tuple[Summary, ...]
+    target: float | None
+
+    @classmethod
+    def of(cls, name: str, summaries: Sequence[Summary], target: str) -> "Section":
+        """Make a section with a target by name or ``auto``."""
+        return cls(name, tuple(summaries), target_of(summaries, target))
+
+    @property
+    def methods(self) -> list[Summary]:
+        """Rows with results, the best final accuracy first."""
+        return _sorted(s for s in self.summaries if s.runs and not is_bound(s))
+
+    @property
+    def bounds(self) -> list[Summary]:
+        """The same for the rows that bound the others."""
+        return _sorted(s for s in self.summaries if s.runs and is_bound(s))
+
+    @property
+    def empty(self) -> list[Summary]:
+        """Rows of which no run has finished."""
+        return [s for s in self.summaries if not s.runs]
+
+    @property
+    def columns(self) -> list[Column]:
+        """Numbers of a row, in order."""
+        ranks = sorted(
+            {
+                int(name.removeprefix("accuracy_r"))
+                for summary in self.summaries
+                for run in summary.runs
+                for row in run.rounds
+                for name in row
+                if name.startswith("accuracy_r")
+            }
+        )
+        return [
+            Column("final_accuracy", "final", lambda run: run.last("accuracy")),
+            Column("best_accuracy", "best", best),
+            Column(
+                "worst_client",
+                "worst client",
+                lambda run: run.last("client_accuracy_worst"),
+            ),
+            *(
+                Column(f"accuracy_r{rank}", f"rank {rank}", _at_rank(rank))
+                for rank in ranks
+            ),
+            Column("rounds_to_target", "rounds to", self.rounds_to, ".1f", False),
+            Column("mb_to_target", "MB to", self.megabytes_to, ".1f", False),
+            Column("mb_up", "MB up", _mega("bytes_up"), ".2f", False),
+            Column("mb_down", "MB down", _mega("bytes_down"), ".2f", False),
+            Column(
+                "seconds_server",
+                "s server",
+                lambda run: run.mean("seconds_aggregate"),
+                ".2f",
+                False,
+            ),
+            Column(
+                "seconds_client",
+                "s client",
+                lambda run: run.mean("seconds_client_mean"),
+                ".2f",
+                False,
+            ),
+        ]
+
+    def rounds_to(self, run: Run) -> float | None:
+        """Rounds to the target."""
+        return None if self.target is None else run.reaches(self.target)
+
+    def megabytes_to(self, run: Run) -> float | None:
+        """Megabytes to the target."""
+        number = None if self.target is None else run.reaches(self.target)
+        return None if number is None else dict(run.megabytes())[number]
+
+
+def best(run: Run) -> float | None:
+    """Largest accuracy of a round."""
+    return max((value for _, value in run.series("accuracy")), default=None)
+
+
+def _sorted(summaries: Iterable[Summary]) -> list[Summary]:
+    def final(summary: Summary) -> float:
+        return summary.final.mean if summary.final else -1.0
+
+    return sorted(summaries, key=final, reverse=True)
+
+
+def _at_rank(rank: int) -> Value:
+    return lambda run: run.last(f"accuracy_r{rank}")
+
+
+def _mega(column: str) -> Value:
+    def value(run: Run) -> float | None:
+        found = run.mean(column)
+        return None if found is None else found / 1e6
+
+    return value

@@ -1,0 +1,139 @@
+"""The comparison as a table: table.md for people, table.csv with raw numbers."""
+
+import csv
+import io
+from collections.abc import Sequence
+
+from ilora_app.compare.results import Spread, Summary
+from ilora_app.compare.sections import Column, Section
+
+
+def heads(section: Section) -> list[str]:
+    """Heads of the table of people."""
+    named = "target" if section.target is None else f"{section.target:.3f}"
+    return [
+        "method",
+        "lr",
+        *(
+            f"{c.head} {named}" if c.key.endswith("_to_target") else c.head
+            for c in section.columns
+        ),
+    ]
+
+
+def cells(section: Section, summary: Summary) -> list[str]:
+    """One row of the table of people."""
+    rate = summary.choice.rate
+    mark = "†" if summary.choice.edge else ""
+    found = ["–" if rate is None else f"{rate:g}{mark}"]
+    for column in section.columns:
+        spread = Spread.of(column.value(run) for run in summary.runs)
+        found.append(_cell(spread, column, len(summary.runs)))
+    asked = len(summary.runs) + summary.missing + _failed_at(summary)
+    seeds = "" if len(summary.runs) == asked else f" ({len(summary.runs)} of {asked})"
+    return [summary.name + seeds, *found]
+
+
+def failures(section: Section) -> list[tuple[str, str]]:
+    """(runs, reason) of what failed; the runs of a row with one reason together."""
+    found: dict[tuple[str, str], dict[float, list[int]]] = {}
+    for summary in section.summaries:
+        for job, record in summary.failures:
+            reason = " ".join(record.reason.split())
+            rates = found.setdefault((job.row, reason), {})
+            rates.setdefault(job.rate, []).append(job.seed)
+    return [
+        (f"{row}, {'; '.join(map(_runs, rates.items()))}", reason)
+        for (row, reason), rates in found.items()
+    ]
+
+
+def _runs(found: tuple[float, list[int]]) -> str:
+    rate, seeds = found
+    noun = "seed" if len(seeds) == 1 else "seeds"
+    return f"lr {rate:g}, {noun} {', '.join(map(str, sorted(seeds)))}"
+
+
+def notes(section: Section) -> list[str]:
+    """What has to be said below a table."""
+    found = []
+    if any(s.choice.edge for s in section.summaries if s.runs):
+        found.append("† the rate is the smallest or the largest that was tried.")
+    missing = [s for s in section.summaries if s.missing and not s.failures]
+    found += [f"{s.name}: {s.missing} runs are still to come." for s in missing]
+    return found
+
+
+def markdown(sections: Sequence[Section], about: Sequence[str]) -> str:
+    """table.md."""
+    lines = ["# Comparison", ""]
+    for section in sections:
+        lines += [f"## {section.name}", ""]
+        if section.methods or section.bounds:
+            width = heads(section)
+            lines += [_row(width), _row(["---"] * len(width))]
+            lines += [_row(cells(section, s)) for s in section.methods]
+            if section.bounds:
+                lines.append(_row(["*bounds*", *[""] * (len(width) - 1)]))
+                lines += [_row(cells(section, s)) for s in section.bounds]
+            lines.append("")
+        lines += [line for note in notes(section) for line in (note, "")]
+        if failures(section):
+            lines += ["Failed:", ""]
+            lines += [f"- {run}: {reason}" for run, reason in failures(section)]
+            lines.append("")
+    return "\n".join([*lines, *(f"{line}  " for line in about), ""])
+
+
+def raw(sections: Sequence[Section]) -> str:
+    """table.csv: mean, standard deviation and number of seeds, each in a column."""
+    rows: list[dict[str, object]] = []
+    for section in sections:
+        groups = (("method", section.methods), ("bound", section.bounds))
+        for kind, summaries in groups:
+            rows += [_raw_row(section, kind, summary) for summary in summaries]
+        rows += [_raw_row(section, "none", summary) for summary in section.empty]
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _raw_row(section: Section, kind: str, summary: Summary) -> dict[str, object]:
+    reasons = [" ".join(record.reason.split()) for _, record in summary.failures]
+    row: dict[str, object] = {
+        "preset": summary.entry.preset.name,
+        "method": summary.name,
+        "kind": kind,
+        "status": "finished" if summary.runs else "failed" if reasons else "not run",
+        "learning_rate": "" if summary.choice.rate is None else summary.choice.rate,
+        "learning_rate_at_edge": summary.choice.edge,
+        "seeds": len(summary.runs),
+        "target": "" if section.target is None else section.target,
+    }
+    for column in section.columns:
+        spread = Spread.of(column.value(run) for run in summary.runs)
+        row[f"{column.key}_mean"] = spread.mean if spread else ""
+        row[f"{column.key}_std"] = spread.std if spread and spread.n > 1 else ""
+        row[f"{column.key}_n"] = spread.n if spread else 0
+    return row | {"failed": len(reasons), "reason": "; ".join(dict.fromkeys(reasons))}
+
+
+def _cell(spread: Spread | None, column: Column, runs: int) -> str:
+    if spread is None:
+        return f"0 of {runs}" if column.key.endswith("_to_target") else "–"
+    text = format(spread.mean, column.form)
+    if column.deviation and spread.n > 1:
+        text += f" ± {spread.std:{column.form}}"
+    return text if spread.n == runs else f"{text} ({spread.n} of {runs})"
+
+
+def _failed_at(summary: Summary) -> int:
+    rate = summary.choice.rate
+    return sum(job.rate == rate for job, _ in summary.failures)
+
+
+def _row(values: Sequence[str]) -> str:
+    return "| " + " | ".join(value.replace("|", "\\|") for value in values) + " |"

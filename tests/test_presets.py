@@ -1,0 +1,76 @@
+"""Presets: valid, run by the command in their first line, and held together."""
+
+import re
+import shlex
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from ilora_app import config
+from ilora_app.compare.presets import ROOT, load_presets, read_preset
+
+FILES = sorted((ROOT / "configs").glob("*.toml"))
+
+
+def test_there_are_presets():
+    assert len(FILES) >= 18
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_a_preset_is_a_run_config_with_its_command_in_line_one(file: Path):
+    first, rest = file.read_text().split("\n", 1)
+    settings = tomllib.loads(rest)
+    config.load(settings)
+    assert settings
+    words = shlex.split(first.removeprefix("# "))
+    assert words[:4] == ["flwr", "run", ".", "--stream"]
+    assert words[words.index("--run-config") + 1] == f"configs/{file.name}"
+    federation = words[words.index("--federation-config") + 1]
+    preset, problems = read_preset(file)
+    assert not problems
+    assert federation.split()[0] == f"num-supernodes={preset.clients}"
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_flower_accepts_the_types_of_a_preset(file: Path):
+    """Flower refuses a whole number for a key whose default is a fraction."""
+    defaults = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    defaults = defaults["tool"]["flwr"]["app"]["config"]
+    for key, value in tomllib.loads(file.read_text()).items():
+        assert type(value) is type(defaults[key]), key
+
+
+def test_the_number_of_clients_is_that_of_the_command():
+    for name, clients in (("clients-3", 3), ("clients-20", 20), ("scale", 20)):
+        (preset,), problems = load_presets(name, ROOT / "configs")
+        assert (preset.clients, problems) == (clients, [])
+
+
+def test_presets_that_fix_a_strategy_and_differ_in_the_method_share_a_section():
+    names = ",".join(f.stem for f in FILES if f.stem.startswith("ablation"))
+    presets, problems = load_presets(f"{names},default", ROOT / "configs")
+    assert not problems
+    assert [p.section for p in presets] == ["ablation"] * 4 + ["default"]
+    assert [p.strategy for p in presets] == ["fedit", "fedit", "ilora", "ilora", None]
+
+
+def test_presets_on_other_data_do_not_share_a_section(tmp_path):
+    for name, alpha in (("a-1", 0.1), ("a-2", 0.5)):
+        text = f'strategy = "ilora"\ndirichlet-alpha = {alpha}\n'
+        (tmp_path / f"{name}.toml").write_text(text)
+    presets, _ = load_presets("a-1,a-2", tmp_path)
+    assert [p.section for p in presets] == ["a-1", "a-2"]
+
+
+def test_a_path_is_a_preset_too_and_every_mistake_is_found(tmp_path):
+    mine = tmp_path / "mine.toml"
+    mine.write_text("# num-supernodes=5\nlocal-steps = -1\nno-such = 2\n")
+    broken = tmp_path / "broken.toml"
+    broken.write_text("local-steps = \n")
+    presets, problems = load_presets(f"{mine},{broken},nope", ROOT / "configs")
+    assert (presets[0].name, presets[0].clients) == ("mine", 5)
+    assert len(problems) == 4
+    text = "\n".join(problems)
+    for part in ("local-steps = -1", "no-such", "not TOML", "'nope'", "scale"):
+        assert re.search(re.escape(part), text), part
