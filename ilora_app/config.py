@@ -105,7 +105,12 @@ def _typed(value: object, wanted: type) -> Any:
     if wanted is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if type(value) is not wanted:
-        kinds = {int: "a whole number", float: "a number", str: "text in quotes"}
+        kinds = {
+            bool: "true or false",
+            int: "a whole number",
+            float: "a number",
+            str: "text in quotes",
+        }
         raise TypeError(kinds.get(wanted, wanted.__name__))
     return value
 

@@ -8,7 +8,7 @@ import torch
 from flwr.app import Context
 
 from ilora_app import config, wire
-from ilora_app.settings import Settings, TrainingSettings
+from ilora_app.settings import DataSettings, Settings, TrainingSettings
 from ilora_app.strategies import STRATEGIES, ClientHalf, LoraStrategy
 from ilora_app.tasks import data
 from ilora_app.tasks.backbone import Backbone
@@ -94,19 +94,27 @@ class Node:
 
     def examples(self) -> tuple[TextExamples, TextExamples]:
         """Tokenise this node's examples, once a process: training and held out."""
-        return _examples(self)
+        return _examples(
+            self.settings.data,
+            self.backbone(),
+            self.labels,
+            self.partition,
+            self.partitions,
+            self.settings.run.seed,
+        )
 
     def pooled(self) -> TextExamples:
         """The training examples of all partitions together, in their order."""
         together = [
-            _examples(replace(self, partition=i, rank=self.settings.ranks[0]))[0]
-            for i in range(self.partitions)
+            replace(self, partition=i).examples()[0] for i in range(self.partitions)
         ]
         return joined(together)
 
     def test(self) -> TextExamples:
         """Tokenise the test split, once a process."""
-        return _test(self.settings, self.labels, self.strategy.whole_model)
+        return _test(
+            self.settings.data, self.backbone(), self.labels, self.settings.run.seed
+        )
 
     def local_training(self, pooled: bool) -> TrainingSettings:
         """Settings of local training; pooled data takes the steps of all clients."""
@@ -123,19 +131,24 @@ class Node:
 
 
 @lru_cache(maxsize=256)
-def _examples(node: Node) -> tuple[TextExamples, TextExamples]:
-    part, tokenizer = node.part(), node.backbone().tokenizer
-    settings, labels = node.settings.data, node.labels
+def _examples(
+    settings: DataSettings,
+    backbone: Backbone,
+    labels: tuple[str, ...],
+    partition: int,
+    partitions: int,
+    seed: int,
+) -> tuple[TextExamples, TextExamples]:
+    part = data.partition(settings, partition, partitions, seed)
     return (
-        tokenise(part.train, settings, labels, tokenizer),
-        tokenise(part.held_out, settings, labels, tokenizer),
+        tokenise(part.train, settings, labels, backbone.tokenizer),
+        tokenise(part.held_out, settings, labels, backbone.tokenizer),
     )
 
 
 @lru_cache(maxsize=4)
 def _test(
-    settings: Settings, labels: tuple[str, ...], whole_model: bool
+    settings: DataSettings, backbone: Backbone, labels: tuple[str, ...], seed: int
 ) -> TextExamples:
-    backbone = load_backbone(settings.model, labels, settings.run.seed, whole_model)
-    rows = data.test_rows(settings.data, settings.run.seed)
-    return tokenise(rows, settings.data, labels, backbone.tokenizer)
+    rows = data.test_rows(settings, seed)
+    return tokenise(rows, settings, labels, backbone.tokenizer)

@@ -106,7 +106,7 @@ class Server:
         A whole model goes to model/; where clients keep models of their own there is
         nothing to write.
         """
-        if self.strategy.personal:
+        if self.strategy.personal or not self.settings.run.save_adapters:
             return
         if isinstance(self.backbone, WholeModel):
             self.backbone.install(self._model(None))

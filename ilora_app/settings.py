@@ -70,6 +70,9 @@ class RunSettings:
     seed: int = option(
         0, "Seeds the split, the sampling, the batches and the head.", check=at_least(0)
     )
+    save_adapters: bool = option(
+        True, "Write the adapters, or the whole model, into the run folder at the end."
+    )
     output_dir: str = option(
         "", "Folder of the run; empty: ~/.ilora/runs/<time>-<run id>."
     )

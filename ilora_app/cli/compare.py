@@ -43,6 +43,13 @@ def compare(
     lr_from: Annotated[
         str, typer.Option(help="Preset under which the rates are chosen for all.")
     ] = "",
+    lr_search: Annotated[
+        Literal["all", "near"],
+        typer.Option(
+            help="all rates for every method; or start with the three in the middle "
+            "and go on to the neighbours of a method's best."
+        ),
+    ] = "all",
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", help="KEY=VALUE for all runs; can be repeated."),
@@ -77,7 +84,7 @@ def compare(
     out = out.expanduser().resolve()
     request = Request(
         strategies, presets, seeds, lr, select_seeds, lr_from, tuple(set_ or ()),
-        clients, target,
+        clients, target, lr_search,
     )  # fmt: skip
     try:
         if report_only:

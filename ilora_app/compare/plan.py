@@ -34,6 +34,8 @@ class Plan:
         seeds: of every row.
         select: how many of the seeds choose the rate.
         rates_from: preset under which the rate of a row is chosen for all presets.
+        near: start with the three rates in the middle of the grid, and go on only
+            while the neighbours of a row's best rate have not been tried.
 
     """
 
@@ -43,6 +45,7 @@ class Plan:
     seeds: tuple[int, ...]
     select: int = 1
     rates_from: str | None = None
+    near: bool = False
 
     @property
     def presets(self) -> list[Preset]:
@@ -75,8 +78,19 @@ class Plan:
         )
 
     def rates_of(self, entry: Entry) -> tuple[float, ...]:
-        """Rates among which the row's is chosen under this very preset."""
-        return self.rates if self.rate_source(entry) is entry else ()
+        """Rates with which the choice of the row's starts under this very preset."""
+        if self.rate_source(entry) is not entry:
+            return ()
+        if not self.near:
+            return self.rates
+        middle = len(self.rates) // 2
+        return tuple(sorted(self.rates)[max(middle - 1, 0) : middle + 2])
+
+    def neighbours(self, rate: float) -> tuple[float, ...]:
+        """Rates of the grid right below and above one of them."""
+        rates = sorted(self.rates)
+        i = rates.index(rate)
+        return tuple(rates[max(i - 1, 0) : i] + rates[i + 1 : i + 2])
 
     def rate_source(self, entry: Entry) -> Entry:
         """The entry whose choice of a rate this one uses: another, or itself."""

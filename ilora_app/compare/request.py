@@ -36,6 +36,7 @@ class Request:
         lr: learning rates.
         select_seeds: how many of the seeds choose the rate.
         lr_from: preset whose rates all presets use.
+        lr_search: ``all`` rates, or those ``near`` a row's best.
         set: ``KEY=VALUE`` for all runs.
         clients: how many, over those of the presets.
         target: an accuracy, or ``auto``.
@@ -52,6 +53,7 @@ class Request:
     set: tuple[str, ...] = ()
     clients: int | None = None
     target: str = "auto"
+    lr_search: str = "all"
     configs: str = str(ROOT / "configs")
 
     def plan(self, out: Path) -> tuple[Plan, list[str]]:
@@ -94,7 +96,15 @@ class Request:
             raise RequestError(problems)
         seeds = tuple(range(self.seeds))
         rates_from = self.lr_from or None
-        plan = Plan(out, tuple(entries), rates, seeds, self.select_seeds, rates_from)
+        plan = Plan(
+            out,
+            tuple(entries),
+            rates,
+            seeds,
+            self.select_seeds,
+            rates_from,
+            self.lr_search == "near",
+        )
         return plan, left_out
 
     def save(self, out: Path) -> None:
@@ -124,7 +134,7 @@ class Request:
         words += [f"--presets {_quoted(self.presets)}", f"--seeds {self.seeds}"]
         words.append(f"--lr {self.lr}")
         given, default = asdict(self), asdict(Request())
-        for key in ("select_seeds", "lr_from", "clients", "target"):
+        for key in ("select_seeds", "lr_from", "lr_search", "clients", "target"):
             if given[key] != default[key]:
                 words.append(f"--{key.replace('_', '-')} {given[key]}")
         words += [f"--set {_quoted(pair)}" for pair in self.set]

@@ -44,10 +44,22 @@ def run(
     try:
         for preset in plan.presets:
             engine.run(pending(plan.choosing(preset)), watch)
+            while more := pending(beyond(plan, preset)):
+                engine.run(more, watch)
             engine.run(pending(remaining(plan, preset)), watch)
             after()
     finally:
         engine.close()
+
+
+def beyond(plan: Plan, preset: Preset) -> list[Job]:
+    """Runs at the neighbours of every row's best rate so far; none for a whole grid."""
+    found = []
+    for entry in plan.under(preset) if plan.near else ():
+        best = choose(plan, entry).rate if plan.rates_of(entry) else None
+        for rate in plan.neighbours(best) if best is not None else ():
+            found += plan.chosen(entry, rate)[: plan.select]
+    return found
 
 
 def remaining(plan: Plan, preset: Preset) -> list[Job]:
