@@ -2,11 +2,12 @@
 
 import re
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import ilora_app
 from ilora_app import config
+from ilora_app.settings import MethodSettings
 
 ROOT = Path(ilora_app.__file__).parent.parent
 """Folder of the app: that of its pyproject.toml, with ``configs/``."""
@@ -16,12 +17,7 @@ METHOD = (
     "strategy",
     "initialisation",
     "init-gain",
-    "decomposition",
-    "drift-correction",
-    "control-estimator",
-    "control-normalisation",
-    "control-basis",
-    "control-scope",
+    *(config.key_of(entry.name) for entry in fields(MethodSettings)),
 )
 
 

@@ -98,6 +98,10 @@ class LoraStrategy(Replies, Strategy):
             f"├──> Drift correction: {self.drift_correction or 'none'}",
         ):
             log(INFO, "\t%s", line)
+        details = [f"{name}: {value}" for name, value in self.details().items()]
+        log(INFO, "\t└──> %s%s", type(self).__name__, ":" if details else "")
+        for i, line in enumerate(details, 1):
+            log(INFO, "\t\t%s %s", "├──" if i < len(details) else "└──", line)
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid

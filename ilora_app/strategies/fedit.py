@@ -57,6 +57,11 @@ class FedIT(LoraStrategy):
             "init_gain": settings.model.init_gain,
         }
 
+    def details(self) -> dict[str, object]:
+        """Start."""
+        start = f"QR directions, gain {self.init_gain}"
+        return {"Start": start if self.qr_start else "B A = 0"}
+
     def begin(self, initial: AdapterState) -> GlobalState:
         """Start from QR directions, all of them taken out, or from B A = 0."""
         if not self.qr_start:

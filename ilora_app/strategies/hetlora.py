@@ -72,6 +72,10 @@ class HetLoRA(LoraStrategy):
         """Read the pruning factor."""
         return {"gamma": settings.method.hetlora_gamma}
 
+    def details(self) -> dict[str, object]:
+        """Pruning factor."""
+        return {"Gamma": self.gamma}
+
     def read_trained(self, content: RecordDict, asked: Asked) -> AdapterState:
         """Accept the rank that was sent, or the one that pruning leads to.
 

@@ -1,10 +1,8 @@
 """ILoRA (arXiv 2511.16069): QR initialisation and concatenated QR aggregation."""
 
-from logging import INFO
 from typing import Any
 
 import torch
-from flwr.supercore import log
 
 from ilora_app.lora.decomposition import METHODS, truncate_product
 from ilora_app.lora.factors import AdapterState, LoraFactors, mean_head, stack
@@ -174,20 +172,16 @@ class ILoRA(LoraStrategy):
             new = state.next(adapter, ledger=state.ledger.append(increment))
         return Aggregate(new, tuple(energy.tolist()))
 
-    def summary(self) -> None:
-        """Log the settings as a tree."""
-        super().summary()
-        log(INFO, "\t└──> ILoRA:")
-        log(INFO, "\t\t├── Decomposition: %s", self.decomposition)
-        start = f"QR directions, gain {self.init_gain}" if self.qr_start else "B A = 0"
-        log(INFO, "\t\t├── Start: %s", start)
-        merged = f", {self.residual_energy:g} of its energy"
-        log(
-            INFO,
-            "\t\t└── Residual: %s%s",
-            self.residual,
-            merged if self.residual == "merge" else "",
-        )
+    def details(self) -> dict[str, object]:
+        """Decomposition, start and residual."""
+        merged = f"merge, {self.residual_energy:g} of its energy"
+        return {
+            "Decomposition": self.decomposition,
+            "Start": f"QR directions, gain {self.init_gain}"
+            if self.qr_start
+            else "B A = 0",
+            "Residual": "drop" if self.residual == "drop" else merged,
+        }
 
 
 def _mean_taken_out(

@@ -44,6 +44,10 @@ class LoRAFAIR(LoraStrategy):
         """Read lambda."""
         return {"regularisation": settings.method.lora_fair_lambda}
 
+    def details(self) -> dict[str, object]:
+        """Return lambda."""
+        return {"Lambda": self.regularisation}
+
     def aggregate(self, state: GlobalState, updates: list[Update]) -> Aggregate:
         """Take the means, and correct B; mean of the head."""
         weights = weights_of(updates)

@@ -71,6 +71,10 @@ class Method(ABC):
             return self.share(state, rank)
         return Share(self.model(state, rank))
 
+    def details(self) -> dict[str, object]:
+        """Settings of this method alone, for the log."""
+        return {}
+
     @classmethod
     def options(cls, settings: Settings) -> dict[str, Any]:
         """Constructor arguments of this method alone, from the run config."""
