@@ -50,6 +50,20 @@ def test_the_app_runs_and_its_numbers_do_not_depend_on_the_engine(
         pandas.testing.assert_frame_equal(tables[0], other, check_exact=True)
 
 
+@pytest.mark.parametrize("strategy", ["flora", "fedsa-lora", "lora-a2"])
+def test_what_clients_keep_survives_the_engine(link, run_config, tmp_path, strategy):
+    """The base, an own B, and kept factors: in ``context.state``, as without Ray."""
+    run_config |= {"strategy": strategy, "num-server-rounds": 3}
+    federation = "num-supernodes=3 client-resources-num-cpus=1 init-args-num-cpus=2"
+    wanted = overrides(run_config, tmp_path / strategy)
+    log = link.run(wanted, federation, timeout=300)
+    assert link.statuses()[0] == "finished:completed", log
+    assert "is left out" not in log
+    pandas.testing.assert_frame_equal(
+        metrics(tmp_path / strategy), metrics(run(run_config)[0]), check_exact=True
+    )
+
+
 def test_mistakes_end_the_run_with_one_message(link, run_config, tmp_path):
     wrong = overrides(run_config, tmp_path / "wrong") | {
         "client-ranks": "2,x",
