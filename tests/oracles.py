@@ -1,0 +1,217 @@
+"""What every strategy must compute, densely and in float64, and what it may send.
+
+An oracle takes the history of a run, one list of clients a round, and gives the global
+model (W - W0) / s after the last round from the clients' own dense models.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ilora_app import strategies
+from ilora_app.lora.initialisation import qr_directions
+from ilora_app.strategies import LoraStrategy
+from tests.toy import HEAD, Dense, Problem, Taken
+
+History = list[list[Taken]]
+Oracle = Callable[[Problem, History], Dense]
+
+
+def weights(taken: list[Taken]) -> list[float]:
+    return [t.examples / sum(u.examples for u in taken) for t in taken]
+
+
+def mean(taken: list[Taken], of: Callable[[Taken], Dense]) -> Dense:
+    pairs = list(zip(weights(taken), map(of, taken), strict=True))
+    return {m: sum(p * value[m] for p, value in pairs) for m in pairs[0][1]}
+
+
+def mean_of_models(problem: Problem, history: History) -> Dense:
+    return mean(history[-1], Taken.model)
+
+
+def padded(taken: list[Taken], side: int, module: str, rank: int, by=None) -> Tensor:
+    """Sum of one factor, index by index over the clients that hold the index."""
+    total = torch.zeros(())
+    for t, weight in zip(taken, by or weights(taken), strict=True):
+        value = t.sent.factors[module][side].double()
+        value = value if side else value.T
+        grown = torch.zeros(rank, value.shape[1]).double()
+        grown[: len(value)] = value
+        total = total + weight * grown
+    return total if side else total.T
+
+
+def product_of_means(problem: Problem, taken: list[Taken], by=None) -> Dense:
+    r = max(problem.ranks)
+    return {
+        m: padded(taken, 0, m, r, by) @ padded(taken, 1, m, r, by) for m in problem.W0
+    }
+
+
+def mean_and_cross_terms(problem: Problem, history: History) -> Dense:
+    """D + sum_{j != k} p_j p_k (B_j A_k - B_k A_k), with the prefixes that pair up."""
+    taken = history[-1]
+    found = mean(taken, Taken.model)
+    p = weights(taken)
+    for m in found:
+        for j, one in enumerate(taken):
+            for k, other in enumerate(taken):
+                B_j, (B_k, A_k) = one.sent.factors[m][0], other.sent.factors[m]
+                r = min(B_j.shape[1], len(A_k))
+                mixed = B_j[:, :r].double() @ A_k[:r].double()
+                own = B_k.double() @ A_k.double()
+                if j != k:
+                    found[m] = found[m] + p[j] * p[k] * (mixed - own)
+    return found
+
+
+def means_without_the_start(problem: Problem, history: History) -> Dense:
+    """B A of the means, less Q diag(h^2) R: h is what the means left of each index."""
+    directions = qr_directions(problem.W0, max(problem.ranks))
+    left = torch.ones(max(problem.ranks)).double()
+    for taken in filter(None, history):
+        for j in range(len(left)):
+            holders = zip(weights(taken), taken, strict=True)
+            left[j] *= sum(p for p, t in holders if t.rank > j)
+    found = product_of_means(problem, history[-1])
+    for m, (Q, R) in directions.items():
+        found[m] = found[m] - (Q.double() * left**2) @ R.double()
+    return found
+
+
+def norm_weighted(problem: Problem, history: History) -> Dense:
+    taken = history[-1]
+    norms = [sum(float((P**2).sum()) for P in t.product().values()) for t in taken]
+    roots = [norm**0.5 for norm in norms]
+    return product_of_means(problem, taken, [n / sum(roots) for n in roots])
+
+
+def first_columns(problem: Problem, history: History) -> Dense:
+    """D on the span of its first r_max columns, less the mean of what was taken out."""
+    taken, found = history[-1], {}
+    out = mean(taken, lambda t: t.taken_out)
+    for m, D in mean(taken, Taken.product).items():
+        Q = torch.linalg.qr(D[:, : max(problem.ranks)]).Q
+        found[m] = Q @ Q.T @ D - out[m]
+    return found
+
+
+def best_of_rank(problem: Problem, history: History) -> Dense:
+    found, r = {}, max(problem.ranks)
+    for m, D in mean(history[-1], Taken.product).items():
+        U, S, V = torch.linalg.svd(D, full_matrices=False)
+        found[m] = (U[:, :r] * S[:r]) @ V[:r]
+    return found
+
+
+def nearest_direction(problem: Problem, history: History) -> Dense:
+    """Minimise 1 - cos(D, (B + dB) A) + lambda ||dB||^2 over dB by LBFGS, densely."""
+    taken, found = history[-1], {}
+    for m, D in mean(taken, Taken.product).items():
+        B, A = (padded(taken, i, m, max(problem.ranks)) for i in (0, 1))
+        length = B.norm()  # dB in units of it, and the value in those of the penalty
+        x = torch.zeros(B.shape, dtype=B.dtype, requires_grad=True)
+        lbfgs = torch.optim.LBFGS(
+            [x],
+            max_iter=2000,
+            max_eval=5000,
+            history_size=60,
+            tolerance_grad=1e-12,
+            tolerance_change=1e-15,
+            line_search_fn="strong_wolfe",
+        )
+
+        def objective(B=B, A=A, D=D, x=x, length=length, lbfgs=lbfgs):
+            lbfgs.zero_grad()
+            M = (B + length * x) @ A
+            cosine = (D * M).sum() / (D.norm() * M.norm())
+            value = (1 - cosine) / (0.01 * length**2) + (x**2).sum()
+            value.backward()
+            return value
+
+        lbfgs.step(objective)
+        found[m] = (B + length * x.detach()) @ A
+    return found
+
+
+def unchanged(problem: Problem, history: History) -> Dense:
+    return {m: torch.zeros(s).double() for m, s in problem.shapes.items()}
+
+
+def full_weights(problem: Problem, history: History) -> Dense:
+    def change(t: Taken) -> Dense:
+        return {m: (t.sent.head[m].double() - W) / 2 for m, W in problem.W0.items()}
+
+    return mean(history[-1], change)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One strategy in the shared table.
+
+    Attributes:
+        exact: the global model is the mean of the clients' models, uncut.
+        tolerance: relative to ||D|| + ||O||, of the size of what is computed.
+
+    """
+
+    name: str
+    oracle: Oracle
+    settings: dict[str, Any] = field(default_factory=dict)
+    label: str = ""
+    exact: bool = False
+    tolerance: float = 1e-6
+
+    def make(self, **common: Any) -> LoraStrategy:
+        return strategies.STRATEGIES[self.name](**self.settings, **common)
+
+    def __str__(self) -> str:
+        return self.label or self.name
+
+
+MERGE, QR = {"residual": "merge"}, {"qr_start": True}
+TABLE = [
+    Row("ilora", first_columns),
+    Row("ilora", mean_of_models, MERGE, "ilora-merge", exact=True),
+    Row(
+        "ilora", best_of_rank, {"qr_start": False, "decomposition": "svd"}, "ilora-svd"
+    ),
+    Row("fedit", mean_and_cross_terms),
+    Row("fedit", means_without_the_start, QR, "fedit-qr"),
+    Row("flora", mean_of_models, exact=True),
+    Row("ffa-lora", mean_of_models, exact=True),
+    Row("lora-fair", nearest_direction, tolerance=1e-5),
+    Row("hetlora", norm_weighted),
+    Row("flexlora", best_of_rank),
+    Row("fedex-lora", mean_of_models, exact=True),
+    Row("rolora", mean_of_models, exact=True),
+    Row("fedsa-lora", unchanged),
+    Row("lora-a2", mean_of_models, exact=True),
+    Row("centralized", mean_of_models, exact=True),
+    Row("local", unchanged),
+    Row("fedavg-full", full_weights, exact=True),
+]
+
+
+def expected(row: Row, problem: Problem, history: History) -> Dense:
+    """The oracle's model and head after the last round."""
+    found = row.oracle(problem, history)
+    head = mean(history[-1], lambda t: {HEAD: t.sent.head[HEAD].double()})
+    return found | ({HEAD: torch.zeros(3, 5).double()} if row.name == "local" else head)
+
+
+def size(history: History, module: str) -> float:
+    """Length of the numbers behind a layer of the model."""
+    if module == HEAD:
+        return 1.0
+    parts = [
+        float(x[module].norm())
+        for t in history[-1]
+        for x in (t.product(), t.taken_out, t.base)
+        if module in x
+    ]
+    return max(1e-3, *parts) if parts else 1.0

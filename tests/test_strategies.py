@@ -1,0 +1,99 @@
+"""Every strategy against a dense float64 oracle, through the real messages."""
+
+import pytest
+import torch
+
+from tests.oracles import TABLE, Row, expected, size
+from tests.toy import HEAD, Problem, Toy
+
+every = pytest.mark.parametrize("row", TABLE, ids=str)
+
+# Unequal ranks and unequal examples: four directions cannot hold the mean of all.
+RANKS, EXAMPLES = (1, 2, 4, 3), (10, 70, 20, 40)
+# Node 4 joins late; node 2 drops out and comes back; replies fail in every way.
+EVENTS = [
+    {"n4": "absent"},
+    {"n4": "absent", "n2": "absent"},
+    {"n3": "lost"},
+    {"n1": "error", "n2": "crash"},
+    {},
+]
+
+
+def toy(row: Row, **problem) -> Toy:
+    settings = {"ranks": RANKS, "examples": EXAMPLES} | problem
+    return Toy(row.make(), Problem(**settings))
+
+
+def check(row: Row, run: Toy) -> None:
+    oracle = expected(row, run.problem, run.history)
+    found = run.model()
+    assert set(found) == set(oracle)
+    for name, value in found.items():
+        close = row.tolerance * size(run.history, name)
+        assert float((value - oracle[name]).norm()) <= close, name
+
+
+@every
+def test_global_model_is_the_oracle_in_every_round(row):
+    run = toy(row)
+    for events in EVENTS:
+        events = {} if row.name == "centralized" else events
+        assert run.round(**events)
+        check(row, run)
+    moved = sum(float(v.norm()) for name, v in run.model().items() if name != HEAD)
+    assert (moved > 0.1) == (row.name not in ("fedsa-lora", "local"))
+
+
+@every
+def test_one_client_alone_is_the_model(row):
+    run = toy(row, ranks=(3,), examples=(5,))
+    for _ in range(3):
+        (client,) = run.round()
+        check(row, run)
+        if not run.strategy.personal and client.sent.factors.pairs:
+            for name, value in client.model().items():
+                close = row.tolerance * size(run.history, name)
+                assert float((run.model()[name] - value).norm()) <= close
+
+
+@every
+def test_order_of_replies_changes_no_bit(row):
+    there, back = toy(row), toy(row)
+    back.grid.reverse = True
+    for events in EVENTS:
+        events = {} if row.name == "centralized" else events
+        there.round(**events)
+        back.round(**events)
+    one, other = (
+        run.strategy.model(run.state).named_tensors() for run in (there, back)
+    )
+    assert set(one) == set(other)
+    for name, value in one.items():
+        assert torch.equal(value, other[name])
+
+
+@every
+def test_weights_are_numbers_of_examples(row):
+    """A client with nearly all examples decides; hetlora weighs factors by norm."""
+    run = toy(row, ranks=(2, 2), examples=(1, 10**9))
+    _, big = run.round() if row.name != "centralized" else (None, run.round()[0])
+    if row.name == "local":
+        return
+    torch.testing.assert_close(run.model()[HEAD].float(), big.sent.head[HEAD])
+    if row.exact and big.sent.factors.pairs:
+        for name, value in big.model().items():
+            torch.testing.assert_close(run.model()[name], value, atol=1e-6, rtol=1e-5)
+
+
+@every
+def test_a_round_without_replies_changes_nothing(row):
+    run = toy(row, ranks=(2, 4), examples=(5, 6))
+    run.round()
+    before = run.model()
+    run.round(n1="lost", n2="error")
+    assert run.arrays_out is None
+    for name, value in run.model().items():
+        assert torch.equal(value, before[name])
+    assert run.round()
+    check(row, run)

@@ -1,0 +1,313 @@
+"""A federation on a quadratic problem: everything real but the transformer.
+
+Client k minimises 1/2 sum ||W0 + s (T + B A - O) - M_k||_F^2 + 1/2 ||h - h_k||^2 by
+gradient steps. Strategies, messages, records, memory and client halves are the app's.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import torch
+from flwr.app import (
+    ConfigRecord,
+    Context,
+    Error,
+    Message,
+    MessageType,
+    MetricRecord,
+    RecordDict,
+)
+from torch import Tensor
+
+from ilora_app import wire
+from ilora_app.corrections import ControlVariatesClient
+from ilora_app.local import LocalGrid
+from ilora_app.lora.factors import AdapterState, LoraFactors, only
+from ilora_app.lora.initialisation import qr_directions, standard_factors
+from ilora_app.settings import MethodSettings
+from ilora_app.strategies import LoraStrategy
+from ilora_app.strategies.client import Upload
+from ilora_app.strategies.messages import Received
+from tests.builders import SHAPES
+
+SCALING = 2.0
+HEAD = "classifier.weight"
+HEAD_SHAPE = (3, 5)
+Dense = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What one client did in a round, as oracles need it."""
+
+    node: int
+    rank: int
+    examples: int
+    start: AdapterState
+    trained: AdapterState
+    upload: Upload
+    base: Dense
+    taken_out: Dense
+
+    @property
+    def sent(self) -> AdapterState:
+        """The trained model as far as it was sent: slots not sent are as before."""
+        if not self.upload.slots:
+            return AdapterState.from_named_tensors(self.upload.tensors)
+        pairs = {}
+        for module, mask in self.upload.slots.items():
+            (B, A), (B_0, A_0) = (x.factors[module] for x in (self.trained, self.start))
+            kept = mask.unsqueeze(1)
+            pairs[module] = torch.where(mask, B, B_0), torch.where(kept, A, A_0)
+        return AdapterState(LoraFactors(pairs), self.trained.head)
+
+    def product(self) -> Dense:
+        """B_k A_k of every layer."""
+        return dense(self.sent.factors)
+
+    def model(self) -> Dense:
+        """T + B A - O of every layer: (W - W0) / s of this client."""
+        return {
+            m: BA + self.base.get(m, 0.0) - self.taken_out.get(m, 0.0)
+            for m, BA in self.product().items()
+        }
+
+
+def dense(factors: LoraFactors) -> Dense:
+    """Multiply out in float64."""
+    return {m: B.double() @ A.double() for m, (B, A) in factors.items()}
+
+
+@dataclass
+class Problem:
+    """W0, and for every client its rank, examples, target weights and target head."""
+
+    ranks: tuple[int, ...]
+    examples: tuple[int, ...]
+    shapes: dict[str, tuple[int, int]] = field(default_factory=lambda: dict(SHAPES))
+    targets: list[Dense] = field(default_factory=list)
+    heads: list[Tensor] = field(default_factory=list)
+    steps: int = 3
+    rate: float = 0.01
+
+    def __post_init__(self) -> None:
+        draw = torch.Generator().manual_seed(7)
+
+        def normal(*shape: int) -> Tensor:
+            return torch.randn(*shape, generator=draw)
+
+        self.W0 = {m: normal(*shape) for m, shape in self.shapes.items()}
+        if not self.targets:
+            self.targets = [
+                {m: W + 0.5 * normal(*W.shape) for m, W in self.W0.items()}
+                for _ in self.ranks
+            ]
+        if not self.heads:
+            self.heads = [normal(*HEAD_SHAPE) for _ in self.ranks]
+
+    def pooled(self) -> tuple[Dense, Tensor]:
+        """Target of all clients together: the mean, as the loss is quadratic."""
+        weights = torch.tensor(self.examples, dtype=torch.float64) / sum(self.examples)
+        pairs = list(zip(weights, self.targets, strict=True))
+        targets = {m: sum(w * t[m].double() for w, t in pairs) for m in self.W0}
+        head = sum(w * h.double() for w, h in zip(weights, self.heads, strict=True))
+        return {m: t.float() for m, t in targets.items()}, head.float()
+
+    def loss(
+        self, state: AdapterState, fixed: Dense, target: Dense, head: Tensor
+    ) -> Tensor:
+        """1/2 ||W - M||^2 over the layers and the head; ``fixed`` is W0 + s (T - O)."""
+        total = 0.5 * ((state.head[HEAD] - head) ** 2).sum()
+        for module, M in target.items():
+            if module in state.factors.pairs:
+                B, A = state.factors[module]
+                W = fixed[module] + SCALING * (B @ A)
+            else:  # the whole model is trained
+                W = state.head.get(module, fixed[module])
+            total = total + 0.5 * ((W - M) ** 2).sum()
+        return total
+
+
+class ToyGrid(LocalGrid):
+    """Nodes that answer as ``client_app`` does, in this process.
+
+    ``faults`` of a node in a round: ``absent`` (not connected), ``error`` (answers
+    with an error and has done nothing), ``crash`` (an error after all of its work),
+    ``lost`` (did its work, and the reply does not come).
+    """
+
+    def __init__(self, problem: Problem, strategy: LoraStrategy, settings=None):
+        super().__init__(self.answer, {}, len(problem.ranks))
+        self.problem, self.strategy = problem, strategy
+        self.settings = settings or MethodSettings()
+        self.faults: dict[int, str] = {}
+        self.reverse = False
+        self.taken: dict[int, Taken] = {}
+        self.asked: dict[int, Message] = {}
+        self.replied: dict[int, Message] = {}
+
+    def get_node_ids(self) -> Iterable[int]:
+        nodes = super().get_node_ids()
+        return [node for node in nodes if self.faults.get(node) != "absent"]
+
+    def send_and_receive(self, messages, *, timeout=None):
+        replies = []
+        for message in messages:
+            node = message.metadata.dst_node_id
+            training = message.metadata.message_type == MessageType.TRAIN
+            fault = self.faults.get(node) if training else None
+            if training:
+                self.asked[node] = message
+            reply = None if fault == "error" else self._answer(message)
+            if fault in ("error", "crash"):
+                message.metadata.__dict__["_message_id"] = f"message-{node}"
+                reply = Message(Error(code=0, reason="toy fault"), reply_to=message)
+                reply.metadata.__dict__["_src_node_id"] = node
+            if fault != "lost":
+                replies.append(reply)
+                if training:
+                    self.replied[node] = reply
+            if fault and training:
+                self.taken.pop(node, None)
+        return replies[::-1] if self.reverse else replies
+
+    def answer(self, message: Message, context: Context) -> Message:
+        k = int(context.node_config[wire.PARTITION])
+        if message.metadata.message_type == MessageType.QUERY:
+            facts = {
+                wire.RANK: self.problem.ranks[k],
+                wire.PARTITION: k,
+                wire.EXAMPLES: self.problem.examples[k],
+            }
+            return Message(
+                RecordDict({wire.CONFIG: ConfigRecord(facts)}), reply_to=message
+            )
+        return Message(self.train(message, context.state, k), reply_to=message)
+
+    def train(self, message: Message, memory: RecordDict, k: int) -> RecordDict:
+        """One round of one client, in the order of ``client_app.train``."""
+        problem, config = self.problem, message.content.config_records[wire.CONFIG]
+        number = int(config[wire.ROUND])
+        half = self.strategy.client_half(self.settings)
+        received = Received.read(message, memory, keep=True)
+        plan, rank = received.plan, received.rank
+        shapes = {} if self.strategy.whole_model else problem.shapes
+        start = half.start(received.tensors, shapes, rank, 1000 * number + k)
+        taken_out = {
+            m: (L @ R).double()
+            for m, (L, R) in received.taken_out(
+                start, lambda r: qr_directions(problem.W0, r)
+            ).items()
+        }
+        fixed = {
+            m: W
+            + SCALING
+            * (received.base.get(m, 0.0) - taken_out.get(m, torch.zeros(1)).float())
+            for m, W in problem.W0.items()
+        }
+        everything = {n: t.clone() for n, t in start.named_tensors().items()}
+        parameters = only(everything, plan.trains)
+        for parameter in parameters.values():
+            parameter.requires_grad_()
+        target = (problem.targets[k], problem.heads[k])
+        examples = problem.examples[k]
+        if plan.pooled:
+            target, examples = problem.pooled(), sum(problem.examples)
+
+        optimizer = torch.optim.SGD(parameters.values(), lr=problem.rate)
+        correction = None
+        if wire.CORRECTION in message.content.array_records:
+            correction = ControlVariatesClient(
+                wire.decode_tensors(message.content.array_records[wire.CORRECTION]),
+                start.factors,
+                memory,
+                self.settings.control_basis,
+                number,
+                int(config[wire.TAKEN]),
+            )
+            optimizer.register_step_pre_hook(correction.hook(parameters))
+        penalty = half.penalty(parameters, rank)
+        for _ in range(problem.steps):
+            optimizer.zero_grad()
+            loss = problem.loss(
+                AdapterState.from_named_tensors(everything), fixed, *target
+            )
+            (loss + penalty() if penalty else loss).backward()
+            optimizer.step()
+
+        flat = {n: t.detach().clone() for n, t in everything.items()}
+        trained = AdapterState.from_named_tensors(flat)
+        received.memory.keep_own(flat, plan)
+        upload = half.finish(start, trained, rank)
+        base = {m: T.double() for m, T in received.base.items()}
+        self.taken[k + 1] = Taken(
+            k + 1, rank, examples, start, trained, upload, base, taken_out
+        )
+        metrics: dict[str, int | float] = {
+            wire.EXAMPLES: examples,
+            wire.LOSS: float(loss.detach()),
+            wire.SECONDS: 0.0,
+            wire.RANK: upload.rank,
+        }
+        content = RecordDict(
+            {
+                wire.ARRAYS: wire.encode_tensors(only(upload.tensors, plan.up)),
+                wire.METRICS: MetricRecord(metrics),
+            }
+        )
+        if upload.slots:
+            content[wire.SLOTS] = wire.encode_tensors(upload.slots)
+        if correction:
+            deltas = correction.finish(None, upload.rank if upload.pruned else None)
+            content[wire.CORRECTION] = wire.encode_tensors(deltas)
+        return content
+
+
+class Toy:
+    """A strategy and its clients, round after round."""
+
+    def __init__(self, strategy: LoraStrategy, problem: Problem, settings=None):
+        self.strategy, self.problem = strategy, problem
+        strategy.min_available_nodes = 1
+        self.grid = ToyGrid(problem, strategy, settings)
+        self.number = 0
+        self.history: list[list[Taken]] = []
+        rank = max(problem.ranks)
+        if strategy.whole_model:
+            factors = LoraFactors({})
+        elif getattr(strategy, "qr_start", False):
+            factors = qr_directions(problem.W0, rank)
+        else:
+            draw = torch.Generator().manual_seed(3)
+            factors = standard_factors(problem.shapes, rank, draw)
+        head = {HEAD: torch.zeros(HEAD_SHAPE)}
+        if strategy.whole_model:
+            head |= problem.W0
+        self.arrays = wire.encode_tensors(AdapterState(factors, head).named_tensors())
+        self.state = strategy.started(self.arrays)
+
+    def round(self, **faults: str) -> list[Taken]:
+        """Train once; ``n2="lost"`` is a fault of node 2. Returns what was taken."""
+        self.number += 1
+        grid, strategy = self.grid, self.strategy
+        grid.faults = {int(node[1:]): kind for node, kind in faults.items()}
+        grid.taken, grid.asked, grid.replied = {}, {}, {}
+        messages = list(
+            strategy.configure_train(self.number, self.arrays, ConfigRecord(), grid)
+        )
+        replies = grid.send_and_receive(messages)
+        self.arrays_out, self.metrics = strategy.aggregate_train(self.number, replies)
+        self.state = strategy.started()
+        taken = [grid.taken[node] for node in sorted(grid.taken)]
+        self.history.append(taken)
+        return taken
+
+    def model(self) -> Dense:
+        """(W - W0) / s of the global model, and the head, in float64."""
+        model = self.strategy.model(self.state)
+        found = dense(model.factors)
+        if self.strategy.whole_model:
+            W0 = self.problem.W0
+            found = {m: (model.head[m].double() - W0[m]) / SCALING for m in W0}
+        zeros = {m: torch.zeros(s).double() for m, s in self.problem.shapes.items()}
+        return zeros | found | {HEAD: model.head[HEAD].double()}
