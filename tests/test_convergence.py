@@ -14,8 +14,8 @@ RANK, CLIENTS = 3, 2
 # Local steps of one round each: rate and rounds. The QR start has long rows R, the SVD
 # rows of length 1, and flora draws the directions of a step at random.
 PACE = {
-    "ilora": (0.012, 130),
-    "ilora-merge": (0.012, 130),
+    "ilora": (0.008, 190),
+    "ilora-merge": (0.008, 190),
     "ilora-svd": (0.05, 100),
     "fedit-qr": (0.012, 130),
     "flora": (0.15, 110),

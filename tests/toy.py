@@ -288,17 +288,26 @@ class Toy:
 
     def round(self, **faults: str) -> list[Taken]:
         """Train once; ``n2="lost"`` is a fault of node 2. Returns what was taken."""
+        return self.take(self.ask(**faults))
+
+    def ask(self, **faults: str) -> list[Message]:
+        """Send the messages of a round; returns the replies."""
         self.number += 1
-        grid, strategy = self.grid, self.strategy
+        grid = self.grid
         grid.faults = {int(node[1:]): kind for node, kind in faults.items()}
         grid.taken, grid.asked, grid.replied = {}, {}, {}
         messages = list(
-            strategy.configure_train(self.number, self.arrays, ConfigRecord(), grid)
+            self.strategy.configure_train(
+                self.number, self.arrays, ConfigRecord(), grid
+            )
         )
-        replies = grid.send_and_receive(messages)
-        self.arrays_out, self.metrics = strategy.aggregate_train(self.number, replies)
-        self.state = strategy.started()
-        taken = [grid.taken[node] for node in sorted(grid.taken)]
+        return grid.send_and_receive(messages)
+
+    def take(self, replies: list[Message]) -> list[Taken]:
+        """Aggregate the replies of a round."""
+        self.arrays_out, _ = self.strategy.aggregate_train(self.number, replies)
+        self.state = self.strategy.started()
+        taken = [self.grid.taken[node] for node in sorted(self.grid.taken)]
         self.history.append(taken)
         return taken
 
