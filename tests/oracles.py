@@ -14,7 +14,7 @@ from torch import Tensor
 from ilora_app import strategies
 from ilora_app.lora.initialisation import qr_directions
 from ilora_app.strategies import LoraStrategy
-from tests.toy import HEAD, Dense, Problem, Taken
+from tests.quadratic import HEAD, Dense, Problem, Taken
 
 History = list[list[Taken]]
 Oracle = Callable[[Problem, History], Dense]

@@ -7,7 +7,8 @@ import pytest
 from ilora_app import wire
 from ilora_app.settings import MethodSettings
 from tests.oracles import TABLE, Row
-from tests.toy import HEAD_SHAPE, Problem, Toy
+from tests.quadratic import HEAD_SHAPE, Problem
+from tests.toy import Toy
 
 SHAPES = {"encoder.query": (40, 30), "encoder.value": (24, 36)}
 D_OUT, D_IN, LAYERS = 64, 66, 2

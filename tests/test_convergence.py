@@ -7,7 +7,8 @@ from ilora_app.lora.initialisation import qr_directions, standard_factors
 from ilora_app.settings import MethodSettings
 from tests.builders import SHAPES
 from tests.oracles import TABLE
-from tests.toy import HEAD, HEAD_SHAPE, SCALING, Problem, Toy
+from tests.quadratic import HEAD, HEAD_SHAPE, SCALING, Problem
+from tests.toy import Toy
 
 RANK, CLIENTS = 3, 2
 

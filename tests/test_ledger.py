@@ -9,7 +9,8 @@ from ilora_app.lora.ledger import Ledger, accumulate, compress
 from ilora_app.strategies import ILoRA
 from tests.builders import SHAPES, random_factors
 from tests.oracles import TABLE, Row
-from tests.toy import Problem, Toy, dense
+from tests.quadratic import Problem, dense
+from tests.toy import Toy
 
 MERGING = [row for row in TABLE if str(row) in ("flora", "fedex-lora", "ilora-merge")]
 merging = pytest.mark.parametrize("row", MERGING, ids=str)

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from tests.oracles import TABLE, Row, expected, size
-from tests.toy import HEAD, Problem, Toy
+from tests.quadratic import HEAD, Problem
+from tests.toy import Toy
 
 every = pytest.mark.parametrize("row", TABLE, ids=str)
 
