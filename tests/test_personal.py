@@ -1,4 +1,4 @@
-"""What stays with a client, and what control variates of both sides add up to."""
+"""What stays with a client, what it chooses to send, and what its memory adds up to."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from ilora_app import wire
 from ilora_app.corrections import ControlVariates
 from ilora_app.lora.factors import only
 from ilora_app.settings import MethodSettings
-from ilora_app.strategies import FedSALoRA, Local
+from ilora_app.strategies import FedSALoRA, Local, LoRAA2
 from tests.builders import SHAPES
 from tests.oracles import TABLE, Row, padded
 from tests.quadratic import HEAD, Problem
@@ -102,3 +102,27 @@ def test_server_control_is_the_sum_of_what_clients_keep(row: Row):
     trained = only(c, run.strategy.plan(run.state).up)
     assert trained
     assert all(value.norm() > 0 for value in trained.values())
+
+
+def test_lora_a2_sends_the_slots_whose_products_moved_most_over_all_layers():
+    run = Toy(LoRAA2(), Problem(RANKS, EXAMPLES))
+    uneven = 0
+    for _ in range(4):
+        for t in run.round():
+            moved = {}
+            for module, (B, A) in t.trained.factors.items():
+                B_0, A_0 = t.start.factors[module]
+                for j in range(max(RANKS)):
+                    after = torch.outer(B[:, j], A[j]).double()
+                    before = torch.outer(B_0[:, j], A_0[j]).double()
+                    moved[module, j] = float((after - before).norm())
+            best = sorted(moved, key=moved.__getitem__, reverse=True)
+            best = set(best[: t.rank * len(SHAPES)])
+            sent = {
+                (module, j)
+                for module, mask in t.upload.slots.items()
+                for j in mask.nonzero().flatten().tolist()
+            }
+            assert sent == best
+            uneven += len({sum(m == n for n, _ in sent) for m in SHAPES}) > 1
+    assert uneven
