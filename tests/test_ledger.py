@@ -138,7 +138,7 @@ def test_part_of_the_energy_is_what_merges():
         )
         kept = product(run.state.ledger.total[module])
         lost = float(((whole - kept) ** 2).sum() / (whole**2).sum())
-        assert 0 < lost <= 0.1 + 1e-6
+        assert 1e-4 < lost <= 0.1 + 1e-6
 
 
 class Largest(TorchDispatchMode):
