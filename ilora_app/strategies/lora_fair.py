@@ -97,15 +97,22 @@ def correction(
         return dB
     for _ in range(_MOST_STEPS):
         a, b = 1 / (length_D * length), cosine / length**2
-        right = a * DA - b * (B @ S)
-        target = torch.linalg.solve(2 * regularisation * eye + b * S, right, left=False)
-        step, before = target - dB, objective
+        # From a cosine below zero, |b| keeps the step downhill.
+        slope = 2 * regularisation * dB + b * ((B + dB) @ S) - a * DA
+        matrix = 2 * regularisation * eye + b.abs() * S
+        step, before = torch.linalg.solve(matrix, -slope, left=False), objective
         while True:
             length, cosine, objective = measure(dB + step)
             if objective <= before or step.abs().max() < _CLOSE:
                 break
             step = step / 2
+        # The cosine does not see the length of B + dB, so the best one is known.
+        whole = B + dB + step
+        best = (whole * B).sum() / (whole * whole).sum()
+        if best > 0:
+            step = whole * best - B - dB
         dB = dB + step
+        length, cosine, objective = measure(dB)
         if step.abs().max() <= _CLOSE * (1 + dB.abs().max()):
             break
     return dB
