@@ -135,3 +135,10 @@ def test_settings_that_depend_on_another():
     on = {"drift_correction": "control-variates"}
     assert refused("flexlora", control_basis="rotate", **on) == {}
     assert "control-basis" in refused("fedit", control_basis="rotate", **on)
+
+
+def test_what_the_server_cannot_follow_is_refused():
+    found = refused("ilora", control_basis="rotate", init_gain="scaled")
+    assert "in coordinates of its own" in found["control-basis"]
+    assert not refused("ilora", control_basis="rotate")
+    assert not refused("ilora", init_gain="scaled")

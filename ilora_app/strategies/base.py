@@ -173,7 +173,7 @@ class LoraStrategy(Replies, Strategy):
             weights_of(updates),
             made.energy,
             self.federation.ranks,
-            self.lora_scaling,
+            None if self.personal else self.lora_scaling,
         )
         for update in updates:
             self.federation.set_rank(update.member, update.rank)
@@ -264,7 +264,7 @@ class LoraStrategy(Replies, Strategy):
             assert arrays is not None, "the strategy has not started"
             initial = AdapterState.from_named_tensors(wire.decode_tensors(arrays))
             self._state = self.begin(initial)
-            self.federation.largest_rank = initial.factors.rank
+            self.federation.largest_rank = initial.factors.rank or None
             if self.drift_correction:
                 self.drift_correction.begin(initial)
         return self._state

@@ -23,10 +23,9 @@ class Centralized(LoraStrategy):
         return Plan(pooled=True)
 
     def members(self, state: GlobalState, present: list[Member]) -> list[Member]:
-        """The first member, at r_max, with everybody's examples."""
-        together = sum(member.examples for member in present)
+        """The first member, at r_max."""
         rank = state.adapter.factors.rank
-        return [replace(m, rank=rank, examples=together) for m in present[:1]]
+        return [replace(member, rank=rank) for member in present[:1]]
 
     def aggregate(self, state: GlobalState, updates: list[Update]) -> Aggregate:
         """Take what the one client has trained."""

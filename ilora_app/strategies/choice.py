@@ -49,6 +49,12 @@ def problems(method: type[Method], settings: Settings) -> dict[str, str]:
             f"control-scope = {chosen.control_scope!r}: {method.uncorrected}"
         )
 
+    if (chosen.control_basis, model.init_gain) == ("rotate", "scaled") and corrected:
+        found["control-basis"] = (
+            "control-basis = 'rotate': expected keep, as init-gain = 'scaled' starts "
+            "every rank in coordinates of its own, which the server's c cannot follow"
+        )
+
     used = set(method.uses) | {"drift-correction"}
     reasons = {}
     if corrected:

@@ -65,13 +65,15 @@ class LoRAFAIR(LoraStrategy):
 def correction(
     B_c: Tensor, A_c: Tensor, B: Tensor, A: Tensor, regularisation: float
 ) -> Tensor:
-    r"""DB of shape (d_out, r) that minimises 1 - cos(D, (B + dB) A) + lambda ||dB||^2.
+    r"""Find dB that minimises 1 - cos(D, (B + dB) A) + lambda ||dB||_F^2.
 
     With M = (B + dB) A, a = 1 / (||D|| ||M||) and b = cos / ||M||^2, the gradient is
     zero where dB (2 lambda I + b A A^T) = a D A^T - b B A A^T. That is solved for a and
-    b held fixed, and repeated. D enters through D A^T = B_c (A_c A^T) and through inner
-    products, which are sums over Gram matrices of the factors: D is never formed. A
-    repetition that would not lower the objective is halved.
+    b held fixed, and repeated; a step that would raise the objective is halved. As the
+    cosine does not see the length of W = B + dB, W is scaled after every step by what
+    the penalty likes best, <W, B> / ||W||^2. D enters through D A^T = B_c (A_c A^T) and
+    through inner products, which are sums over Gram matrices of the factors: D is
+    never formed.
 
     Args:
         B_c, A_c: D = B_c A_c, shapes (d_out, rho) and (rho, d_in), in float64.
@@ -85,7 +87,7 @@ def correction(
     eye = torch.eye(len(S), dtype=S.dtype)
 
     def measure(dB: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """||M||, cos(D, M), and the objective."""
+        """Return ||M||, cos(D, M), and the objective."""
         whole = B + dB
         length = ((whole @ S) * whole).sum().clamp(min=0).sqrt()
         cosine = (DA * whole).sum() / (length_D * length)
@@ -103,8 +105,8 @@ def correction(
         step, before = torch.linalg.solve(matrix, -slope, left=False), objective
         while True:
             length, cosine, objective = measure(dB + step)
-            if objective <= before or step.abs().max() < _CLOSE:
-                break
+            if not objective > before or step.abs().max() < _CLOSE:
+                break  # NaN ends here too: the server then keeps its model
             step = step / 2
         # The cosine does not see the length of B + dB, so the best one is known.
         whole = B + dB + step

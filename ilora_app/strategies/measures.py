@@ -41,17 +41,19 @@ def of_training(
     weights: Sequence[float],
     energy: tuple[float, ...] | None,
     ranks: Iterable[int],
-    scaling: float,
+    scaling: float | None,
 ) -> dict[str, int | float]:
-    """Collect the measures of a round of training by column name."""
-    in_layers, in_head = drift(updates, weights, scaling)
+    """Collect the measures of a round of training by column name.
+
+    Without a scaling drift is left out: not all that clients train comes back.
+    """
     found: dict[str, int | float] = {
         "clients": len(updates),
         "train_loss": sum(w * u.loss for w, u in zip(weights, updates, strict=True)),
-        "drift": in_layers,
-        "drift_head": in_head,
         "seconds_client_mean": statistics.fmean(u.seconds for u in updates),
     }
+    if scaling is not None:
+        found["drift"], found["drift_head"] = drift(updates, weights, scaling)
     if energy:
         for rank in sorted(set(ranks)):
             found[f"energy_kept_r{rank}"] = energy[rank - 1]

@@ -87,13 +87,12 @@ class Replies(Method):
                 content.get(wire.CORRECTION), asked.correction, wire.CORRECTION
             )
         metrics = content.get(wire.METRICS)
+        most = 1e30 if asked.plan.pooled else asked.member.examples
         return Update(
             member=asked.member,
             received=asked.share,
             adapter=adapter,
-            examples=wire.number(
-                metrics, wire.EXAMPLES, least=1, most=asked.member.examples
-            ),
+            examples=wire.number(metrics, wire.EXAMPLES, least=1, most=most),
             loss=wire.number(metrics, wire.LOSS),
             seconds=wire.number(metrics, wire.SECONDS, least=0),
             correction=uploaded,
