@@ -16,6 +16,8 @@ PERSONAL = ("fedsa-lora", "local")
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_it_learns_and_its_export_is_the_model_that_was_evaluated(run_config, name):
     run_config |= {"strategy": name, "num-server-rounds": 3, "evaluate-every": 2}
+    if name in ("centralized", "local"):
+        run_config["local-steps"] = 20
     folder, _, server = run(run_config)
     table = metrics(folder)
     assert not read_events(folder, "reply-left-out")
