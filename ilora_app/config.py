@@ -38,7 +38,7 @@ def describe(key: str, value: object, right: str) -> str:
 def options() -> Iterator[tuple[str, str, Field[Any]]]:
     """(group, key, field) of every run-config key, in the order of the settings."""
     for group in fields(Settings):
-        for entry in fields(group.default):  # type: ignore[arg-type]
+        for entry in fields(group.default_factory):  # type: ignore[arg-type]
             yield group.name, key_of(entry.name), entry
 
 

@@ -99,8 +99,7 @@ class ControlVariates:
 
         Args:
             server_round: the round of the uploads.
-            deltas: c_k+ - c_k by node, in the order of members; a factor that did
-                not train is absent, and its c_k has not moved.
+            deltas: c_k+ - c_k by node, in order, without factors that did not train.
             old: factors at r_max that were broadcast.
             new: factors at r_max that will be.
 
@@ -190,7 +189,7 @@ class ControlVariatesClient:
         return {name: fresh[name] - self._own[name] for name in self._own}
 
     def _settle(self, last_taken: int) -> None:
-        """Make the pending c_k+ this client's own if the server took it; or drop it."""
+        """Make the pending c_k+ this client's own if the server took it."""
         if _PENDING not in self._memory:
             return
         took = self._memory.config_records[_PENDING_ROUND][wire.ROUND] == last_taken
@@ -239,10 +238,10 @@ def _fit(value: Tensor, shape: torch.Size) -> Tensor:
 
 def _keep_rank(name: str, value: Tensor, rank: int) -> Tensor:
     """Zero the directions of a factor beyond ``rank``."""
-    group, kept = group_of(name), value.clone()
-    if group == "lora_B":
+    kept = value.clone()
+    if group_of(name) == "lora_B":
         kept[:, rank:] = 0
-    elif group == "lora_A":
+    elif group_of(name) == "lora_A":
         kept[rank:] = 0
     return kept
 

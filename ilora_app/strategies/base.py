@@ -1,10 +1,8 @@
 """What every strategy shares: sampling, messages, and checks on replies."""
 
 from collections.abc import Callable, Iterable
-from logging import INFO, WARNING
+from logging import INFO
 
-import numpy as np
-import torch
 from flwr.app import (
     ArrayRecord,
     ConfigRecord,
@@ -20,21 +18,19 @@ from torch import Tensor
 from ilora_app import wire
 from ilora_app.corrections import ControlVariates
 from ilora_app.lora.factors import AdapterState, only
-from ilora_app.strategies import measures, rounds
+from ilora_app.strategies import journal, measures, rounds
 from ilora_app.strategies import messages as messages_
-from ilora_app.strategies.federation import (
-    Federation,
-    FederationError,
-    Member,
-    sample,
-)
+from ilora_app.strategies.federation import Federation, Member, sample
 from ilora_app.strategies.holdings import Holdings
 from ilora_app.strategies.journal import Journal, Recorder
-from ilora_app.strategies.replies import Asked, Replies, collect, read_evaluation
-from ilora_app.strategies.state import GlobalState, Update, weights_of
-
-# A node that comes later and does not say its rank in this time is asked again later.
-_QUERY_SECONDS = 60.0
+from ilora_app.strategies.replies import (
+    Asked,
+    Replies,
+    UnusableError,
+    collect,
+    read_evaluation,
+)
+from ilora_app.strategies.state import GlobalState, weights_of
 
 
 class LoraStrategy(Replies, Strategy):
@@ -88,20 +84,8 @@ class LoraStrategy(Replies, Strategy):
 
     def summary(self) -> None:
         """Log the settings as a tree."""
-        for line in (
-            "├──> Sampling:",
-            f"│\t├── Fraction: train ({self.fraction_train:.2f}) | evaluate "
-            f"({self.fraction_evaluate:.2f})",
-            f"│\t├── Minimum nodes: train ({self.min_train_nodes}) | evaluate "
-            f"({self.min_evaluate_nodes})",
-            f"│\t└── Minimum available nodes: {self.min_available_nodes}",
-            f"├──> Drift correction: {self.drift_correction or 'none'}",
-        ):
+        for line in journal.tree(self):
             log(INFO, "\t%s", line)
-        details = [f"{name}: {value}" for name, value in self.details().items()]
-        log(INFO, "\t└──> %s%s", type(self).__name__, ":" if details else "")
-        for i, line in enumerate(details, 1):
-            log(INFO, "\t\t%s %s", "├──" if i < len(details) else "└──", line)
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -117,21 +101,21 @@ class LoraStrategy(Replies, Strategy):
             self.min_train_nodes,
             f"{self.seed} train {server_round}",
         ):
-            share = self.share(state, member.rank)
+            share, node = self.share(state, member.rank), member.node_id
             facts = {**config, wire.ROUND: server_round, wire.RANK: member.rank}
             correction: dict[str, Tensor] = {}
             if self.drift_correction:
                 ranks = [self.trained_rank(state, r) for r in self.federation.ranks]
                 rank = self.trained_rank(state, member.rank)
                 correction = only(self.drift_correction.share(rank, ranks), plan.up)
-                facts[wire.TAKEN] = self.drift_correction.last_taken(member.node_id)
+                facts[wire.TAKEN] = self.drift_correction.last_taken(node)
             content = messages_.write(
-                share, plan, state.ledger, self.holdings, member.node_id, facts
+                share, plan, state.ledger, self.holdings, node, facts
             )
             if self.drift_correction:
                 content[wire.CORRECTION] = wire.encode_tensors(correction)
-            self._asked[member.node_id] = Asked(member, share, plan, correction)
-            messages.append(Message(content, member.node_id, MessageType.TRAIN))
+            self._asked[node] = Asked(member, share, plan, correction)
+            messages.append(Message(content, node, MessageType.TRAIN))
         return messages
 
     def aggregate_train(
@@ -144,37 +128,26 @@ class LoraStrategy(Replies, Strategy):
         state = self.started()
         updates, bad = collect(self._asked, replies, self.read_update, self.timeout)
         self.journal.replies_left_out(server_round, "train", bad)
-        self._note_holdings(state, updates, bad)
-        if not updates:
-            self.journal.model_stays(server_round, "no usable reply")
-            return None, None
+        version = state.ledger.version if state.ledger else 0
+        good = [update.member.node_id for update in updates]
+        self.holdings.note(good, [member.node_id for member, _ in bad], version)
         try:
-            made = self.aggregate(state, updates)
-            arrays = wire.encode_tensors(self.model(made.state).named_tensors())
-        except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
-            self.journal.model_stays(
-                server_round, f"the aggregate cannot be computed ({error})"
-            )
-            return None, None
-        if not all(np.isfinite(array.numpy()).all() for array in arrays.values()):
-            self.journal.model_stays(server_round, "the aggregate is not finite")
+            made, arrays = self.attempt(state, updates)
+        except UnusableError as error:
+            self.journal.model_stays(server_round, str(error))
             return None, None
         if self.drift_correction:
             self.drift_correction.aggregate(
                 server_round,
-                {update.member.node_id: update.correction for update in updates},
+                {u.member.node_id: u.correction for u in updates},
                 old=self.share(state, state.adapter.factors.rank).adapter.factors,
                 new=made.state.adapter.factors,
             )
         self.holdings.moved(state.adapter, made.state.adapter)
         self._state = made.state
-        found = measures.of_training(
-            updates,
-            weights_of(updates),
-            made.energy,
-            self.federation.ranks,
-            None if self.personal else self.lora_scaling,
-        )
+        scaling = None if self.personal else self.lora_scaling
+        ranks, weights = self.federation.ranks, weights_of(updates)
+        found = measures.of_training(updates, weights, made.energy, ranks, scaling)
         for update in updates:
             self.federation.set_rank(update.member, update.rank)
         return arrays, MetricRecord({**found})
@@ -269,25 +242,8 @@ class LoraStrategy(Replies, Strategy):
                 self.drift_correction.begin(initial)
         return self._state
 
-    def _note_holdings(
-        self,
-        state: GlobalState,
-        updates: list[Update],
-        bad: list[tuple[Member, str]],
-    ) -> None:
-        """Remember what nodes hold; one that answered badly may have lost it all."""
-        for member, _ in bad:
-            self.holdings.forget(member.node_id)
-        version = state.ledger.version if state.ledger else 0
-        for update in updates:
-            self.holdings.confirm(update.member.node_id, version)
-
     def _present(self, grid: Grid) -> list[Member]:
         """Members that are connected; each is recorded when it first takes part."""
-        try:
-            self.federation.wait(grid, self.min_available_nodes, self.timeout)
-        except FederationError as error:
-            log(WARNING, "%s; going on with those", error)
-        present = self.federation.meet(grid, min(self.timeout, _QUERY_SECONDS))
+        present = self.federation.present(grid, self.min_available_nodes, self.timeout)
         self.journal.nodes(self.federation)
         return present

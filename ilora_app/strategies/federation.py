@@ -13,6 +13,8 @@ from flwr.supercore import log
 from ilora_app import wire
 
 _POLL_SECONDS = 0.5
+# A node that comes later and does not say its rank in this time is asked again later.
+_QUERY_SECONDS = 60.0
 
 
 class FederationError(RuntimeError):
@@ -107,6 +109,14 @@ class Federation:
             ]
             self._read(grid.send_and_receive(questions, timeout=timeout))
         return [member for member in self.members if member.node_id in connected]
+
+    def present(self, grid: Grid, least: int, timeout: float) -> list[Member]:
+        """Wait for ``least`` nodes, but go on without; return the members there are."""
+        try:
+            self.wait(grid, least, timeout)
+        except FederationError as error:
+            log(WARNING, "%s; going on with those", error)
+        return self.meet(grid, min(timeout, _QUERY_SECONDS))
 
     def set_rank(self, member: Member, rank: int) -> None:
         """Note the rank that a member goes on with, where it has pruned its own."""

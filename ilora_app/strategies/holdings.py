@@ -4,7 +4,7 @@ A node holds what a training message brought it once the server has seen a good 
 until then the server counts on what it held before.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from torch import Tensor
 
@@ -46,12 +46,17 @@ class Holdings:
         """Version of the base that the node holds."""
         return self._base.get(node, 0)
 
-    def confirm(self, node: int, base: int) -> None:
-        """The node has answered a training message that left it with all of this."""
-        self._groups[node] = self._time
-        self._base[node] = base
+    def note(self, good: Iterable[int], bad: Iterable[int], base: int) -> None:
+        """Note what nodes hold after a training message.
 
-    def forget(self, node: int) -> None:
-        """The node answered with an error: count on nothing."""
-        self._groups.pop(node, None)
-        self._base.pop(node, None)
+        Args:
+            good: nodes that answered it well and so hold all that it brought.
+            bad: nodes that answered badly, or not: nothing is counted on.
+            base: version of the base that it brought.
+
+        """
+        for node in good:
+            self._groups[node], self._base[node] = self._time, base
+        for node in bad:
+            self._groups.pop(node, None)
+            self._base.pop(node, None)

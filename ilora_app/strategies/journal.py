@@ -1,11 +1,16 @@
 """What a strategy logs and records of its members and their replies."""
 
+from __future__ import annotations
+
 from logging import WARNING
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from flwr.supercore import log
 
 from ilora_app.strategies.federation import Federation, Member
+
+if TYPE_CHECKING:
+    from ilora_app.strategies.base import LoraStrategy
 
 
 class Recorder(Protocol):
@@ -63,3 +68,21 @@ class Journal:
         """Say that a round changed nothing, and why."""
         log(WARNING, "round %d: %s, the model stays as it was", server_round, reason)
         self._recorder.event("model-unchanged", round=server_round, reason=reason)
+
+
+def tree(strategy: LoraStrategy) -> list[str]:
+    """Write a strategy's settings as a tree."""
+    s = strategy
+    details = [f"{name}: {value}" for name, value in s.details().items()]
+    return [
+        "├──> Sampling:",
+        f"│\t├── Fraction: train ({s.fraction_train:.2f}) | evaluate "
+        f"({s.fraction_evaluate:.2f})",
+        f"│\t├── Minimum nodes: train ({s.min_train_nodes}) | evaluate "
+        f"({s.min_evaluate_nodes})",
+        f"│\t└── Minimum available nodes: {s.min_available_nodes}",
+        f"├──> Drift correction: {s.drift_correction or 'none'}",
+        f"└──> {type(s).__name__}{':' if details else ''}",
+        *(f"\t├── {line}" for line in details[:-1]),
+        *(f"\t└── {line}" for line in details[-1:]),
+    ]

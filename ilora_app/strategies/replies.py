@@ -4,16 +4,21 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from flwr.app import Message, RecordDict
+import torch
+from flwr.app import ArrayRecord, Message, RecordDict
 from torch import Tensor
 
 from ilora_app import wire
 from ilora_app.lora.factors import AdapterState, only
 from ilora_app.strategies.federation import Member
 from ilora_app.strategies.method import Method
-from ilora_app.strategies.state import Plan, Share, Update
+from ilora_app.strategies.state import Aggregate, GlobalState, Plan, Share, Update
 
 T = TypeVar("T")
+
+
+class UnusableError(Exception):
+    """A round whose replies make no model, with the reason."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,10 @@ def collect(
 
 
 class Replies(Method):
-    """Reads training replies; methods whose clients send less override one hook."""
+    """From training replies to an aggregate.
+
+    Methods whose clients send less than they were sent override :meth:`read_trained`.
+    """
 
     def read_trained(self, content: RecordDict, asked: Asked) -> AdapterState:
         """Check the tensors of a training reply, and make them whole.
@@ -97,6 +105,27 @@ class Replies(Method):
             seconds=wire.number(metrics, wire.SECONDS, least=0),
             correction=uploaded,
         )
+
+    def attempt(
+        self, state: GlobalState, updates: list[Update]
+    ) -> tuple[Aggregate, ArrayRecord]:
+        """Aggregate, and encode the global model that comes out.
+
+        Raises:
+            UnusableError: there is nothing to aggregate, or no finite result.
+
+        """
+        if not updates:
+            raise UnusableError("no usable reply")
+        try:
+            made = self.aggregate(state, updates)
+            model = self.model(made.state).named_tensors()
+        except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
+            text = f"the aggregate cannot be computed ({error})"
+            raise UnusableError(text) from error
+        if not all(bool(tensor.isfinite().all()) for tensor in model.values()):
+            raise UnusableError("the aggregate is not finite")
+        return made, wire.encode_tensors(model)
 
 
 def read_evaluation(reply: Message, asked: Asked) -> dict[str, float]:

@@ -1,0 +1,37 @@
+"""Every run-config key: its type, default, range and help, as frozen dataclasses.
+
+The key of a field is its name with dashes: ``init_gain`` is ``init-gain``.
+"""
+
+from dataclasses import dataclass, field
+
+from ilora_app.options import parse_ranks
+from ilora_app.settings.federation import RunSettings
+from ilora_app.settings.learning import DataSettings, ModelSettings, TrainingSettings
+from ilora_app.settings.method import MethodSettings
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The whole run config, by group."""
+
+    run: RunSettings = field(default_factory=RunSettings)
+    model: ModelSettings = field(default_factory=ModelSettings)
+    data: DataSettings = field(default_factory=DataSettings)
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+    method: MethodSettings = field(default_factory=MethodSettings)
+
+    @property
+    def ranks(self) -> tuple[int, ...]:
+        """``client-ranks`` as numbers."""
+        return parse_ranks(self.run.client_ranks)
+
+
+__all__ = [
+    "DataSettings",
+    "MethodSettings",
+    "ModelSettings",
+    "RunSettings",
+    "Settings",
+    "TrainingSettings",
+]

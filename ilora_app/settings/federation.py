@@ -1,0 +1,63 @@
+"""Run-config keys of the federation and its rounds."""
+
+from dataclasses import dataclass
+
+from ilora_app import options
+from ilora_app.options import above, at_least, option, within
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """The federation and its rounds."""
+
+    strategy: str = option("ilora", "Method, server and client half together.")
+    num_server_rounds: int = option(
+        10, "Rounds. Paper: 5, at scale 20.", check=at_least(1)
+    )
+    client_ranks: str = option(
+        "2,4,8,16",
+        "LoRA ranks, dealt out by partition id and repeated; a node's own "
+        "--node-config lora-rank wins. Paper: 2,4,6.",
+        check=options.ranks,
+    )
+    fraction_train: float = option(
+        1.0, "Part of the nodes that train in a round.", check=within(0, 1)
+    )
+    fraction_evaluate: float = option(
+        1.0,
+        "Part of the nodes that evaluate on their held-out data after a round.",
+        check=within(0, 1),
+    )
+    min_train_nodes: int = option(
+        1, "Train on at least so many nodes.", check=at_least(1)
+    )
+    min_evaluate_nodes: int = option(
+        1, "Evaluate on at least so many nodes.", check=at_least(0)
+    )
+    min_available_nodes: int = option(
+        2, "Wait for so many nodes before round 1.", check=at_least(1)
+    )
+    round_timeout: float = option(
+        3600.0, "Seconds to wait for the replies of a round.", check=above(0)
+    )
+    evaluate_every: int = option(
+        1,
+        "Evaluate on the test split and on the nodes every so many rounds, and at "
+        "the end.",
+        check=at_least(1),
+    )
+    rank_eval_every: int = option(
+        0,
+        "Also evaluate, every so many rounds, what a client of each rank holds; "
+        "0 does it at the end only.",
+        check=at_least(0),
+    )
+    seed: int = option(
+        0, "Seeds the split, the sampling, the batches and the head.", check=at_least(0)
+    )
+    save_adapters: bool = option(
+        True, "Write the adapters, or the whole model, into the run folder at the end."
+    )
+    output_dir: str = option(
+        "", "Folder of the run; empty: ~/.ilora/runs/<time>-<run id>."
+    )
