@@ -43,3 +43,23 @@ def test_defaults_runs_resumes_and_prints_a_table(tmp_path, tiny_model, small_da
     assert len(results.splitlines()) == 4
     assert call(*words).splitlines()[-1] == first.splitlines()[-1]
     assert (tmp_path / "results.jsonl").read_text() == results
+
+
+def test_the_summary_puts_comparisons_side_by_side(tmp_path):
+    heads = "preset,method,kind,learning_rate,learning_rate_at_edge"
+    heads += ",final_accuracy_mean,final_accuracy_std\n"
+    files = []
+    for preset, ours, theirs in (("one", 0.7, 0.8), ("two", 0.9, 0.6)):
+        files.append(str(tmp_path / f"{preset}.csv"))
+        Path(files[-1]).write_text(
+            heads
+            + f"{preset},ilora+control-scope=head,method,0.003,False,{ours},0.01\n"
+            + f"{preset},fedit+drift-correction=none,method,0.01,True,{theirs},0.02\n"
+            + f"{preset},centralized+drift-correction=none,bound,0.001,False,0.95,0\n"
+        )
+    assert call(str(BENCHMARKS / "summary.py"), *files).splitlines()[2:] == [
+        "| ilora + control variates on the head alone "
+        "| 0.700 ± 0.010 (0.003) | 0.900 ± 0.010 (0.003) |",
+        "| fedit | 0.800 ± 0.020 (0.01†) | 0.600 ± 0.020 (0.01†) |",
+        "| centralized | 0.950 ± 0.000 (0.001) | 0.950 ± 0.000 (0.001) |",
+    ]
