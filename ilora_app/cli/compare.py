@@ -50,6 +50,13 @@ def compare(
             "and go on to the neighbours of a method's best."
         ),
     ] = "all",
+    lr_finalists: Annotated[
+        int,
+        typer.Option(
+            help="How many of a method's best rates are run with all seeds, to choose "
+            "by the mean over them."
+        ),
+    ] = 1,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", help="KEY=VALUE for all runs; can be repeated."),
@@ -84,7 +91,7 @@ def compare(
     out = out.expanduser().resolve()
     request = Request(
         strategies, presets, seeds, lr, select_seeds, lr_from, tuple(set_ or ()),
-        clients, target, lr_search,
+        clients, target, lr_search, lr_finalists,
     )  # fmt: skip
     try:
         if report_only:

@@ -36,6 +36,8 @@ class Plan:
         rates_from: preset under which the rate of a row is chosen for all presets.
         near: start with the three rates in the middle of the grid, and go on only
             while the neighbours of a row's best rate have not been tried.
+        finalists: so many of a row's best rates are run with all seeds, and the best
+            by its mean over them is chosen.
 
     """
 
@@ -46,6 +48,7 @@ class Plan:
     select: int = 1
     rates_from: str | None = None
     near: bool = False
+    finalists: int = 1
 
     @property
     def presets(self) -> list[Preset]:

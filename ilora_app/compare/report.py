@@ -45,6 +45,11 @@ def about_lines(plan: Plan, request: Request, sections: Sequence[Section]) -> li
     chosen = (
         f"Learning rate of each row from {rates}, by accuracy on the clients' held-out "
         f"data over {len(plan.seeds[: plan.select])} of {len(plan.seeds)} seeds"
+        + (
+            f", and between the best {plan.finalists} over all of them"
+            if plan.finalists > 1
+            else ""
+        )
         + (f" under {plan.rates_from}" if plan.rates_from else "")
         + "; the test split takes no part in choosing."
         if len(plan.rates) > 1

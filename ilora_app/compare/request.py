@@ -40,6 +40,7 @@ class Request:
         set: ``KEY=VALUE`` for all runs.
         clients: how many, over those of the presets.
         target: an accuracy, or ``auto``.
+        lr_finalists: how many of a row's best rates are run with all seeds.
         configs: folder of the presets.
 
     """
@@ -54,6 +55,7 @@ class Request:
     clients: int | None = None
     target: str = "auto"
     lr_search: str = "all"
+    lr_finalists: int = 1
     configs: str = str(ROOT / "configs")
 
     def plan(self, out: Path) -> tuple[Plan, list[str]]:
@@ -76,6 +78,8 @@ class Request:
         if not 1 <= self.select_seeds <= max(self.seeds, 1):
             right = f"1 to {max(self.seeds, 1)}, the number of seeds"
             problems.append(f"--select-seeds {self.select_seeds}: expected {right}")
+        if self.lr_finalists < 1:
+            problems.append(f"--lr-finalists {self.lr_finalists}: expected 1 or more")
         if self.clients is not None and self.clients < 1:
             problems.append(f"--clients {self.clients}: expected 1 or more")
         names = [preset.name for preset in presets]
@@ -104,6 +108,7 @@ class Request:
             self.select_seeds,
             rates_from,
             self.lr_search == "near",
+            self.lr_finalists,
         )
         return plan, left_out
 
@@ -134,7 +139,14 @@ class Request:
         words += [f"--presets {_quoted(self.presets)}", f"--seeds {self.seeds}"]
         words.append(f"--lr {self.lr}")
         given, default = asdict(self), asdict(Request())
-        for key in ("select_seeds", "lr_from", "lr_search", "clients", "target"):
+        for key in (
+            "select_seeds",
+            "lr_from",
+            "lr_search",
+            "lr_finalists",
+            "clients",
+            "target",
+        ):
             if given[key] != default[key]:
                 words.append(f"--{key.replace('_', '-')} {given[key]}")
         words += [f"--set {_quoted(pair)}" for pair in self.set]

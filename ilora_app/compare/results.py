@@ -142,17 +142,36 @@ def choose(plan: Plan, entry: Entry) -> Choice:
     entry = plan.rate_source(entry)
     if len(plan.rates) == 1:
         return Choice(plan.rates[0], False, ())
-    scores = []
-    for rate in plan.rates:
-        jobs = plan.chosen(entry, rate)[: plan.select]
-        runs = [read_run(job) for job in jobs]
-        score = Spread.of(_held_out(run) for run in runs if run)
-        if score:
-            scores.append((rate, score.mean))
+    scores = _scores(plan, entry, plan.rates, plan.select)
     if not scores:
         return Choice(None, False, ())
-    best = max(sorted(scores), key=lambda pair: pair[1])[0]
+    rates = finalists(plan, entry)
+    if len(rates) > 1:
+        over_all = _scores(plan, entry, rates, len(plan.seeds))
+        scores = sorted((dict(scores) | dict(over_all)).items())
+        rates = tuple(rate for rate, _ in over_all) or rates
+    best = max(rates, key=lambda rate: (dict(scores)[rate], -rate))
     return Choice(best, best in (min(plan.rates), max(plan.rates)), tuple(scores))
+
+
+def finalists(plan: Plan, entry: Entry) -> tuple[float, ...]:
+    """Rates of a row to run with all seeds: the best ones over the first seeds."""
+    scores = _scores(plan, entry, plan.rates, plan.select)
+    best = sorted(scores, key=lambda pair: (-pair[1], pair[0]))[: plan.finalists]
+    return tuple(rate for rate, _ in best)
+
+
+def _scores(
+    plan: Plan, entry: Entry, rates: Sequence[float], seeds: int
+) -> list[tuple[float, float]]:
+    """Mean held-out accuracy by rate, over the first seeds."""
+    found = []
+    for rate in sorted(rates):
+        runs = [read_run(job) for job in plan.chosen(entry, rate)[:seeds]]
+        score = Spread.of(_held_out(run) for run in runs if run)
+        if score:
+            found.append((rate, score.mean))
+    return found
 
 
 def summarise(plan: Plan, entry: Entry) -> Summary:

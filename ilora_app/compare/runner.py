@@ -9,7 +9,7 @@ from ilora_app.compare.engines import Engine, Watch
 from ilora_app.compare.jobs import FINISHED, Job
 from ilora_app.compare.plan import Plan
 from ilora_app.compare.presets import Preset
-from ilora_app.compare.results import choose
+from ilora_app.compare.results import choose, finalists
 
 
 class BusyError(RuntimeError):
@@ -46,6 +46,7 @@ def run(
             engine.run(pending(plan.choosing(preset)), watch)
             while more := pending(beyond(plan, preset)):
                 engine.run(more, watch)
+            engine.run(pending(final(plan, preset)), watch)
             engine.run(pending(remaining(plan, preset)), watch)
             after()
     finally:
@@ -60,6 +61,16 @@ def beyond(plan: Plan, preset: Preset) -> list[Job]:
         for rate in plan.neighbours(best) if best is not None else ():
             found += plan.chosen(entry, rate)[: plan.select]
     return found
+
+
+def final(plan: Plan, preset: Preset) -> list[Job]:
+    """Runs of every row's best rates with all seeds; none where one rate is enough."""
+    return [
+        plan.job(entry, rate, seed)
+        for seed in plan.seeds
+        for entry in (plan.under(preset) if plan.finalists > 1 else ())
+        for rate in (finalists(plan, entry) if plan.rates_of(entry) else ())
+    ]
 
 
 def remaining(plan: Plan, preset: Preset) -> list[Job]:
