@@ -29,7 +29,8 @@ def label(row: str) -> str:
         words = ["control variates"] + [w for w in words if w != "control variates"]
         return f"{strategy} + {' '.join(words)}"
     words = [word for word in words if word]
-    if strategy == "ilora" and "residual merged" in words:
+    plain = not any(change.startswith("drift-correction") for change in changes)
+    if strategy == "ilora" and plain:  # it corrects where nothing else is said
         words.insert(0, "control variates")
     return " + ".join([strategy, *words])
 
