@@ -5,8 +5,12 @@ O((d_out + d_in) rho r) or a decomposition of a core whose smaller side is rho; 
 largest array made is as large as the factors themselves.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
+
+from ilora_app.lora.factors import LoraFactors, stack
 
 METHODS = ("qr", "pivoted-qr", "svd")
 
@@ -58,6 +62,33 @@ def truncate_product(
     A_r = (basis.T @ B) @ A  # (r, d_in)
     A_r[~kept] = 0.0
     return complete_basis(basis, kept), A_r
+
+
+def truncate_mean(
+    parts: Sequence[LoraFactors], weights: Sequence[float], rank: int, method: str
+) -> tuple[LoraFactors, tuple[float, ...]]:
+    """Cut D = sum_k p_k B_k A_k to a rank, layer by layer, without forming it.
+
+    Args:
+        parts: factors of any ranks.
+        weights: p_k.
+        rank: r.
+        method: as in :func:`truncate_product`.
+
+    Returns:
+        The cut factors in float64, and the part of ||D||_F^2, over all layers together,
+        that their first j directions hold, for j = 1..r.
+
+    """
+    pairs, kept, total = {}, torch.zeros(rank, dtype=torch.float64), 0.0
+    wide = [part.to(torch.float64) for part in parts]
+    for module, (B_c, A_c) in stack(wide, weights).items():
+        B, A = truncate_product(B_c, A_c, rank, method)
+        kept += (A * A).sum(dim=1).cpu()
+        total += float(((B_c.T @ B_c) * (A_c @ A_c.T)).sum())
+        pairs[module] = (B, A)
+    energy = kept.cumsum(0) / total if total > 0 else torch.ones_like(kept)
+    return LoraFactors(pairs), tuple(energy.tolist())
 
 
 def leading_basis(M: Tensor, roundings: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,8 +2,8 @@
 
 import torch
 
-from ilora_app.lora.decomposition import complete_basis, truncate_product
-from ilora_app.lora.factors import AdapterState, LoraFactors, mean_head, stack
+from ilora_app.lora.decomposition import complete_basis, truncate_mean
+from ilora_app.lora.factors import AdapterState, LoraFactors, mean_head
 from ilora_app.strategies.base import LoraStrategy
 from ilora_app.strategies.state import Aggregate, GlobalState, Update, weights_of
 
@@ -22,18 +22,15 @@ class FlexLoRA(LoraStrategy):
         """Stack, decompose, cut to r_max; mean of the head."""
         weights = weights_of(updates)
         rank = state.adapter.factors.rank
-        parts = [update.adapter.factors.to(torch.float64) for update in updates]
-        pairs, kept, total = {}, torch.zeros(rank, dtype=torch.float64), 0.0
-        for module, (B_c, A_c) in stack(parts, weights).items():
-            U, SV = truncate_product(B_c, A_c, rank, "svd")
+        parts = [update.adapter.factors for update in updates]
+        cut, energy = truncate_mean(parts, weights, rank, "svd")
+        pairs = {}
+        for module, (U, SV) in cut.items():
             S = torch.linalg.vector_norm(SV, dim=1)  # (r,)
             there = S > 0
             rows = SV / torch.where(there, S, torch.ones_like(S)).unsqueeze(1)
             A = complete_basis(rows.T, there).T  # (r, d_in)
             pairs[module] = ((U * S).float(), A.float())
-            kept += S * S
-            total += float(((B_c.T @ B_c) * (A_c @ A_c.T)).sum())
         head = mean_head([u.adapter.head for u in updates], weights)
-        energy = kept.cumsum(0) / total if total > 0 else torch.ones_like(kept)
         adapter = AdapterState(LoraFactors(pairs), head)
-        return Aggregate(state.next(adapter), tuple(energy.tolist()))
+        return Aggregate(state.next(adapter), energy)

@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from ilora_app.lora.decomposition import METHODS, truncate_product
+from ilora_app.lora.decomposition import METHODS, truncate_mean
 from ilora_app.lora.factors import AdapterState, LoraFactors, mean_head, stack
 from ilora_app.lora.initialisation import GAINS, gain_squared
 from ilora_app.lora.ledger import Ledger, compress
@@ -151,26 +151,20 @@ class ILoRA(LoraStrategy):
         """Concatenate, decompose, cut to r_max; p-weighted mean of head and D0."""
         weights = weights_of(updates)
         rank = state.adapter.factors.rank
-        parts = [update.adapter.factors.to(torch.float64) for update in updates]
-        pairs, kept, total = {}, torch.zeros(rank, dtype=torch.float64), 0.0
-        for module, (B_c, A_c) in stack(parts, weights).items():
-            B, A = truncate_product(B_c, A_c, rank, self.decomposition)
-            kept += (A * A).sum(dim=1).cpu()
-            total += float(((B_c.T @ B_c) * (A_c @ A_c.T)).sum())
-            pairs[module] = (B.float(), A.float())
-        adapter = AdapterState(
-            LoraFactors(pairs), mean_head([u.adapter.head for u in updates], weights)
-        )
-        energy = kept.cumsum(0) / total if total > 0 else torch.ones_like(kept)
+        parts = [update.adapter.factors for update in updates]
+        cut, energy = truncate_mean(parts, weights, rank, self.decomposition)
+        head = mean_head([u.adapter.head for u in updates], weights)
+        adapter = AdapterState(cut.to(torch.float32), head)
         if state.ledger is None:
             taken_out = _mean_taken_out(state, updates, weights)
             new = state.next(adapter, taken_out=taken_out)
         else:
-            received = [u.received.adapter.factors.to(torch.float64) for u in updates]
-            added = stack([*parts, *received], [*weights, *(-w for w in weights)])
+            both = [*parts, *(u.received.adapter.factors for u in updates)]
+            signed = [*weights, *(-weight for weight in weights)]
+            added = stack([part.to(torch.float64) for part in both], signed)
             increment = compress(added.pairs, self.residual_energy)
             new = state.next(adapter, ledger=state.ledger.append(increment))
-        return Aggregate(new, tuple(energy.tolist()))
+        return Aggregate(new, energy)
 
     def details(self) -> dict[str, object]:
         """Decomposition, start and residual."""
