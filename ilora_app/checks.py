@@ -3,15 +3,22 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from logging import WARNING
+
+from flwr.supercore import log
 
 from ilora_app import config, options, strategies
 from ilora_app.settings import Settings
+from ilora_app.settings.model import IMAGE
 from ilora_app.strategies import STRATEGIES
 from ilora_app.tasks import data, models
 from ilora_app.tasks.backbone import Backbone
+from ilora_app.tasks.examples import Examples
+from ilora_app.tasks.labels import label_names, never_tested
 from ilora_app.tasks.loading import load_backbone
 from ilora_app.tasks.models import ModelError
-from ilora_app.tasks.text import TextExamples, tokenise
+from ilora_app.tasks.sources import DataError
+from ilora_app.tasks.task import TASKS
 
 
 @dataclass(frozen=True)
@@ -21,7 +28,7 @@ class Prepared:
     settings: Settings
     backbone: Backbone
     labels: tuple[str, ...]
-    test: TextExamples
+    test: Examples
 
 
 def prepare(run_config: Mapping[str, object]) -> Prepared:
@@ -42,17 +49,18 @@ def prepare(run_config: Mapping[str, object]) -> Prepared:
         found += [text for key, text in refused.items() if key not in problems]
     found += _output_dir(settings.run.output_dir)
 
-    run, source = settings.run, settings.data
+    run, source, task = settings.run, settings.data, settings.model.task
     labels: tuple[str, ...] = ("0", "1")
-    wrong_data = data.problems(source, run.seed)
+    wrong_data = data.problems(source, task, run.seed)
     # A key that is wrong by itself was reported; its default says nothing here.
     found += [p for p in wrong_data if p.split(" = ")[0] not in problems]
     if not wrong_data:
+        source = data.found(source, task, run.seed)
         try:
-            labels = data.label_names(source, run.seed)
-        except data.DataError as error:
+            labels = label_names(source, run.seed) if TASKS[task].has_classes else ()
+        except DataError as error:
             found.append(str(error))
-        if len(labels) < 2:
+        if TASKS[task].has_classes and len(labels) < 2:
             right = f"two classes or more, found only {', '.join(labels)}"
             found.append(config.describe("label-column", source.label_column, right))
 
@@ -66,21 +74,25 @@ def prepare(run_config: Mapping[str, object]) -> Prepared:
         ]
     if backbone and "client-ranks" not in problems:
         found += fits(backbone, "client-ranks", max(settings.ranks))
-    if backbone and source.max_length > backbone.longest:
+    if backbone and task != IMAGE and source.max_length > backbone.longest:
         right = f"at most {backbone.longest}, the positions of {settings.model.model}"
         found.append(config.describe("max-length", source.max_length, right))
     if found or backbone is None or method is None:
         raise config.ConfigError(found)
+    for name in labels and never_tested(source, run.seed):
+        log(WARNING, "No row of the split %s is of class %s", source.test_split, name)
     rows = data.test_rows(source, run.seed)
-    test = tokenise(rows, source, labels, backbone.tokenizer)
-    named = replace(settings.model, model=models.canonical(settings.model.model))
-    settings = strategies.resolve(replace(settings, model=named))
+    test = TASKS[task].encode(
+        rows, source, labels, backbone.processor, f"the split {source.test_split}"
+    )
+    named = replace(backbone.settings, model=models.canonical(settings.model.model))
+    settings = strategies.resolve(replace(settings, model=named, data=source))
     return Prepared(settings, backbone, labels, test)
 
 
 def fits(backbone: Backbone, key: str, rank: int) -> list[str]:
     """Hold a rank against the smallest side of every adapted layer."""
-    sides = {name: min(W.shape) for name, W in backbone.base_weights().items()}
+    sides = {name: min(shape) for name, shape in backbone.shapes().items()}
     if not sides:
         return []
     module = min(sides, key=lambda name: sides[name])

@@ -18,8 +18,8 @@ from ilora_app.strategies.client import ClientHalf
 from ilora_app.strategies.messages import Received
 from ilora_app.tasks import training
 from ilora_app.tasks.backbone import Backbone
-from ilora_app.tasks.data import DataError
 from ilora_app.tasks.models import ModelError
+from ilora_app.tasks.sources import DataError
 
 quiet_libraries()
 app = ClientApp()
@@ -35,16 +35,19 @@ def query(message: Message, context: Context) -> Message:
     """Say which rank this node can afford and how much data it holds."""
     facts: dict[str, int | str] = {}
     try:
-        node = Node.of(context)
+        node = _node(message, context)
         part = node.part()
         facts = {
             wire.RANK: node.rank,
-            wire.PARTITION: node.partition,
             wire.EXAMPLES: len(part.train),
             wire.HELD_OUT: len(part.held_out),
         }
-        if len(part.train) == 0:
-            facts[wire.PROBLEM] = f"partition {node.partition} holds no examples"
+        if not node.data_path:
+            facts[wire.PARTITION] = node.partition
+            facts[wire.PARTITIONS] = node.partitions
+        problems = node.problems()
+        if problems:
+            facts[wire.PROBLEM] = "; ".join(problems)
     except _EXPECTED as error:
         facts[wire.PROBLEM] = str(error)
     return Message(RecordDict({wire.CONFIG: ConfigRecord({**facts})}), reply_to=message)
@@ -69,7 +72,7 @@ def _answering_mistakes(handler: Handler) -> Handler:
 def train(message: Message, context: Context) -> Message:
     """Train the received factors and head for one round, with drift correction."""
     config: Any = message.content.config_records[wire.CONFIG]
-    node = Node.of(context)
+    node = _node(message, context)
     received = Received.read(message, context.state, keep=True)
     half, backbone = node.client_half(), node.backbone()
     start = _install(node, half, received, backbone, int(config[wire.ROUND]))
@@ -129,7 +132,7 @@ def train(message: Message, context: Context) -> Message:
 def evaluate(message: Message, context: Context) -> Message:
     """Evaluate the received model on this node's held-out examples."""
     config: Any = message.content.config_records[wire.CONFIG]
-    node = Node.of(context)
+    node = _node(message, context)
     received = Received.read(message, context.state, keep=False)
     backbone = node.backbone()
     half = ClientHalf(node.settings.method)
@@ -141,12 +144,19 @@ def evaluate(message: Message, context: Context) -> Message:
     found = {wire.LOSS: 0.0, wire.ACCURACY: 0.0}
     if len(held_out):
         found = training.evaluate(backbone, held_out, size)
-    if config[wire.TEST_SPLIT]:
-        on_test = training.evaluate(backbone, node.test(), size)
+    test = node.test() if config[wire.TEST_SPLIT] else None
+    if test:
+        on_test = training.evaluate(backbone, test, size)
         found[wire.TEST_LOSS] = on_test[wire.LOSS]
         found[wire.TEST_ACCURACY] = on_test[wire.ACCURACY]
     metrics = MetricRecord({wire.EXAMPLES: len(held_out), **found})
     return Message(RecordDict({wire.METRICS: metrics}), reply_to=message)
+
+
+def _node(message: Message, context: Context) -> Node:
+    """Read what this node is, with the classes that the server sent."""
+    facts: Any = message.content.config_records.get(wire.CONFIG, {})
+    return Node.of(context, tuple(facts.get(wire.CLASSES, ())))
 
 
 def _install(

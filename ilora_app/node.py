@@ -5,15 +5,19 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
+from datasets import Dataset
 from flwr.app import Context
 
 from ilora_app import config, wire
 from ilora_app.settings import DataSettings, Settings, TrainingSettings
+from ilora_app.settings.model import IMAGE
 from ilora_app.strategies import STRATEGIES, ClientHalf, LoraStrategy
-from ilora_app.tasks import data
+from ilora_app.tasks import data, vision
 from ilora_app.tasks.backbone import Backbone
+from ilora_app.tasks.examples import Examples
+from ilora_app.tasks.labels import label_ids, label_names
 from ilora_app.tasks.loading import load_backbone
-from ilora_app.tasks.text import TextExamples, joined, tokenise
+from ilora_app.tasks.task import TASKS
 
 
 class NodeError(ValueError):
@@ -22,15 +26,27 @@ class NodeError(ValueError):
 
 @dataclass(frozen=True)
 class Node:
-    """One client: its settings, its rank, and which partition it holds."""
+    """One client: its settings, its rank, and which data it holds.
+
+    Attributes:
+        settings: the run config.
+        rank: that this node can afford.
+        partition, partitions: its part of the data set; 0 of 1 where it has data of
+            its own.
+        data_path: folder with data of its own; empty: a partition.
+        classes: of the federation, as the server sent them; none: those of the data.
+
+    """
 
     settings: Settings
     rank: int
-    partition: int
-    partitions: int
+    partition: int = 0
+    partitions: int = 1
+    data_path: str = ""
+    classes: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, context: Context) -> "Node":
+    def of(cls, context: Context, classes: tuple[str, ...] = ()) -> "Node":
         """Read the node's own config and the run config.
 
         Raises:
@@ -42,37 +58,70 @@ class Node:
         if settings.training.threads_per_client:
             torch.set_num_threads(settings.training.threads_per_client)
         facts = context.node_config
-        partition, partitions = facts.get(wire.PARTITION), facts.get(wire.PARTITIONS)
-        if not isinstance(partition, int) or not isinstance(partitions, int):
+        own = facts.get(wire.DATA_PATH, "")
+        if not isinstance(own, str):
             raise NodeError(
-                f"--node-config {wire.PARTITION} = {partition!r}, {wire.PARTITIONS} = "
-                f"{partitions!r}: expected whole numbers, such as "
-                f'"{wire.PARTITION}=0 {wire.PARTITIONS}=2"'
+                f"--node-config {wire.DATA_PATH} = {own!r}: expected a folder"
             )
-        if not 0 <= partition < partitions:
-            raise NodeError(
-                f"--node-config {wire.PARTITION} = {partition}: expected 0 to "
-                f"{partitions - 1}, as {wire.PARTITIONS} = {partitions}"
-            )
+        partition, partitions = (0, 1) if own else _partition(context)
         dealt = settings.ranks[partition % len(settings.ranks)]
-        rank = facts.get(wire.RANK, dealt)
+        rank = facts.get(wire.RANK, None if own else dealt)
         if not isinstance(rank, int) or isinstance(rank, bool) or rank < 1:
             raise NodeError(
                 f"--node-config {wire.RANK} = {rank!r}: expected a whole number above 0"
             )
-        return cls(settings, rank, partition, partitions)
+        return cls(settings, rank, partition, partitions, own, classes)
+
+    @property
+    def source(self) -> DataSettings:
+        """Settings of the data that this node trains on, with its columns by name.
+
+        Raises:
+            DataError: the data cannot be loaded, or lacks a column.
+
+        """
+        settings, task = self.settings.data, self.settings.model.task
+        seed = self.settings.run.seed
+        if not self.data_path:
+            return data.found(settings, task, seed)
+        # The partitioner has nothing to deal out, so no column is needed for it.
+        own = replace(
+            settings, dataset=self.data_path, dataset_subset="", partitioner="iid"
+        )
+        return data.found_own(own, task, seed)
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Names of the classes."""
-        return data.label_names(self.settings.data, self.settings.run.seed)
+        """Names of the classes of the federation."""
+        if self.classes or not TASKS[self.settings.model.task].has_classes:
+            return self.classes
+        return label_names(self.source, self.settings.run.seed)
 
     def part(self) -> data.Partition:
         """Load this node's examples: for training, and held out."""
-        run = self.settings.run
-        return data.partition(
-            self.settings.data, self.partition, self.partitions, run.seed
-        )
+        seed = self.settings.run.seed
+        if self.data_path:
+            return data.own(self.source, seed)
+        return data.partition(self.source, self.partition, self.partitions, seed)
+
+    def problems(self) -> list[str]:
+        """What is wrong with this node's examples, without the model."""
+        part = self.part()
+        if len(part.train) == 0:
+            return [f"{self.where} holds no examples"]
+        found = []
+        for rows in (part.train, part.held_out):
+            if TASKS[self.settings.model.task].has_classes and len(rows):
+                column = self.source.label_column
+                label_ids(list(rows[column]), rows.features[column], self.labels)
+            if self.settings.model.task == IMAGE:
+                found += vision.unreadable(rows, self.source.image_column, self.where)
+        return found
+
+    @property
+    def where(self) -> str:
+        """Where its examples are, for messages."""
+        return self.data_path or f"partition {self.partition}"
 
     @property
     def strategy(self) -> type[LoraStrategy]:
@@ -92,28 +141,37 @@ class Node:
             self.strategy.whole_model,
         )
 
-    def examples(self) -> tuple[TextExamples, TextExamples]:
-        """Tokenise this node's examples, once a process: training and held out."""
-        return _examples(
-            self.settings.data,
-            self.backbone(),
-            self.labels,
-            self.partition,
-            self.partitions,
-            self.settings.run.seed,
-        )
+    def examples(self) -> tuple[Examples, Examples]:
+        """Encode this node's examples, once a process: training and held out."""
+        return _examples(self)
 
-    def pooled(self) -> TextExamples:
-        """The training examples of all partitions together, in their order."""
+    def pooled(self) -> Examples:
+        """The training examples of all partitions together, in their order.
+
+        Raises:
+            NodeError: this node has data of its own.
+
+        """
+        if self.data_path:
+            raise NodeError(
+                f"--node-config {wire.DATA_PATH} = {self.data_path!r}: strategy "
+                f"{self.settings.run.strategy} pools all data, which nodes with data "
+                "of their own do not share; run it in simulation"
+            )
         together = [
             replace(self, partition=i).examples()[0] for i in range(self.partitions)
         ]
-        return joined(together)
+        return TASKS[self.settings.model.task].join(together)
 
-    def test(self) -> TextExamples:
-        """Tokenise the test split, once a process."""
-        return _test(
-            self.settings.data, self.backbone(), self.labels, self.settings.run.seed
+    def test(self) -> Examples | None:
+        """Encode the test split, once a process; None where only the server has it."""
+        return None if self.data_path else _test(replace(self, partition=0))
+
+    def encode(self, rows: Dataset) -> Examples:
+        """Turn rows of this node's data into examples."""
+        task = TASKS[self.settings.model.task]
+        return task.encode(
+            rows, self.source, self.labels, self.backbone().processor, self.where
         )
 
     def local_training(self, pooled: bool) -> TrainingSettings:
@@ -126,29 +184,37 @@ class Node:
 
     def seed(self, server_round: int) -> int:
         """Seed of this node's batches in one round, whatever process it runs in."""
-        text = f"{self.settings.run.seed}/{server_round}/{self.partition}"
+        who = self.data_path or self.partition
+        text = f"{self.settings.run.seed}/{server_round}/{who}"
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
 
 
+def _partition(context: Context) -> tuple[int, int]:
+    """Read which partition a node holds, of how many."""
+    facts = context.node_config
+    partition, partitions = facts.get(wire.PARTITION), facts.get(wire.PARTITIONS)
+    if not isinstance(partition, int) or not isinstance(partitions, int):
+        raise NodeError(
+            f"--node-config {wire.PARTITION} = {partition!r}, {wire.PARTITIONS} = "
+            f"{partitions!r}: expected whole numbers, such as "
+            f'"{wire.PARTITION}=0 {wire.PARTITIONS}=2", or a folder of its own, '
+            f"such as "
+            f"\"{wire.DATA_PATH}='/data/train'\""
+        )
+    if not 0 <= partition < partitions:
+        raise NodeError(
+            f"--node-config {wire.PARTITION} = {partition}: expected 0 to "
+            f"{partitions - 1}, as {wire.PARTITIONS} = {partitions}"
+        )
+    return partition, partitions
+
+
 @lru_cache(maxsize=256)
-def _examples(
-    settings: DataSettings,
-    backbone: Backbone,
-    labels: tuple[str, ...],
-    partition: int,
-    partitions: int,
-    seed: int,
-) -> tuple[TextExamples, TextExamples]:
-    part = data.partition(settings, partition, partitions, seed)
-    return (
-        tokenise(part.train, settings, labels, backbone.tokenizer),
-        tokenise(part.held_out, settings, labels, backbone.tokenizer),
-    )
+def _examples(node: Node) -> tuple[Examples, Examples]:
+    part = node.part()
+    return node.encode(part.train), node.encode(part.held_out)
 
 
 @lru_cache(maxsize=4)
-def _test(
-    settings: DataSettings, backbone: Backbone, labels: tuple[str, ...], seed: int
-) -> TextExamples:
-    rows = data.test_rows(settings, seed)
-    return tokenise(rows, settings, labels, backbone.tokenizer)
+def _test(node: Node) -> Examples:
+    return node.encode(data.test_rows(node.source, node.settings.run.seed))

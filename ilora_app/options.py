@@ -80,8 +80,8 @@ def names(value: str) -> tuple[str, ...]:
 
 
 def columns(value: str) -> str | None:
-    """Accept one column name or two."""
-    return None if 1 <= len(names(value)) <= 2 else "one column, or two with a comma"
+    """Accept one column name or two, or none to have them found."""
+    return None if len(names(value)) <= 2 else "one column, or two with a comma"
 
 
 def folder(value: str) -> Path:

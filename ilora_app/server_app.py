@@ -1,9 +1,9 @@
 """The ServerApp: check the config, meet the nodes, run the strategy, save the model."""
 
-from logging import INFO
+from logging import INFO, WARNING
 
 import torch
-from flwr.app import ArrayRecord, Context, MetricRecord
+from flwr.app import ArrayRecord, ConfigRecord, Context, MetricRecord
 from flwr.serverapp import Grid, ServerApp
 from flwr.supercore import log
 
@@ -14,9 +14,12 @@ from ilora_app.lora.initialisation import standard_factors
 from ilora_app.quiet import quiet_libraries, show_plainly
 from ilora_app.runs.adapter import save_adapter
 from ilora_app.runs.folder import RunFolder
+from ilora_app.runs.partition_plot import draw
 from ilora_app.strategies.federation import Federation, FederationError
 from ilora_app.strategies.rounds import Row
-from ilora_app.tasks import training
+from ilora_app.tasks import partitions, training
+from ilora_app.tasks.causal_lm import LanguageExamples
+from ilora_app.tasks.generation import exact_match
 from ilora_app.tasks.whole_model import WholeModel
 
 quiet_libraries()
@@ -56,11 +59,14 @@ class Server:
         """Run all rounds, save the adapters, and return a row for each round."""
         run = self.settings.run
         log(INFO, "Run folder: %s", self.folder.path)
+        self.draw_partitions()
         self.strategy.start(
             grid,
             self.initial_arrays(),
             num_rounds=run.num_server_rounds,
             timeout=run.round_timeout,
+            train_config=told(self.labels),
+            evaluate_config=told(self.labels),
             evaluate_fn=self.evaluate,
         )
         self.save()
@@ -112,7 +118,7 @@ class Server:
             self.backbone.install(self._model(None))
             folder = self.folder.path / "model"
             self.backbone.pretrained.save_pretrained(folder)
-            self.backbone.tokenizer.save_pretrained(folder)
+            self.backbone.processor.save_pretrained(folder)
             return
         self._save("adapter", None)
         for rank in sorted(set(self.federation.ranks)):
@@ -122,10 +128,27 @@ class Server:
         return self.strategy.model(self.strategy.started(), rank)
 
     def measure(self, model: AdapterState) -> dict[str, float]:
-        """Loss and accuracy of one model on the test split."""
+        """Loss and metrics of one model on the test split."""
         self.backbone.install_merged(model)
         size = self.settings.training.eval_batch_size
-        return training.evaluate(self.backbone, self.test, size)
+        found = training.evaluate(self.backbone, self.test, size)
+        tokens = self.settings.data.generate_tokens
+        if tokens and isinstance(self.test, LanguageExamples):
+            found["exact_match"] = exact_match(self.backbone, self.test, tokens, size)
+        return found
+
+    def draw_partitions(self) -> None:
+        """Draw who has which classes, where nodes hold partitions of the data set."""
+        parts = [m.partitions for m in self.federation.members if m.partitions]
+        if not self.settings.data.partition_plot or not parts:
+            return
+        data, seed = self.settings.data, self.settings.run.seed
+        column = data.label_column or data.partition_by
+        if not column:
+            log(WARNING, "No plot of the partitions: name a label-column to count")
+            return
+        dealt = partitions.dealer(data, parts[0], seed)
+        draw(dealt, column, parts[0], self.folder.path / "partitions.png")
 
     def _save(self, name: str, rank: int | None) -> None:
         model = self._model(rank)
@@ -134,9 +157,15 @@ class Server:
             model,
             self.settings,
             self.labels,
-            self.backbone.tokenizer,
+            self.backbone.processor,
             self._results.get(rank) or self.measure(model),
+            self.backbone.fused,
         )
+
+
+def told(classes: tuple[str, ...]) -> ConfigRecord:
+    """What nodes are told besides the model: the classes, in the order of their ids."""
+    return ConfigRecord({wire.CLASSES: list(classes)} if classes else {})
 
 
 def meet(grid: Grid, prepared: checks.Prepared) -> Federation:
@@ -147,7 +176,7 @@ def meet(grid: Grid, prepared: checks.Prepared) -> Federation:
 
     """
     run = prepared.settings.run
-    federation = Federation()
+    federation = Federation(facts=told(prepared.labels))
     federation.wait(grid, run.min_available_nodes, run.round_timeout, settle=True)
     federation.meet(grid, run.round_timeout)
     for member in federation.members:

@@ -27,6 +27,7 @@ RANK, PARTITION, PARTITIONS, PROBLEM = (
     "num-partitions",
     "problem",
 )
+DATA_PATH, CLASSES = "data-path", "classes"
 _LEFT, _RIGHT, _DENSE = ".left", ".right", ".dense"
 
 

@@ -10,7 +10,7 @@ from transformers import AutoTokenizer, BertConfig, BertModel
 
 from ilora_app import config
 from ilora_app.settings import Settings
-from ilora_app.tasks import data, models
+from ilora_app.tasks import models, sources
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 
@@ -50,7 +50,9 @@ def small_data(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A folder with 400 training and 100 test rows of the packaged set."""
     folder = tmp_path_factory.mktemp("small-clinc")
     for split, rows in (("train", 400), ("test", 100)):
-        lines = (data.PACKAGED / "clinc150" / f"{split}.jsonl").read_text().splitlines()
+        lines = (
+            (sources.PACKAGED / "clinc150" / f"{split}.jsonl").read_text().splitlines()
+        )
         (folder / f"{split}.jsonl").write_text("\n".join(lines[:rows]) + "\n")
     return str(folder)
 

@@ -71,7 +71,7 @@ def mean_and_cross_terms(problem: Problem, history: History) -> Dense:
 
 def means_without_the_start(problem: Problem, history: History) -> Dense:
     """B A of the means, less Q diag(h^2) R: h is what the means left of each index."""
-    directions = qr_directions(problem.W0, max(problem.ranks))
+    directions = qr_directions(problem.W0.items(), max(problem.ranks))
     left = torch.ones(max(problem.ranks)).double()
     for taken in filter(None, history):
         for j in range(len(left)):

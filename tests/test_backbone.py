@@ -17,7 +17,7 @@ LABELS = tuple("abcdefghij")
 
 def batch(backbone: Backbone) -> dict[str, torch.Tensor]:
     texts = ["where is my card", "play some music and then wake me at seven", "hi"]
-    return dict(backbone.tokenizer(texts, padding=True, return_tensors="pt"))
+    return dict(backbone.processor(texts, padding=True, return_tensors="pt"))
 
 
 def logits(backbone: Backbone) -> torch.Tensor:
@@ -130,7 +130,7 @@ def test_the_seed_draws_the_head(tiny_model, tiny):
 def test_a_base_is_added_to_w0_and_taken_away_again(tiny, rank):
     model = noisy(tiny, 3, seed=4)
     tiny.install(model.adapter)
-    before, W0 = logits(tiny), tiny.base_weights()
+    before, W0 = logits(tiny), dict(tiny.base_weights())
     W0 = {name: W.clone() for name, W in W0.items()}
     T = {name: 0.1 * torch.randn(W.shape) for name, W in W0.items()}
     adapter = (
@@ -145,7 +145,7 @@ def test_a_base_is_added_to_w0_and_taken_away_again(tiny, rank):
     found = logits(tiny)
     tiny.install(AdapterState(LoraFactors({}), model.adapter.head), base=expected)
     torch.testing.assert_close(found, logits(tiny), atol=1e-5, rtol=1e-5)
-    assert all(torch.equal(W, W0[name]) for name, W in tiny.base_weights().items())
+    assert all(torch.equal(W, W0[name]) for name, W in tiny.base_weights())
     tiny.install(model.adapter)
     assert torch.equal(logits(tiny), before)
 

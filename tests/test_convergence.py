@@ -33,7 +33,7 @@ def problem(rate: float) -> Problem:
     draw = torch.Generator().manual_seed(11)
     A = standard_factors(SHAPES, RANK, torch.Generator().manual_seed(3))
     W0 = Problem((1,), (1,)).W0
-    Q = qr_directions(W0, 1)
+    Q = qr_directions(W0.items(), 1)
     target = {m: W + 2 * SCALING * Q[m][0] @ A[m][1][:1] for m, W in W0.items()}
     head = 0.1 * torch.randn(HEAD_SHAPE, generator=draw)
     return Problem(

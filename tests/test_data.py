@@ -7,12 +7,15 @@ import datasets
 import pytest
 
 from ilora_app.settings import DataSettings
-from ilora_app.tasks import data
+from ilora_app.settings.model import TEXT
+from ilora_app.tasks import data, labels, sources
 from ilora_app.tasks.text import tokenise
+
+SETTINGS = data.found(DataSettings(), TEXT, 0)
 
 
 def test_the_packaged_set_is_whole_and_has_its_licence():
-    folder = data.PACKAGED / "clinc150"
+    folder = sources.PACKAGED / "clinc150"
     counts = {"train": 5000, "validation": 1500, "test": 1500}
     for split, rows in counts.items():
         lines = (folder / f"{split}.jsonl").read_text().splitlines()
@@ -25,12 +28,12 @@ def test_the_packaged_set_is_whole_and_has_its_licence():
 
 
 def test_partitions_are_a_skewed_split_of_all_rows():
-    settings = DataSettings()
+    settings = SETTINGS
     parts = [data.partition(settings, i, 8, seed=0) for i in range(8)]
     rows = [
         row["text"] for p in parts for half in (p.train, p.held_out) for row in half
     ]
-    whole = data.split(settings, "train", 0)["text"]
+    whole = sources.split(settings, "train", 0)["text"]
     assert sorted(rows) == sorted(whole)
     shares = [max(Counter(p.train["domain"]).values()) / len(p.train) for p in parts]
     assert max(shares) > 0.25
@@ -40,10 +43,10 @@ def test_partitions_are_a_skewed_split_of_all_rows():
 
 
 def test_the_split_depends_on_the_seed_and_on_nothing_else():
-    settings = DataSettings()
+    settings = SETTINGS
     first = data.partition(settings, 3, 8, seed=0).train["text"]
-    data.federated.cache_clear()
-    data.label_names.cache_clear()
+    sources._opened.cache_clear()
+    labels.label_names.cache_clear()
     data.partition(settings, 5, 8, seed=0)
     assert data.partition(settings, 3, 8, seed=0).train["text"] == first
     assert data.partition(settings, 3, 8, seed=1).train["text"] != first
@@ -68,7 +71,7 @@ def test_a_local_folder_with_named_classes(tmp_path, form):
     settings = DataSettings(
         dataset=str(tmp_path), text_columns="a,b", label_column="label"
     )
-    names = data.label_names(settings, 0)
+    names = labels.label_names(settings, 0)
     assert names == (("no", "yes") if form == "parquet" else ("0", "1"))
 
 

@@ -41,7 +41,7 @@ def trained(received: Share, seed: int) -> AdapterState:
 
 def started(rank: int, **settings) -> tuple[ILoRA, GlobalState, LoraFactors]:
     strategy = ILoRA(**settings)
-    directions = qr_directions(random_weights(), rank)
+    directions = qr_directions(random_weights().items(), rank)
     head = random_state(1).head
     return strategy, strategy.begin(AdapterState(directions, head)), directions
 

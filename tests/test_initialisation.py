@@ -15,7 +15,7 @@ from tests.builders import random_weights
 
 def test_directions_are_the_leading_part_of_the_signed_qr():
     weights = random_weights()
-    directions = qr_directions(weights, 4)
+    directions = qr_directions(weights.items(), 4)
     for name, W0 in weights.items():
         Q, R = torch.linalg.qr(W0.double())
         signs = torch.sign(torch.diagonal(R))
@@ -27,7 +27,7 @@ def test_directions_are_the_leading_part_of_the_signed_qr():
 
 def test_ranks_nest():
     weights = random_weights()
-    large, small = qr_directions(weights, 8), qr_directions(weights, 3)
+    large, small = qr_directions(weights.items(), 8), qr_directions(weights.items(), 3)
     for name in weights:
         torch.testing.assert_close(large.cut(3)[name][0], small[name][0])
         torch.testing.assert_close(large.cut(3)[name][1], small[name][1])
@@ -36,14 +36,14 @@ def test_ranks_nest():
 def test_dependent_columns_of_w0_are_defined():
     W0 = torch.randn(6, 6)
     W0[:, 1] = W0[:, 0]
-    Q, R = qr_directions({"layer": W0}, 3)["layer"]
+    Q, R = qr_directions([("layer", W0)], 3)["layer"]
     torch.testing.assert_close(Q.T @ Q, torch.eye(3))
     assert not R[1].any()
 
 
 @pytest.mark.parametrize("rank", [1, 2, 4])
 def test_scaled_gain_sets_the_length_of_the_initial_product(rank):
-    directions = qr_directions(random_weights(), 4)
+    directions = qr_directions(random_weights().items(), 4)
     for name, squared in gain_squared(directions, rank, "scaled").items():
         Q, R = directions.cut(rank)[name]
         length = torch.linalg.norm(squared * Q @ R)
@@ -52,7 +52,7 @@ def test_scaled_gain_sets_the_length_of_the_initial_product(rank):
 
 
 def test_paper_gain_is_one_and_others_are_refused():
-    directions = qr_directions(random_weights(), 2)
+    directions = qr_directions(random_weights().items(), 2)
     assert set(gain_squared(directions, 2, "paper").values()) == {1.0}
     with pytest.raises(ValueError, match="paper, scaled"):
         gain_squared(directions, 2, "huge")

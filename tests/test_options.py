@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ilora_app import options
-from ilora_app.tasks import data
+from ilora_app.tasks import sources
 
 
 def test_variables_and_the_home_folder_are_filled_in(monkeypatch):
@@ -23,7 +23,7 @@ def test_what_is_not_known_stays(monkeypatch):
 
 def test_a_data_set_can_be_named_by_a_variable(monkeypatch, small_data):
     monkeypatch.setenv("SHARED", str(Path(small_data).parent))
-    assert data.resolve(f"$SHARED/{Path(small_data).name}") == small_data
+    assert sources.resolve(f"$SHARED/{Path(small_data).name}") == small_data
     monkeypatch.delenv("SHARED")
-    with pytest.raises(data.DataError, match="there is no such folder"):
-        data.resolve("$SHARED/x")
+    with pytest.raises(sources.DataError, match="there is no such folder"):
+        sources.resolve("$SHARED/x")

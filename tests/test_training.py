@@ -7,15 +7,19 @@ import torch
 
 from ilora_app.lora.factors import AdapterState
 from ilora_app.settings import DataSettings, ModelSettings, TrainingSettings
-from ilora_app.tasks import data, training
+from ilora_app.settings.model import TEXT
+from ilora_app.tasks import data, sources, training
 from ilora_app.tasks.backbone import Backbone
+from ilora_app.tasks.labels import label_names
 from ilora_app.tasks.loading import load_backbone
 from ilora_app.tasks.text import TextExamples, tokenise
+
+SETTINGS = data.found(DataSettings(), TEXT, 0)
 
 
 @pytest.fixture
 def backbone(tiny_model: str) -> Backbone:
-    labels = data.label_names(DataSettings(), 0)
+    labels = label_names(SETTINGS, 0)
     found = load_backbone(ModelSettings(model=tiny_model), labels, seed=0)
     start = found.directions(4)
     found.install(AdapterState(start, found.initial_head()), start.pairs)
@@ -24,9 +28,9 @@ def backbone(tiny_model: str) -> Backbone:
 
 @pytest.fixture
 def examples(backbone: Backbone) -> TextExamples:
-    rows = data.split(DataSettings(), "test", 0).select(range(50))
-    labels = data.label_names(DataSettings(), 0)
-    return tokenise(rows, DataSettings(), labels, backbone.tokenizer)
+    rows = sources.split(SETTINGS, "test", 0).select(range(50))
+    labels = label_names(SETTINGS, 0)
+    return tokenise(rows, SETTINGS, labels, backbone.processor)
 
 
 @pytest.mark.parametrize(
@@ -40,14 +44,15 @@ def examples(backbone: Backbone) -> TextExamples:
 )
 def test_batches(examples, size, steps, epochs, sizes):
     generator = torch.Generator().manual_seed(0)
-    batches = list(examples.training_batches(size, steps, epochs, generator))
-    assert [len(batch["labels"]) for batch in batches] == sizes
+    drawn = list(examples.drawn(size, steps, epochs, generator))
+    assert [len(examples.batch(indices)["labels"]) for indices in drawn] == sizes
 
 
 def test_an_epoch_holds_every_example_once(examples):
     generator = torch.Generator().manual_seed(0)
     seen = Counter()
-    for batch in examples.training_batches(16, 0, 1, generator):
+    for indices in examples.drawn(16, 0, 1, generator):
+        batch = examples.batch(indices)
         seen.update(tuple(row[row > 0].tolist()) for row in batch["input_ids"])
     assert seen == Counter(tuple(row["input_ids"]) for row in examples.rows)
 

@@ -96,7 +96,7 @@ class ToyGrid(LocalGrid):
         taken_out = {
             m: (L @ R).double()
             for m, (L, R) in received.taken_out(
-                start, lambda r: qr_directions(problem.W0, r)
+                start, lambda r: qr_directions(problem.W0.items(), r)
             ).items()
         }
         fixed = {
@@ -176,7 +176,7 @@ class Toy:
         if strategy.whole_model:
             factors = LoraFactors({})
         elif getattr(strategy, "qr_start", False):
-            factors = qr_directions(problem.W0, rank)
+            factors = qr_directions(problem.W0.items(), rank)
         else:
             draw = torch.Generator().manual_seed(3)
             factors = standard_factors(problem.shapes, rank, draw)

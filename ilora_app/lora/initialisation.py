@@ -1,7 +1,7 @@
 """Where LoRA training starts: QR orthonormal directions of W0, or PEFT's usual way."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ SCALED_TARGET = 1e-4
 """Length of the initial product per sqrt(d_out d_in) under ``init_gain="scaled"``."""
 
 
-def qr_directions(weights: Mapping[str, Tensor], rank: int) -> LoraFactors:
+def qr_directions(weights: Iterable[tuple[str, Tensor]], rank: int) -> LoraFactors:
     """Leading QR directions of the frozen weights, W0 ~ Q R cut at ``rank``.
 
     Thin QR without pivoting and with diag(R) >= 0, which makes it unique: nodes agree
@@ -23,7 +23,7 @@ def qr_directions(weights: Mapping[str, Tensor], rank: int) -> LoraFactors:
     initialisation).
 
     Args:
-        weights: module name -> W0 of shape (d_out, d_in).
+        weights: module names with W0 of shape (d_out, d_in), one at a time.
         rank: directions to take, at most min(d_out, d_in) of every module.
 
     Returns:
@@ -32,7 +32,7 @@ def qr_directions(weights: Mapping[str, Tensor], rank: int) -> LoraFactors:
 
     """
     pairs = {}
-    for module, weight in weights.items():
+    for module, weight in weights:
         W0 = weight.detach().double()
         leading = W0[:, :rank]
         roundings = torch.finfo(torch.float32).eps * torch.linalg.vector_norm(

@@ -6,9 +6,11 @@ The key of a field is its name with dashes: ``init_gain`` is ``init-gain``.
 from dataclasses import dataclass, field
 
 from ilora_app.options import parse_ranks
+from ilora_app.settings.data import DataSettings
 from ilora_app.settings.federation import RunSettings
-from ilora_app.settings.learning import DataSettings, ModelSettings, TrainingSettings
 from ilora_app.settings.method import MethodSettings
+from ilora_app.settings.model import ModelSettings
+from ilora_app.settings.training import TrainingSettings
 
 
 @dataclass(frozen=True)

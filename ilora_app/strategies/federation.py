@@ -30,6 +30,7 @@ class Member:
     examples: int
     held_out: int = 0
     partition: int | None = None
+    partitions: int | None = None
 
     @property
     def order(self) -> tuple[bool, int, int]:
@@ -46,11 +47,15 @@ class Federation:
 
     Args:
         largest_rank: r_max; a node that offers more trains at r_max. None: no limit.
+        facts: what every node is told when it is asked.
 
     """
 
-    def __init__(self, largest_rank: int | None = None) -> None:
+    def __init__(
+        self, largest_rank: int | None = None, facts: ConfigRecord | None = None
+    ) -> None:
         self.largest_rank = largest_rank
+        self.facts = facts or ConfigRecord()
         self.left_out: dict[int, str] = {}
         self._members: dict[int, Member] = {}
 
@@ -103,7 +108,9 @@ class Federation:
         if strangers:
             questions = [
                 Message(
-                    content=RecordDict(), message_type=MessageType.QUERY, dst_node_id=n
+                    content=RecordDict({wire.CONFIG: self.facts}),
+                    message_type=MessageType.QUERY,
+                    dst_node_id=n,
                 )
                 for n in strangers
             ]
@@ -170,13 +177,15 @@ class Federation:
                 self.largest_rank,
             )
             rank = self.largest_rank
-        partition, held_out = facts.get(wire.PARTITION), facts.get(wire.HELD_OUT)
+        held_out = facts.get(wire.HELD_OUT)
+        partition, of = facts.get(wire.PARTITION), facts.get(wire.PARTITIONS)
         return Member(
             node_id=node,
             rank=rank,
             examples=examples,
             held_out=held_out if type(held_out) is int and held_out > 0 else 0,
             partition=partition if type(partition) is int else None,
+            partitions=of if type(of) is int else None,
         )
 
     def _log_members(self) -> None:

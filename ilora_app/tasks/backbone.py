@@ -2,14 +2,17 @@
 
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model
 from peft.tuners.lora import LoraLayer
 from peft.utils import ModulesToSaveWrapper
+from peft.utils.integrations import dequantize_module_weight
 from peft.utils.other import transpose
 from torch import Tensor, nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from ilora_app.lora.factors import AdapterState, LoraFactors, Pair, group_of
 from ilora_app.lora.initialisation import qr_directions
@@ -33,39 +36,75 @@ class Backbone:
     def __init__(
         self,
         model: PreTrainedModel,
-        tokenizer: PreTrainedTokenizerBase,
+        processor: Any,
         settings: ModelSettings,
     ) -> None:
         problems = fit.problems(model, settings)
         if problems:
             raise models.ModelError("\n".join(problems))
-        self.tokenizer = tokenizer
+        self.processor = processor
+        self.settings = settings
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._settings = settings
+        self._dtype = getattr(torch, settings.dtype)
         self._directions: dict[int, LoraFactors] = {}
         self._pristine: dict[str, Tensor] = {}
         self._moved = False
+        self.fused = fused(model, settings)
+        if settings.gradient_checkpointing:
+            model.gradient_checkpointing_enable({"use_reentrant": False})
+            model.config.use_cache = False
+        self._extra = forward_options(model, settings)
         self._peft = get_peft_model(model, self._lora(1), adapter_name="rank-1")
         self._active = "rank-1"
-        self.model: nn.Module = self._peft.to(self.device)
+        self.model: nn.Module = self._peft
+        self._settle()
 
     @property
     def longest(self) -> int:
         """Tokens that the model has positions for."""
-        return int(getattr(self._peft.config, "max_position_embeddings", sys.maxsize))
+        found = [
+            int(getattr(self._peft.config, "max_position_embeddings", sys.maxsize)),
+            int(getattr(self.processor, "model_max_length", sys.maxsize)),
+        ]
+        for name, module in self._peft.named_modules():
+            ends = name.endswith("position_embeddings")
+            if ends and isinstance(module, nn.Embedding) and module.padding_idx:
+                # RoBERTa counts positions from behind the padding index.
+                found.append(module.num_embeddings - module.padding_idx - 1)
+        return min(found)
 
-    def base_weights(self) -> dict[str, Tensor]:
-        """W0 of every adapted layer: module name -> shape (d_out, d_in)."""
-        found = {}
+    def base_weights(self) -> Iterator[tuple[str, Tensor]]:
+        """W0 of every adapted layer, one after the other: shape (d_out, d_in).
+
+        A quantised layer is dequantised here, so only one is whole in memory.
+        """
         for name, layer in self._layers():
-            weight = layer.get_base_layer().weight.detach()
-            W0 = self._pristine.get(name, weight)
-            found[name] = transpose(W0, layer.fan_in_fan_out)
-        return found
+            W0 = self._pristine.get(name)
+            if W0 is None:
+                W0 = dequantize_module_weight(layer.get_base_layer()).detach()
+            yield name, transpose(W0, layer.fan_in_fan_out)
 
     def shapes(self) -> dict[str, tuple[int, int]]:
         """(d_out, d_in) of every adapted layer."""
-        return {n: (W.shape[0], W.shape[1]) for n, W in self.base_weights().items()}
+        return {n: (a.out_features, a.in_features) for n, a in self._layers()}
+
+    def forward(self, batch: Mapping[str, Tensor]) -> Any:
+        """Run the model on a batch from anywhere: transformers' output, with a loss."""
+        moved = {key: value.to(self.device) for key, value in batch.items()}
+        with self._casting():
+            return self.model(**moved, **self._extra)
+
+    def generate(self, tokens: Tensor, mask: Tensor, most: int) -> Tensor:
+        """Go on from prompts (batch, length), padded on the left, greedily."""
+        with self._casting():
+            written: Tensor = self._peft.generate(
+                input_ids=tokens.to(self.device),
+                attention_mask=mask.to(self.device),
+                max_new_tokens=most,
+                do_sample=False,
+                pad_token_id=self.processor.pad_token_id,
+            )
+        return written.cpu()
 
     def directions(self, rank: int) -> LoraFactors:
         """Leading QR directions of W0, as every node of the federation computes them.
@@ -161,8 +200,9 @@ class Backbone:
                 W0 = self._pristine.setdefault(name, weight.detach().clone())
                 weight.copy_(W0)
                 if name in base:
-                    T = transpose(base[name], layer.fan_in_fan_out)
-                    weight.add_(T.to(weight), alpha=self._settings.lora_scaling)
+                    T = transpose(base[name], layer.fan_in_fan_out).to(weight.device)
+                    moved = W0.float() + self.settings.lora_scaling * T.float()
+                    weight.copy_(moved)  # rounded once, where W0 is half precision
         self._moved = bool(base)
 
     def _ensure(self, purpose: str, rank: int) -> str:
@@ -171,17 +211,30 @@ class Backbone:
         if name not in self._peft.peft_config:
             config = self._lora(rank, head=purpose == "rank")
             self._peft.add_adapter(name, config)
-            self.model.to(self.device)
+            self._settle()
         return name
 
+    def _settle(self) -> None:
+        """Move what was made to the device; train it in float32 whatever W0 is."""
+        if self.settings.quantisation == "none":
+            self.model.to(self.device)
+        for _, wrapper in self._saved_modules():
+            wrapper.modules_to_save.to(self.device, torch.float32)
+
+    def _casting(self) -> AbstractContextManager[Any]:
+        """Compute in the dtype of the frozen model."""
+        half = self._dtype != torch.float32
+        return torch.autocast(self.device.type, self._dtype, enabled=half)
+
     def _lora(self, rank: int, head: bool = True) -> LoraConfig:
-        s = self._settings
+        s = self.settings
         return LoraConfig(
             r=rank,
             lora_alpha=s.lora_scaling * rank,
             lora_dropout=s.lora_dropout if head else 0.0,
             target_modules=list(names(s.target_modules)),
-            modules_to_save=list(names(s.modules_to_save)) if head else None,
+            modules_to_save=(list(names(s.modules_to_save)) or None) if head else None,
+            fan_in_fan_out=self.fused,
         )
 
     def _layers(self) -> Iterator[tuple[str, LoraLayer]]:
@@ -193,3 +246,20 @@ class Backbone:
         for name, module in self._peft.named_modules():
             if isinstance(module, ModulesToSaveWrapper):
                 yield name.removeprefix(_PREFIX), module
+
+
+def fused(model: PreTrainedModel, settings: ModelSettings) -> bool:
+    """Tell whether the adapted layers hold W0 transposed, as GPT-2's Conv1D does."""
+    ends = names(settings.target_modules)
+    return any(
+        type(module).__name__ == "Conv1D" and name.endswith(ends)
+        for name, module in model.named_modules()
+    )
+
+
+def forward_options(model: PreTrainedModel, settings: ModelSettings) -> dict[str, Any]:
+    """Keyword arguments that every forward pass of this model takes."""
+    own = getattr(model.config, "image_size", None)
+    if settings.image_size and own != settings.image_size:
+        return {"interpolate_pos_encoding": True}
+    return {}

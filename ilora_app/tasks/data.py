@@ -1,23 +1,14 @@
-"""Packaged set, local folder or hub id -> test split and this node's partition."""
+"""Data of a node and of the server: its part, its held-out part, the test split."""
 
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
-import datasets
 from datasets import Dataset
-from flwr_datasets import FederatedDataset
-from flwr_datasets.partitioner import DirichletPartitioner
 
-from ilora_app import options
-from ilora_app.options import names
 from ilora_app.settings import DataSettings
-
-PACKAGED = Path(__file__).parent.parent / "data"
-
-
-class DataError(ValueError):
-    """Data that cannot be used: the key, what was found, what would be right."""
+from ilora_app.settings.model import IMAGE, LANGUAGE
+from ilora_app.tasks import causal_lm, columns, labels, partitions, sources, vision
+from ilora_app.tasks.sources import DataError, split
 
 
 @dataclass(frozen=True)
@@ -28,64 +19,29 @@ class Partition:
     held_out: Dataset
 
 
-def resolve(name: str) -> str:
-    """Folder of a packaged or local data set; else the hub id as it stands.
+@cache
+def found(settings: DataSettings, task: str, seed: int) -> DataSettings:
+    """Fill in the names of the columns, from the training split.
 
     Raises:
-        DataError: ``name`` looks like a folder and is none.
+        DataError: the set cannot be loaded, or lacks a column.
 
     """
-    if name.isidentifier() and (PACKAGED / name).is_dir():
-        return str(PACKAGED / name)
-    folder = options.folder(name)
-    if folder.is_dir():
-        return str(folder)
-    if folder.is_absolute() or name.startswith((".", "~", "$")):
-        raise DataError(f"dataset = {name!r}: there is no such folder")
-    return name
+    name = settings.train_split or settings.test_split
+    features = split(settings, name, seed).features
+    return _found(settings, task, features)
 
 
 @cache
-def federated(settings: DataSettings, partitions: int, seed: int) -> FederatedDataset:
-    """Open the data set with its Dirichlet split over ``partitions`` clients."""
-    datasets.disable_progress_bars()
-    partitioner = DirichletPartitioner(
-        num_partitions=partitions,
-        partition_by=settings.label_column,
-        alpha=settings.dirichlet_alpha,
-        min_partition_size=settings.min_partition_size,
-        self_balancing=False,
-        seed=seed,
-    )
-    return FederatedDataset(
-        dataset=resolve(settings.dataset),
-        partitioners={settings.train_split: partitioner},
-        seed=seed,
-    )
-
-
-def split(settings: DataSettings, name: str, seed: int) -> Dataset:
-    """Load one whole split, shuffled by the seed.
+def found_own(settings: DataSettings, task: str, seed: int) -> DataSettings:
+    """Fill in the names of the columns of a node's own folder.
 
     Raises:
-        DataError: the set cannot be loaded, or has no such split.
+        DataError: the folder cannot be loaded, or lacks a column.
 
     """
-    source = federated(settings, 1, seed)
-    try:
-        return source.load_split(name)
-    except Exception as error:  # datasets raises its own kinds, and OSError, ValueError
-        available = splits(settings, seed)
-        key = "train-split" if name == settings.train_split else "test-split"
-        if available and name not in available:
-            raise DataError(
-                f"{key} = {name!r}: {settings.dataset} has the splits "
-                f"{', '.join(available)}"
-            ) from error
-        raise DataError(
-            f"dataset = {settings.dataset!r}: expected a packaged set, a local folder, "
-            f"or a hub id that can be reached ({_first_line(error)})"
-        ) from error
+    features = sources.only_split(settings, seed).features
+    return _found(settings, task, features)
 
 
 def test_rows(settings: DataSettings, seed: int) -> Dataset:
@@ -95,102 +51,68 @@ def test_rows(settings: DataSettings, seed: int) -> Dataset:
     return rows.select(range(min(wanted, len(rows))))
 
 
-def splits(settings: DataSettings, seed: int) -> list[str]:
-    """Names of the splits; none where the set cannot be loaded."""
-    loaded = federated(settings, 1, seed)._dataset
-    return list(loaded) if loaded else []
-
-
-def problems(settings: DataSettings, seed: int) -> list[str]:
+def problems(settings: DataSettings, task: str, seed: int) -> list[str]:
     """Every mistake in splits and columns."""
-    found = []
-    for name in (settings.train_split, settings.test_split):
+    wrong: list[str] = []
+    for name in filter(None, (settings.train_split, settings.test_split)):
         try:
             loaded = split(settings, name, seed)
         except DataError as error:
-            found.append(str(error))
+            wrong.append(str(error))
+            if not str(error).startswith(("train-split", "test-split")):
+                return wrong  # the set itself: asking the hub again takes long
             continue
-        columns = ", ".join(loaded.column_names)
-        for key, wanted in (
-            ("text-columns", names(settings.text_columns)),
-            ("label-column", (settings.label_column,)),
-        ):
-            found += [
-                f"{key} = {column!r}: {settings.dataset} has the columns {columns}"
-                for column in wanted
-                if column not in loaded.column_names
-            ]
         if len(loaded) == 0:
-            found.append(f"dataset = {settings.dataset!r}: the split {name} is empty")
-    return list(dict.fromkeys(found))
-
-
-@cache
-def label_names(settings: DataSettings, seed: int) -> tuple[str, ...]:
-    """Names of the classes, in the order of their ids.
-
-    From the schema where it has them; else the sorted values of both splits.
-
-    Raises:
-        DataError: the column holds something other than text or whole numbers.
-
-    """
-    both = [
-        split(settings, settings.train_split, seed),
-        split(settings, settings.test_split, seed),
-    ]
-    feature = both[0].features[settings.label_column]
-    if isinstance(feature, datasets.ClassLabel):
-        return tuple(feature.names)
-    values = {v for s in both for v in s.unique(settings.label_column)}
-    if not all(isinstance(value, (str, int)) for value in values):
-        raise DataError(
-            f"label-column = {settings.label_column!r}: expected text or whole numbers"
+            wrong.append(f"dataset = {settings.dataset!r}: the split {name} is empty")
+            continue
+        chosen, missing = columns.find(
+            settings, task, loaded.features, dealt=name == settings.train_split
         )
-    return tuple(str(value) for value in sorted(values))
+        wrong += missing
+        if task == LANGUAGE:
+            wrong += causal_lm.template_problems(settings, loaded.column_names)
+        # Of the training images every node looks at its own.
+        if task == IMAGE and not missing and name == settings.test_split:
+            wrong += vision.unreadable(loaded, chosen.image_column, f"the split {name}")
+    return list(dict.fromkeys(wrong))
 
 
-def label_ids(
-    column: list[str | int], feature: object, labels: tuple[str, ...]
-) -> list[int]:
-    """Ids of the values of a label column."""
-    if isinstance(feature, datasets.ClassLabel):
-        return [int(value) for value in column]
-    ids = {name: i for i, name in enumerate(labels)}
-    return [ids[str(value)] for value in column]
-
-
-def partition(
-    settings: DataSettings, number: int, partitions: int, seed: int
-) -> Partition:
+def partition(settings: DataSettings, number: int, of: int, seed: int) -> Partition:
     """Load one client's part and hold out some of it, the same in every round.
 
     Raises:
-        DataError: more partitions than examples, or a split so skewed that no draw
-            gives every client ``min-partition-size`` examples.
+        DataError: the split cannot be dealt out so.
 
     """
-    whole = split(settings, settings.train_split, seed)
-    if partitions > len(whole):
-        raise DataError(
-            f"num-supernodes = {partitions}: {settings.dataset} has {len(whole)} "
-            "training examples; expected no more clients than examples"
-        )
-    try:
-        own = federated(settings, partitions, seed).load_partition(number)
-    except ValueError as error:
-        raise DataError(
-            f"min-partition-size = {settings.min_partition_size}: no Dirichlet draw "
-            f"with dirichlet-alpha = {settings.dirichlet_alpha:g} gives each of "
-            f"{partitions} clients so many of {len(whole)} examples; expected less, or "
-            "a larger alpha"
-        ) from error
-    held_out = int(len(own) * settings.holdout_fraction)
+    return _held_apart(partitions.load(settings, number, of, seed), settings)
+
+
+def own(settings: DataSettings, seed: int) -> Partition:
+    """Load a node's own folder, whole, and hold out some of it.
+
+    Raises:
+        DataError: the folder has no rows, or rows without a class.
+
+    """
+    rows = sources.only_split(settings, seed)
+    where = settings.dataset
+    if len(rows) == 0:
+        raise DataError(f"{where} holds no examples")
+    if settings.label_column:
+        labels.unlabelled(rows, settings.label_column, where)
+    return _held_apart(rows, settings)
+
+
+def _held_apart(rows: Dataset, settings: DataSettings) -> Partition:
+    held_out = int(len(rows) * settings.holdout_fraction)
     return Partition(
-        train=own.select(range(held_out, len(own))),
-        held_out=own.select(range(held_out)),
+        train=rows.select(range(held_out, len(rows))),
+        held_out=rows.select(range(held_out)),
     )
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+def _found(settings: DataSettings, task: str, features: object) -> DataSettings:
+    chosen, missing = columns.find(settings, task, features)
+    if missing:
+        raise DataError("\n".join(missing))
+    return chosen

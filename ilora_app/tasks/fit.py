@@ -7,6 +7,7 @@ from transformers import PreTrainedModel
 
 from ilora_app.options import names
 from ilora_app.settings import ModelSettings
+from ilora_app.settings.data import AUTO
 
 # Modules that a classification model draws anew: without training they are noise.
 _NEW_HEADS = ("classifier", "score")
@@ -15,34 +16,40 @@ _NEW_HEADS = ("classifier", "score")
 def problems(model: PreTrainedModel, settings: ModelSettings) -> list[str]:
     """Every mistake in ``target-modules`` and ``modules-to-save`` for this model."""
     modules = dict(model.named_modules())
-    layers = {name for name, module in modules.items() if _is_linear(module)}
+    layers = {name for name, module in modules.items() if is_linear(module)}
     targets, saved = names(settings.target_modules), names(settings.modules_to_save)
     found = []
-    unmatched = [t for t in targets if not _matching(t, layers)]
+    if AUTO in targets:
+        found.append(
+            f"target-modules = 'auto': {settings.model} has no layers of the usual "
+            f"names; its linear layers end in {_ends(layers)}: name those to use"
+        )
+        targets = ()
+    unmatched = [t for t in targets if not matching(t, layers)]
     if unmatched:
         found.append(
             f"target-modules = {settings.target_modules!r}: no layer of "
             f"{settings.model} ends in {', '.join(unmatched)}; its linear layers end "
             f"in {_ends(layers)}"
         )
-    missing = [s for s in saved if not _matching(s, modules)]
+    missing = [s for s in saved if not matching(s, modules)]
     if missing:
         found.append(
             f"modules-to-save = {settings.modules_to_save!r}: {settings.model} has no "
             f"module {', '.join(missing)}; its outer modules are "
             f"{', '.join(name for name, _ in model.named_children())}"
         )
-    new = [h for h in _NEW_HEADS if _matching(h, modules) and h not in saved]
+    new = [h for h in _NEW_HEADS if matching(h, modules) and h not in saved]
     if new:
         found.append(
             f"modules-to-save = {settings.modules_to_save!r}: {', '.join(new)} starts "
             "untrained and has to be among them"
         )
-    inside = {m for s in saved for m in _matching(s, modules)}
+    inside = {m for s in saved for m in matching(s, modules)}
     both = [
         layer
         for t in targets
-        for layer in _matching(t, layers)
+        for layer in matching(t, layers)
         if any(layer == m or layer.startswith(m + ".") for m in inside)
     ]
     if both:
@@ -53,11 +60,12 @@ def problems(model: PreTrainedModel, settings: ModelSettings) -> list[str]:
     return found
 
 
-def _is_linear(module: nn.Module) -> bool:
+def is_linear(module: nn.Module) -> bool:
+    """Tell layers that PEFT can put factors beside."""
     return isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D"
 
 
-def _matching(end: str, modules: Iterable[str]) -> list[str]:
+def matching(end: str, modules: Iterable[str]) -> list[str]:
     """Names that are ``end`` or end in it after a dot, as PEFT matches them."""
     return [name for name in modules if name == end or name.endswith("." + end)]
 

@@ -1,14 +1,17 @@
-"""Loads a model with its tokenizer, once a process."""
+"""Loads a model with its tokenizer or image processor, once a process."""
 
 from functools import cache
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoConfig
 
 from ilora_app.settings import ModelSettings
-from ilora_app.tasks import models
+from ilora_app.settings.model import IMAGE
+from ilora_app.tasks import models, modules, quantised
 from ilora_app.tasks.backbone import Backbone
+from ilora_app.tasks.task import TASKS, Task
 from ilora_app.tasks.whole_model import WholeModel
 
 
@@ -23,7 +26,7 @@ def load_backbone(
 
     Args:
         settings: which model, and what is trained on it.
-        labels: names of the classes.
+        labels: names of the classes; none for a language model.
         seed: of what the checkpoint does not hold.
         whole_model: train every weight, without factors.
 
@@ -31,29 +34,70 @@ def load_backbone(
         ModelError: it cannot be had, or the settings do not fit it.
 
     """
+    refused = quantised.problem(settings, whole_model)
+    if refused:
+        raise models.ModelError(refused)
+    task = TASKS[settings.task]
     where, local = models.locate(settings.model)
     cause = ""
     for only_local in (True,) if local else (True, False):
         torch.manual_seed(seed)  # before each try: the first may have drawn a head
         try:
-            tokenizer = AutoTokenizer.from_pretrained(
-                where, local_files_only=only_local
-            )
-            model = AutoModelForSequenceClassification.from_pretrained(
-                where,
-                local_files_only=only_local,
-                num_labels=len(labels),
-                use_safetensors=True,
-            )
+            processor = _processor(task, where, settings, only_local)
+            model = _model(task, where, settings, labels, only_local)
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             cause = (str(error).splitlines() or [type(error).__name__])[0]
             continue
-        model.config.id2label = dict(enumerate(labels))
-        model.config.label2id = {label: i for i, label in enumerate(labels)}
+        if settings.task != IMAGE and processor.pad_token_id is None:
+            processor.pad_token = processor.eos_token
+        if task.has_classes:
+            model.config.id2label = dict(enumerate(labels))
+            model.config.label2id = {label: i for i, label in enumerate(labels)}
+        if settings.task != IMAGE:
+            model.config.pad_token_id = processor.pad_token_id
         kind = WholeModel if whole_model else Backbone
-        return kind(model, tokenizer, settings)
+        return kind(
+            model, processor, modules.resolved(settings, model, task.has_classes)
+        )
     if local:
         raise models.ModelError(
             f"model = {settings.model!r}: {where} cannot be loaded ({cause})"
         )
     raise models.ModelError(models.ways_out(settings.model, cause))
+
+
+def _processor(
+    task: Task, where: str, settings: ModelSettings, only_local: bool
+) -> Any:
+    found = task.auto_processor.from_pretrained(where, local_files_only=only_local)
+    if settings.task == IMAGE and settings.image_size:
+        side = {"height": settings.image_size, "width": settings.image_size}
+        found.size = side
+        if getattr(found, "crop_size", None):
+            found.crop_size = side
+    return found
+
+
+def _model(
+    task: Task,
+    where: str,
+    settings: ModelSettings,
+    labels: tuple[str, ...],
+    only_local: bool,
+) -> Any:
+    config = AutoConfig.from_pretrained(where, local_files_only=only_local)
+    options: dict[str, Any] = {}
+    if task.has_classes:
+        # A head for other classes, as a fine-tuned model has, is drawn anew.
+        config.num_labels = len(labels)
+        options["ignore_mismatched_sizes"] = True
+    if settings.quantisation != "none":
+        options["quantization_config"] = quantised.config(settings)
+    return task.auto_model.from_pretrained(
+        where,
+        config=config,
+        local_files_only=only_local,
+        use_safetensors=True,
+        dtype=getattr(torch, settings.dtype),
+        **options,
+    )

@@ -1,22 +1,22 @@
 """Text classification: rows of a data set -> batches of tokens."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from datasets import Dataset
-from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from ilora_app.options import names
 from ilora_app.settings import DataSettings
-from ilora_app.tasks.data import label_ids
-
-Batch = dict[str, Tensor]
+from ilora_app.tasks import cache
+from ilora_app.tasks.examples import Batch, Examples
+from ilora_app.tasks.labels import label_ids
+from ilora_app.tasks.metrics import ClassScores
 
 
 @dataclass(frozen=True)
-class TextExamples:
+class TextExamples(Examples):
     """Tokenised texts with their class ids, in a fixed order."""
 
     rows: list[dict[str, list[int]]]
@@ -26,7 +26,9 @@ class TextExamples:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def batch(self, indices: list[int]) -> Batch:
+    def batch(
+        self, indices: list[int], generator: torch.Generator | None = None
+    ) -> Batch:
         """Pad the rows at ``indices`` to their longest: tensors of (batch, length)."""
         padded = self.tokenizer.pad(
             [self.rows[i] for i in indices], return_tensors="pt"
@@ -34,30 +36,13 @@ class TextExamples:
         labels = torch.tensor([self.labels[i] for i in indices])
         return {**padded, "labels": labels}
 
-    def training_batches(
-        self, size: int, steps: int, epochs: int, generator: torch.Generator
-    ) -> Iterator[Batch]:
-        """Shuffled batches: ``steps`` of them, or ``epochs`` epochs where it is 0.
+    def order(self) -> list[int]:
+        """The short ones first, so that little is padding."""
+        return sorted(range(len(self)), key=lambda i: len(self.rows[i]["input_ids"]))
 
-        A batch never holds an example twice: each epoch is a new shuffle, and its
-        last batch may be smaller.
-        """
-        per_epoch = -(-len(self) // size)
-        total = steps or epochs * per_epoch
-        done = 0
-        while done < total:
-            order = torch.randperm(len(self), generator=generator).tolist()
-            for start in range(0, len(order), size):
-                if done == total:
-                    return
-                yield self.batch(order[start : start + size])
-                done += 1
-
-    def batches(self, size: int) -> Iterator[Batch]:
-        """All examples once, the short ones first, so that little is padding."""
-        order = sorted(range(len(self)), key=lambda i: len(self.rows[i]["input_ids"]))
-        for start in range(0, len(order), size):
-            yield self.batch(order[start : start + size])
+    def scores(self) -> ClassScores:
+        """Loss, accuracy and macro F1."""
+        return ClassScores()
 
 
 def tokenise(
@@ -69,9 +54,14 @@ def tokenise(
     """Tokenise the text columns, cutting at ``max-length`` tokens."""
     if len(data) == 0:
         return TextExamples([], [], tokenizer)
-    texts = [[str(t) for t in data[c]] for c in names(settings.text_columns)]
-    encoded = tokenizer(*texts, truncation=True, max_length=settings.max_length)
-    rows = [{key: encoded[key][i] for key in encoded} for i in range(len(texts[0]))]
+    columns = names(settings.text_columns)
+
+    def encode() -> list[dict[str, list[int]]]:
+        texts = [[str(t) for t in data[c]] for c in columns]
+        encoded = tokenizer(*texts, truncation=True, max_length=settings.max_length)
+        return [{key: encoded[key][i] for key in encoded} for i in range(len(data))]
+
+    rows = cache.rows(data, tokenizer, (columns, settings.max_length), encode)
     feature = data.features[settings.label_column]
     ids = label_ids(list(data[settings.label_column]), feature, labels)
     return TextExamples(rows, ids, tokenizer)

@@ -7,11 +7,15 @@ from typing import Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.amp import GradScaler
 from torch.optim import SGD, AdamW, Optimizer
 
 from ilora_app.settings import TrainingSettings
 from ilora_app.tasks.backbone import Backbone
-from ilora_app.tasks.text import Batch, TextExamples
+from ilora_app.tasks.examples import Batch, Examples
+
+_FIRST_SCALE = 1024.0
+"""Of a float16 loss: low enough that the few steps of a round are rarely skipped."""
 
 
 class StepHook(Protocol):
@@ -35,7 +39,7 @@ class Outcome:
 
 def train(
     backbone: Backbone,
-    examples: TextExamples,
+    examples: Examples,
     settings: TrainingSettings,
     seed: int,
     trained: Collection[str] | None = None,
@@ -63,26 +67,32 @@ def train(
     for hook in hooks:
         optimizer.register_step_pre_hook(hook)
     backbone.model.train()
+    scaler = GradScaler(
+        backbone.device.type,
+        init_scale=_FIRST_SCALE,
+        enabled=backbone.settings.dtype == "float16",
+    )
     total, seen = 0.0, 0
-    for batch in examples.training_batches(
+    for indices in examples.drawn(
         settings.batch_size, settings.local_steps, settings.local_epochs, generator
     ):
-        size = len(batch["labels"])
         optimizer.zero_grad(set_to_none=True)
-        loss = _loss(backbone, batch)
-        whole = loss + penalty() if penalty else loss
-        whole.backward()  # type: ignore[no-untyped-call]
+        parts = _parts(indices, settings.gradient_accumulation)
+        batches = [examples.batch(part, generator) for part in parts]
+        loss = _backward(backbone, examples, batches, scaler, penalty)
         for hook in hooks:
-            hook.examples = size
-        optimizer.step()
-        total += float(loss.detach()) * size
-        seen += size
+            hook.examples = len(indices)
+        scaler.unscale_(optimizer)
+        scaler.step(optimizer)
+        scaler.update()
+        total += loss * len(indices)
+        seen += len(indices)
     return Outcome(len(examples), total / seen, time.perf_counter() - clock)
 
 
 def mean_gradient(
     backbone: Backbone,
-    examples: TextExamples,
+    examples: Examples,
     batch_size: int,
     trained: Collection[str] | None = None,
 ) -> dict[str, Tensor]:
@@ -91,36 +101,53 @@ def mean_gradient(
     parameters = _unfrozen(backbone, trained)
     for parameter in parameters.values():
         parameter.grad = None
+    total = 0
     for batch in examples.batches(batch_size):
-        weight = len(batch["labels"]) / len(examples)
-        (weight * _loss(backbone, batch)).backward()  # type: ignore[no-untyped-call]
+        weight = examples.weight(batch)
+        (weight * backbone.forward(batch).loss).backward()
+        total += weight
     gradient = {}
     for name, parameter in parameters.items():
         found = parameter.grad
-        gradient[name] = torch.zeros_like(parameter) if found is None else found
+        gradient[name] = torch.zeros_like(parameter) if found is None else found / total
         parameter.grad = None
     return {name: value.detach().float().cpu() for name, value in gradient.items()}
 
 
 @torch.inference_mode()
 def evaluate(
-    backbone: Backbone, examples: TextExamples, batch_size: int
+    backbone: Backbone, examples: Examples, batch_size: int
 ) -> dict[str, float]:
-    """Mean loss and accuracy over all examples."""
+    """Loss and the metrics of the task over all examples."""
     backbone.model.eval()
-    loss, correct = 0.0, 0
+    scores = examples.scores()
     for batch in examples.batches(batch_size):
-        batch = {key: value.to(backbone.device) for key, value in batch.items()}
-        output = backbone.model(**batch)
-        loss += float(output.loss) * len(batch["labels"])
-        correct += int((output.logits.argmax(dim=-1) == batch["labels"]).sum())
-    return {"loss": loss / len(examples), "accuracy": correct / len(examples)}
+        scores.add(backbone.forward(batch), batch["labels"].to(backbone.device))
+    return scores.result()
 
 
-def _loss(backbone: Backbone, batch: Batch) -> Tensor:
-    moved = {key: value.to(backbone.device) for key, value in batch.items()}
-    loss: Tensor = backbone.model(**moved).loss
+def _backward(
+    backbone: Backbone,
+    examples: Examples,
+    batches: list[Batch],
+    scaler: GradScaler,
+    penalty: Callable[[], Tensor] | None,
+) -> float:
+    """Add up the gradient of the mean loss over all batches; return that loss."""
+    weights = [examples.weight(batch) for batch in batches]
+    loss = 0.0
+    for batch, weight in zip(batches, weights, strict=True):
+        part = backbone.forward(batch).loss * (weight / sum(weights))
+        loss += float(part.detach())
+        whole = part + penalty() / len(batches) if penalty else part
+        scaler.scale(whole).backward()
     return loss
+
+
+def _parts(indices: list[int], number: int) -> list[list[int]]:
+    """Cut a batch into at most ``number`` parts of about one size."""
+    size = -(-len(indices) // number)
+    return [indices[i : i + size] for i in range(0, len(indices), size)]
 
 
 def _unfrozen(

@@ -1,10 +1,11 @@
 """A model of which every weight is trained: full fine-tuning, without factors."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from ilora_app.lora.factors import AdapterState, LoraFactors, Pair
 from ilora_app.settings import ModelSettings
@@ -17,16 +18,21 @@ class WholeModel(Backbone):
     def __init__(
         self,
         model: PreTrainedModel,
-        tokenizer: PreTrainedTokenizerBase,
+        processor: Any,
         settings: ModelSettings,
     ) -> None:
-        super().__init__(model, tokenizer, settings)
+        super().__init__(model, processor, settings)
         # PEFT's layers go again: the checks of the settings are the same for all.
         self.pretrained = self._peft.unload()
-        self.model = self.pretrained.to(self.device)
+        # float32 copies of half-precision weights: small steps would be lost in them.
+        self.model = self.pretrained.to(self.device, torch.float32)
         self._loaded = self.collect().head
 
-    def base_weights(self) -> dict[str, Tensor]:
+    def base_weights(self) -> Iterator[tuple[str, Tensor]]:
+        """None: no layer is adapted."""
+        return iter(())
+
+    def shapes(self) -> dict[str, tuple[int, int]]:
         """None: no layer is adapted."""
         return {}
 

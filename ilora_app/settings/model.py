@@ -1,0 +1,77 @@
+"""Run-config keys of the task, the frozen model, and what is trained on it."""
+
+from dataclasses import dataclass
+
+from ilora_app.lora.initialisation import GAINS
+from ilora_app.options import above, at_least, below_one, not_empty, option
+
+TEXT, IMAGE, LANGUAGE = "text-classification", "image-classification", "causal-lm"
+TASKS = (TEXT, IMAGE, LANGUAGE)
+DTYPES = ("float32", "bfloat16", "float16")
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """The task, the frozen model, and what is trained on it."""
+
+    task: str = option(
+        TEXT,
+        "What is learned: the class of a text or a pair of texts, the class of an "
+        "image, or the answer to a prompt.",
+        choices=TASKS,
+    )
+    model: str = option(
+        "sentence-transformers/all-MiniLM-L6-v2",
+        "Local folder, installed model package, hub cache or hub id, in that order.",
+        check=not_empty,
+    )
+    target_modules: str = option(
+        "auto",
+        "Layers that get factors, by the end of their names; auto is PEFT's choice for "
+        "the architecture, else query and value. Paper: query,value.",
+        check=not_empty,
+    )
+    modules_to_save: str = option(
+        "auto",
+        "Modules trained and sent whole beside the factors: the head; auto is every "
+        "module of a classifier outside its encoder, and a pooler. Paper: classifier.",
+    )
+    lora_scaling: float = option(
+        2.0,
+        "s in W x + s B A x, one constant for all ranks (PEFT's lora_alpha = s r). "
+        "Paper: lora_alpha 16 at every rank.",
+        check=above(0),
+    )
+    lora_dropout: float = option(0.0, "Dropout before A. Paper: 0.1.", check=below_one)
+    initialisation: str = option(
+        "auto",
+        "Factors at the start: qr orthonormal directions of W0 (ilora, fedit) or "
+        "standard (A random, B zero); auto is qr under ilora, standard elsewhere. "
+        "Paper: qr.",
+        choices=("auto", "qr", "standard"),
+    )
+    init_gain: str = option(
+        "paper",
+        "Gain of the qr start: paper is g = 1, scaled makes the initial product small.",
+        choices=GAINS,
+    )
+    dtype: str = option(
+        "float32",
+        "Number type of the frozen model and of what it computes; factors and head "
+        "are float32 whatever it is.",
+        choices=DTYPES,
+    )
+    quantisation: str = option(
+        "none",
+        "Hold the frozen weights in 8 or 4 bits; needs CUDA and the extra quantised.",
+        choices=("none", "8bit", "4bit"),
+    )
+    gradient_checkpointing: bool = option(
+        False, "Compute activations again in the backward pass: less memory, slower."
+    )
+    image_size: int = option(
+        0,
+        "Side of the images in pixels, with position embeddings interpolated; 0: the "
+        "model's own.",
+        check=at_least(0),
+    )

@@ -1,0 +1,45 @@
+"""Run-config keys of local training."""
+
+from dataclasses import dataclass
+
+from ilora_app.options import above, at_least, below_one, option
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """Local training on a client."""
+
+    optimizer: str = option(
+        "adamw",
+        "Optimizer of the clients. Paper: adamw, and sgd for vision.",
+        choices=("adamw", "sgd"),
+    )
+    learning_rate: float = option(
+        3e-3, "Learning rate. Paper: 1e-4 (adamw), 0.01 (sgd).", check=above(0)
+    )
+    weight_decay: float = option(0.0, "Weight decay. Paper: 0.", check=at_least(0))
+    momentum: float = option(0.9, "Momentum, read by sgd. Paper: 0.9.", check=below_one)
+    batch_size: int = option(16, "Examples a local step. Paper: 64.", check=at_least(1))
+    local_steps: int = option(
+        15,
+        "Local steps a round; 0 trains local-epochs epochs. Paper: 0.",
+        check=at_least(0),
+    )
+    local_epochs: int = option(
+        1, "Local epochs a round where local-steps is 0. Paper: 1.", check=at_least(1)
+    )
+    gradient_accumulation: int = option(
+        1,
+        "Parts in which a local step computes its batch: less memory, the same "
+        "gradient.",
+        check=at_least(1),
+    )
+    eval_batch_size: int = option(
+        64, "Examples a batch in evaluation.", check=at_least(1)
+    )
+    threads_per_client: int = option(
+        1,
+        "Torch threads of a client; 0 leaves it to torch. Results are bit-identical "
+        "only at one number of threads.",
+        check=at_least(0),
+    )

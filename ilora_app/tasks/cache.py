@@ -1,0 +1,62 @@
+"""Tokenised rows kept on disk, where the operator of a node names a folder for them."""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import datasets
+from datasets import Dataset
+from transformers import PreTrainedTokenizerBase
+
+FOLDER = "ILORA_CACHE"
+"""Environment variable: the folder. It is no run-config key, since the node's operator
+decides where the node writes."""
+
+Rows = list[dict[str, list[int]]]
+
+
+def rows(
+    data: Dataset,
+    tokenizer: PreTrainedTokenizerBase,
+    how: object,
+    encode: Callable[[], Rows],
+) -> Rows:
+    """Tokenise, or read what an earlier process tokenised.
+
+    Args:
+        data: what is tokenised; told from other data by its fingerprint.
+        tokenizer: told from other tokenizers by all it consists of.
+        how: everything else that the result depends on.
+        encode: tokenises.
+
+    """
+    named = os.environ.get(FOLDER)
+    if not named:
+        return encode()
+    identity = (data._fingerprint, _digest(tokenizer), how)
+    folder = (
+        Path(named).expanduser() / hashlib.sha256(repr(identity).encode()).hexdigest()
+    )
+    if folder.is_dir():
+        loaded: Rows = datasets.load_from_disk(str(folder)).to_list()
+        return loaded
+    made = encode()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # Written aside and renamed: another process sees all of it or nothing.
+    aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".writing-"))
+    Dataset.from_list(made).save_to_disk(str(aside))
+    try:
+        aside.rename(folder)
+    except OSError:  # another process was first
+        shutil.rmtree(aside)
+    return made
+
+
+def _digest(tokenizer: PreTrainedTokenizerBase) -> str:
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    whole = backend.to_str() if backend else repr(sorted(tokenizer.get_vocab().items()))
+    text = f"{type(tokenizer).__name__} {whole} {tokenizer.chat_template!r}"
+    return hashlib.sha256(text.encode()).hexdigest()

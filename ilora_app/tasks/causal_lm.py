@@ -1,0 +1,180 @@
+"""Causal language models: prompts and answers -> batches of tokens.
+
+Only the tokens of the answer, and the end-of-text token behind it, are learned.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from string import Formatter
+
+import torch
+from datasets import Dataset
+from transformers import PreTrainedTokenizerBase
+
+from ilora_app.options import names
+from ilora_app.settings import DataSettings
+from ilora_app.tasks import cache
+from ilora_app.tasks.examples import Batch, Examples
+from ilora_app.tasks.metrics import IGNORED, TokenScores
+
+Row = dict[str, list[int]]
+
+
+@dataclass(frozen=True)
+class LanguageExamples(Examples):
+    """Tokenised prompts with their answers, in a fixed order."""
+
+    rows: list[Row]
+    prompts: list[list[int]]
+    answers: list[str]
+    tokenizer: PreTrainedTokenizerBase
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def batch(
+        self, indices: list[int], generator: torch.Generator | None = None
+    ) -> Batch:
+        """Pad on the right to the longest row: tensors of (batch, length)."""
+        rows = [self.rows[i] for i in indices]
+        longest = max(len(row["input_ids"]) for row in rows)
+        blank = {
+            "input_ids": int(self.tokenizer.pad_token_id),
+            "labels": IGNORED,
+            "attention_mask": 0,
+        }
+        filled = {key: [] for key in blank}  # type: dict[str, list[list[int]]]
+        for row in rows:
+            whole = {**row, "attention_mask": [1] * len(row["input_ids"])}
+            for key, value in blank.items():
+                missing = longest - len(whole[key])
+                filled[key].append(whole[key] + [value] * missing)
+        return {key: torch.tensor(value) for key, value in filled.items()}
+
+    def order(self) -> list[int]:
+        """The short ones first, so that little is padding."""
+        return sorted(range(len(self)), key=lambda i: len(self.rows[i]["input_ids"]))
+
+    def weight(self, batch: Batch) -> int:
+        """Count the tokens that are learned."""
+        return int((batch["labels"][:, 1:] != IGNORED).sum())
+
+    def scores(self) -> TokenScores:
+        """Loss, accuracy of tokens, perplexity."""
+        return TokenScores()
+
+
+def tokenise(
+    data: Dataset, settings: DataSettings, tokenizer: PreTrainedTokenizerBase
+) -> LanguageExamples:
+    """Tokenise prompts and answers, ``max-length`` tokens together at most.
+
+    Where they are longer, the answer loses its end, down to half of the room, and then
+    the prompt its beginning.
+    """
+    columns = names(settings.text_columns)
+    texts = [prompt(row, columns, settings, tokenizer) for row in data]
+    answers = [str(row[settings.answer_column]) for row in data]
+
+    def encode() -> list[Row]:
+        rows = []
+        for text, answer in zip(texts, answers, strict=True):
+            asked = tokenizer(text, add_special_tokens=not _chat(settings, tokenizer))
+            said = tokenizer(answer, add_special_tokens=False)
+            rows.append(
+                _row(
+                    asked["input_ids"],
+                    [*said["input_ids"], int(tokenizer.eos_token_id)],
+                    settings.max_length,
+                )
+            )
+        return rows
+
+    how = (columns, settings.answer_column, settings.prompt_template)
+    rows = cache.rows(data, tokenizer, (*how, settings.max_length), encode)
+    prompts = [
+        [
+            t
+            for t, label in zip(row["input_ids"], row["labels"], strict=True)
+            if label == IGNORED
+        ]
+        for row in rows
+    ]
+    if settings.packing:
+        rows = packed(rows, settings.max_length)
+    return LanguageExamples(rows, prompts, answers, tokenizer)
+
+
+def prompt(
+    row: dict[str, object],
+    columns: Sequence[str],
+    settings: DataSettings,
+    tokenizer: PreTrainedTokenizerBase,
+) -> str:
+    """Write the prompt of one row: by template, by chat template, or line by line."""
+    values = {name: "" if v is None else str(v) for name, v in row.items()}
+    if settings.prompt_template:
+        return settings.prompt_template.format_map(values)
+    text = "\n".join(values[name] for name in columns if values[name])
+    if not _chat(settings, tokenizer):
+        return text + "\n"
+    written: str = tokenizer.apply_chat_template(
+        [{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True
+    )
+    return written
+
+
+def template_problems(settings: DataSettings, have: Sequence[str]) -> list[str]:
+    """Check that a prompt template names columns and nothing else."""
+    try:
+        fields = [name for _, name, _, _ in Formatter().parse(settings.prompt_template)]
+    except ValueError as error:
+        return [f"prompt-template = {settings.prompt_template!r}: {error}"]
+    named = [name for name in fields if name is not None]
+    wrong = [name for name in named if name not in have]
+    if wrong or (settings.prompt_template and not named):
+        found = ", ".join("{" + name + "}" for name in wrong) or "no column at all"
+        return [
+            f"prompt-template = {settings.prompt_template!r}: it names {found}; "
+            f"{settings.dataset} has the columns {', '.join(have)}"
+        ]
+    return []
+
+
+def packed(rows: Sequence[Row], length: int) -> list[Row]:
+    """Join rows, in their order, into rows of up to ``length`` tokens."""
+    full: list[Row] = []
+    for row in rows:
+        last = full[-1] if full else None
+        if last and len(last["input_ids"]) + len(row["input_ids"]) <= length:
+            # The first token of a row is not learned from the end of the row before.
+            joined_row = {
+                "input_ids": last["input_ids"] + row["input_ids"],
+                "labels": [*last["labels"], IGNORED, *row["labels"][1:]],
+            }
+            full[-1] = joined_row
+        else:
+            full.append(dict(row))
+    return full
+
+
+def joined(parts: Sequence[LanguageExamples]) -> LanguageExamples:
+    """Put examples of one tokenizer behind one another."""
+    return LanguageExamples(
+        [row for part in parts for row in part.rows],
+        [ids for part in parts for ids in part.prompts],
+        [answer for part in parts for answer in part.answers],
+        parts[0].tokenizer,
+    )
+
+
+def _row(asked: list[int], said: list[int], length: int) -> Row:
+    """Cut to ``length`` and mark what is learned."""
+    room = length - min(len(asked), length // 2)
+    said = said[:room]
+    asked = asked[max(0, len(asked) - (length - len(said))) :]
+    return {"input_ids": asked + said, "labels": [IGNORED] * len(asked) + said}
+
+
+def _chat(settings: DataSettings, tokenizer: PreTrainedTokenizerBase) -> bool:
+    return not settings.prompt_template and tokenizer.chat_template is not None

@@ -1,0 +1,96 @@
+"""The classes of a data set: their names, and the ids of a column's values."""
+
+from collections.abc import Sequence
+from functools import cache
+
+import datasets
+from datasets import Dataset
+
+from ilora_app.settings import DataSettings
+from ilora_app.tasks.sources import DataError, split
+
+Labels = tuple[str, ...]
+
+
+@cache
+def label_names(settings: DataSettings, seed: int) -> Labels:
+    """Names of the classes, in the order of their ids.
+
+    From the schema where it has them; else the sorted values of both splits. None
+    where ``label-column`` is empty.
+
+    Raises:
+        DataError: the column holds something other than text or whole numbers, or a
+            row has no class.
+
+    """
+    if not settings.label_column:
+        return ()
+    both = {n: split(settings, n, seed) for n in _splits(settings)}
+    for name, rows in both.items():
+        unlabelled(rows, settings.label_column, f"the split {name}")
+    first = next(iter(both.values()))
+    feature = first.features[settings.label_column]
+    if isinstance(feature, datasets.ClassLabel):
+        return tuple(feature.names)
+    values = {v for rows in both.values() for v in rows.unique(settings.label_column)}
+    if not all(isinstance(value, (str, int)) for value in values):
+        raise DataError(
+            f"label-column = {settings.label_column!r}: expected text or whole numbers"
+        )
+    return tuple(str(value) for value in sorted(values))
+
+
+def unlabelled(rows: Dataset, column: str, where: str) -> None:
+    """Refuse rows without a class.
+
+    Raises:
+        DataError: some of them carry nothing, or the -1 that stands for it.
+
+    """
+    missing = sum(value in (None, -1) for value in rows[column])
+    if missing:
+        raise DataError(
+            f"label-column = {column!r}: {missing} of {len(rows)} rows of {where} "
+            "carry no class; name a split that has them (GLUE's test splits have none, "
+            "its validation splits do)"
+        )
+
+
+def never_tested(settings: DataSettings, seed: int) -> list[str]:
+    """Classes that are trained and that no row of the test split has."""
+    if not settings.label_column or not settings.train_split:
+        return []
+    train, test = (split(settings, n, seed) for n in _splits(settings))
+    column, labels = settings.label_column, label_names(settings, seed)
+    seen = [
+        set(label_ids(rows.unique(column), rows.features[column], labels))
+        for rows in (train, test)
+    ]
+    return [labels[i] for i in sorted(seen[0] - seen[1])]
+
+
+def label_ids(
+    column: Sequence[str | int], feature: object, labels: Labels
+) -> list[int]:
+    """Ids of the values of a label column among the federation's classes.
+
+    Raises:
+        DataError: a value that is none of them.
+
+    """
+    ids = {name: i for i, name in enumerate(labels)}
+    if isinstance(feature, datasets.ClassLabel):
+        # By name: a node's own schema may have its classes in another order.
+        column = [feature.names[int(value)] for value in column]
+    strangers = sorted({str(value) for value in column} - set(ids))
+    if strangers:
+        known = ", ".join(labels[:10]) + (", ..." if len(labels) > 10 else "")
+        raise DataError(
+            f"the class {strangers[0]!r} is not one of the federation's: {known}"
+        )
+    return [ids[str(value)] for value in column]
+
+
+def _splits(settings: DataSettings) -> list[str]:
+    return [name for name in (settings.train_split, settings.test_split) if name]

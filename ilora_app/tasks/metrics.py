@@ -1,0 +1,67 @@
+"""Metrics of the tasks, added up batch by batch."""
+
+import math
+from typing import Any
+
+import torch
+from sklearn.metrics import f1_score
+from torch import Tensor
+
+IGNORED = -100
+"""Label of a token that the loss leaves out, as transformers has it."""
+
+
+class ClassScores:
+    """Mean loss, accuracy, and macro F1 over the classes that occur."""
+
+    def __init__(self) -> None:
+        self._loss = 0.0
+        self._found: list[int] = []
+        self._right: list[int] = []
+
+    def add(self, output: Any, labels: Tensor) -> None:
+        """Take in logits of shape (batch, classes) and labels of shape (batch,)."""
+        self._loss += float(output.loss) * len(labels)
+        self._found += output.logits.argmax(dim=-1).tolist()
+        self._right += labels.tolist()
+
+    def result(self) -> dict[str, float]:
+        """Loss in nats an example, accuracy, f1."""
+        pairs = zip(self._found, self._right, strict=True)
+        correct = sum(found == right for found, right in pairs)
+        return {
+            "loss": self._loss / len(self._right),
+            "accuracy": correct / len(self._right),
+            "f1": float(f1_score(self._right, self._found, average="macro")),
+        }
+
+
+class TokenScores:
+    r"""Mean loss over the answers' tokens, accuracy over them, and perplexity.
+
+    perplexity = exp(mean loss); a token counts as right where it is the likeliest one
+    after the true tokens before it.
+    """
+
+    def __init__(self) -> None:
+        self._loss = 0.0
+        self._correct, self._tokens = 0, 0
+
+    def add(self, output: Any, labels: Tensor) -> None:
+        """Take in logits (batch, length, vocabulary) and labels (batch, length)."""
+        after = labels[:, 1:]
+        counted = after != IGNORED
+        tokens = int(counted.sum())
+        hits = output.logits[:, :-1].argmax(dim=-1) == after
+        self._loss += float(output.loss) * tokens
+        self._correct += int(torch.logical_and(hits, counted).sum())
+        self._tokens += tokens
+
+    def result(self) -> dict[str, float]:
+        """Loss in nats a token, accuracy, perplexity."""
+        loss = self._loss / self._tokens
+        return {
+            "loss": loss,
+            "accuracy": self._correct / self._tokens,
+            "perplexity": math.exp(min(loss, 700.0)),
+        }

@@ -1,0 +1,95 @@
+"""The training split dealt out to clients, by flwr-datasets' partitioners."""
+
+from functools import cache
+
+import flwr_datasets.partitioner as fl
+from datasets import Dataset
+from flwr_datasets.partitioner import Partitioner
+
+from ilora_app.settings import DataSettings
+from ilora_app.tasks.sources import DataError, split
+
+
+def load(settings: DataSettings, number: int, partitions: int, seed: int) -> Dataset:
+    """Load one client's part of the training split.
+
+    Raises:
+        DataError: the split cannot be dealt out to so many clients in that way.
+
+    """
+    if not settings.train_split:
+        raise DataError(
+            "train-split = '': no data is dealt out; a node needs data of its own, "
+            "--node-config \"data-path='/data/train'\""
+        )
+    whole = split(settings, settings.train_split, seed)
+    if partitions > len(whole):
+        raise DataError(
+            f"num-supernodes = {partitions}: {settings.dataset} has {len(whole)} "
+            "training examples; expected no more clients than examples"
+        )
+    dealt = dealer(settings, partitions, seed)
+    try:
+        if settings.partitioner == "natural-id" and dealt.num_partitions < partitions:
+            raise ValueError(f"it has {dealt.num_partitions} values")
+        return dealt.load_partition(number)
+    except (ValueError, KeyError) as error:
+        raise DataError(_refused(settings, partitions, len(whole), error)) from error
+
+
+@cache
+def dealer(settings: DataSettings, partitions: int, seed: int) -> Partitioner:
+    """Make the partitioner of the training split, once a process."""
+    by = settings.partition_by
+    kinds: dict[str, Partitioner] = {
+        "dirichlet": lambda: fl.DirichletPartitioner(
+            num_partitions=partitions,
+            partition_by=by,
+            alpha=settings.dirichlet_alpha,
+            min_partition_size=settings.min_partition_size,
+            self_balancing=False,
+            seed=seed,
+        ),
+        "iid": lambda: fl.IidPartitioner(partitions),
+        "pathological": lambda: fl.PathologicalPartitioner(
+            num_partitions=partitions,
+            partition_by=by,
+            num_classes_per_partition=settings.classes_per_partition,
+            class_assignment_mode="first-deterministic",
+            seed=seed,
+        ),
+        "shard": lambda: fl.ShardPartitioner(
+            num_partitions=partitions,
+            partition_by=by,
+            num_shards_per_partition=settings.shards_per_partition,
+            seed=seed,
+        ),
+        "linear": lambda: fl.LinearPartitioner(partitions),
+        "exponential": lambda: fl.ExponentialPartitioner(partitions),
+        "natural-id": lambda: fl.NaturalIdPartitioner(partition_by=by),
+    }
+    made = kinds[settings.partitioner]()
+    made.dataset = split(settings, settings.train_split, seed)
+    return made
+
+
+def _refused(
+    settings: DataSettings, partitions: int, examples: int, error: Exception
+) -> str:
+    if settings.partitioner == "dirichlet":
+        return (
+            f"min-partition-size = {settings.min_partition_size}: no Dirichlet draw "
+            f"with dirichlet-alpha = {settings.dirichlet_alpha:g} gives each of "
+            f"{partitions} clients so many of {examples} examples; expected less, or "
+            "a larger alpha"
+        )
+    keys = {
+        "pathological": f"classes-per-partition = {settings.classes_per_partition}",
+        "shard": f"shards-per-partition = {settings.shards_per_partition}",
+        "natural-id": f"partition-by = {settings.partition_by!r}",
+    }
+    key = keys.get(settings.partitioner, f"partitioner = {settings.partitioner!r}")
+    return (
+        f"{key}: {examples} examples cannot be dealt out to {partitions} clients so "
+        f"({error})"
+    )

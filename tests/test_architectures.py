@@ -1,0 +1,77 @@
+"""Every strategy on every kind of architecture, and what it exports, in plain PEFT."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import PeftModel
+
+from ilora_app import config
+from ilora_app.lora.factors import AdapterState
+from ilora_app.settings import Settings
+from ilora_app.strategies import STRATEGIES
+from ilora_app.tasks.task import TASKS
+from tests import tiny_models
+from tests.local_run import metrics, run
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    return {
+        kind: tiny_models.make(kind, tmp_path_factory.mktemp(kind))
+        for kind in tiny_models.ARCHITECTURES
+    }
+
+
+def job(named: dict[str, Any], folder: Path, **changes: Any) -> dict[str, Any]:
+    return {
+        **config.dump(Settings()),
+        "num-server-rounds": 1,
+        "client-ranks": "2,4",
+        "local-steps": 2,
+        "batch-size": 8,
+        "dirichlet-alpha": 10.0,
+        "min-partition-size": 2,
+        "learning-rate": 0.01,
+        "output-dir": str(folder / "run"),
+        **named,
+        **{key.replace("_", "-"): value for key, value in changes.items()},
+    }
+
+
+@pytest.mark.parametrize("kind", tiny_models.ARCHITECTURES)
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_round_and_its_export(made, tmp_path, kind, strategy):
+    folder, _, server = run(job(made[kind], tmp_path, strategy=strategy))
+    table = metrics(folder)
+    assert table["clients"].iloc[-1] == (1 if strategy == "centralized" else 3)
+    if server.strategy.personal:
+        assert not (folder / "adapter").exists()
+        return
+    assert math.isfinite(table["loss"].iloc[-1])
+    assert table["loss"].iloc[-1] != table["loss"].iloc[0]
+    trained: AdapterState = server._model(None)
+    server.backbone.install(trained)
+    batch = server.test.batch(list(range(8)))
+    batch.pop("labels")
+    with torch.inference_mode():
+        server.backbone.model.eval()
+        expected = server.backbone.model(**batch).logits
+        assert expected.isfinite().all()
+        torch.testing.assert_close(
+            reloaded(server, folder)(**batch).logits, expected, atol=1e-5, rtol=1e-4
+        )
+
+
+def reloaded(server: Any, folder: Path) -> Any:
+    """What a user of plain transformers and PEFT loads."""
+    task = TASKS[server.settings.model.task]
+    if server.strategy.whole_model:
+        return task.auto_model.from_pretrained(folder / "model").eval()
+    options = {"num_labels": len(server.labels)} if server.labels else {}
+    base = task.auto_model.from_pretrained(
+        server.settings.model.model, ignore_mismatched_sizes=True, **options
+    )
+    return PeftModel.from_pretrained(base, folder / "adapter").eval()
