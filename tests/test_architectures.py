@@ -44,7 +44,28 @@ def job(named: dict[str, Any], folder: Path, **changes: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("kind", tiny_models.ARCHITECTURES)
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_a_round_and_its_export(made, tmp_path, kind, strategy):
-    folder, _, server = run(job(made[kind], tmp_path, strategy=strategy))
+    check(job(made[kind], tmp_path, strategy=strategy), strategy)
+
+
+@pytest.mark.parametrize(
+    ("kind", "targets", "saved"),
+    [
+        ("gpt2", "c_attn,c_fc", "lm_head"),  # transposed, not square, head tied
+        ("llama", "q_proj,down_proj", "lm_head,norm"),
+        ("llama", "v_proj", "embed_tokens"),
+        ("vit", "q_proj,v_proj,fc1,fc2", "classifier,layernorm"),
+        ("swin", "q_proj,v_proj,reduction", "classifier"),
+        ("roberta", "query,key,value,dense", "classifier"),
+    ],
+)
+@pytest.mark.parametrize("strategy", ["ilora", "fedex-lora"])
+def test_layers_and_modules_of_choice(made, tmp_path, kind, targets, saved, strategy):
+    chosen = {"target_modules": targets, "modules_to_save": saved}
+    check(job(made[kind], tmp_path, strategy=strategy, **chosen), strategy)
+
+
+def check(run_config: dict[str, Any], strategy: str) -> None:
+    folder, _, server = run(run_config)
     table = metrics(folder)
     assert table["clients"].iloc[-1] == (1 if strategy == "centralized" else 3)
     if server.strategy.personal:

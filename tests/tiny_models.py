@@ -46,7 +46,7 @@ def make(kind: str, folder: Path) -> dict[str, Any]:
             "model": str(folder / "model"),
             "dataset": str(folder / "data"),
         }
-    _tokenizer().save_pretrained(folder / "model")
+    tokenizer().save_pretrained(folder / "model")
     _texts(folder / "data")
     columns = {"text-columns": "text", "label-column": "domain"}
     if task == "causal-lm":
@@ -116,17 +116,17 @@ def _texts(folder: Path) -> None:
         (folder / f"{split}.jsonl").write_text("\n".join(lines) + "\n")
 
 
-def _tokenizer() -> PreTrainedTokenizerFast:
+def tokenizer() -> PreTrainedTokenizerFast:
     """A byte-pair tokenizer learned from the packaged texts, without a pad token."""
-    tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    learned = Tokenizer(models.BPE(unk_token="<unk>"))
+    learned.pre_tokenizer = pre_tokenizers.Whitespace()
     trainer = trainers.BpeTrainer(
         vocab_size=WORDS, special_tokens=["<unk>", "<s>", "</s>"]
     )
     texts = [row["text"] for row in _rows("train", 500)]
-    tokenizer.train_from_iterator(texts, trainer)
+    learned.train_from_iterator(texts, trainer)
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
+        tokenizer_object=learned,
         unk_token="<unk>",
         bos_token="<s>",
         eos_token="</s>",

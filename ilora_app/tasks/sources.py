@@ -85,6 +85,9 @@ def _opened(name: str, subset: str, seed: int) -> DatasetDict:
 
 
 def _unavailable(name: str, folder: Path, cause: str) -> str:
+    if "corresponds to no data" in cause:  # datasets says so of a split without rows
+        empty = cause.split('"')[1]
+        return f"dataset = {name!r}: the split {empty} is empty"
     if folder.is_dir():
         return (
             f"dataset = {name!r}: the folder cannot be read ({cause}); expected "

@@ -1,0 +1,153 @@
+"""Nodes that hold data of their own, tokenised data kept on disk, and the plot."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flwr.app import Context, RecordDict
+
+from ilora_app import checks, server_app, wire
+from ilora_app.local import LocalGrid
+from ilora_app.node import Node
+from ilora_app.strategies.federation import FederationError
+from ilora_app.tasks import cache
+from tests.conftest import read_events
+from tests.local_run import client_app, metrics, run
+
+ROWS = 60
+
+
+@pytest.fixture
+def folders(tmp_path: Path, small_data: str) -> list[str]:
+    """Three folders in three formats: other columns' order, other classes each."""
+    lines = (Path(small_data) / "train.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    named = []
+    for index, (form, domains) in enumerate((("jsonl", 3), ("csv", 6), ("jsonl", 10))):
+        folder = tmp_path / f"hospital-{index}"
+        folder.mkdir()
+        seen = sorted({row["domain"] for row in rows})[:domains]
+        mine = [row for row in rows if row["domain"] in seen][index::3][:ROWS]
+        if form == "csv":
+            text = "domain,text\n" + "".join(
+                f'{row["domain"]},"{row["text"]}"\n' for row in mine
+            )
+            (folder / "records.csv").write_text(text)
+        else:
+            text = "".join(json.dumps(row) + "\n" for row in mine)
+            (folder / "records.jsonl").write_text(text)
+        named.append(str(folder))
+    return named
+
+
+def grid_of(run_config: dict[str, Any], configs: list[dict[str, Any]]) -> LocalGrid:
+    """Nodes with the node config given and no partition."""
+    grid = LocalGrid(client_app.app, run_config, len(configs))
+    for context, node_config in zip(grid._contexts.values(), configs, strict=True):
+        context.node_config = node_config
+    return grid
+
+
+def federate(run_config: dict[str, Any], configs: list[dict[str, Any]]) -> Path:
+    grid = grid_of(run_config, configs)
+    prepared = checks.prepare(Context(1, 0, {}, RecordDict(), run_config).run_config)
+    server = server_app.Server(prepared, server_app.meet(grid, prepared), run_id=1)
+    server.run(grid)
+    return server.folder.path
+
+
+def test_nodes_with_folders_of_their_own_federate(run_config, folders):
+    configs = [
+        {wire.DATA_PATH: folder, wire.RANK: rank}
+        for folder, rank in zip(folders, (2, 4, 8), strict=True)
+    ]
+    folder = federate(run_config, configs)
+    members = read_events(folder, "member")
+    assert sorted(m["rank"] for m in members) == [2, 4, 8]
+    held = [m["examples"] for m in members]
+    assert all(0 < n <= ROWS for n in held)
+    assert sum(held) > ROWS
+    assert metrics(folder)["clients"].iloc[-1] == 3
+
+
+def test_the_server_needs_no_training_data_then(run_config, folders, tmp_path):
+    only_test = tmp_path / "only-test"
+    only_test.mkdir()
+    source = Path(run_config["dataset"]) / "test.jsonl"
+    (only_test / "test.jsonl").write_text(source.read_text())
+    changed = run_config | {"dataset": str(only_test), "train-split": ""}
+    configs = [{wire.DATA_PATH: folder, wire.RANK: 2} for folder in folders]
+    assert metrics(federate(changed, configs))["clients"].iloc[-1] == 3
+    partition = {wire.PARTITION: 0, wire.PARTITIONS: 1}
+    changed |= {"output-dir": str(tmp_path / "b"), "min-available-nodes": 1}
+    with pytest.raises(FederationError, match="train-split = '': no data is dealt out"):
+        federate(changed, [partition])
+
+
+@pytest.mark.parametrize(
+    ("node_config", "expected"),
+    [
+        ({wire.DATA_PATH: "/no/such/ward", wire.RANK: 2}, "there is no such folder"),
+        ({wire.DATA_PATH: 7, wire.RANK: 2}, "data-path = 7: expected a folder"),
+        ({wire.RANK: 2}, "expected whole numbers"),
+    ],
+)
+def test_a_node_that_cannot_take_part_is_left_out_with_its_reason(
+    run_config, folders, node_config, expected
+):
+    configs = [node_config, {wire.DATA_PATH: folders[0], wire.RANK: 2}]
+    grid = grid_of(run_config, configs)
+    prepared = checks.prepare(run_config)
+    federation = server_app.meet(grid, prepared)
+    assert [m.rank for m in federation.members] == [2]
+    (reason,) = federation.left_out.values()
+    assert expected in reason
+
+
+def test_a_class_that_the_federation_does_not_know_leaves_the_node_out(
+    run_config, folders
+):
+    path = Path(folders[0]) / "records.jsonl"
+    path.write_text(
+        path.read_text() + '{"text": "hello", "domain": "astrology"}\n' * 20
+    )
+    grid = grid_of(run_config, [{wire.DATA_PATH: f, wire.RANK: 2} for f in folders])
+    federation = server_app.meet(grid, checks.prepare(run_config))
+    assert len(federation.members) == 2
+    (reason,) = federation.left_out.values()
+    assert "the class 'astrology' is not one of the federation's: auto" in reason
+
+
+def test_pooling_is_refused_where_data_is_not_shared(run_config, folders):
+    context = Context(
+        1, 1, {wire.DATA_PATH: folders[0], wire.RANK: 2}, RecordDict(), run_config
+    )
+    with pytest.raises(ValueError, match="which nodes with data of their own do not"):
+        Node.of(context, ("a", "b")).pooled()
+
+
+def test_tokenised_rows_are_kept_where_the_operator_says(
+    run_config, tmp_path, monkeypatch
+):
+    first = metrics(run(run_config)[0])
+    monkeypatch.setenv(cache.FOLDER, str(tmp_path / "cache"))
+    from ilora_app import node
+
+    tables = []
+    for name in ("cold", "warm"):
+        node._examples.cache_clear()
+        changed = run_config | {"output-dir": str(tmp_path / name)}
+        tables.append(metrics(run(changed)[0]))
+        kept = [path.name for path in (tmp_path / "cache").iterdir()]
+        assert len(kept) == 7  # three clients' two parts, and the test split
+        assert not [name for name in kept if name.startswith(".")]
+    for table in tables:
+        assert first.equals(table)
+
+
+def test_the_plot_of_the_partitions_is_in_the_run_folder(run_config):
+    folder, _, _ = run(run_config | {"partition-plot": True, "num-server-rounds": 1})
+    picture = (folder / "partitions.png").read_bytes()
+    assert picture.startswith(b"\x89PNG")
+    assert len(picture) > 5000

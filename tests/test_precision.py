@@ -1,0 +1,141 @@
+"""Number types, accumulation, checkpointing and dropout-free equality of the ways."""
+
+import sys
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from ilora_app.lora.factors import AdapterState
+from ilora_app.settings import DataSettings, ModelSettings, TrainingSettings
+from ilora_app.settings.model import LANGUAGE, TASKS
+from ilora_app.tasks import data, models, quantised, training
+from ilora_app.tasks.backbone import Backbone
+from ilora_app.tasks.examples import Examples
+from ilora_app.tasks.loading import load_backbone
+from ilora_app.tasks.task import TASKS as KINDS
+from tests import tiny_models
+
+KEYS = {"task", "model", "dataset", "max-length", "text-columns", "label-column"}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    return {
+        kind: tiny_models.make(kind, tmp_path_factory.mktemp(kind))
+        for kind in ("bert", "vit", "gpt2")
+    }
+
+
+def load(named: dict[str, Any], **changes: Any) -> tuple[Backbone, Examples]:
+    task = named["task"]
+    classes = () if task == LANGUAGE else tuple("abcdefghij"[:10])
+    if "image" in task:
+        classes = ("up", "across", "red", "blue")
+    given = {k.replace("-", "_"): v for k, v in named.items()}
+    fields = {k: v for k, v in given.items() if k not in ("task", "model")}
+    settings = data.found(DataSettings(**fields), task, 0)
+    if task == TASKS[0]:
+        from ilora_app.tasks.labels import label_names
+
+        classes = label_names(settings, 0)
+    model = ModelSettings(task=task, model=named["model"], **changes)
+    backbone = load_backbone(model, classes, 0)
+    rows = data.test_rows(settings, 0)
+    examples = KINDS[task].encode(rows, settings, classes, backbone.processor, "here")
+    start = AdapterState(backbone.directions(4), backbone.initial_head())
+    backbone.install(start)
+    return backbone, examples
+
+
+def trained(named: dict[str, Any], steps: int = 3, **changes: Any) -> AdapterState:
+    parts = changes.pop("gradient_accumulation", 1)
+    backbone, examples = load(named, **changes)
+    for module in backbone.model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0  # its masks depend on how a batch is cut
+    settings = TrainingSettings(
+        optimizer="sgd",
+        learning_rate=0.1,
+        local_steps=steps,
+        batch_size=8,
+        gradient_accumulation=parts,
+    )
+    training.train(backbone, examples, settings, seed=0)
+    return backbone.collect()
+
+
+def distance(one: AdapterState, other: AdapterState) -> float:
+    a, b = one.named_tensors(), other.named_tensors()
+    return max(float((a[n] - b[n]).abs().max()) for n in a)
+
+
+@pytest.mark.parametrize("kind", ["bert", "gpt2"])
+@pytest.mark.parametrize("parts", [2, 3, 8])
+def test_accumulation_gives_the_same_steps(made, kind, parts):
+    """Also where the parts hold unequal numbers of learned tokens."""
+    whole = trained(made[kind])
+    cut = trained(made[kind], gradient_accumulation=parts)
+    assert distance(whole, cut) < 1e-5
+
+
+@pytest.mark.parametrize("kind", ["bert", "vit", "gpt2"])
+def test_checkpointing_gives_the_same_steps(made, kind):
+    whole = trained(made[kind])
+    again = trained(made[kind], gradient_checkpointing=True)
+    assert distance(whole, again) < 1e-5
+
+
+@pytest.mark.parametrize("kind", ["bert", "vit", "gpt2"])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_holds_the_base_and_trains_in_float32(made, kind, dtype):
+    backbone, examples = load(made[kind], dtype=dtype)
+    kept = dict(backbone.base_weights())
+    assert {W.dtype for W in kept.values()} == {getattr(torch, dtype)}
+    assert {p.dtype for p in backbone.parameters().values()} == {torch.float32}
+    before = training.evaluate(backbone, examples, 8)
+    full, _ = load(made[kind])
+    exact = training.evaluate(full, examples, 8)
+    assert before["loss"] == pytest.approx(exact["loss"], rel=0.02)
+    settings = TrainingSettings(local_steps=12, batch_size=8, learning_rate=0.01)
+    start = backbone.collect()
+    training.train(backbone, examples, settings, seed=0)
+    found = backbone.collect()
+    assert all(t.isfinite().all() for t in found.named_tensors().values())
+    assert distance(start, found) > 1e-3
+    assert training.evaluate(backbone, examples, 8)["loss"] < before["loss"]
+
+
+def test_a_base_in_half_precision_is_rounded_once(made):
+    backbone, _ = load(made["gpt2"], dtype="bfloat16")
+    W0 = {name: W.clone() for name, W in backbone.base_weights()}
+    small = {name: torch.full(W.shape, 1e-3) for name, W in W0.items()}
+    held = backbone.collect()
+    for _ in range(5):
+        backbone.install(held, base=small)
+    layer = next(iter(W0))
+    module = dict(backbone._layers())[layer]
+    now = module.get_base_layer().weight.T.float()
+    expected = (W0[layer].float() + 2.0 * 1e-3).to(torch.bfloat16).float()
+    assert torch.equal(now, expected)
+    backbone.install(held)
+    assert all(torch.equal(W, W0[name]) for name, W in backbone.base_weights())
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="says what a node without says")
+def test_quantisation_without_cuda_says_what_is_missing(made, monkeypatch):
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    settings = ModelSettings(model=made["bert"]["model"], quantisation="4bit")
+    with pytest.raises(models.ModelError) as caught:
+        load_backbone(settings, ("a", "b"), 0)
+    assert str(caught.value).startswith("quantisation = '4bit': needs ")
+    assert "a CUDA device" in str(caught.value)
+    assert quantised.problem(replace(settings, quantisation="none"), False) == ""
+
+
+def test_positions_behind_the_padding_index_do_not_count(tmp_path):
+    named = tiny_models.make("roberta", tmp_path)
+    settings = ModelSettings(model=named["model"])
+    backbone = load_backbone(settings, ("a", "b"), 0)
+    assert backbone.longest == 40 - 2 - 1
