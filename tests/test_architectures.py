@@ -55,7 +55,7 @@ def test_a_round_and_its_export(made, tmp_path, kind, strategy):
         ("llama", "v_proj", "embed_tokens"),
         ("vit", "q_proj,v_proj,fc1,fc2", "classifier,layernorm"),
         ("swin", "q_proj,v_proj,reduction", "classifier"),
-        ("roberta", "query,key,value,dense", "classifier"),
+        ("roberta", "query,key,value,output.dense", "classifier"),
     ],
 )
 @pytest.mark.parametrize("strategy", ["ilora", "fedex-lora"])

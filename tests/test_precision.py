@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from ilora_app.lora.factors import AdapterState
+from ilora_app.lora.factors import AdapterState, LoraFactors
 from ilora_app.settings import DataSettings, ModelSettings, TrainingSettings
 from ilora_app.settings.model import LANGUAGE, TASKS
 from ilora_app.tasks import data, models, quantised, training
@@ -132,6 +132,48 @@ def test_quantisation_without_cuda_says_what_is_missing(made, monkeypatch):
     assert str(caught.value).startswith("quantisation = '4bit': needs ")
     assert "a CUDA device" in str(caught.value)
     assert quantised.problem(replace(settings, quantisation="none"), False) == ""
+
+
+@pytest.mark.parametrize("bits", ["8bit", "4bit"])
+def test_a_quantised_base_starts_where_it_was_and_takes_increments(
+    tmp_path, monkeypatch, bits
+):
+    """On the CPU, which bitsandbytes can do slowly, and the app refuses otherwise."""
+    pytest.importorskip("bitsandbytes")
+    monkeypatch.setattr(quantised, "problem", lambda *_: "")
+    named = tiny_models.make("llama", tmp_path, width=256)
+    plain, examples = load(named)
+    backbone, _ = load(named, quantisation=bits)
+    exact, near = dict(plain.base_weights()), dict(backbone.base_weights())
+    assert backbone.shapes() == plain.shapes()
+    for name, W in exact.items():
+        error = (near[name].float() - W).norm() / W.norm()
+        assert 1e-4 < error < (0.02 if bits == "8bit" else 0.2)
+
+    start = AdapterState(backbone.directions(4), {})
+    nothing = AdapterState(LoraFactors({}), {})
+    backbone.install(nothing)
+    untouched = training.evaluate(backbone, examples, 8)["loss"]
+    backbone.install(start, dict(start.factors.items()))
+    assert training.evaluate(backbone, examples, 8)["loss"] == (
+        pytest.approx(untouched, abs=2e-3)
+    )
+    dense = {name: B @ A for name, (B, A) in start.factors.items()}
+    backbone.install(start)
+    beside = training.evaluate(backbone, examples, 8)["loss"]
+    assert beside != pytest.approx(untouched, abs=1e-3)
+    backbone.install(nothing, base=dense)
+    assert training.evaluate(backbone, examples, 8)["loss"] == (
+        pytest.approx(beside, abs=2e-3)
+    )
+    backbone.install(nothing)
+    assert training.evaluate(backbone, examples, 8)["loss"] == untouched
+    if bits == "4bit":
+        return  # on the CPU bitsandbytes passes no gradient after an inference pass
+    backbone.install(start, dict(start.factors.items()))
+    settings = TrainingSettings(local_steps=10, batch_size=8, learning_rate=0.01)
+    training.train(backbone, examples, settings, seed=0)
+    assert training.evaluate(backbone, examples, 8)["loss"] < untouched - 0.05
 
 
 def test_positions_behind_the_padding_index_do_not_count(tmp_path):

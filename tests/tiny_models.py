@@ -31,10 +31,10 @@ ARCHITECTURES = ("bert", "roberta", "vit", "swin", "gpt2", "llama")
 WORDS = 400
 
 
-def make(kind: str, folder: Path) -> dict[str, Any]:
+def make(kind: str, folder: Path, width: int = 32) -> dict[str, Any]:
     """Save a model and data for it; returns the run config that names them."""
     torch.manual_seed(0)
-    model, task, length = _model(kind)
+    model, task, length = _model(kind, width)
     model.save_pretrained(folder / "model")
     if task == "image-classification":
         side = model.config.image_size
@@ -64,12 +64,12 @@ def make(kind: str, folder: Path) -> dict[str, Any]:
     }
 
 
-def _model(kind: str) -> tuple[Any, str, int]:
+def _model(kind: str, width: int) -> tuple[Any, str, int]:
     small: dict[str, Any] = {
-        "hidden_size": 32,
+        "hidden_size": width,
         "num_hidden_layers": 2,
         "num_attention_heads": 4,
-        "intermediate_size": 48,
+        "intermediate_size": 3 * width // 2,
     }
     words = {"vocab_size": WORDS, "bos_token_id": 1, "eos_token_id": 2}
     if kind == "bert":

@@ -18,7 +18,8 @@ from ilora_app.lora.factors import AdapterState, LoraFactors, Pair, group_of
 from ilora_app.lora.initialisation import qr_directions
 from ilora_app.options import names
 from ilora_app.settings import ModelSettings
-from ilora_app.tasks import fit, models
+from ilora_app.tasks import fit, models, modules
+from ilora_app.tasks.quantised import Beside
 
 _PREFIX = "base_model.model."
 
@@ -48,12 +49,14 @@ class Backbone:
         self._dtype = getattr(torch, settings.dtype)
         self._directions: dict[int, LoraFactors] = {}
         self._pristine: dict[str, Tensor] = {}
+        self._quantised = settings.quantisation != "none"
+        self._beside = Beside(settings.lora_scaling, getattr(torch, settings.dtype))
         self._moved = False
-        self.fused = fused(model, settings)
+        self.fused = modules.transposed(model, settings)
         if settings.gradient_checkpointing:
             model.gradient_checkpointing_enable({"use_reentrant": False})
             model.config.use_cache = False
-        self._extra = forward_options(model, settings)
+        self._extra = modules.forward_options(model, settings)
         self._peft = get_peft_model(model, self._lora(1), adapter_name="rank-1")
         self._active = "rank-1"
         self.model: nn.Module = self._peft
@@ -162,8 +165,12 @@ class Backbone:
     def install_merged(self, adapter: AdapterState) -> None:
         """Become the same model as ``install(adapter)``, with s B A inside the base.
 
-        For evaluation: nothing is computed beside the base, whatever the rank.
+        For evaluation: nothing is computed beside the base, whatever the rank. A
+        quantised base takes nothing in, and keeps the factors beside it.
         """
+        if self._quantised:
+            self.install(adapter)
+            return
         base = {name: B @ A for name, (B, A) in adapter.factors.items()}
         self.install(AdapterState(LoraFactors({}), adapter.head), base=base)
 
@@ -192,6 +199,9 @@ class Backbone:
 
     def _move_base(self, base: Mapping[str, Tensor]) -> None:
         """Set every base weight to W0 + s T, from a copy of W0 kept apart."""
+        if self._quantised:
+            self._beside.put(dict(self._layers()), base)
+            return
         if not base and not self._moved:
             return
         with torch.no_grad():
@@ -216,7 +226,7 @@ class Backbone:
 
     def _settle(self) -> None:
         """Move what was made to the device; train it in float32 whatever W0 is."""
-        if self.settings.quantisation == "none":
+        if not self._quantised:
             self.model.to(self.device)
         for _, wrapper in self._saved_modules():
             wrapper.modules_to_save.to(self.device, torch.float32)
@@ -246,20 +256,3 @@ class Backbone:
         for name, module in self._peft.named_modules():
             if isinstance(module, ModulesToSaveWrapper):
                 yield name.removeprefix(_PREFIX), module
-
-
-def fused(model: PreTrainedModel, settings: ModelSettings) -> bool:
-    """Tell whether the adapted layers hold W0 transposed, as GPT-2's Conv1D does."""
-    ends = names(settings.target_modules)
-    return any(
-        type(module).__name__ == "Conv1D" and name.endswith(ends)
-        for name, module in model.named_modules()
-    )
-
-
-def forward_options(model: PreTrainedModel, settings: ModelSettings) -> dict[str, Any]:
-    """Keyword arguments that every forward pass of this model takes."""
-    own = getattr(model.config, "image_size", None)
-    if settings.image_size and own != settings.image_size:
-        return {"interpolate_pos_encoding": True}
-    return {}

@@ -1,12 +1,14 @@
-"""Which layers get factors and which modules are the head, where nobody says."""
+"""What is read off a model: its layers for factors, its head, how it is called."""
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
 from torch import nn
 from transformers import PreTrainedModel
 
+from ilora_app.options import names
 from ilora_app.settings import ModelSettings
 from ilora_app.settings.data import AUTO
 from ilora_app.tasks.fit import is_linear, matching
@@ -68,3 +70,20 @@ def _head(model: PreTrainedModel) -> list[str]:
 
 def _has_weights(module: nn.Module) -> bool:
     return any(True for _ in module.parameters())
+
+
+def transposed(model: PreTrainedModel, settings: ModelSettings) -> bool:
+    """Tell whether the adapted layers hold W0 transposed, as GPT-2's Conv1D does."""
+    ends = names(settings.target_modules)
+    return any(
+        type(module).__name__ == "Conv1D" and name.endswith(ends)
+        for name, module in model.named_modules()
+    )
+
+
+def forward_options(model: PreTrainedModel, settings: ModelSettings) -> dict[str, Any]:
+    """Keyword arguments that every forward pass of this model takes."""
+    own = getattr(model.config, "image_size", None)
+    if settings.image_size and own != settings.image_size:
+        return {"interpolate_pos_encoding": True}
+    return {}
