@@ -1,6 +1,7 @@
 """Everything that can be wrong before round 1, found together."""
 
 import os
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from logging import WARNING
@@ -8,6 +9,8 @@ from logging import WARNING
 from flwr.supercore import log
 
 from ilora_app import config, options, strategies
+from ilora_app.runs import resume
+from ilora_app.runs.resume import Resumed
 from ilora_app.settings import Settings
 from ilora_app.settings.model import IMAGE
 from ilora_app.strategies import STRATEGIES
@@ -23,12 +26,20 @@ from ilora_app.tasks.task import TASKS
 
 @dataclass(frozen=True)
 class Prepared:
-    """What the server needs to run, all of it loaded and checked."""
+    """What the server needs to run, all of it loaded and checked.
+
+    Attributes:
+        run_key: name of the run for what nodes keep of it; empty where nothing is kept.
+        resumed: the run that goes on; None begins one.
+
+    """
 
     settings: Settings
     backbone: Backbone
     labels: tuple[str, ...]
     test: Examples
+    run_key: str = ""
+    resumed: Resumed | None = None
 
 
 def prepare(run_config: Mapping[str, object]) -> Prepared:
@@ -47,7 +58,8 @@ def prepare(run_config: Mapping[str, object]) -> Prepared:
     else:
         refused = strategies.problems(settings)
         found += [text for key, text in refused.items() if key not in problems]
-    found += _output_dir(settings.run.output_dir)
+    if not settings.keeping.resume:
+        found += _output_dir(settings.run.output_dir)
 
     run, source, task = settings.run, settings.data, settings.model.task
     labels: tuple[str, ...] = ("0", "1")
@@ -79,15 +91,21 @@ def prepare(run_config: Mapping[str, object]) -> Prepared:
         found.append(config.describe("max-length", source.max_length, right))
     if found or backbone is None or method is None:
         raise config.ConfigError(found)
+    named = replace(backbone.settings, model=models.canonical(settings.model.model))
+    settings = strategies.resolve(replace(settings, model=named, data=source))
+    resumed, wrong = resume.find(settings)
+    if wrong:
+        raise config.ConfigError(wrong)
+    key = resumed.checkpoint.key if resumed else secrets.token_hex(8)
     for name in labels and never_tested(source, run.seed):
         log(WARNING, "No row of the split %s is of class %s", source.test_split, name)
     rows = data.test_rows(source, run.seed)
     test = TASKS[task].encode(
         rows, source, labels, backbone.processor, f"the split {source.test_split}"
     )
-    named = replace(backbone.settings, model=models.canonical(settings.model.model))
-    settings = strategies.resolve(replace(settings, model=named, data=source))
-    return Prepared(settings, backbone, labels, test)
+    if not settings.keeping.keep_checkpoints:
+        key = ""
+    return Prepared(settings, backbone, labels, test, key, resumed)
 
 
 def fits(backbone: Backbone, key: str, rank: int) -> list[str]:

@@ -8,7 +8,7 @@ from flwr.app import ConfigRecord, Context, Error, Message, MetricRecord, Record
 from flwr.clientapp import ClientApp
 from flwr.common.constant import ErrorCode
 
-from ilora_app import wire
+from ilora_app import node_state, wire
 from ilora_app.config import ConfigError
 from ilora_app.corrections import ControlVariatesClient
 from ilora_app.lora.factors import AdapterState, only
@@ -41,6 +41,8 @@ def query(message: Message, context: Context) -> Message:
             wire.RANK: node.rank,
             wire.EXAMPLES: len(part.train),
             wire.HELD_OUT: len(part.held_out),
+            wire.IDENTITY: node_state.identity(context.node_config),
+            wire.STATE_ROUND: node_state.taken_up(message, context),
         }
         if not node.data_path:
             facts[wire.PARTITION] = node.partition
@@ -73,6 +75,7 @@ def train(message: Message, context: Context) -> Message:
     """Train the received factors and head for one round, with drift correction."""
     config: Any = message.content.config_records[wire.CONFIG]
     node = _node(message, context)
+    node_state.taken_up(message, context)
     received = Received.read(message, context.state, keep=True)
     half, backbone = node.client_half(), node.backbone()
     start = _install(node, half, received, backbone, int(config[wire.ROUND]))
@@ -124,6 +127,7 @@ def train(message: Message, context: Context) -> Message:
             full_gradient, upload.rank if upload.pruned else None
         )
         content[wire.CORRECTION] = wire.encode_tensors(deltas)
+    node_state.keep(message, context, node.settings.keeping.keep_checkpoints + 1)
     return Message(RecordDict(content), reply_to=message)
 
 

@@ -9,6 +9,7 @@ from flwr.supercore import log
 
 from ilora_app import checks, strategies, wire
 from ilora_app.config import ConfigError
+from ilora_app.keeper import Keeper
 from ilora_app.lora.factors import AdapterState, LoraFactors
 from ilora_app.lora.initialisation import standard_factors
 from ilora_app.quiet import quiet_libraries, show_plainly
@@ -17,6 +18,7 @@ from ilora_app.runs.folder import RunFolder
 from ilora_app.runs.partition_plot import draw
 from ilora_app.strategies.federation import Federation, FederationError
 from ilora_app.strategies.rounds import Row
+from ilora_app.strategies.snapshot import Snapshot, expect_members
 from ilora_app.tasks import partitions, training
 from ilora_app.tasks.causal_lm import LanguageExamples
 from ilora_app.tasks.generation import exact_match
@@ -50,8 +52,21 @@ class Server:
         self.settings, self.backbone = prepared.settings, prepared.backbone
         self.labels, self.test = prepared.labels, prepared.test
         self.federation = federation
-        self.folder = RunFolder(self.settings, run_id)
+        self.resumed = prepared.resumed
+        begun = self.resumed.checkpoint if self.resumed else None
+        rows = begun.rows if begun else []
+        place = self.resumed.folder if self.resumed else None
+        self.folder = RunFolder(self.settings, run_id, place, rows)
         self.strategy = strategies.build(self.settings, federation, self.folder)
+        if begun:
+            self.strategy.resume(Snapshot(begun.tensors, begun.facts), rows)
+            log(INFO, "Going on after round %d", begun.round)
+        best = begun.best if begun else None
+        self.run_key = prepared.run_key
+        self.keeper = Keeper(
+            self.strategy, self.settings, self.folder.path, self.run_key, best
+        )
+        self.strategy.after_round = self.keeper.keep
         self.rank = max([*self.settings.ranks, *federation.ranks])
         self._results: dict[int | None, dict[str, float]] = {}
 
@@ -62,10 +77,10 @@ class Server:
         self.draw_partitions()
         self.strategy.start(
             grid,
-            self.initial_arrays(),
+            ArrayRecord() if self.resumed else self.initial_arrays(),
             num_rounds=run.num_server_rounds,
             timeout=run.round_timeout,
-            train_config=told(self.labels),
+            train_config=told(self.labels, self.run_key),
             evaluate_config=told(self.labels),
             evaluate_fn=self.evaluate,
         )
@@ -163,9 +178,15 @@ class Server:
         )
 
 
-def told(classes: tuple[str, ...]) -> ConfigRecord:
-    """What nodes are told besides the model: the classes, in the order of their ids."""
-    return ConfigRecord({wire.CLASSES: list(classes)} if classes else {})
+def told(classes: tuple[str, ...], run_key: str = "") -> ConfigRecord:
+    """What nodes are told besides the model: the classes, in the order of their ids.
+
+    And the name under which they keep their own state of the run, where they do.
+    """
+    facts = ConfigRecord({wire.CLASSES: list(classes)} if classes else {})
+    if run_key:
+        facts[wire.RUN_KEY] = run_key
+    return facts
 
 
 def meet(grid: Grid, prepared: checks.Prepared) -> Federation:
@@ -176,13 +197,17 @@ def meet(grid: Grid, prepared: checks.Prepared) -> Federation:
 
     """
     run = prepared.settings.run
-    federation = Federation(facts=told(prepared.labels))
+    federation = Federation(facts=told(prepared.labels, prepared.run_key))
+    if prepared.resumed:
+        begun = prepared.resumed.checkpoint
+        federation.finished_round = begun.round
+        expect_members(federation, Snapshot(begun.tensors, begun.facts))
     federation.wait(grid, run.min_available_nodes, run.round_timeout, settle=True)
     federation.meet(grid, run.round_timeout)
     for member in federation.members:
         for problem in checks.fits(prepared.backbone, wire.RANK, member.rank):
             federation.leave_out(member, f"--node-config {problem}")
-    if not federation.members:
+    if not federation.connected(grid):
         reasons = "".join(
             f"\n  - {reason}" for reason in sorted(set(federation.left_out.values()))
         )

@@ -28,6 +28,9 @@ RANK, PARTITION, PARTITIONS, PROBLEM = (
     "problem",
 )
 DATA_PATH, CLASSES = "data-path", "classes"
+# The run under whose name a node keeps its own state, the node's name for itself, and
+# the round whose state it has taken up again.
+RUN_KEY, IDENTITY, STATE_ROUND = "run-key", "identity", "state-of-round"
 _LEFT, _RIGHT, _DENSE = ".left", ".right", ".dense"
 
 

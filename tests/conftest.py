@@ -20,6 +20,14 @@ def _one_thread():
     torch.set_num_threads(1)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _node_state(tmp_path_factory: pytest.TempPathFactory):
+    """Nodes keep their state here, and not under the home of who runs the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ILORA_STATE", str(tmp_path_factory.mktemp("nodes")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def minilm() -> str:
     """Folder of the packaged encoder; the extra ``test`` installs it."""

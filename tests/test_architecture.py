@@ -18,6 +18,8 @@ ALLOWED = {
     "strategies": {"lora", "wire", "settings", "corrections", "strategies"},
     "tasks": {"lora", "options", "settings", "tasks"},
     "runs": {"lora", "options", "settings", "config", "runs"},
+    "node_state": {"options", "wire", "runs", "node_state"},
+    "keeper": {"config", "settings", "strategies", "runs", "keeper"},
     "compare": {
         "compare",
         "strategies",

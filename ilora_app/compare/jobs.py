@@ -87,7 +87,8 @@ class Job:
         then = dict(config.dump(Settings())) | record.config
         now = {**self.config}
         for settings in (then, now):
-            settings.pop("output-dir", None)
+            for key in ("output-dir", "keep-checkpoints"):
+                settings.pop(key, None)
         keys = [key for key in now if then.get(key) != now[key]]
         found = [f"{key} ({then.get(key)!r}, now {now[key]!r})" for key in keys]
         if record.clients != self.clients:

@@ -73,6 +73,8 @@ class Plan:
             folder,
             {
                 **config.dump(Settings()),
+                # A run that was interrupted is run again: nothing has to be kept.
+                "keep-checkpoints": 0,
                 **entry.config,
                 "learning-rate": rate,
                 "seed": seed,

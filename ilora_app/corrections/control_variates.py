@@ -29,6 +29,9 @@ from ilora_app.lora.control import (
 )
 from ilora_app.lora.factors import AdapterState, LoraFactors, group_of
 
+Taken = Mapping[str, int]
+"""Name of a node -> round in which its upload was last taken."""
+
 # Names in the client's own state: c_k, c_k+ while it is not acknowledged, and the
 # columns of B under which each was computed.
 _OWN, _PENDING, _BASIS = "control-variate", "control-variate-pending", "-basis"
@@ -113,7 +116,26 @@ class ControlVariates:
             self._taken.update(dict.fromkeys(deltas, server_round))
         if self.basis == "rotate":
             fresh = rotate(fresh, _columns(old), _columns(new))
-        self._total = fresh
+        self._total = fresh.contiguous()
+
+    def take_over(self, old: int, new: int, restored: bool) -> None:
+        """Note that a node came back under another id, with its c_k or without."""
+        taken = self._taken.pop(old, None)
+        if restored and taken is not None:
+            self._taken[new] = taken
+
+    def saved(self, names: Mapping[int, str]) -> tuple[dict[str, Tensor], Taken]:
+        """The sum of all c_k, and when uploads were last taken, by names of nodes."""
+        assert self._total is not None, "begin() comes first"
+        taken = {names[n]: v for n, v in self._taken.items() if n in names}
+        return self._total.named_tensors(), taken
+
+    def load(
+        self, total: Mapping[str, Tensor], taken: Taken, nodes: Mapping[str, int]
+    ) -> None:
+        """Go on from what :meth:`saved` gave, with node ids in place of names."""
+        self._total = AdapterState.from_named_tensors(total)
+        self._taken = {nodes[name]: value for name, value in taken.items()}
 
     def __str__(self) -> str:
         return (

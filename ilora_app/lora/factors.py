@@ -68,6 +68,12 @@ class LoraFactors:
             {m: (B.to(dtype), A.to(dtype)) for m, (B, A) in self.items()}
         )
 
+    def contiguous(self) -> "LoraFactors":
+        """Lay out every factor row by row."""
+        return LoraFactors(
+            {m: (B.contiguous(), A.contiguous()) for m, (B, A) in self.items()}
+        )
+
 
 def stack(parts: Sequence[LoraFactors], weights: Sequence[float]) -> LoraFactors:
     """Concatenate factors so that the product is the weighted sum of products.
@@ -141,6 +147,11 @@ class AdapterState:
     def pad(self, rank: int) -> "AdapterState":
         """Pad the factors with zeros to ``rank``; the head goes whole."""
         return AdapterState(self.factors.pad(rank), self.head)
+
+    def contiguous(self) -> "AdapterState":
+        """Lay out every tensor row by row."""
+        head = {name: value.contiguous() for name, value in self.head.items()}
+        return AdapterState(self.factors.contiguous(), head)
 
     def named_tensors(self) -> dict[str, Tensor]:
         """Flatten to ``<module>.lora_B``, ``<module>.lora_A`` and ``head.<name>``."""

@@ -43,6 +43,13 @@ class Ledger:
         total = compress(_stack([self.total, increment] if self.total else [increment]))
         return Ledger((*self.increments, compress(increment)), total)
 
+    def contiguous(self) -> "Ledger":
+        """Lay out every factor row by row."""
+        return Ledger(
+            tuple(_contiguous(increment) for increment in self.increments),
+            _contiguous(self.total),
+        )
+
     def since(self, version: int) -> dict[str, Pair | Tensor]:
         """What a base of this version lacks, dense (d_out, d_in) where that is smaller.
 
@@ -136,6 +143,10 @@ def _stack(parts: Sequence[Increment]) -> dict[str, Pair]:
         )
         for module in modules
     }
+
+
+def _contiguous(increment: Increment) -> dict[str, Pair]:
+    return {m: (L.contiguous(), R.contiguous()) for m, (L, R) in increment.items()}
 
 
 def _smaller(pair: Pair) -> Pair | Tensor:

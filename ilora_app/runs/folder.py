@@ -2,7 +2,10 @@
 
 import csv
 import json
+import os
 import time
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import tomli_w
@@ -11,6 +14,9 @@ from ilora_app import options
 from ilora_app.config import dump
 from ilora_app.settings import Settings
 
+RUNS = "~/.ilora/runs"
+"""Where runs lie that name no folder of their own."""
+
 
 class RunFolder:
     """Records a run as it goes; a reader sees whole lines and whole files only.
@@ -18,17 +24,30 @@ class RunFolder:
     Args:
         settings: as resolved; written to config.toml.
         run_id: Flower's id of the run, part of the default name.
+        resumed: the folder of a run that goes on; None begins one.
+        rows: its rounds so far.
 
     """
 
-    def __init__(self, settings: Settings, run_id: int) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        run_id: int,
+        resumed: Path | None = None,
+        rows: Sequence[dict[str, Any]] = (),
+    ) -> None:
         name = f"{time.strftime('%Y%m%d-%H%M%S')}-{run_id}"
         given = settings.run.output_dir
-        self.path = options.folder(given or f"~/.ilora/runs/{name}")
+        self.path = resumed or options.folder(given or f"{RUNS}/{name}")
         self.path.mkdir(parents=True, exist_ok=True)
-        self.rows: list[dict[str, Any]] = []
+        self.rows: list[dict[str, Any]] = list(rows)
         """The rounds so far, as in metrics.csv."""
-        resolved = dump(settings) | {"output-dir": str(self.path)}
+        if resumed:
+            self._mend()
+            self.event("resumed", run=run_id, after_round=self.rows[-1]["round"])
+            # A round that was recorded and not finished is run again.
+            self._write_metrics()
+        resolved = dump(settings) | {"output-dir": str(self.path), "resume": ""}
         text = tomli_w.dumps(resolved)
         (self.path / "config.toml").write_text(text, encoding="utf-8")
 
@@ -40,6 +59,15 @@ class RunFolder:
         if kind == "round":
             self.rows.append(facts)
             self._write_metrics()
+
+    def _mend(self) -> None:
+        """Cut off a line of events.jsonl that a crash left unfinished."""
+        events = self.path / "events.jsonl"
+        if events.exists():
+            data = events.read_bytes()
+            whole = data.rfind(b"\n") + 1
+            if whole < len(data):
+                os.truncate(events, whole)
 
     def _write_metrics(self) -> None:
         columns = list(dict.fromkeys(key for row in self.rows for key in row))

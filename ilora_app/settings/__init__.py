@@ -11,6 +11,7 @@ from ilora_app.settings.federation import RunSettings
 from ilora_app.settings.method import MethodSettings
 from ilora_app.settings.model import ModelSettings
 from ilora_app.settings.training import TrainingSettings
+from ilora_app.settings.upkeep import KeepingSettings
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Settings:
     data: DataSettings = field(default_factory=DataSettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)
     method: MethodSettings = field(default_factory=MethodSettings)
+    keeping: KeepingSettings = field(default_factory=KeepingSettings)
 
     @property
     def ranks(self) -> tuple[int, ...]:
@@ -31,6 +33,7 @@ class Settings:
 
 __all__ = [
     "DataSettings",
+    "KeepingSettings",
     "MethodSettings",
     "ModelSettings",
     "RunSettings",

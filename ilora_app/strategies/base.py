@@ -30,6 +30,7 @@ from ilora_app.strategies.replies import (
     collect,
     read_evaluation,
 )
+from ilora_app.strategies.snapshot import Snapshot, put_back
 from ilora_app.strategies.state import GlobalState, weights_of
 
 
@@ -79,7 +80,9 @@ class LoraStrategy(Replies, Strategy):
         self.journal = Journal(recorder)
         self.timeout = 3600.0
         self.num_rounds = 0
+        self.after_round: Callable[[list[rounds.Row]], None] = lambda rows: None
         self._state: GlobalState | None = None
+        self._rows: list[rounds.Row] = []
         self._asked: dict[int, Asked] = {}
 
     def summary(self) -> None:
@@ -144,7 +147,7 @@ class LoraStrategy(Replies, Strategy):
                 new=made.state.adapter.factors,
             )
         self.holdings.moved(state.adapter, made.state.adapter)
-        self._state = made.state
+        self._state = made.state.contiguous()
         scaling = None if self.personal else self.lora_scaling
         ranks, weights = self.federation.ranks, weights_of(updates)
         found = measures.of_training(updates, weights, made.energy, ranks, scaling)
@@ -216,9 +219,14 @@ class LoraStrategy(Replies, Strategy):
         evaluate_config: ConfigRecord | None = None,
         evaluate_fn: Callable[[int, ArrayRecord], MetricRecord | None] | None = None,
     ) -> Result:
-        """Run all rounds; arguments and result as in Flower's ``Strategy.start``."""
+        """Run all rounds; arguments and result as in Flower's ``Strategy.start``.
+
+        After :meth:`resume` it runs those that are left, and reads no initial arrays.
+        """
         self.timeout, self.num_rounds = timeout, num_rounds
-        self._state, self.holdings = None, Holdings()
+        rows, self._rows = self._rows, []
+        if not rows:
+            self._state, self.holdings = None, Holdings()
         state = self.started(initial_arrays)
         return rounds.run(
             self,
@@ -229,14 +237,27 @@ class LoraStrategy(Replies, Strategy):
             train_config or ConfigRecord(),
             evaluate_config or ConfigRecord(),
             evaluate_fn,
+            rows,
         )
+
+    def resume(self, snapshot: Snapshot, rows: list[rounds.Row]) -> None:
+        """Have :meth:`start` go on behind these rounds.
+
+        Args:
+            snapshot: from :func:`~ilora_app.strategies.snapshot.take`; its members have
+                been told to the federation.
+            rows: of the rounds so far, round 0 included.
+
+        """
+        self._state = put_back(self, snapshot)
+        self._rows = list(rows)
 
     def started(self, arrays: ArrayRecord | None = None) -> GlobalState:
         """The current global model; made from ``arrays`` where there is none yet."""
         if self._state is None:
             assert arrays is not None, "the strategy has not started"
             initial = AdapterState.from_named_tensors(wire.decode_tensors(arrays))
-            self._state = self.begin(initial)
+            self._state = self.begin(initial).contiguous()
             self.federation.largest_rank = initial.factors.rank or None
             if self.drift_correction:
                 self.drift_correction.begin(initial)
@@ -245,5 +266,10 @@ class LoraStrategy(Replies, Strategy):
     def _present(self, grid: Grid) -> list[Member]:
         """Members that are connected; each is recorded when it first takes part."""
         present = self.federation.present(grid, self.min_available_nodes, self.timeout)
+        returned, self.federation.returned = self.federation.returned, []
+        for node in returned:
+            self.holdings.take_over(node.old, node.new, node.restored)
+            if self.drift_correction:
+                self.drift_correction.take_over(node.old, node.new, node.restored)
         self.journal.nodes(self.federation)
         return present

@@ -23,7 +23,12 @@ class FederationError(RuntimeError):
 
 @dataclass(frozen=True)
 class Member:
-    """A node that takes part, with what it said of itself."""
+    """A node that takes part, with what it said of itself.
+
+    Attributes:
+        identity: its own name, which stays where its node id changes; empty for none.
+
+    """
 
     node_id: int
     rank: int
@@ -31,19 +36,34 @@ class Member:
     held_out: int = 0
     partition: int | None = None
     partitions: int | None = None
+    identity: str = ""
 
     @property
-    def order(self) -> tuple[bool, int, int]:
+    def order(self) -> tuple[bool, int, str, int]:
         """Sort key: node ids are random in every run, partition ids are not."""
-        return (self.partition is None, self.partition or 0, self.node_id)
+        alone = self.partition is None
+        return (alone, self.partition or 0, self.identity, self.node_id)
 
     def __str__(self) -> str:
         part = "" if self.partition is None else f" (partition {self.partition})"
         return f"node {self.node_id}{part}"
 
 
+@dataclass(frozen=True)
+class Returned:
+    """A member that has another node id than before."""
+
+    old: int
+    new: int
+    restored: bool
+
+
 class Federation:
     """The members known so far, learned by QUERY messages.
+
+    A member that comes back under another node id (its process or the whole run was
+    started again) takes up its place: its rank, unless it now offers less, and all that
+    it holds, where it has kept its own state.
 
     Args:
         largest_rank: r_max; a node that offers more trains at r_max. None: no limit.
@@ -56,6 +76,8 @@ class Federation:
     ) -> None:
         self.largest_rank = largest_rank
         self.facts = facts or ConfigRecord()
+        self.finished_round = 0
+        self.returned: list[Returned] = []
         self.left_out: dict[int, str] = {}
         self._members: dict[int, Member] = {}
 
@@ -106,16 +128,23 @@ class Federation:
         connected = set(grid.get_node_ids())
         strangers = sorted(connected - set(self._members) - set(self.left_out))
         if strangers:
+            facts = ConfigRecord({**self.facts, wire.ROUND: self.finished_round})
             questions = [
                 Message(
-                    content=RecordDict({wire.CONFIG: self.facts}),
+                    content=RecordDict({wire.CONFIG: facts}),
                     message_type=MessageType.QUERY,
                     dst_node_id=n,
                 )
                 for n in strangers
             ]
-            self._read(grid.send_and_receive(questions, timeout=timeout))
-        return [member for member in self.members if member.node_id in connected]
+            replies = grid.send_and_receive(questions, timeout=timeout)
+            self._read(replies, connected)
+        return self.connected(grid)
+
+    def connected(self, grid: Grid) -> list[Member]:
+        """Members that are connected."""
+        there = set(grid.get_node_ids())
+        return [member for member in self.members if member.node_id in there]
 
     def present(self, grid: Grid, least: int, timeout: float) -> list[Member]:
         """Wait for ``least`` nodes, but go on without; return the members there are."""
@@ -131,13 +160,41 @@ class Federation:
         if known and rank < known.rank:
             self._members[member.node_id] = replace(known, rank=rank)
 
+    def expect(self, members: Iterable[Member]) -> None:
+        """Count these as members that are away; they may come back."""
+        for number, member in enumerate(members):
+            self._members[-1 - number] = replace(member, node_id=-1 - number)
+
     def leave_out(self, member: Member, reason: str) -> None:
         """Take a member out of the federation for the rest of the run."""
         self._members.pop(member.node_id, None)
         self.left_out[member.node_id] = reason
         log(WARNING, "%s is left out: %s", member, reason)
 
-    def _read(self, replies: Iterable[Message]) -> None:
+    def _take_up(self, member: Member, state_round: int, connected: set[int]) -> Member:
+        """Give a member the place that it had before, if it had one."""
+        for old in self.members:
+            if old.identity != member.identity or old.node_id in connected:
+                continue
+            if not member.identity:
+                continue
+            del self._members[old.node_id]
+            restored = state_round > 0
+            self.returned.append(Returned(old.node_id, member.node_id, restored))
+            if (old.examples, old.held_out) != (member.examples, member.held_out):
+                log(
+                    WARNING,
+                    "%s came back with %d + %d examples; it had %d + %d",
+                    member,
+                    member.examples,
+                    member.held_out,
+                    old.examples,
+                    old.held_out,
+                )
+            return replace(member, rank=min(member.rank, old.rank))
+        return member
+
+    def _read(self, replies: Iterable[Message], connected: set[int]) -> None:
         for reply in replies:
             node = reply.metadata.src_node_id
             if reply.has_error():
@@ -149,15 +206,16 @@ class Federation:
                 )
                 continue
             try:
-                member = self._member(node, reply.content)
+                member, state_round = self._member(node, reply.content)
             except wire.WireError as error:
                 self.left_out[node] = str(error)
                 log(WARNING, "node %d is left out: %s", node, error)
                 continue
-            self._members[node] = member
+            self._members[node] = self._take_up(member, state_round, connected)
         self._log_members()
 
-    def _member(self, node: int, content: RecordDict) -> Member:
+    def _member(self, node: int, content: RecordDict) -> tuple[Member, int]:
+        """Read what a node says of itself, and the round whose state it has kept."""
         facts = content.get(wire.CONFIG)
         if not isinstance(facts, ConfigRecord):
             raise wire.WireError("its answer has no config record")
@@ -179,14 +237,17 @@ class Federation:
             rank = self.largest_rank
         held_out = facts.get(wire.HELD_OUT)
         partition, of = facts.get(wire.PARTITION), facts.get(wire.PARTITIONS)
-        return Member(
+        identity, kept = facts.get(wire.IDENTITY), facts.get(wire.STATE_ROUND)
+        member = Member(
             node_id=node,
             rank=rank,
             examples=examples,
             held_out=held_out if type(held_out) is int and held_out > 0 else 0,
             partition=partition if type(partition) is int else None,
             partitions=of if type(of) is int else None,
+            identity=identity[:80] if isinstance(identity, str) else "",
         )
+        return member, kept if type(kept) is int else 0
 
     def _log_members(self) -> None:
         ranks = ", ".join(str(rank) for rank in self.ranks)

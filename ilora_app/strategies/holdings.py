@@ -5,6 +5,7 @@ until then the server counts on what it held before.
 """
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from torch import Tensor
 
@@ -60,3 +61,28 @@ class Holdings:
         for node in bad:
             self._groups.pop(node, None)
             self._base.pop(node, None)
+
+    def take_over(self, old: int, new: int, restored: bool) -> None:
+        """Note that a node came back under another id, with what it held or without."""
+        for held in (self._groups, self._base):
+            value = held.pop(old, None)
+            if restored and value is not None:
+                held[new] = value
+
+    def facts(self, names: Mapping[int, str]) -> dict[str, Any]:
+        """Plain values of all this, with names in place of node ids."""
+        return {
+            "time": self._time,
+            "changed": self._changed,
+            "groups": {names[n]: v for n, v in self._groups.items() if n in names},
+            "base": {names[n]: v for n, v in self._base.items() if n in names},
+        }
+
+    @classmethod
+    def of(cls, facts: Mapping[str, Any], nodes: Mapping[str, int]) -> "Holdings":
+        """Read what :meth:`facts` gave, with node ids in place of names."""
+        found = cls()
+        found._time, found._changed = facts["time"], dict(facts["changed"])
+        found._groups = {nodes[name]: v for name, v in facts["groups"].items()}
+        found._base = {nodes[name]: v for name, v in facts["base"].items()}
+        return found

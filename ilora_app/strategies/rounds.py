@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from logging import INFO
 from typing import TYPE_CHECKING, Any
 
@@ -30,17 +30,24 @@ def run(
     train_config: ConfigRecord,
     evaluate_config: ConfigRecord,
     evaluate_fn: EvaluateFn | None,
+    before: Sequence[Row] = (),
 ) -> Result:
-    """Run rounds 1..num_rounds; every round becomes one event and one log line."""
+    """Run the rounds up to num_rounds; each becomes one event and one log line.
+
+    ``before`` are the rows of the rounds that a resumed run has behind it; without any,
+    the initial model is evaluated as round 0.
+    """
     log(INFO, "Starting %s:", type(strategy).__name__)
     strategy.summary()
     strategy.federation.wait(grid, strategy.min_available_nodes, timeout, settle=True)
     result = Result()
     result.arrays = arrays
-    rows = [_evaluate(evaluate_fn, 0, arrays, result, {"round": 0})]
-    _close(strategy, rows[0], num_rounds)
+    rows = list(before)
+    if not rows:
+        rows = [_evaluate(evaluate_fn, 0, arrays, result, {"round": 0})]
+        _close(strategy, rows, num_rounds)
 
-    for number in range(1, num_rounds + 1):
+    for number in range(rows[-1]["round"] + 1, num_rounds + 1):
         row: Row = {"round": number}
         clock = time.perf_counter()
         messages = strategy.configure_train(number, arrays, train_config, grid)
@@ -66,7 +73,7 @@ def run(
         row = _evaluate(evaluate_fn, number, arrays, result, row)
         row["seconds_evaluate"] = _since(clock)
         rows.append(row)
-        _close(strategy, row, num_rounds)
+        _close(strategy, rows, num_rounds)
 
     for line in closing_table(rows):
         log(INFO, "%s", line)
@@ -120,7 +127,9 @@ def _evaluate(
     return {"round": number, **metrics, **row}
 
 
-def _close(strategy: LoraStrategy, row: Row, num_rounds: int) -> None:
+def _close(strategy: LoraStrategy, rows: list[Row], num_rounds: int) -> None:
+    """Record a finished round, and let it be kept."""
+    row = rows[-1]
     strategy.journal.round(row)
     parts = [f"round {row['round']}/{num_rounds}"]
     parts += [f"{k} {row[k]:.4f}" for k in ("accuracy", "loss") if k in row]
@@ -138,6 +147,8 @@ def _close(strategy: LoraStrategy, row: Row, num_rounds: int) -> None:
         parts.append(f"MB down {down:.2f} up {up:.2f}")
         parts.append(f"{_seconds(row):.1f} s")
     log(INFO, "%s", "  ".join(parts))
+    strategy.federation.finished_round = row["round"]
+    strategy.after_round(rows)
 
 
 def _seconds(row: Row) -> float:

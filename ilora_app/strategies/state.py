@@ -35,6 +35,18 @@ class GlobalState:
         """Make the state after one more aggregation; what is not named stays."""
         return replace(self, adapter=adapter, step=self.step + 1, **changes)
 
+    def contiguous(self) -> "GlobalState":
+        """Lay out every tensor row by row, as a checkpoint would bring it back.
+
+        A product of matrices may differ in its last bits with the layout of a factor.
+        """
+        return replace(
+            self,
+            adapter=self.adapter.contiguous(),
+            taken_out=self.taken_out and self.taken_out.contiguous(),
+            ledger=self.ledger and self.ledger.contiguous(),
+        )
+
 
 @dataclass(frozen=True)
 class Plan:

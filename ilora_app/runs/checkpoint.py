@@ -1,0 +1,93 @@
+"""The server's checkpoints: ``<run folder>/checkpoints/round-<n>/``, one a round."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from logging import WARNING
+from pathlib import Path
+from typing import Any
+
+from flwr.supercore import log
+from torch import Tensor
+
+from ilora_app.runs import store
+
+_FOLDER, _PREFIX = "checkpoints", "round-"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """All that a server needs to go on after a round.
+
+    Attributes:
+        round: the last one that is finished.
+        key: name of the run under which nodes keep their own state.
+        config: the run config as resolved.
+        rows: of metrics.csv so far.
+        best: the best round so far and its value, or None.
+        tensors: of the strategy, by name.
+        facts: of the strategy.
+
+    """
+
+    round: int
+    key: str
+    config: dict[str, Any]
+    rows: list[dict[str, Any]]
+    best: dict[str, Any] | None
+    tensors: Mapping[str, Tensor]
+    facts: dict[str, Any]
+
+
+class Checkpoints:
+    """The checkpoints of one run.
+
+    Args:
+        run_folder: of the run.
+        keep: how many of the newest stay.
+
+    """
+
+    def __init__(self, run_folder: Path, keep: int = 2) -> None:
+        self._folder = run_folder / _FOLDER
+        self._keep = keep
+
+    @property
+    def newest(self) -> Path | None:
+        """Folder of the newest one, whether it can be read or not."""
+        return next(iter(store.numbered(self._folder, _PREFIX).values()), None)
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Write a checkpoint, whole or not at all; the oldest ones go.
+
+        Raises:
+            OSError: the place cannot be written.
+
+        """
+        facts = {
+            name: getattr(checkpoint, name)
+            for name in ("round", "key", "config", "rows", "best", "facts")
+        }
+        folder = self._folder / f"{_PREFIX}{checkpoint.round}"
+        store.write(folder, checkpoint.tensors, facts)
+        store.keep_newest(self._folder, _PREFIX, self._keep)
+
+    def load(self) -> Checkpoint:
+        """Read the newest one that is whole; the log says which ones are not.
+
+        Raises:
+            TornError: there is none, with what is wrong with each.
+
+        """
+        problems = []
+        for number, folder in store.numbered(self._folder, _PREFIX).items():
+            try:
+                tensors, facts = store.read(folder)
+                found = Checkpoint(**facts, tensors=tensors)
+            except (store.TornError, TypeError) as error:
+                problems.append(str(error))
+                continue
+            for problem in problems:
+                log(WARNING, "%s; going on from round %d", problem, number)
+            return found
+        wrong = "".join(f"; {problem}" for problem in problems)
+        raise store.TornError(f"{self._folder} holds no whole checkpoint{wrong}")

@@ -1,0 +1,113 @@
+"""``resume``: which run goes on, and whether it may under this run config."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ilora_app import config, options
+from ilora_app.runs.checkpoint import Checkpoint, Checkpoints
+from ilora_app.runs.folder import RUNS
+from ilora_app.runs.store import TornError
+from ilora_app.settings import Settings
+
+LATEST = "latest"
+
+# Keys that change no number of a round that has been run, nor of those to come but by
+# their own meaning: how long to go on and to wait, what is kept and measured.
+FREE = frozenset(
+    {
+        "num-server-rounds", "round-timeout", "min-available-nodes", "min-replies",
+        "output-dir", "resume", "keep-checkpoints", "save-adapters", "evaluate-every",
+        "rank-eval-every", "eval-batch-size",
+    }
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """A run that goes on.
+
+    Attributes:
+        folder: the run folder, which is written on.
+        checkpoint: to go on from.
+
+    """
+
+    folder: Path
+    checkpoint: Checkpoint
+
+
+def find(settings: Settings) -> tuple[Resumed | None, list[str]]:
+    """Find the run that ``resume`` names: it, or why there is none that can go on.
+
+    ``latest`` is the run in ``output-dir`` where one is given; else, of the runs under
+    ``~/.ilora/runs``, that of this very configuration which was last written.
+
+    Args:
+        settings: as resolved.
+
+    Returns:
+        None and no problem where nothing is to be resumed.
+
+    """
+    wanted, given = settings.keeping.resume, settings.run.output_dir
+    if not wanted:
+        return None, []
+    if wanted != LATEST:
+        folder = options.folder(wanted)
+        if not folder.is_absolute():
+            right = f"{LATEST}, or a run folder: absolute, or under ~"
+            return None, [config.describe("resume", wanted, right)]
+        if given and options.folder(given) != folder:
+            right = (
+                f"the folder of resume ({folder}), or none: a run goes on where it is"
+            )
+            return None, [config.describe("output-dir", given, right)]
+        return _one(folder, settings)
+    if given:
+        return _one(options.folder(given), settings)
+
+    problems: list[str] = []
+    for folder in newest_first(options.folder(RUNS)):
+        found, wrong = _one(folder, settings)
+        if found:
+            return found, []
+        problems = problems or wrong
+    if not problems:
+        right = f"a run with a checkpoint, and {options.folder(RUNS)} has none"
+        problems = [config.describe("resume", wanted, right)]
+    return None, problems
+
+
+def newest_first(runs: Path) -> list[Path]:
+    """Run folders that have checkpoints, the last written first."""
+    newest = {folder: Checkpoints(folder).newest for folder in runs.glob("*")}
+    times = {run: (made.stat().st_mtime, run) for run, made in newest.items() if made}
+    return sorted(times, key=lambda run: times[run], reverse=True)
+
+
+def differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Keys whose values differ and may not, with both values."""
+    return [
+        f"{key} is {now.get(key)!r}, and was {then.get(key)!r} in the checkpoint"
+        for key in {**then, **now}
+        if key not in FREE and then.get(key) != now.get(key)
+    ]
+
+
+def _one(folder: Path, settings: Settings) -> tuple[Resumed | None, list[str]]:
+    wanted = settings.keeping.resume
+    try:
+        checkpoint = Checkpoints(folder).load()
+    except TornError as error:
+        right = f"a run with a checkpoint: {error}"
+        return None, [config.describe("resume", wanted, right)]
+    differ = differences(checkpoint.config, config.dump(settings))
+    if differ:
+        right = f"the configuration of {folder}: {'; '.join(differ)}"
+        return None, [config.describe("resume", wanted, right)]
+    rounds = settings.run.num_server_rounds
+    if rounds < checkpoint.round:
+        right = f"{checkpoint.round} or more, the rounds that {folder} has run"
+        return None, [config.describe("num-server-rounds", rounds, right)]
+    return Resumed(folder, checkpoint), []

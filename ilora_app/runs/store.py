@@ -1,0 +1,149 @@
+"""Folders of tensors and facts that are there whole or not at all.
+
+A folder is written under a temporary name, every file and folder is flushed to the
+disk, and then it gets its name. ``facts.json`` is written last and holds the SHA-256 of
+the tensors and of the facts themselves, so that a reader knows a torn one.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+_TENSORS, _FACTS = "tensors.safetensors", "facts.json"
+_FORMAT = 1
+_HIDDEN = "."
+
+
+class TornError(ValueError):
+    """A folder that does not hold what was written, with what is wrong in it."""
+
+
+def write(folder: Path, tensors: Mapping[str, Tensor], facts: Any) -> None:
+    """Write a folder; one of that name is replaced.
+
+    Args:
+        folder: its parent is made where it is absent.
+        tensors: by name; their order is kept.
+        facts: what JSON can hold.
+
+    Raises:
+        OSError: the disk is full, or the place cannot be written.
+
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    made = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f"{_HIDDEN}{folder.name}-"))
+    try:
+        # Copies: the format has no tensors that share their memory.
+        copies = {
+            name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+            for name, value in tensors.items()
+        }
+        data = save(copies)
+        _flushed(made / _TENSORS, data)
+        whole = {
+            "format": _FORMAT,
+            "sha256": {_TENSORS: hashlib.sha256(data).hexdigest()},
+            "order": list(tensors),
+            "facts": facts,
+        }
+        text = json.dumps({**whole, "digest": _digest(whole)}, indent=1)
+        _flushed(made / _FACTS, text.encode())
+        _flush(made)
+        if folder.exists():
+            # Set aside first: a folder cannot be renamed over one that holds files.
+            old = Path(tempfile.mkdtemp(dir=folder.parent, prefix=_HIDDEN))
+            folder.rename(old / folder.name)
+            made.rename(folder)
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            made.rename(folder)
+        _flush(folder.parent)
+    except BaseException:
+        shutil.rmtree(made, ignore_errors=True)
+        raise
+
+
+def read(folder: Path) -> tuple[dict[str, Tensor], Any]:
+    """Read a folder that :func:`write` made: tensors in their order, and facts.
+
+    Raises:
+        TornError: a file is absent, cut off, or not what was written.
+
+    """
+    whole = _read_facts(folder / _FACTS)
+    data = folder / _TENSORS
+    try:
+        with data.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if digest != whole["sha256"][_TENSORS]:
+            raise TornError(f"{data} is not what was written: its SHA-256 differs")
+        with safe_open(data, framework="pt") as file:
+            # A copy: memory of the file's own need not be aligned as torch's is.
+            tensors = {name: file.get_tensor(name).clone() for name in whole["order"]}
+    except (OSError, SafetensorError) as error:
+        raise TornError(f"{data} cannot be read: {error}") from error
+    return tensors, whole["facts"]
+
+
+def numbered(parent: Path, prefix: str) -> dict[int, Path]:
+    """Folders ``<prefix><number>`` by number, the highest first."""
+    found = {
+        int(path.name.removeprefix(prefix)): path
+        for path in parent.glob(f"{prefix}*")
+        if path.name.removeprefix(prefix).isdecimal() and path.is_dir()
+    }
+    return dict(sorted(found.items(), reverse=True))
+
+
+def keep_newest(parent: Path, prefix: str, count: int) -> None:
+    """Remove all but the ``count`` highest numbers, and what a crash left half done."""
+    for path in list(numbered(parent, prefix).values())[count:]:
+        shutil.rmtree(path, ignore_errors=True)
+    for path in parent.glob(f"{_HIDDEN}{prefix}*"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _read_facts(path: Path) -> dict[str, Any]:
+    try:
+        whole = json.loads(path.read_text(encoding="utf-8"))
+        digest = whole.pop("digest")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise TornError(f"{path} cannot be read: {error}") from error
+    if digest != _digest(whole):
+        raise TornError(f"{path} is not what was written: its SHA-256 differs")
+    if whole["format"] != _FORMAT:
+        form = whole["format"]
+        raise TornError(f"{path} has format {form}; this version reads {_FORMAT}")
+    return dict(whole)
+
+
+def _digest(whole: dict[str, Any]) -> str:
+    text = json.dumps(whole, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _flushed(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _flush(folder: Path) -> None:
+    """Flush a folder's list of names, on systems where a folder can be opened."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
