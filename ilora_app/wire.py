@@ -31,6 +31,8 @@ DATA_PATH, CLASSES = "data-path", "classes"
 # The run under whose name a node keeps its own state, the node's name for itself, and
 # the round whose state it has taken up again.
 RUN_KEY, IDENTITY, STATE_ROUND = "run-key", "identity", "state-of-round"
+# An array's own description of itself is shorter than this.
+_HEADER = 4096
 _LEFT, _RIGHT, _DENSE = ".left", ".right", ".dense"
 
 
@@ -126,6 +128,11 @@ def decode_checked(
                 f"{what}: {name} is {array.dtype} {tuple(array.shape)}, "
                 f"expected float32 {shape}"
             )
+        if len(array.data) > 4 * like.numel() + _HEADER:
+            raise WireError(
+                f"{what}: {name} comes in {len(array.data)} bytes, expected about "
+                f"{4 * like.numel()}"
+            )
         try:
             values = array.numpy()
         except Exception as error:  # bytes of a stranger: numpy raises many kinds
@@ -161,8 +168,15 @@ def content_bytes(content: RecordDict) -> int:
     return sum(record.count_bytes() for record in content.values())
 
 
+def readable(text: str, most: int = 500) -> str:
+    """Make a text of another party fit for a log: of bounded length, and printable."""
+    cut = text if len(text) <= most else f"{text[:most]}... ({len(text)} characters)"
+    return "".join(c if c.isprintable() or c == "\n" else "?" for c in cut)
+
+
 def _names(found: list[str], kind: str) -> str:
     if not found:
         return ""
     more = f" and {len(found) - 3} more" if len(found) > 3 else ""
-    return f"{len(found)} {kind} ({', '.join(found[:3])}{more}) "
+    first = ", ".join(readable(name, 100) for name in found[:3])
+    return f"{len(found)} {kind} ({first}{more}) "

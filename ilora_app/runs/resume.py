@@ -18,7 +18,7 @@ FREE = frozenset(
     {
         "num-server-rounds", "round-timeout", "min-available-nodes", "min-replies",
         "output-dir", "resume", "keep-checkpoints", "save-adapters", "evaluate-every",
-        "rank-eval-every", "eval-batch-size",
+        "rank-eval-every", "eval-batch-size", "max-update-norm", "max-examples",
     }
 )  # fmt: skip
 

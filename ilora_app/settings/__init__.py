@@ -11,7 +11,7 @@ from ilora_app.settings.federation import RunSettings
 from ilora_app.settings.method import MethodSettings
 from ilora_app.settings.model import ModelSettings
 from ilora_app.settings.training import TrainingSettings
-from ilora_app.settings.upkeep import KeepingSettings
+from ilora_app.settings.upkeep import KeepingSettings, LimitSettings
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class Settings:
     training: TrainingSettings = field(default_factory=TrainingSettings)
     method: MethodSettings = field(default_factory=MethodSettings)
     keeping: KeepingSettings = field(default_factory=KeepingSettings)
+    limits: LimitSettings = field(default_factory=LimitSettings)
 
     @property
     def ranks(self) -> tuple[int, ...]:
@@ -34,6 +35,7 @@ class Settings:
 __all__ = [
     "DataSettings",
     "KeepingSettings",
+    "LimitSettings",
     "MethodSettings",
     "ModelSettings",
     "RunSettings",

@@ -17,6 +17,7 @@ from ilora_app.strategies.flora import FLoRA
 from ilora_app.strategies.hetlora import HetLoRA
 from ilora_app.strategies.ilora import ILoRA
 from ilora_app.strategies.journal import Recorder
+from ilora_app.strategies.limits import Limits
 from ilora_app.strategies.local import Local
 from ilora_app.strategies.lora_a2 import LoRAA2
 from ilora_app.strategies.lora_fair import LoRAFAIR
@@ -70,6 +71,7 @@ def build(
         drift_correction=correction,
         federation=federation,
         recorder=recorder,
+        limits=Limits(**vars(settings.limits)),
     )
 
 

@@ -23,6 +23,7 @@ from ilora_app.strategies import messages as messages_
 from ilora_app.strategies.federation import Federation, Member, sample
 from ilora_app.strategies.holdings import Holdings
 from ilora_app.strategies.journal import Journal, Recorder
+from ilora_app.strategies.limits import Limits
 from ilora_app.strategies.replies import (
     Asked,
     Replies,
@@ -48,6 +49,7 @@ class LoraStrategy(Replies, Strategy):
         drift_correction: the server half of a drift correction, or None.
         federation: members met before; None starts with none.
         recorder: receives events.
+        limits: on what a reply may be; None has none.
 
     """
 
@@ -65,6 +67,7 @@ class LoraStrategy(Replies, Strategy):
         drift_correction: ControlVariates | None = None,
         federation: Federation | None = None,
         recorder: Recorder | None = None,
+        limits: Limits | None = None,
     ) -> None:
         self.fraction_train = fraction_train
         self.fraction_evaluate = fraction_evaluate
@@ -76,6 +79,7 @@ class LoraStrategy(Replies, Strategy):
         self.drift_correction = drift_correction
         self.evaluate_every = evaluate_every
         self.federation = federation or Federation()
+        self.limits = limits or Limits()
         self.holdings = Holdings()
         self.journal = Journal(recorder)
         self.timeout = 3600.0

@@ -202,7 +202,7 @@ class Federation:
                     WARNING,
                     "node %d did not say its rank: %s",
                     node,
-                    reply.error.reason,
+                    wire.readable(str(reply.error.reason)),
                 )
                 continue
             try:
@@ -220,7 +220,7 @@ class Federation:
         if not isinstance(facts, ConfigRecord):
             raise wire.WireError("its answer has no config record")
         if facts.get(wire.PROBLEM):
-            raise wire.WireError(str(facts[wire.PROBLEM]))
+            raise wire.WireError(wire.readable(str(facts[wire.PROBLEM]), 4000))
         rank, examples = facts.get(wire.RANK), facts.get(wire.EXAMPLES)
         if type(rank) is not int or rank < 1:
             raise wire.WireError(f"{wire.RANK} = {rank!r}: expected 1 or more")

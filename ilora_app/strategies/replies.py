@@ -11,6 +11,7 @@ from torch import Tensor
 from ilora_app import wire
 from ilora_app.lora.factors import AdapterState, only
 from ilora_app.strategies.federation import Member
+from ilora_app.strategies.limits import Limits
 from ilora_app.strategies.method import Method
 from ilora_app.strategies.state import Aggregate, GlobalState, Plan, Share, Update
 
@@ -58,7 +59,7 @@ def collect(
                 raise wire.WireError(str(reply.error.reason))
             good.append(read(reply, question))
         except wire.WireError as error:
-            bad.append((question.member, str(error)))
+            bad.append((question.member, wire.readable(str(error))))
     return good, bad
 
 
@@ -66,7 +67,15 @@ class Replies(Method):
     """From training replies to an aggregate.
 
     Methods whose clients send less than they were sent override :meth:`read_trained`.
+
+    Attributes:
+        limits: on what a reply may be.
+        lora_scaling: s.
+
     """
+
+    limits: Limits
+    lora_scaling: float
 
     def read_trained(self, content: RecordDict, asked: Asked) -> AdapterState:
         """Check the tensors of a training reply, and make them whole.
@@ -96,15 +105,18 @@ class Replies(Method):
             )
         metrics = content.get(wire.METRICS)
         most = 1e30 if asked.plan.pooled else asked.member.examples
-        return Update(
+        counted = wire.number(metrics, wire.EXAMPLES, least=1, most=most)
+        update = Update(
             member=asked.member,
             received=asked.share,
             adapter=adapter,
-            examples=wire.number(metrics, wire.EXAMPLES, least=1, most=most),
+            examples=self.limits.examples(counted),
             loss=wire.number(metrics, wire.LOSS),
             seconds=wire.number(metrics, wire.SECONDS, least=0),
             correction=uploaded,
         )
+        self.limits.check(update, None if self.personal else self.lora_scaling)
+        return update
 
     def attempt(
         self, state: GlobalState, updates: list[Update]
@@ -112,11 +124,12 @@ class Replies(Method):
         """Aggregate, and encode the global model that comes out.
 
         Raises:
-            UnusableError: there is nothing to aggregate, or no finite result.
+            UnusableError: too few replies to aggregate, or no finite result.
 
         """
-        if not updates:
-            raise UnusableError("no usable reply")
+        too_few = self.limits.enough(updates)
+        if too_few:
+            raise UnusableError(too_few)
         try:
             made = self.aggregate(state, updates)
             model = self.model(made.state).named_tensors()

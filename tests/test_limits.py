@@ -1,0 +1,168 @@
+"""Limits on replies: norms, counts, and how many there must be."""
+
+import time
+
+import numpy as np
+import pytest
+import torch
+from flwr.app import Array, ArrayRecord, Message, MessageType, MetricRecord
+
+from ilora_app import wire
+from ilora_app.strategies import STRATEGIES
+from ilora_app.strategies.limits import Limits, update_norm
+from ilora_app.strategies.state import Share
+from tests.builders import random_state, update
+from tests.conftest import read_events
+from tests.local_run import metrics, run
+from tests.test_faults import BAD, on_training
+
+
+def dense_norm(received, returned, scaling: float) -> float:
+    squared = 0.0
+    for module, (B, A) in returned.factors.items():
+        B0, A0 = received.factors[module]
+        change = B.double() @ A.double() - B0.double() @ A0.double()
+        squared += scaling**2 * float(change.square().sum())
+    for name, value in returned.head.items():
+        squared += float((value - received.head[name]).double().square().sum())
+    return squared**0.5
+
+
+@pytest.mark.parametrize("rank", [3, 2])
+def test_the_norm_is_that_of_the_dense_change(rank):
+    """Rank 2 is that of a client which has pruned its own."""
+    received, returned = random_state(3, seed=1), random_state(3, seed=2).cut(rank)
+    found = update_norm(update(0, returned, Share(received)), 1.7)
+    assert found == pytest.approx(dense_norm(received, returned, 1.7), rel=1e-9)
+    assert update_norm(update(0, received, Share(received)), 1.7) < 1e-5
+
+
+def test_without_products_it_is_that_of_what_came_back():
+    received, returned = random_state(3, seed=1), random_state(3, seed=2)
+    flat = [state.named_tensors() for state in (received, returned)]
+    squared = sum((flat[1][n] - flat[0][n]).double().square().sum() for n in flat[0])
+    found = update_norm(update(0, returned, Share(received)), None)
+    assert found == pytest.approx(float(squared) ** 0.5, rel=1e-6)
+
+
+def test_a_limit_is_that_of_the_norm():
+    received, returned = random_state(3, seed=1), random_state(3, seed=2)
+    norm = dense_norm(received, returned, 2.0)
+    one = update(0, returned, Share(received))
+    Limits(max_update_norm=norm * 1.001).check(one, 2.0)
+    Limits(max_update_norm=0).check(one, 2.0)
+    with pytest.raises(wire.WireError, match=r"norm .*, max-update-norm is"):
+        Limits(max_update_norm=norm * 0.999).check(one, 2.0)
+
+
+def huge(reply: Message) -> Message:
+    record = reply.content.array_records[wire.ARRAYS]
+    for name, array in list(record.items()):
+        record[name] = Array(array.numpy() * np.float32(1e4) + np.float32(1))
+    return reply
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_a_huge_update_is_left_out_under_every_strategy(run_config, name):
+    run_config |= {"strategy": name, "max-update-norm": 100.0, "test-examples": 40}
+    tamper = on_training(huge)
+    if name == "local":
+        pytest.skip("local clients return nothing")
+    if name == "centralized":  # its one client is another node
+
+        def tamper(reply):
+            kind = reply.metadata.message_type
+            return huge(reply) if kind == MessageType.TRAIN else reply
+
+    folder, _, _ = run(run_config, tamper=tamper)
+    left_out = read_events(folder, "reply-left-out")
+    assert [event["round"] for event in left_out] == [1, 2]
+    assert all("max-update-norm is 100" in event["reason"] for event in left_out)
+    if name == "centralized":
+        assert len(read_events(folder, "model-unchanged")) == 2
+    else:
+        assert list(metrics(folder)["clients"].iloc[1:]) == [2, 2]
+
+
+def test_a_client_counts_for_max_examples_at_most(run_config, tmp_path):
+    """With a limit below every count all clients weigh the same."""
+    weights = {}
+    for limit in (0, 20):
+        run_config |= {
+            "max-examples": limit, "output-dir": str(tmp_path / f"limit-{limit}"),
+            "num-server-rounds": 1, "strategy": "fedit",
+        }  # fmt: skip
+        folder, _, server = run(run_config)
+        assert not read_events(folder, "reply-left-out")
+        weights[limit] = server.strategy.started().adapter.head
+        counts = [member.examples for member in server.federation.members]
+    assert min(counts) > 20
+    assert len(set(counts)) > 1
+    assert any(not weights[0][n].equal(weights[20][n]) for n in weights[0])
+
+
+def test_a_count_below_the_limit_stays():
+    assert Limits(max_examples=20).examples(19) == 19
+    assert Limits(max_examples=20).examples(1e9) == 20
+    assert Limits().examples(1e9) == 1e9
+
+
+def test_a_round_of_too_few_replies_leaves_the_model(run_config):
+    """And the control variates of the server and of the clients stay with it."""
+
+    def tamper(reply: Message) -> Message | None:
+        record = reply.content.get(wire.METRICS) if reply.has_content() else None
+        lost = record is not None and reply.metadata.src_node_id == BAD
+        lost = lost and reply.metadata.message_type == MessageType.TRAIN
+        tamper.rounds += lost
+        return None if lost and tamper.rounds == 2 else reply
+
+    tamper.rounds = 0
+    folder, _, server = run(
+        run_config | {"num-server-rounds": 3, "min-replies": 3}, tamper=tamper
+    )
+    (event,) = read_events(folder, "model-unchanged")
+    assert (event["round"], event["reason"]) == (
+        2,
+        "usable replies: 2, min-replies is 3",
+    )
+    loss = metrics(folder)["loss"]
+    assert loss[2] == loss[1]
+    assert loss[3] < loss[2]
+    taken = [server.strategy.drift_correction.last_taken(n) for n in (1, 2, 3)]
+    assert taken == [3, 3, 3]
+
+
+def test_ten_thousand_names_are_refused_at_once_and_in_few_words():
+    expected = {"a": torch.zeros(2)}
+    value = Array(np.zeros(2, np.float32))
+    record = ArrayRecord({"a": value})
+    for i in range(10_000):
+        record[f"{i}" + "x" * 5_000 + "\x1b[31m"] = value
+    clock = time.perf_counter()
+    with pytest.raises(wire.WireError) as caught:
+        wire.decode_checked(record, expected, "arrays")
+    assert time.perf_counter() - clock < 1
+    text = str(caught.value)
+    assert "10000 unknown" in text
+    assert len(text) < 600
+    assert "\x1b" not in text
+
+
+def test_more_bytes_than_an_array_can_have_are_not_read():
+    array = Array(np.zeros(2, np.float32))
+    array.data = array.data + bytes(10_000)
+    with pytest.raises(wire.WireError, match=r"comes in 1.* bytes, expected about 8"):
+        wire.decode_checked(ArrayRecord({"a": array}), {"a": torch.zeros(2)}, "arrays")
+
+
+def test_what_a_node_says_is_cut(run_config):
+    def tamper(reply: Message) -> Message:
+        reply.content[wire.METRICS] = MetricRecord({wire.EXAMPLES: [1] * 100_000})
+        return reply
+
+    folder, _, _ = run(
+        run_config | {"num-server-rounds": 1}, tamper=on_training(tamper)
+    )
+    (event,) = read_events(folder, "reply-left-out")
+    assert len(event["reason"]) < 600
