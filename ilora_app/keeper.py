@@ -1,12 +1,14 @@
-"""What the server keeps after every round: a checkpoint to go on from."""
+"""What the server keeps of a round: a checkpoint, and the model if it is the best."""
 
-from logging import WARNING
+from collections.abc import Callable
+from logging import INFO, WARNING
 from pathlib import Path
 from typing import Any
 
 from flwr.supercore import log
 
 from ilora_app import config
+from ilora_app.runs import best
 from ilora_app.runs.checkpoint import Checkpoint, Checkpoints
 from ilora_app.settings import Settings
 from ilora_app.strategies import LoraStrategy, snapshot
@@ -19,8 +21,9 @@ class Keeper:
         strategy: that runs them.
         settings: as resolved.
         folder: of the run.
-        run_key: name under which nodes keep their own state; empty keeps nothing.
-        best: the best round of a run that goes on.
+        run_key: name under which nodes keep their own state; empty: no checkpoints.
+        save: writes the model as it stands into a folder.
+        begun: the best round of a run that goes on.
 
     """
 
@@ -30,19 +33,30 @@ class Keeper:
         settings: Settings,
         folder: Path,
         run_key: str,
-        best: dict[str, Any] | None = None,
+        save: Callable[[Path], None],
+        begun: dict[str, Any] | None = None,
     ) -> None:
         self._strategy = strategy
         self._settings = settings
         self._key = run_key
+        self._save = save
+        self._best_folder = folder / "best"
         self._checkpoints = Checkpoints(folder, settings.keeping.keep_checkpoints)
-        self.best = best
+        self.best = begun
 
     def keep(self, rows: list[dict[str, Any]]) -> None:
         """Keep what stands after the last of these rounds.
 
-        A checkpoint that cannot be written is a warning: the run itself is sound.
+        What cannot be written is a warning: the run itself is sound.
         """
+        metric = self._settings.keeping.best_metric
+        found = best.of_rounds(metric, rows[-1], self.best)
+        if found:
+            self.best = found
+            try:
+                best.write(self._best_folder, found, self._save)
+            except OSError as error:
+                log(WARNING, "the best round is not kept: %s", error)
         if not self._key:
             return
         taken = snapshot.take(self._strategy)
@@ -60,3 +74,12 @@ class Keeper:
         except OSError as error:
             number = checkpoint.round
             log(WARNING, "round %d has no checkpoint: %s", number, error)
+
+    def close(self) -> None:
+        """Say which round was the best, at the end."""
+        metric = self._settings.keeping.best_metric
+        if self.best:
+            number, value = self.best["round"], self.best["value"]
+            log(INFO, "Best by %s: round %d (%.4f)", metric, number, value)
+        else:
+            log(WARNING, "best-metric = %r: no round has that column", metric)

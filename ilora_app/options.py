@@ -1,6 +1,7 @@
 """How a run-config key is declared, and the checks on its values."""
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import field
 from pathlib import Path
@@ -82,6 +83,27 @@ def names(value: str) -> tuple[str, ...]:
 def columns(value: str) -> str | None:
     """Accept one column name or two, or none to have them found."""
     return None if len(names(value)) <= 2 else "one column, or two with a comma"
+
+
+_QUALITY = re.compile(
+    r"(?:[a-z]+_)*(accuracy|f1|match|loss|perplexity)(?:_mean|_worst|_r\d+)?"
+)
+
+
+def quality(value: str) -> str | None:
+    """Accept columns of metrics.csv that say how good a model is."""
+    if _QUALITY.fullmatch(value):
+        return None
+    return (
+        "a column of metrics.csv that says how good a model is, such as accuracy, "
+        "loss, client_accuracy_worst, held_out_accuracy or accuracy_r4"
+    )
+
+
+def lower_is_better(column: str) -> bool:
+    """Say whether a column that :func:`quality` accepts is better the lower it is."""
+    found = _QUALITY.fullmatch(column)
+    return found is not None and found[1] in ("loss", "perplexity")
 
 
 def folder(value: str) -> Path:

@@ -1,6 +1,7 @@
 """The ServerApp: check the config, meet the nodes, run the strategy, save the model."""
 
 from logging import INFO, WARNING
+from pathlib import Path
 
 import torch
 from flwr.app import ArrayRecord, ConfigRecord, Context, MetricRecord
@@ -64,7 +65,12 @@ class Server:
         best = begun.best if begun else None
         self.run_key = prepared.run_key
         self.keeper = Keeper(
-            self.strategy, self.settings, self.folder.path, self.run_key, best
+            self.strategy,
+            self.settings,
+            self.folder.path,
+            self.run_key,
+            self.save_global,
+            best,
         )
         self.strategy.after_round = self.keeper.keep
         self.rank = max([*self.settings.ranks, *federation.ranks])
@@ -85,6 +91,7 @@ class Server:
             evaluate_fn=self.evaluate,
         )
         self.save()
+        self.keeper.close()
         log(INFO, "Run folder: %s", self.folder.path)
         return self.folder.rows
 
@@ -102,6 +109,7 @@ class Server:
 
     def evaluate(self, server_round: int, arrays: ArrayRecord) -> MetricRecord | None:
         """Loss and accuracy on the test split; of every rank where that is due."""
+        self._results = {}
         if self.strategy.personal or not self.strategy.is_due(server_round):
             return None
         model = AdapterState.from_named_tensors(wire.decode_tensors(arrays))
@@ -122,22 +130,27 @@ class Server:
         return MetricRecord(dict(found))
 
     def save(self) -> None:
-        """Write adapter/ for the global model and adapter-r<rank>/ for each rank.
+        """Write the global model, and adapter-r<rank>/ for each rank."""
+        self.save_global(self.folder.path)
+        personal, whole = self.strategy.personal, isinstance(self.backbone, WholeModel)
+        if personal or whole or not self.settings.run.save_adapters:
+            return
+        for rank in sorted(set(self.federation.ranks)):
+            self._save(self.folder.path / f"adapter-r{rank}", rank)
 
-        A whole model goes to model/; where clients keep models of their own there is
-        nothing to write.
+    def save_global(self, folder: Path) -> None:
+        """Write adapter/ into a folder, or model/ where the whole model trains.
+
+        Where clients keep models of their own there is nothing to write.
         """
         if self.strategy.personal or not self.settings.run.save_adapters:
             return
         if isinstance(self.backbone, WholeModel):
             self.backbone.install(self._model(None))
-            folder = self.folder.path / "model"
-            self.backbone.pretrained.save_pretrained(folder)
-            self.backbone.processor.save_pretrained(folder)
+            self.backbone.pretrained.save_pretrained(folder / "model")
+            self.backbone.processor.save_pretrained(folder / "model")
             return
-        self._save("adapter", None)
-        for rank in sorted(set(self.federation.ranks)):
-            self._save(f"adapter-r{rank}", rank)
+        self._save(folder / "adapter", None)
 
     def _model(self, rank: int | None) -> AdapterState:
         return self.strategy.model(self.strategy.started(), rank)
@@ -165,10 +178,10 @@ class Server:
         dealt = partitions.dealer(data, parts[0], seed)
         draw(dealt, column, parts[0], self.folder.path / "partitions.png")
 
-    def _save(self, name: str, rank: int | None) -> None:
+    def _save(self, folder: Path, rank: int | None) -> None:
         model = self._model(rank)
         save_adapter(
-            self.folder.path / name,
+            folder,
             model,
             self.settings,
             self.labels,
@@ -207,9 +220,27 @@ def meet(grid: Grid, prepared: checks.Prepared) -> Federation:
     for member in federation.members:
         for problem in checks.fits(prepared.backbone, wire.RANK, member.rank):
             federation.leave_out(member, f"--node-config {problem}")
+    _same_split(federation)
     if not federation.connected(grid):
         reasons = "".join(
             f"\n  - {reason}" for reason in sorted(set(federation.left_out.values()))
         )
         raise FederationError(f"no node can take part:{reasons or ' none answered'}")
     return federation
+
+
+def _same_split(federation: Federation) -> None:
+    """See that a run which goes on has its data dealt out as before.
+
+    Raises:
+        FederationError: nodes hold parts of another number than they did.
+
+    """
+    parts = [(m.partitions, m.node_id < 0) for m in federation.members if m.partitions]
+    away = {number for number, is_away in parts if is_away}
+    here = {number for number, is_away in parts if not is_away}
+    if away and here - away:
+        raise FederationError(
+            f"the run that goes on had its data in {min(away)} parts, and now nodes "
+            f"have one of {max(here)}: start it with as many nodes as before"
+        )

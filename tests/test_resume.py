@@ -7,6 +7,7 @@ import pytest
 
 from ilora_app import checks, client_app, config, server_app
 from ilora_app.strategies import STRATEGIES
+from ilora_app.strategies.federation import FederationError
 from tests.conftest import read_events
 from tests.local_run import FaultyGrid, metrics, run
 
@@ -287,3 +288,9 @@ def test_with_keep_checkpoints_0_nothing_is_kept(corrected, tmp_path, monkeypatc
     folder, _, _ = run(corrected | {"keep-checkpoints": 0})
     assert not (folder / "checkpoints").exists()
     assert not (tmp_path / "nodes").exists()
+
+
+def test_another_number_of_partitions_is_refused(run_config):
+    interrupted(run_config)
+    with pytest.raises(FederationError, match=r"in 3 parts, .* one of 4"):
+        resumed(run_config, nodes=4)

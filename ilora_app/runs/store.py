@@ -8,9 +8,10 @@ the tensors and of the facts themselves, so that a reader knows a torn one.
 import hashlib
 import json
 import os
+import secrets
 import shutil
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,29 +41,44 @@ def write(folder: Path, tensors: Mapping[str, Tensor], facts: Any) -> None:
         OSError: the disk is full, or the place cannot be written.
 
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    made = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f"{_HIDDEN}{folder.name}-"))
-    try:
-        # Copies: the format has no tensors that share their memory.
-        copies = {
-            name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
-            for name, value in tensors.items()
-        }
-        data = save(copies)
+    # Copies: the format has no tensors that share their memory.
+    copies = {
+        name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, value in tensors.items()
+    }
+    data = save(copies)
+    whole = {
+        "format": _FORMAT,
+        "sha256": {_TENSORS: hashlib.sha256(data).hexdigest()},
+        "order": list(tensors),
+        "facts": facts,
+    }
+    text = json.dumps({**whole, "digest": _digest(whole)}, indent=1)
+    with replacing(folder) as made:
         _flushed(made / _TENSORS, data)
-        whole = {
-            "format": _FORMAT,
-            "sha256": {_TENSORS: hashlib.sha256(data).hexdigest()},
-            "order": list(tensors),
-            "facts": facts,
-        }
-        text = json.dumps({**whole, "digest": _digest(whole)}, indent=1)
         _flushed(made / _FACTS, text.encode())
+
+
+@contextmanager
+def replacing(folder: Path) -> Iterator[Path]:
+    """Give a new folder to write into; it gets its name when all is well.
+
+    Raises:
+        OSError: the place cannot be written.
+
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    made = folder.parent / f"{_HIDDEN}{folder.name}-{secrets.token_hex(4)}"
+    made.mkdir()
+    try:
+        yield made
+        for path in made.rglob("*"):
+            _flush(path)
         _flush(made)
         if folder.exists():
             # Set aside first: a folder cannot be renamed over one that holds files.
-            old = Path(tempfile.mkdtemp(dir=folder.parent, prefix=_HIDDEN))
-            folder.rename(old / folder.name)
+            old = made.with_name(f"{made.name}-old")
+            folder.rename(old)
             made.rename(folder)
             shutil.rmtree(old, ignore_errors=True)
         else:
@@ -139,10 +155,10 @@ def _flushed(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _flush(folder: Path) -> None:
-    """Flush a folder's list of names, on systems where a folder can be opened."""
+def _flush(path: Path) -> None:
+    """Flush a file, or a folder's list of names, on systems that can open one."""
     if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
+        descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)
         finally:

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-from ilora_app.options import at_least, option
+from ilora_app.options import at_least, option, quality
 
 
 @dataclass(frozen=True)
 class KeepingSettings:
-    """Checkpoints."""
+    """Checkpoints, and the best round."""
 
     resume: str = option(
         "",
@@ -20,6 +20,12 @@ class KeepingSettings:
         "So many checkpoints of the newest rounds stay in the run folder, and nodes "
         "keep their own state of these rounds; 0 writes none.",
         check=at_least(0),
+    )
+    best_metric: str = option(
+        "accuracy",
+        "Column of metrics.csv by which the best round is kept in best/: accuracy, "
+        "loss, client_accuracy_worst, held_out_accuracy, accuracy_r4, ...",
+        check=quality,
     )
 
 
