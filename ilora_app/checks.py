@@ -14,6 +14,7 @@ from ilora_app.runs.resume import Resumed
 from ilora_app.settings import Settings
 from ilora_app.settings.model import IMAGE
 from ilora_app.strategies import STRATEGIES
+from ilora_app.strategies.evaluation import MEASURED_BY_CLIENTS
 from ilora_app.tasks import data, models
 from ilora_app.tasks.backbone import Backbone
 from ilora_app.tasks.examples import Examples
@@ -61,6 +62,10 @@ def prepare(run_config: Mapping[str, object]) -> Prepared:
     if not settings.keeping.resume:
         found += _output_dir(settings.run.output_dir)
 
+    by = settings.keeping.best_metric
+    if settings.run.evaluate_on == "train" and by.startswith(MEASURED_BY_CLIENTS):
+        right = "a column that the server measures, as evaluate-on is train"
+        found.append(config.describe("best-metric", by, right))
     run, source, task = settings.run, settings.data, settings.model.task
     labels: tuple[str, ...] = ("0", "1")
     wrong_data = data.problems(source, task, run.seed)

@@ -79,6 +79,9 @@ def train(message: Message, context: Context) -> Message:
     received = Received.read(message, context.state, keep=True)
     half, backbone = node.client_half(), node.backbone()
     start = _install(node, half, received, backbone, int(config[wire.ROUND]))
+    content: dict[str, Any] = {}
+    if config.get(wire.EVALUATE):
+        content[wire.EVALUATION] = _measured(node, backbone, config[wire.TEST_SPLIT])
     plan, rank = received.plan, received.rank
     parameters = only(backbone.parameters(), plan.trains)
     examples = node.pooled() if plan.pooled else node.examples()[0]
@@ -116,10 +119,8 @@ def train(message: Message, context: Context) -> Message:
         wire.SECONDS: outcome.seconds,
         wire.RANK: upload.rank,
     }
-    content: dict[str, Any] = {
-        wire.ARRAYS: wire.encode_tensors(only(upload.tensors, plan.up)),
-        wire.METRICS: MetricRecord({**metrics}),
-    }
+    content[wire.ARRAYS] = wire.encode_tensors(only(upload.tensors, plan.up))
+    content[wire.METRICS] = MetricRecord({**metrics})
     if upload.slots:
         content[wire.SLOTS] = wire.encode_tensors(upload.slots)
     if correction:
@@ -143,18 +144,23 @@ def evaluate(message: Message, context: Context) -> Message:
     if node.strategy.personal:
         half = node.client_half()
     _install(node, half, received, backbone, int(config[wire.ROUND]))
+    metrics = _measured(node, backbone, config[wire.TEST_SPLIT])
+    return Message(RecordDict({wire.METRICS: metrics}), reply_to=message)
+
+
+def _measured(node: Node, backbone: Backbone, on_test: bool) -> MetricRecord:
+    """Measure the installed model on held-out examples, and on the test split."""
     size = node.settings.training.eval_batch_size
     _, held_out = node.examples()
     found = {wire.LOSS: 0.0, wire.ACCURACY: 0.0}
     if len(held_out):
         found = training.evaluate(backbone, held_out, size)
-    test = node.test() if config[wire.TEST_SPLIT] else None
+    test = node.test() if on_test else None
     if test:
-        on_test = training.evaluate(backbone, test, size)
-        found[wire.TEST_LOSS] = on_test[wire.LOSS]
-        found[wire.TEST_ACCURACY] = on_test[wire.ACCURACY]
-    metrics = MetricRecord({wire.EXAMPLES: len(held_out), **found})
-    return Message(RecordDict({wire.METRICS: metrics}), reply_to=message)
+        result = training.evaluate(backbone, test, size)
+        found[wire.TEST_LOSS] = result[wire.LOSS]
+        found[wire.TEST_ACCURACY] = result[wire.ACCURACY]
+    return MetricRecord({wire.EXAMPLES: len(held_out), **found})
 
 
 def _node(message: Message, context: Context) -> Node:

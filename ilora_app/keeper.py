@@ -50,8 +50,12 @@ class Keeper:
         What cannot be written is a warning: the run itself is sound.
         """
         metric = self._settings.keeping.best_metric
-        found = best.of_rounds(metric, rows[-1], self.best)
-        if found:
+        # What clients measured on the way came in with the round after. It decides
+        # only where there is no global model, which would have moved on since.
+        for row in rows[-2:] if self._strategy.personal else rows[-1:]:
+            found = best.of_rounds(metric, row, self.best)
+            if not found:
+                continue
             self.best = found
             try:
                 best.write(self._best_folder, found, self._save)

@@ -4,7 +4,7 @@ from logging import INFO, WARNING
 from pathlib import Path
 
 import torch
-from flwr.app import ArrayRecord, ConfigRecord, Context, MetricRecord
+from flwr.app import ArrayRecord, Context, MetricRecord
 from flwr.serverapp import Grid, ServerApp
 from flwr.supercore import log
 
@@ -13,13 +13,14 @@ from ilora_app.config import ConfigError
 from ilora_app.keeper import Keeper
 from ilora_app.lora.factors import AdapterState, LoraFactors
 from ilora_app.lora.initialisation import standard_factors
+from ilora_app.meeting import evaluate_on, meet, told
 from ilora_app.quiet import quiet_libraries, show_plainly
 from ilora_app.runs.adapter import save_adapter
 from ilora_app.runs.folder import RunFolder
 from ilora_app.runs.partition_plot import draw
 from ilora_app.strategies.federation import Federation, FederationError
 from ilora_app.strategies.rounds import Row
-from ilora_app.strategies.snapshot import Snapshot, expect_members
+from ilora_app.strategies.snapshot import Snapshot
 from ilora_app.tasks import partitions, training
 from ilora_app.tasks.causal_lm import LanguageExamples
 from ilora_app.tasks.generation import exact_match
@@ -81,6 +82,7 @@ class Server:
         run = self.settings.run
         log(INFO, "Run folder: %s", self.folder.path)
         self.draw_partitions()
+        self.strategy.evaluate_on = evaluate_on(self.settings, grid)
         self.strategy.start(
             grid,
             ArrayRecord() if self.resumed else self.initial_arrays(),
@@ -188,59 +190,4 @@ class Server:
             self.backbone.processor,
             self._results.get(rank) or self.measure(model),
             self.backbone.fused,
-        )
-
-
-def told(classes: tuple[str, ...], run_key: str = "") -> ConfigRecord:
-    """What nodes are told besides the model: the classes, in the order of their ids.
-
-    And the name under which they keep their own state of the run, where they do.
-    """
-    facts = ConfigRecord({wire.CLASSES: list(classes)} if classes else {})
-    if run_key:
-        facts[wire.RUN_KEY] = run_key
-    return facts
-
-
-def meet(grid: Grid, prepared: checks.Prepared) -> Federation:
-    """Wait for nodes and learn their ranks.
-
-    Raises:
-        FederationError: none can take part, with what they said.
-
-    """
-    run = prepared.settings.run
-    federation = Federation(facts=told(prepared.labels, prepared.run_key))
-    if prepared.resumed:
-        begun = prepared.resumed.checkpoint
-        federation.finished_round = begun.round
-        expect_members(federation, Snapshot(begun.tensors, begun.facts))
-    federation.wait(grid, run.min_available_nodes, run.round_timeout, settle=True)
-    federation.meet(grid, run.round_timeout)
-    for member in federation.members:
-        for problem in checks.fits(prepared.backbone, wire.RANK, member.rank):
-            federation.leave_out(member, f"--node-config {problem}")
-    _same_split(federation)
-    if not federation.connected(grid):
-        reasons = "".join(
-            f"\n  - {reason}" for reason in sorted(set(federation.left_out.values()))
-        )
-        raise FederationError(f"no node can take part:{reasons or ' none answered'}")
-    return federation
-
-
-def _same_split(federation: Federation) -> None:
-    """See that a run which goes on has its data dealt out as before.
-
-    Raises:
-        FederationError: nodes hold parts of another number than they did.
-
-    """
-    parts = [(m.partitions, m.node_id < 0) for m in federation.members if m.partitions]
-    away = {number for number, is_away in parts if is_away}
-    here = {number for number, is_away in parts if not is_away}
-    if away and here - away:
-        raise FederationError(
-            f"the run that goes on had its data in {min(away)} parts, and now nodes "
-            f"have one of {max(here)}: start it with as many nodes as before"
         )

@@ -19,6 +19,7 @@ OFFSET, OFFSET_BASIS = "offset.", "offset-basis"
 ROUND, EXAMPLES, HELD_OUT = "server-round", "num-examples", "num-held-out"
 TAKEN, COUNTED_ON = "correction-taken-in-round", "counted-on"
 BASE_START, BASE_END = "base-version-held", "base-version-sent"
+EVALUATE, EVALUATION = "evaluate-before-training", "evaluation"
 LOSS, ACCURACY, SECONDS = "loss", "accuracy", "seconds"
 TEST_SPLIT, TEST_LOSS, TEST_ACCURACY = "test-split", "test-loss", "test-accuracy"
 RANK, PARTITION, PARTITIONS, PROBLEM = (

@@ -29,6 +29,7 @@ ALLOWED = {
         "local",
         "checks",
         "client_app",
+        "meeting",
         "server_app",
     },
     "cli": {"cli", "compare", "config"},

@@ -34,7 +34,7 @@ def execute(run_config: Mapping[str, object], clients: int) -> None:
     import torch
     from flwr.app import Context, RecordDict
 
-    from ilora_app import checks, client_app, server_app
+    from ilora_app import checks, client_app, meeting, server_app
     from ilora_app.local import LocalGrid
 
     torch.set_num_threads(1)
@@ -42,7 +42,7 @@ def execute(run_config: Mapping[str, object], clients: int) -> None:
     grid = LocalGrid(client_app.app, values, clients)  # type: ignore[arg-type]
     context = Context(1, 0, {}, RecordDict(), values)  # type: ignore[arg-type]
     prepared = checks.prepare(context.run_config)
-    federation = server_app.meet(grid, prepared)
+    federation = meeting.meet(grid, prepared)
     server_app.Server(prepared, federation, run_id=1).run(grid)
 
 

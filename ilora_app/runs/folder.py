@@ -52,12 +52,18 @@ class RunFolder:
         (self.path / "config.toml").write_text(text, encoding="utf-8")
 
     def event(self, kind: str, **facts: Any) -> None:
-        """Append to events.jsonl; a round also becomes a row of metrics.csv."""
+        """Append to events.jsonl; a round becomes a row of metrics.csv."""
         line = json.dumps({"time": round(time.time(), 3), "event": kind, **facts})
         with (self.path / "events.jsonl").open("a", encoding="utf-8") as file:
             file.write(line + "\n")
         if kind == "round":
             self.rows.append(facts)
+            self._write_metrics()
+        if kind == "measured":
+            # Clients have measured a round when they trained in the next one.
+            for row in self.rows:
+                if row["round"] == facts["round"]:
+                    row.update(facts)
             self._write_metrics()
 
     def _mend(self) -> None:

@@ -46,6 +46,15 @@ class RunSettings:
         "the end.",
         check=at_least(1),
     )
+    evaluate_on: str = option(
+        "auto",
+        "Nodes evaluate a round's model in a message of its own (evaluate), or in the "
+        "training message of the next round, which brings that model (train: one "
+        "message a round, by the nodes that train; the last round has its own). What "
+        "they find goes into the row of the round whose model it was. auto is train "
+        "with SuperNodes, evaluate in simulation.",
+        choices=("auto", "evaluate", "train"),
+    )
     rank_eval_every: int = option(
         0,
         "Also evaluate, every so many rounds, what a client of each rank holds; "

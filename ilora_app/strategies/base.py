@@ -20,22 +20,17 @@ from ilora_app.corrections import ControlVariates
 from ilora_app.lora.factors import AdapterState, only
 from ilora_app.strategies import journal, measures, rounds
 from ilora_app.strategies import messages as messages_
+from ilora_app.strategies.evaluation import EVALUATE, Evaluation
 from ilora_app.strategies.federation import Federation, Member, sample
 from ilora_app.strategies.holdings import Holdings
 from ilora_app.strategies.journal import Journal, Recorder
 from ilora_app.strategies.limits import Limits
-from ilora_app.strategies.replies import (
-    Asked,
-    Replies,
-    UnusableError,
-    collect,
-    read_evaluation,
-)
+from ilora_app.strategies.replies import Asked, UnusableError, collect
 from ilora_app.strategies.snapshot import Snapshot, put_back
 from ilora_app.strategies.state import GlobalState, weights_of
 
 
-class LoraStrategy(Replies, Strategy):
+class LoraStrategy(Evaluation, Strategy):
     """A Flower strategy over LoRA factors of unequal rank.
 
     The mathematics is in the hooks of :class:`~ilora_app.strategies.method.Method`.
@@ -46,6 +41,8 @@ class LoraStrategy(Replies, Strategy):
         lora_scaling: s, for measures in units of the weights.
         seed: seeds the sampling of nodes.
         evaluate_every: rounds between evaluations; the last round always has one.
+        evaluate_on: ``evaluate``, or ``train``: clients measure the model of a round
+            when they train on it.
         drift_correction: the server half of a drift correction, or None.
         federation: members met before; None starts with none.
         recorder: receives events.
@@ -64,6 +61,7 @@ class LoraStrategy(Replies, Strategy):
         lora_scaling: float = 1.0,
         seed: int = 0,
         evaluate_every: int = 1,
+        evaluate_on: str = EVALUATE,
         drift_correction: ControlVariates | None = None,
         federation: Federation | None = None,
         recorder: Recorder | None = None,
@@ -78,6 +76,7 @@ class LoraStrategy(Replies, Strategy):
         self.seed = seed
         self.drift_correction = drift_correction
         self.evaluate_every = evaluate_every
+        self.evaluate_on = evaluate_on
         self.federation = federation or Federation()
         self.limits = limits or Limits()
         self.holdings = Holdings()
@@ -87,6 +86,7 @@ class LoraStrategy(Replies, Strategy):
         self.after_round: Callable[[list[rounds.Row]], None] = lambda rows: None
         self._state: GlobalState | None = None
         self._rows: list[rounds.Row] = []
+        self._before: dict[str, int | float] = {}
         self._asked: dict[int, Asked] = {}
 
     def summary(self) -> None:
@@ -110,6 +110,7 @@ class LoraStrategy(Replies, Strategy):
         ):
             share, node = self.share(state, member.rank), member.node_id
             facts = {**config, wire.ROUND: server_round, wire.RANK: member.rank}
+            facts |= self.on_the_way(server_round, member)
             correction: dict[str, Tensor] = {}
             if self.drift_correction:
                 ranks = [self.trained_rank(state, r) for r in self.federation.ranks]
@@ -133,11 +134,15 @@ class LoraStrategy(Replies, Strategy):
         With no good reply the model stays as it was and (None, None) is returned.
         """
         state = self.started()
-        updates, bad = collect(self._asked, replies, self.read_update, self.timeout)
+        came = {reply.metadata.src_node_id: reply for reply in replies}
+        updates, bad = collect(
+            self._asked, came.values(), self.read_update, self.timeout
+        )
         self.journal.replies_left_out(server_round, "train", bad)
         version = state.ledger.version if state.ledger else 0
         good = [update.member.node_id for update in updates]
         self.holdings.note(good, [member.node_id for member, _ in bad], version)
+        self.measured_before(server_round, good, came)
         try:
             made, arrays = self.attempt(state, updates)
         except UnusableError as error:
@@ -158,60 +163,6 @@ class LoraStrategy(Replies, Strategy):
         for update in updates:
             self.federation.set_rank(update.member, update.rank)
         return arrays, MetricRecord({**found})
-
-    def configure_evaluate(
-        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
-    ) -> Iterable[Message]:
-        """Send each sampled node what it would hold of the new model.
-
-        Where clients end with models of their own, all of them are asked, and measure
-        theirs on the test split as well.
-        """
-        self._asked = {}
-        if not self.is_due(server_round):
-            return []
-        state = self.started(arrays)
-        plan = self.plan(state)
-        members = present = self._present(grid)
-        if not self.personal:
-            members = sample(
-                [member for member in present if member.held_out],
-                self.fraction_evaluate,
-                self.min_evaluate_nodes,
-                f"{self.seed} evaluate {server_round}",
-            )
-        self._asked = {
-            m.node_id: Asked(m, self.evaluated(state, m.rank), plan) for m in members
-        }
-        facts = {**config, wire.ROUND: server_round, wire.TEST_SPLIT: self.personal}
-        return [
-            Message(
-                messages_.write(
-                    asked.share,
-                    plan,
-                    state.ledger,
-                    self.holdings,
-                    node,
-                    {**facts, wire.RANK: asked.member.rank},
-                ),
-                node,
-                MessageType.EVALUATE,
-            )
-            for node, asked in self._asked.items()
-        ]
-
-    def aggregate_evaluate(
-        self, server_round: int, replies: Iterable[Message]
-    ) -> MetricRecord | None:
-        """Mean, worst and spread of what the clients measured on their own data."""
-        results, bad = collect(self._asked, replies, read_evaluation, self.timeout)
-        self.journal.replies_left_out(server_round, "evaluate", bad)
-        return MetricRecord({**measures.of_evaluation(results)}) if results else None
-
-    def is_due(self, server_round: int) -> bool:
-        """Whether the model is evaluated after this round."""
-        last = server_round == self.num_rounds
-        return last or server_round % self.evaluate_every == 0
 
     def start(
         self,

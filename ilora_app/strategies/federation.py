@@ -3,7 +3,7 @@
 import random
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from logging import INFO, WARNING
 
 from flwr.app import ConfigRecord, Message, MessageType, RecordDict
@@ -11,6 +11,8 @@ from flwr.serverapp import Grid
 from flwr.supercore import log
 
 from ilora_app import wire
+from ilora_app.strategies.members import Member as Member
+from ilora_app.strategies.members import Returned
 
 _POLL_SECONDS = 0.5
 # A node that comes later and does not say its rank in this time is asked again later.
@@ -19,43 +21,6 @@ _QUERY_SECONDS = 60.0
 
 class FederationError(RuntimeError):
     """No node can take part, with every reason that nodes gave."""
-
-
-@dataclass(frozen=True)
-class Member:
-    """A node that takes part, with what it said of itself.
-
-    Attributes:
-        identity: its own name, which stays where its node id changes; empty for none.
-
-    """
-
-    node_id: int
-    rank: int
-    examples: int
-    held_out: int = 0
-    partition: int | None = None
-    partitions: int | None = None
-    identity: str = ""
-
-    @property
-    def order(self) -> tuple[bool, int, str, int]:
-        """Sort key: node ids are random in every run, partition ids are not."""
-        alone = self.partition is None
-        return (alone, self.partition or 0, self.identity, self.node_id)
-
-    def __str__(self) -> str:
-        part = "" if self.partition is None else f" (partition {self.partition})"
-        return f"node {self.node_id}{part}"
-
-
-@dataclass(frozen=True)
-class Returned:
-    """A member that has another node id than before."""
-
-    old: int
-    new: int
-    restored: bool
 
 
 class Federation:

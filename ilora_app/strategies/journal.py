@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from logging import WARNING
+from collections.abc import Mapping
+from logging import INFO, WARNING
 from typing import TYPE_CHECKING, Any, Protocol
 
 from flwr.supercore import log
@@ -37,6 +38,16 @@ class Journal:
     def round(self, row: dict[str, Any]) -> None:
         """Record a finished round."""
         self._recorder.event("round", **row)
+
+    def measured(self, server_round: int, found: Mapping[str, int | float]) -> None:
+        """Record what clients measured of a round when they trained in the next."""
+        self._recorder.event("measured", round=server_round, **found)
+        parts = [
+            f"{name} {found[name]:.4f}"
+            for name in ("accuracy", "client_accuracy_mean", "client_accuracy_worst")
+            if name in found
+        ]
+        log(INFO, "on the way, of round %d: %s", server_round, "  ".join(parts))
 
     def nodes(self, federation: Federation) -> None:
         """Record members and nodes that cannot take part when they first appear."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 import torch
-from flwr.app import ArrayRecord, Message, RecordDict
+from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
 from torch import Tensor
 
 from ilora_app import wire
@@ -141,7 +141,9 @@ class Replies(Method):
         return made, wire.encode_tensors(model)
 
 
-def read_evaluation(reply: Message, asked: Asked) -> dict[str, float]:
+def read_evaluation(
+    reply: Message, asked: Asked, name: str = wire.METRICS
+) -> dict[str, float]:
     """Read an evaluation reply: held-out examples, loss and accuracy, and the rank.
 
     A client that measured its own model on the test split adds what it found.
@@ -150,14 +152,14 @@ def read_evaluation(reply: Message, asked: Asked) -> dict[str, float]:
         WireError: a value is absent, no finite number, or outside its range.
 
     """
-    metrics = reply.content.get(wire.METRICS)
+    metrics = reply.content.get(name)
     found = {
         wire.RANK: float(asked.member.rank),
         wire.EXAMPLES: wire.number(metrics, wire.EXAMPLES, least=0),
         wire.LOSS: wire.number(metrics, wire.LOSS),
         wire.ACCURACY: wire.number(metrics, wire.ACCURACY, least=0, most=1),
     }
-    if metrics and wire.TEST_ACCURACY in metrics:
+    if isinstance(metrics, MetricRecord) and wire.TEST_ACCURACY in metrics:
         found[wire.TEST_LOSS] = wire.number(metrics, wire.TEST_LOSS)
         found[wire.TEST_ACCURACY] = wire.number(
             metrics, wire.TEST_ACCURACY, least=0, most=1

@@ -57,6 +57,10 @@ def run(
         clock = time.perf_counter()
         new_arrays, metrics = strategy.aggregate_train(number, replies)
         row["seconds_aggregate"] = _since(clock)
+        measured = strategy.take_measured_before()
+        if measured:
+            rows[-1].update(measured)
+            strategy.journal.measured(rows[-1]["round"], measured)
         if new_arrays is not None:
             arrays = result.arrays = new_arrays
         if metrics is not None:

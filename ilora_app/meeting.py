@@ -1,0 +1,80 @@
+"""The server meets its nodes: what they are told, and which of them can take part."""
+
+from flwr.app import ConfigRecord
+from flwr.serverapp import Grid
+from flwr.superlink.grid import HttpGrid
+
+from ilora_app import checks, wire
+from ilora_app.settings import Settings
+from ilora_app.strategies.evaluation import EVALUATE, MEASURED_BY_CLIENTS, TRAIN
+from ilora_app.strategies.federation import Federation, FederationError
+from ilora_app.strategies.snapshot import Snapshot, expect_members
+
+
+def told(classes: tuple[str, ...], run_key: str = "") -> ConfigRecord:
+    """What nodes are told besides the model: the classes, in the order of their ids.
+
+    And the name under which they keep their own state of the run, where they do.
+    """
+    facts = ConfigRecord({wire.CLASSES: list(classes)} if classes else {})
+    if run_key:
+        facts[wire.RUN_KEY] = run_key
+    return facts
+
+
+def evaluate_on(settings: Settings, grid: Grid) -> str:
+    """Say what ``evaluate-on = "auto"`` means.
+
+    In deployment every message starts a process, so one a round is better than two.
+    Where clients measure what the best round is chosen by, its model must still be
+    there, and so it is always ``evaluate``.
+    """
+    if settings.run.evaluate_on != "auto":
+        return settings.run.evaluate_on
+    by_clients = settings.keeping.best_metric.startswith(MEASURED_BY_CLIENTS)
+    # Flower gives a ServerApp this grid in deployment, and another in simulation.
+    return TRAIN if isinstance(grid, HttpGrid) and not by_clients else EVALUATE
+
+
+def meet(grid: Grid, prepared: checks.Prepared) -> Federation:
+    """Wait for nodes and learn their ranks.
+
+    Raises:
+        FederationError: none can take part, with what they said.
+
+    """
+    run = prepared.settings.run
+    federation = Federation(facts=told(prepared.labels, prepared.run_key))
+    if prepared.resumed:
+        begun = prepared.resumed.checkpoint
+        federation.finished_round = begun.round
+        expect_members(federation, Snapshot(begun.tensors, begun.facts))
+    federation.wait(grid, run.min_available_nodes, run.round_timeout, settle=True)
+    federation.meet(grid, run.round_timeout)
+    for member in federation.members:
+        for problem in checks.fits(prepared.backbone, wire.RANK, member.rank):
+            federation.leave_out(member, f"--node-config {problem}")
+    _same_split(federation)
+    if not federation.connected(grid):
+        reasons = "".join(
+            f"\n  - {reason}" for reason in sorted(set(federation.left_out.values()))
+        )
+        raise FederationError(f"no node can take part:{reasons or ' none answered'}")
+    return federation
+
+
+def _same_split(federation: Federation) -> None:
+    """See that a run which goes on has its data dealt out as before.
+
+    Raises:
+        FederationError: nodes hold parts of another number than they did.
+
+    """
+    parts = [(m.partitions, m.node_id < 0) for m in federation.members if m.partitions]
+    away = {number for number, is_away in parts if is_away}
+    here = {number for number, is_away in parts if not is_away}
+    if away and here - away:
+        raise FederationError(
+            f"the run that goes on had its data in {min(away)} parts, and now nodes "
+            f"have one of {max(here)}: start it with as many nodes as before"
+        )
