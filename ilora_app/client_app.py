@@ -38,7 +38,7 @@ def query(message: Message, context: Context) -> Message:
         node = _node(message, context)
         part = node.part()
         facts = {
-            wire.RANK: node.rank,
+            wire.RANK: node.offered_rank(),
             wire.EXAMPLES: len(part.train),
             wire.HELD_OUT: len(part.held_out),
             wire.IDENTITY: node_state.identity(context.node_config),

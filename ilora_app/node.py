@@ -3,12 +3,16 @@
 import hashlib
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from logging import INFO
+from typing import Any
 
 import torch
 from datasets import Dataset
 from flwr.app import Context
+from flwr.supercore import log
 
-from ilora_app import config, wire
+from ilora_app import affordable, config, node_config, wire
+from ilora_app.affordable import AUTO, load_of
 from ilora_app.settings import DataSettings, Settings, TrainingSettings
 from ilora_app.settings.model import IMAGE
 from ilora_app.strategies import STRATEGIES, ClientHalf, LoraStrategy
@@ -30,7 +34,7 @@ class Node:
 
     Attributes:
         settings: the run config.
-        rank: that this node can afford.
+        rank: that this node can afford; 0: it is still to be found out.
         partition, partitions: its part of the data set; 0 of 1 where it has data of
             its own.
         data_path: folder with data of its own; empty: a partition.
@@ -58,19 +62,44 @@ class Node:
         if settings.training.threads_per_client:
             torch.set_num_threads(settings.training.threads_per_client)
         facts = context.node_config
-        own = facts.get(wire.DATA_PATH, "")
-        if not isinstance(own, str):
-            raise NodeError(
-                f"--node-config {wire.DATA_PATH} = {own!r}: expected a folder"
-            )
+        wrong = node_config.problems(facts)
+        if wrong:
+            raise NodeError("; ".join(wrong))
+        own = str(facts.get(wire.DATA_PATH, ""))
         partition, partitions = (0, 1) if own else _partition(context)
         dealt = settings.ranks[partition % len(settings.ranks)]
         rank = facts.get(wire.RANK, None if own else dealt)
-        if not isinstance(rank, int) or isinstance(rank, bool) or rank < 1:
-            raise NodeError(
-                f"--node-config {wire.RANK} = {rank!r}: expected a whole number above 0"
-            )
+        if rank == AUTO:
+            rank = 0
+        elif not isinstance(rank, int):
+            right = node_config.KEYS[wire.RANK].right
+            raise NodeError(f"--node-config {wire.RANK} = {rank!r}: expected {right}")
         return cls(settings, rank, partition, partitions, own, classes)
+
+    def offered_rank(self) -> int:
+        """The rank that this node can afford, by what memory is free.
+
+        Raises:
+            NodeError: not even rank 1.
+
+        """
+        if self.rank:
+            return self.rank
+        backbone = self.backbone()
+        model: Any = backbone.model
+        head = sum(value.numel() for value in backbone.initial_head().values())
+        load = load_of(model.config, backbone.shapes(), head, self.settings)
+        free = affordable.free_memory(backbone.device)
+        found = affordable.affordable(load, free, max(self.settings.ranks))
+        megabytes = [round(n / 1e6) for n in (free, affordable.needed(load, 1))]
+        if not found:
+            raise NodeError(
+                f"--node-config {wire.RANK} = {AUTO!r}: rank 1 needs {megabytes[1]} MB, "
+                f"which is more than 80 % of the {megabytes[0]} MB of free memory; a "
+                "smaller batch-size or gradient-accumulation needs less"
+            )
+        log(INFO, "%d MB of free memory afford rank %d", megabytes[0], found)
+        return found
 
     @property
     def source(self) -> DataSettings:

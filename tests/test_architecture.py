@@ -19,6 +19,8 @@ ALLOWED = {
     "tasks": {"lora", "options", "settings", "tasks"},
     "runs": {"lora", "options", "settings", "config", "runs"},
     "node_state": {"options", "wire", "runs", "node_state"},
+    "affordable": {"settings", "affordable"},
+    "node_config": {"wire", "affordable", "node_state", "node_config"},
     "keeper": {"config", "settings", "strategies", "runs", "keeper"},
     "compare": {
         "compare",

@@ -1,13 +1,16 @@
 """A run in Flower's simulation engine that is killed, and goes on in another."""
 
+import os
+import signal
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pandas
-import psutil
 import pytest
 
+from ilora_app.compare import processes
 from ilora_app.compare.superlink import PID
 from tests.conftest import read_events
 from tests.local_run import metrics, run
@@ -21,11 +24,9 @@ FEDERATION = "num-supernodes=3 client-resources-num-cpus=1 init-args-num-cpus=2"
 
 def kill_all(pid: int) -> None:
     """End a process and all below it at once, as a power cut does."""
-    parent = psutil.Process(pid)
-    family = [parent, *parent.children(recursive=True)]
-    for process in family:
-        process.kill()
-    psutil.wait_procs(family, timeout=30)
+    for process in (pid, *processes.descendants(pid)):
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
 
 
 def run_until(link: SuperLink, wanted: dict, folder: Path, rounds: int) -> None:

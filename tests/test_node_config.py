@@ -1,0 +1,46 @@
+"""What a node may be configured with; the server hears what is wrong."""
+
+import pytest
+
+from ilora_app import node_config
+from tests.conftest import read_events
+from tests.local_run import run
+
+RIGHT = {"partition-id": 0, "num-partitions": 2, "lora-rank": 4}
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {}, {"lora-rank": "auto"}, {"data-path": "/data"}, {"state-path": "~/state"},
+    ],
+)  # fmt: skip
+def test_right_ones(more):
+    assert node_config.problems(RIGHT | more) == []
+
+
+@pytest.mark.parametrize(
+    ("more", "problem"),
+    [
+        ({"lora-rnk": 4}, "lora-rnk = 4: there is no such key; did you mean lora-rank"),
+        ({"x": 1}, "x = 1: there is no such key; the keys are partition-id"),
+        ({"lora-rank": "8"}, "lora-rank = '8': expected a whole number above 0, or"),
+        ({"lora-rank": True}, "lora-rank = True: expected a whole number"),
+        ({"lora-rank": 0}, "lora-rank = 0: expected a whole number above 0"),
+        ({"partition-id": "0"}, "partition-id = '0': expected a whole number"),
+        ({"data-path": 3}, "data-path = 3: expected a folder"),
+        ({"state-path": ""}, "state-path = '': expected an absolute folder"),
+    ],
+)
+def test_wrong_ones(more, problem):
+    (found,) = node_config.problems(RIGHT | more)
+    assert found.startswith(f"--node-config {problem}")
+
+
+def test_the_server_hears_all_that_is_wrong(run_config):
+    configs = {1: {"lora-rnk": 4, "lora-rank": "x"}}
+    folder, _, server = run(run_config, node_configs=configs)
+    (event,) = read_events(folder, "node-left-out")
+    assert "did you mean lora-rank?" in event["reason"]
+    assert "lora-rank = 'x': expected a whole number above 0" in event["reason"]
+    assert server.federation.ranks == [2, 8]
