@@ -12,7 +12,7 @@ from flwr.app import Context
 from flwr.supercore import log
 
 from ilora_app import affordable, config, node_config, wire
-from ilora_app.affordable import AUTO, load_of
+from ilora_app.affordable import AUTO, load_of, needed
 from ilora_app.settings import DataSettings, Settings, TrainingSettings
 from ilora_app.settings.model import IMAGE
 from ilora_app.strategies import STRATEGIES, ClientHalf, LoraStrategy
@@ -91,14 +91,14 @@ class Node:
         load = load_of(model.config, backbone.shapes(), head, self.settings)
         free = affordable.free_memory(backbone.device)
         found = affordable.affordable(load, free, max(self.settings.ranks))
-        megabytes = [round(n / 1e6) for n in (free, affordable.needed(load, 1))]
+        free_mb, needed_mb = (round(n / 1e6) for n in (free, needed(load, 1)))
         if not found:
             raise NodeError(
-                f"--node-config {wire.RANK} = {AUTO!r}: rank 1 needs {megabytes[1]} MB, "
-                f"which is more than 80 % of the {megabytes[0]} MB of free memory; a "
-                "smaller batch-size or gradient-accumulation needs less"
+                f"--node-config {wire.RANK} = {AUTO!r}: rank 1 needs {needed_mb} MB, "
+                f"which is more than 80 % of the {free_mb} MB of free memory; a smaller "
+                "batch-size, or more gradient-accumulation, needs less"
             )
-        log(INFO, "%d MB of free memory afford rank %d", megabytes[0], found)
+        log(INFO, "%d MB of free memory afford rank %d", free_mb, found)
         return found
 
     @property
