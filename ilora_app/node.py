@@ -95,8 +95,8 @@ class Node:
         if not found:
             raise NodeError(
                 f"--node-config {wire.RANK} = {AUTO!r}: rank 1 needs {needed_mb} MB, "
-                f"which is more than 80 % of the {free_mb} MB of free memory; a smaller "
-                "batch-size, or more gradient-accumulation, needs less"
+                f"which is more than 80 % of the {free_mb} MB of free memory; a "
+                "smaller batch-size, or more gradient-accumulation, needs less"
             )
         log(INFO, "%d MB of free memory afford rank %d", free_mb, found)
         return found
