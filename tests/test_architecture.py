@@ -34,7 +34,8 @@ ALLOWED = {
         "meeting",
         "server_app",
     },
-    "cli": {"cli", "compare", "config"},
+    "deploy": {"deploy"},
+    "cli": {"cli", "compare", "config", "deploy"},
 }
 
 

@@ -3,6 +3,7 @@
 import typer
 
 from ilora_app.cli.compare import compare
+from ilora_app.cli.keys import keys
 
 app = typer.Typer(
     name="ilora",
@@ -12,6 +13,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(compare)
+app.command()(keys)
 
 
 @app.callback()

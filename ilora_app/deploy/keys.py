@@ -1,0 +1,238 @@
+"""Keys of a federation: a CA, the server's certificate, and a key pair for each node.
+
+A SuperNode knows the server by the CA's certificate; the SuperLink knows a SuperNode by
+its public key, which is registered by hand. So nodes need no certificate.
+"""
+
+import datetime
+import ipaddress
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives import serialization as serial
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+CA_DAYS = 3650
+# The SuperLink's own processes reach it over loopback, whatever its name is.
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_LABEL = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)")
+
+
+class KeysError(ValueError):
+    """Keys that cannot be made as asked."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to make.
+
+    Args:
+        out: folder that gets the files.
+        hosts: DNS names and IP addresses of the SuperLink; none: nodes' keys alone.
+        nodes: how many nodes get a key pair.
+        first: number of the first of them.
+        days: how long the server's certificate is valid.
+        ca: folder with the ca.crt and ca.key to sign with; None: a new CA.
+
+    """
+
+    out: Path
+    hosts: tuple[str, ...]
+    nodes: int
+    first: int = 1
+    days: int = 365
+    ca: Path | None = None
+
+    @property
+    def node_names(self) -> list[str]:
+        """Names of the nodes' private files."""
+        return [f"node-{self.first + i}" for i in range(self.nodes)]
+
+
+def make(request: Request) -> list[Path]:
+    """Make all keys, or none; returns the files.
+
+    Raises:
+        KeysError: a host that is neither a name nor an address, a file that exists
+            already, or a CA that cannot be read.
+
+    """
+    files: dict[str, tuple[bytes, bool]] = {}
+    if request.hosts:
+        names = alternative_names(request.hosts)
+        if request.ca is None:
+            ca, ca_key = _certificate_authority(max(CA_DAYS, request.days))
+            files["ca.key"] = (_pem(ca_key), True)
+        else:
+            ca, ca_key = load_ca(request.ca)
+        key = ec.generate_private_key(ec.SECP384R1())
+        server = _server(names, key, request.days, ca, ca_key)
+        files["ca.crt"] = (ca.public_bytes(serial.Encoding.PEM), False)
+        files["server.crt"] = (server.public_bytes(serial.Encoding.PEM), False)
+        files["server.key"] = (_pem(key), True)
+    for name in request.node_names:
+        key = ec.generate_private_key(ec.SECP384R1())
+        public = key.public_key().public_bytes(
+            serial.Encoding.OpenSSH, serial.PublicFormat.OpenSSH
+        )
+        files[name] = (_pem(key, serial.PrivateFormat.OpenSSH), True)
+        files[f"{name}.pub"] = (public + f" {name}\n".encode(), False)
+    return _write(request.out, files)
+
+
+def alternative_names(hosts: tuple[str, ...]) -> list[x509.GeneralName]:
+    """Read DNS names and IP addresses; those of loopback are added.
+
+    Raises:
+        KeysError: one is neither.
+
+    """
+    names: list[x509.GeneralName] = []
+    for host in dict.fromkeys((*hosts, *LOOPBACK)):
+        try:
+            names.append(x509.IPAddress(ipaddress.ip_address(host)))
+            continue
+        except ValueError:
+            labels = host.split(".")
+        # Four numbers are an address with a mistake, not a name.
+        name = all(_LABEL.fullmatch(label) for label in labels)
+        if not name or labels[-1].isdigit() or len(host) > 253:
+            raise KeysError(
+                f"--host {host!r}: expected a DNS name or an IP address, such as "
+                "fl.example.org or 192.0.2.7, without a port"
+            )
+        names.append(x509.DNSName(host.lower()))
+    return names
+
+
+def load_ca(folder: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+    """Read ca.crt and ca.key.
+
+    Raises:
+        KeysError: one is missing, unreadable, or they do not belong together.
+
+    """
+    try:
+        ca = x509.load_pem_x509_certificate((folder / "ca.crt").read_bytes())
+        key = serial.load_pem_private_key((folder / "ca.key").read_bytes(), None)
+    except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise KeysError(
+            f"--ca {folder}: expected a folder with ca.crt and ca.key, as this command "
+            f"makes them ({error})"
+        ) from error
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise KeysError(f"--ca {folder}: ca.key is no EC key")
+    if key.public_key() != ca.public_key():
+        raise KeysError(f"--ca {folder}: ca.key is not the key of ca.crt")
+    return ca, key
+
+
+def _certificate_authority(
+    days: int,
+) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+    key = ec.generate_private_key(ec.SECP384R1())
+    name = _name("ILoRA federation CA")
+    builder = (
+        _valid_for(days)
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_usage(signs_certificates=True), critical=True)
+        .add_extension(
+            x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False
+        )
+    )
+    return builder.sign(key, hashes.SHA384()), key
+
+
+def _server(
+    names: list[x509.GeneralName],
+    key: ec.EllipticCurvePrivateKey,
+    days: int,
+    ca: x509.Certificate,
+    ca_key: ec.EllipticCurvePrivateKey,
+) -> x509.Certificate:
+    identifier = ca.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    builder = (
+        _valid_for(days)
+        .subject_name(_name("ILoRA SuperLink"))
+        .issuer_name(ca.subject)
+        .public_key(key.public_key())
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_usage(signs_certificates=False), critical=True)
+        .add_extension(
+            x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False
+        )
+        .add_extension(
+            x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False
+        )
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier),
+            critical=False,
+        )
+    )
+    return builder.sign(ca_key, hashes.SHA384())
+
+
+def _valid_for(days: int) -> x509.CertificateBuilder:
+    now = datetime.datetime.now(datetime.UTC)
+    return (
+        x509.CertificateBuilder()
+        .serial_number(x509.random_serial_number())
+        # Clocks of the nodes may be behind.
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(days=days))
+    )
+
+
+def _usage(signs_certificates: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not signs_certificates,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=signs_certificates,
+        crl_sign=signs_certificates,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _name(common: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
+
+
+def _pem(
+    key: ec.EllipticCurvePrivateKey,
+    form: serial.PrivateFormat = serial.PrivateFormat.PKCS8,
+) -> bytes:
+    return key.private_bytes(serial.Encoding.PEM, form, serial.NoEncryption())
+
+
+def _write(folder: Path, files: dict[str, tuple[bytes, bool]]) -> list[Path]:
+    """Write (content, whether it is private) by name; nothing is overwritten."""
+    there = [name for name in files if os.path.lexists(folder / name)]
+    if there:
+        raise KeysError(
+            f"--out {folder} has {', '.join(there)} already, and nothing is "
+            "overwritten; expected another folder"
+        )
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for name, (content, private) in files.items():
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+            mode = 0o600 if private else 0o644
+            with open(os.open(folder / name, flags, mode), "wb") as file:  # noqa: PTH123
+                file.write(content)
+    except OSError as error:
+        raise KeysError(f"--out {folder}: {error}") from error
+    return [folder / name for name in files]
