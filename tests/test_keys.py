@@ -94,6 +94,7 @@ def test_private_files_are_their_owners_alone(folder):
     assert modes == {
         "ca.key": 0o600,
         "server.key": 0o600,
+        "superexec.secret": 0o600,
         "node-1": 0o600,
         "node-2": 0o600,
         "ca.crt": 0o644,

@@ -73,7 +73,8 @@ def what_goes_where(request: "Request") -> list[str]:
         if request.ca is None:
             lines.append(f"keep offline:       {folder / 'ca.key'}")
         files = ", ".join(
-            str(folder / name) for name in ("ca.crt", "server.crt", "server.key")
+            str(folder / name)
+            for name in ("ca.crt", "server.crt", "server.key", "superexec.secret")
         )
         lines.append(f"to the SuperLink:   {files}")
     for name in names:

@@ -1,13 +1,15 @@
 """Keys of a federation: a CA, the server's certificate, and a key pair for each node.
 
 A SuperNode knows the server by the CA's certificate; the SuperLink knows a SuperNode by
-its public key, which is registered by hand. So nodes need no certificate.
+its public key, which is registered by hand. So nodes need no certificate. The SuperLink
+and the process that runs its ServerApps share a secret.
 """
 
 import datetime
 import ipaddress
 import os
 import re
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,6 +78,7 @@ def make(request: Request) -> list[Path]:
         files["ca.crt"] = (ca.public_bytes(serial.Encoding.PEM), False)
         files["server.crt"] = (server.public_bytes(serial.Encoding.PEM), False)
         files["server.key"] = (_pem(key), True)
+        files["superexec.secret"] = (secrets.token_hex(32).encode(), True)
     for name in request.node_names:
         key = ec.generate_private_key(ec.SECP384R1())
         public = key.public_key().public_bytes(

@@ -1,0 +1,189 @@
+"""The app over real processes with TLS and authenticated nodes, and what it survives.
+
+One federation serves all tests: starting it takes longer than a round.
+"""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pandas
+import pytest
+from peft import PeftModel
+from transformers import AutoModelForSequenceClassification
+
+from ilora_app.compare import processes
+from ilora_app.deploy import keys
+from tests.deployment import Deployment, Run, Started, deployment, wait
+from tests.local_run import metrics
+
+pytestmark = pytest.mark.slow
+
+RANKS = {1: 4, 2: 8, 3: 16, 4: 8}
+SIZES = {1: 90, 2: 110, 3: 70, 4: 100}
+
+
+class Federation:
+    """Three nodes of unequal rank that are there, and a fourth that may come."""
+
+    def __init__(self, real: Deployment, config: dict, data: Path) -> None:
+        self.real, self.config, self.data = real, config, data
+        self.nodes: dict[int, Started] = {}
+        self.patience = 60.0
+
+    def start(self, *numbers: int) -> None:
+        for number in numbers:
+            self.nodes[number] = self.real.start_node(number, self.own(number))
+
+    def own(self, number: int) -> dict:
+        """What a node is configured with: its data and the rank it can afford."""
+        data = str(self.data / f"node-{number}")
+        return {"data-path": data, "lora-rank": RANKS[number]}
+
+    def run(self, name: str, rounds: int, **config) -> Run:
+        given = self.config | {"num-server-rounds": rounds, "fraction-evaluate": 0.0}
+        return self.real.run(given | config, name)
+
+    def wait_until_it_trains(self, number: int, seen: int, run: Run) -> None:
+        """Until a node has received one more training message than ``seen``."""
+        wait(lambda: self.trainings(number) > seen, 120, "training", run.context)
+
+    def trainings(self, number: int) -> int:
+        return self.nodes[number].log.count("Receiving: train message")
+
+
+@pytest.fixture(scope="module")
+def federation(tmp_path_factory, tiny_model, small_data):
+    folder = tmp_path_factory.mktemp("federation")
+    data = folder / "data"
+    deal_out(Path(small_data) / "train.jsonl", data)
+    config = {"model": tiny_model, "dataset": small_data, "local-steps": 3}
+    config |= {"min-available-nodes": 3}
+    with deployment(folder, nodes=4) as real:
+        federation = Federation(real, config, data)
+        federation.start(1, 2, 3)
+        real.wait_online(3)
+        yield federation
+
+
+def deal_out(rows: Path, data: Path) -> None:
+    """Give every node a file of its own, in a folder of its own, of another size."""
+    lines, used = rows.read_text().splitlines(), 0
+    for number, size in SIZES.items():
+        (data / f"node-{number}").mkdir(parents=True)
+        own = lines[used : used + size]
+        (data / f"node-{number}" / "train.jsonl").write_text("\n".join(own) + "\n")
+        used += size
+
+
+def held(run: Run) -> dict[int, int]:
+    """Rank by number of examples, held out ones with them, of every node met."""
+    return {e["examples"] + e["held_out"]: e["rank"] for e in run.events("member")}
+
+
+def took_part(run: Run) -> list[tuple[int, int]]:
+    """(clients whose reply was used, clients asked) of every round after the start."""
+    rounds = [e for e in run.events("round") if e["round"]]
+    return [(e.get("clients", 0), e["asked"]) for e in rounds]
+
+
+def test_three_nodes_of_unequal_rank_run_to_the_end(federation, tiny_model):
+    run = federation.run("normal", 2, **{"fraction-evaluate": 1.0})
+    assert run.wait() == "finished:completed", run.context()
+    assert held(run) == {90: 4, 110: 8, 70: 16}
+    assert took_part(run) == [(3, 3), (3, 3)]
+    table = metrics(run.folder, times=True)
+    assert table["client_accuracy_mean"][1:].notna().all()
+    assert table["bytes_up"][1:].gt(0).all()
+    base = AutoModelForSequenceClassification.from_pretrained(tiny_model, num_labels=10)
+    for rank in (4, 8, 16):
+        PeftModel.from_pretrained(base, run.folder / f"adapter-r{rank}")
+    # What the next tests wait for an answer: enough for this machine, and little more.
+    federation.patience = max(20.0, 2 * table["seconds_train"].max())
+
+
+def test_strangers_are_refused(federation, tmp_path):
+    """A key nobody registered, a root certificate of another CA, and no TLS."""
+    real = federation.real
+    keys.make(keys.Request(tmp_path / "other", ("fl.example.org",), 1))
+    config, key = federation.own(4), real.keys / "node-4"
+    unregistered = real.start_node(91, config, key=tmp_path / "other" / "node-1")
+    other_ca = real.start_node(92, config, key=key, ca=tmp_path / "other" / "ca.crt")
+    plain = real.start_node(93, config, secure=False)
+    for node, message in (
+        (unregistered, "[code: 2004] Failed to activate SuperNode."),
+        (other_ca, "CERTIFICATE_VERIFY_FAILED"),
+    ):
+        wait(lambda node=node: not node.running, 60, "a refusal", lambda: "")
+        assert node.process.returncode == 1
+        assert message in node.log
+    wait(lambda: "Connection attempt failed" in plain.log, 60, "a try", lambda: "")
+    found = real.flwr_json("supernode", "list", "test", "--format", "json")["nodes"]
+    assert sorted(node["status"] for node in found) == ["online"] * 3 + ["registered"]
+    assert "SuperNode ID" not in unregistered.log + other_ca.log + plain.log
+    for node in (unregistered, other_ca, plain):
+        node.end()
+
+
+def test_the_superlink_may_be_stopped_and_started_between_rounds(federation):
+    run = federation.run("restart", 2)
+    run.wait_for_round(1)
+    superlink = federation.real.started[0]
+    superlink.stop()
+    assert run.rounds == 1, "the round ended before the SuperLink was away"
+    time.sleep(2)
+    federation.real.start_superlink()
+    assert run.wait() == "finished:completed", run.context()
+    assert took_part(run) == [(3, 3), (3, 3)]
+    # As if nothing had happened, to the last bit.
+    normal, restarted = (
+        metrics(folder)[["accuracy", "loss", "train_loss", "drift"]]
+        for folder in (federation.real.folder / "normal", run.folder)
+    )
+    pandas.testing.assert_frame_equal(restarted, normal, check_exact=True)
+
+
+def test_nodes_may_be_slow_die_come_back_and_join(federation):
+    """One run of seven rounds, in which everything happens that can.
+
+    On a busy machine others may miss a deadline too, so this looks for a full round.
+    """
+    trained = {number: federation.trainings(number) for number in (1, 2, 3)}
+    run = federation.run("faults", 7, **{"round-timeout": federation.patience})
+
+    # Round 1: one node takes too long, one dies.
+    federation.wait_until_it_trains(1, trained[1], run)
+    slow = federation.nodes[1].process.pid
+    tree = [slow, *processes.descendants(slow)]
+    signal_all(tree, signal.SIGSTOP)
+    federation.wait_until_it_trains(2, trained[2], run)
+    federation.nodes[2].kill()
+    run.wait_for_round(1, 400)
+    assert took_part(run)[0] in [(1, 3), (0, 3)], run.context()
+
+    # Round 2 and on: the late answer comes, a new node, and the dead one again.
+    signal_all(tree, signal.SIGCONT)
+    federation.start(4)
+    federation.nodes[2] = federation.real.revive(2, federation.own(2))
+    wait(lambda: took_part(run)[-1] == (4, 4), 600, "a full round", run.context)
+
+    # The next round: one dies and stays away.
+    full = run.rounds
+    assert 3 <= full < 7
+    federation.wait_until_it_trains(3, federation.trainings(3), run)
+    federation.nodes[3].kill()
+    assert run.wait(900) == "finished:completed", run.context()
+    after = took_part(run)[full:]
+    assert after[0] in [(3, 4), (2, 4)], run.context()
+    assert max(clients for clients, _ in after) <= 3
+    assert held(run) == {90: 4, 110: 8, 70: 16, 100: 8}
+    assert metrics(run.folder)["loss"].notna().all()
+    assert (run.folder / "adapter-r8" / "adapter_model.safetensors").exists()
+    dead = federation.nodes[3]
+    wait(lambda: not dead.orphans(), 60, "the end of orphans", lambda: "")
+
+
+def signal_all(pids: list[int], number: signal.Signals) -> None:
+    for pid in filter(processes.alive, pids):
+        os.kill(pid, number)
