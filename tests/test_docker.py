@@ -7,6 +7,7 @@ import time
 import tomllib
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
@@ -162,6 +163,13 @@ class Up:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
+    def run_to_the_end(self, connection: str, config: dict[str, Any]) -> None:
+        """``operator run``; the run must succeed."""
+        words = ("run", "/app", connection, "--stream", "--run-config", pairs(config))
+        log = self.operator(*words)
+        runs = self.operator("list", connection, "--format", "json")
+        assert "finished:completed" in runs, log
+
     def run(self, words: list[str], name: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
             words,
@@ -170,7 +178,7 @@ class Up:
             capture_output=True,
             text=True,
             check=False,
-            timeout=300,
+            timeout=600,
         )
 
     def log(self, name: str) -> str:
@@ -210,10 +218,11 @@ def test_the_services_run_a_federation(up, tiny_model):
         up.start(name)
     for name in names[2:]:
         up.wait_healthy(name)
-    config = {"dataset": "/data/server", "model": tiny_model, "local-steps": 2}
+    # What a run config names is looked for where the ServerApp runs.
+    dataset = machine.translate("serverapps", "/data/server")
+    config = {"dataset": dataset, "model": tiny_model, "local-steps": 2}
     config |= {"num-server-rounds": 1, "min-available-nodes": 3}
-    up.operator("run", "/app", "federation", "--stream", "--run-config", pairs(config))
-    assert "finished:completed" in up.operator("list", "federation", "--format", "json")
+    up.run_to_the_end("federation", config)
     runs = machine.folder / "volumes" / "serverapps" / ".ilora" / "runs"
     [run] = runs.iterdir()
     for rank in (4, 8, 16):
@@ -233,5 +242,4 @@ def test_the_simulation_runs(up, tiny_model, small_data):
     up.wait_healthy("superlink")
     config = {"dataset": small_data, "model": tiny_model, "local-steps": 2}
     config |= {"num-server-rounds": 1}
-    up.operator("run", "/app", "simulation", "--stream", "--run-config", pairs(config))
-    assert "finished:completed" in up.operator("list", "simulation", "--format", "json")
+    up.run_to_the_end("simulation", config)
