@@ -16,6 +16,7 @@ from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 from torch import Tensor
 
 from ilora_app import wire
+from ilora_app.corrections.fitting import columns, fit, keep_rank, whole
 from ilora_app.lora.control import (
     BASES,
     NORMALISATIONS,
@@ -27,7 +28,7 @@ from ilora_app.lora.control import (
     within_scope,
     zeros_like,
 )
-from ilora_app.lora.factors import AdapterState, LoraFactors, group_of
+from ilora_app.lora.factors import AdapterState, LoraFactors
 
 Taken = Mapping[str, int]
 """Name of a node -> round in which its upload was last taken."""
@@ -108,14 +109,14 @@ class ControlVariates:
 
         """
         assert self._total is not None, "begin() comes first"
-        states = [_whole(delta, self._total) for delta in deltas.values()]
+        states = [whole(delta, self._total) for delta in deltas.values()]
         fresh = add_deltas(self._total, states)
         if not all(value.isfinite().all() for value in fresh.named_tensors().values()):
             fresh = self._total
         else:
             self._taken.update(dict.fromkeys(deltas, server_round))
         if self.basis == "rotate":
-            fresh = rotate(fresh, _columns(old), _columns(new))
+            fresh = rotate(fresh, columns(old), columns(new))
         self._total = fresh.contiguous()
 
     def take_over(self, old: int, new: int, restored: bool) -> None:
@@ -201,13 +202,13 @@ class ControlVariatesClient:
         fresh = {name: found[name].float().cpu() for name in self._own}
         if rank is not None:
             fresh = {
-                name: _keep_rank(name, value, rank) for name, value in fresh.items()
+                name: keep_rank(name, value, rank) for name, value in fresh.items()
             }
         self._memory[_PENDING] = wire.encode_tensors(fresh)
         self._memory[_PENDING_ROUND] = ConfigRecord({wire.ROUND: self._round})
         if self._basis == "rotate":
-            columns = wire.encode_tensors(_columns(self._received))
-            self._memory[_PENDING + _BASIS] = columns
+            basis = wire.encode_tensors(columns(self._received))
+            self._memory[_PENDING + _BASIS] = basis
         return {name: fresh[name] - self._own[name] for name in self._own}
 
     def _settle(self, last_taken: int) -> None:
@@ -230,43 +231,9 @@ class ControlVariatesClient:
         if self._basis == "rotate":
             old = wire.decode_tensors(self._memory.array_records[_OWN + _BASIS])
             kept = AdapterState.from_named_tensors(own)
-            own = rotate(kept, old, _columns(self._received)).named_tensors()
+            own = rotate(kept, old, columns(self._received)).named_tensors()
         return {
-            name: _fit(own[name], value.shape) if name in own else zeros
+            name: fit(own[name], value.shape) if name in own else zeros
             for name, value in like.items()
             for zeros in [torch.zeros_like(value)]
         }
-
-
-def _whole(delta: Mapping[str, Tensor], total: AdapterState) -> AdapterState:
-    """Make an upload as large as the total: zeros where it says nothing."""
-    return AdapterState.from_named_tensors(
-        {
-            name: _fit(delta[name], value.shape)
-            if name in delta
-            else torch.zeros_like(value)
-            for name, value in total.named_tensors().items()
-        }
-    )
-
-
-def _fit(value: Tensor, shape: torch.Size) -> Tensor:
-    """Cut, or pad with zeros, to a shape of the same kind at another rank."""
-    found = torch.zeros(shape, dtype=value.dtype)
-    there = tuple(slice(0, min(a, b)) for a, b in zip(value.shape, shape, strict=True))
-    found[there] = value[there]
-    return found
-
-
-def _keep_rank(name: str, value: Tensor, rank: int) -> Tensor:
-    """Zero the directions of a factor beyond ``rank``."""
-    kept = value.clone()
-    if group_of(name) == "lora_B":
-        kept[:, rank:] = 0
-    elif group_of(name) == "lora_A":
-        kept[rank:] = 0
-    return kept
-
-
-def _columns(factors: LoraFactors) -> dict[str, Tensor]:
-    return {module: torch.as_tensor(B) for module, (B, _) in factors.items()}

@@ -1,6 +1,5 @@
 """The frozen model, loaded once a process: put factors in, take factors out."""
 
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
@@ -65,16 +64,7 @@ class Backbone:
     @property
     def longest(self) -> int:
         """Tokens that the model has positions for."""
-        found = [
-            int(getattr(self._peft.config, "max_position_embeddings", sys.maxsize)),
-            int(getattr(self.processor, "model_max_length", sys.maxsize)),
-        ]
-        for name, module in self._peft.named_modules():
-            ends = name.endswith("position_embeddings")
-            if ends and isinstance(module, nn.Embedding) and module.padding_idx:
-                # RoBERTa counts positions from behind the padding index.
-                found.append(module.num_embeddings - module.padding_idx - 1)
-        return min(found)
+        return modules.positions(self._peft, self.processor)
 
     def base_weights(self) -> Iterator[tuple[str, Tensor]]:
         """W0 of every adapted layer, one after the other: shape (d_out, d_in).

@@ -1,5 +1,6 @@
 """What is read off a model: its layers for factors, its head, how it is called."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -87,3 +88,17 @@ def forward_options(model: PreTrainedModel, settings: ModelSettings) -> dict[str
     if settings.image_size and own != settings.image_size:
         return {"interpolate_pos_encoding": True}
     return {}
+
+
+def positions(model: Any, processor: Any) -> int:
+    """Tokens that a model has positions for, and its tokenizer takes."""
+    found = [
+        int(getattr(model.config, "max_position_embeddings", sys.maxsize)),
+        int(getattr(processor, "model_max_length", sys.maxsize)),
+    ]
+    for name, module in model.named_modules():
+        ends = name.endswith("position_embeddings")
+        if ends and isinstance(module, nn.Embedding) and module.padding_idx:
+            # RoBERTa counts positions from behind the padding index.
+            found.append(module.num_embeddings - module.padding_idx - 1)
+    return min(found)
