@@ -282,6 +282,7 @@ def environment(home: Path) -> dict[str, str]:
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("FLWR_")}
     return inherited | {
         "FLWR_HOME": str(home),
+        "ILORA_STATE": str(home / "state"),
         "FLWR_TELEMETRY_ENABLED": "0",
         "HF_HUB_OFFLINE": "1",
         "PYTHONUNBUFFERED": "1",

@@ -15,7 +15,7 @@ from transformers import AutoModelForSequenceClassification
 
 from ilora_app.compare import processes
 from ilora_app.deploy import keys
-from tests.deployment import Deployment, Run, Started, deployment, wait
+from tests.deployment import CONNECTION, Deployment, Run, Started, deployment, wait
 from tests.local_run import metrics
 
 pytestmark = pytest.mark.slow
@@ -88,6 +88,15 @@ def took_part(run: Run) -> list[tuple[int, int]]:
     return [(e.get("clients", 0), e["asked"]) for e in rounds]
 
 
+def assert_same_numbers(run: Run, federation: Federation) -> None:
+    """As if nothing had happened, to the last bit."""
+    normal, found = (
+        metrics(folder)[["accuracy", "loss", "train_loss", "drift"]]
+        for folder in (federation.real.folder / "normal", run.folder)
+    )
+    pandas.testing.assert_frame_equal(found, normal, check_exact=True)
+
+
 def test_three_nodes_of_unequal_rank_run_to_the_end(federation, tiny_model):
     run = federation.run("normal", 2, **{"fraction-evaluate": 1.0})
     assert run.wait() == "finished:completed", run.context()
@@ -136,12 +145,25 @@ def test_the_superlink_may_be_stopped_and_started_between_rounds(federation):
     federation.real.start_superlink()
     assert run.wait() == "finished:completed", run.context()
     assert took_part(run) == [(3, 3), (3, 3)]
-    # As if nothing had happened, to the last bit.
-    normal, restarted = (
-        metrics(folder)[["accuracy", "loss", "train_loss", "drift"]]
-        for folder in (federation.real.folder / "normal", run.folder)
-    )
-    pandas.testing.assert_frame_equal(restarted, normal, check_exact=True)
+    assert_same_numbers(run, federation)
+
+
+def test_a_killed_serverapp_is_resumed(federation):
+    run = federation.run("killed", 2)
+    run.wait_for_round(1)
+    executor = federation.real.started[1].process.pid
+    [serverapp] = [
+        pid
+        for pid in processes.descendants(executor)
+        if "flwr-serverapp" in processes.command(pid)
+    ]
+    os.kill(serverapp, signal.SIGKILL)
+    federation.real.flwr("stop", run.id, CONNECTION)
+    assert run.rounds == 1
+    again = federation.run("killed", 2, resume="latest")
+    assert again.wait() == "finished:completed", again.context()
+    assert took_part(again) == [(3, 3), (3, 3)]
+    assert_same_numbers(again, federation)
 
 
 def test_nodes_may_be_slow_die_come_back_and_join(federation):
