@@ -103,11 +103,11 @@ class Run:
         """The last finished round; -1 before the evaluation of the start."""
         return max((event["round"] for event in self.events("round")), default=-1)
 
-    def wait_for_round(self, number: int, timeout: float = 120) -> None:
+    def wait_for_round(self, number: int, timeout: float = 400) -> None:
         """Until a round has ended."""
         wait(lambda: self.rounds >= number, timeout, f"round {number}", self.context)
 
-    def wait(self, timeout: float = 400) -> str:
+    def wait(self, timeout: float = 900) -> str:
         """Until the run has ended; returns its status."""
         found = [""]
 
