@@ -1,5 +1,6 @@
 """Presets: valid, run by the command in their first line, and held together."""
 
+import os
 import re
 import shlex
 import tomllib
@@ -7,14 +8,76 @@ from pathlib import Path
 
 import pytest
 
-from ilora_app import config
+from ilora_app import config, options
 from ilora_app.compare.presets import ROOT, load_presets, read_preset
 
 FILES = sorted((ROOT / "configs").glob("*.toml"))
+SETTINGS = {file.stem: tomllib.loads(file.read_text()) for file in FILES}
+VISION = [
+    f"{model}-{data}"
+    for model in ("vit", "swin")
+    for data in ("cifar10", "cifar100", "tiny-imagenet")
+]
+LANGUAGE = [
+    f"roberta-{data}"
+    for data in ("qnli", "qqp", "sst2", "imdb", "ag-news", "dbpedia", "yahoo")
+]
+SHARED = [n for n, s in SETTINGS.items() if "$ILORA_SHARED" in str(s)]
+# As published, for every model and data set; lora-scaling is our reading of alpha 16.
+PAPER = {
+    "num-server-rounds": 5,
+    "client-ranks": "2,4,6",
+    "lora-scaling": 4.0,
+    "lora-dropout": 0.1,
+    "local-steps": 0,
+    "local-epochs": 1,
+    "batch-size": 64,
+    "learning-rate": 1e-4,
+}
 
 
 def test_there_are_presets():
-    assert len(FILES) >= 18
+    assert len(FILES) >= 40
+
+
+@pytest.mark.parametrize("name", VISION + LANGUAGE)
+def test_the_papers_settings_are_those_of_the_paper(name):
+    preset, _ = read_preset(ROOT / "configs" / f"{name}.toml")
+    assert preset.clients == 3
+    settings = config.dump(config.load(SETTINGS[name]))
+    skew = 0.3 if name in VISION else 0.5
+    expected = PAPER | {"dirichlet-alpha": skew, "partitioner": "dirichlet"}
+    assert {key: settings[key] for key in expected} == expected
+    assert settings["strategy"] == "ilora"
+    assert settings["max-length"] == 64
+    task = "image-classification" if name in VISION else "text-classification"
+    assert settings["task"] == task
+    # Ids of the hub, so that anybody can run it.
+    for key in ("model", "dataset"):
+        assert re.fullmatch(r"[\w-]+/[\w.-]+", settings[key])
+
+
+def test_presets_of_language_models_compute_in_bfloat16():
+    for name in ("llama-dolly", "qwen-gsm8k"):
+        assert SETTINGS[name]["task"] == "causal-lm"
+        assert SETTINGS[name]["dtype"] == "bfloat16"
+    assert SETTINGS["qwen-gsm8k"]["generate-tokens"] > 0
+
+
+def test_every_kind_of_task_has_a_small_form():
+    tiny = {n: s for n, s in SETTINGS.items() if n.endswith("-tiny")}
+    tasks = {s.get("task", "text-classification") for s in tiny.values()}
+    assert tasks == {"text-classification", "image-classification", "causal-lm"}
+    assert set(tiny) <= set(SHARED)
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_folders_under_the_shared_one_are_there(name):
+    if not os.environ.get("ILORA_SHARED"):
+        pytest.skip("ILORA_SHARED names no folder with data sets")
+    for key in ("dataset", "model"):
+        value = str(SETTINGS[name].get(key, ""))
+        assert "$" not in value or options.folder(value).is_dir(), value
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
