@@ -88,3 +88,21 @@ def test_pairs_are_tokenised_together_and_cut(tmp_path, minilm):
     assert text.startswith("[CLS] one two [SEP] three")
     assert len(examples.rows[0]["input_ids"]) == 12
     assert examples.labels == [0]
+
+
+def test_a_column_without_a_value_is_an_empty_text(minilm):
+    from transformers import AutoTokenizer
+
+    from ilora_app.tasks import causal_lm
+
+    tokenizer = AutoTokenizer.from_pretrained(minilm)
+    tokenizer.eos_token = tokenizer.sep_token
+    table = datasets.Dataset.from_dict(
+        {"a": ["one", "one"], "b": ["", None], "label": ["x", "x"]}
+    )
+    settings = DataSettings(text_columns="a,b", label_column="label", answer_column="b")
+    empty, missing = tokenise(table, settings, ("x", "y"), tokenizer).rows
+    assert empty == missing
+    asked = causal_lm.tokenise(table, settings, tokenizer)
+    assert asked.answers == ["", ""]
+    assert asked.rows[0] == asked.rows[1]

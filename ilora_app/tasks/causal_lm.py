@@ -74,7 +74,8 @@ def tokenise(
     """
     columns = names(settings.text_columns)
     texts = [prompt(row, columns, settings, tokenizer) for row in data]
-    answers = [str(row[settings.answer_column]) for row in data]
+    written = data[settings.answer_column]
+    answers = ["" if answer is None else str(answer) for answer in written]
 
     def encode() -> list[Row]:
         rows = []
