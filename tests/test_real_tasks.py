@@ -53,7 +53,8 @@ def test_vit_tiny_learns_cifar_100(tmp_path):
     assert len(set(server.test.labels)) > 90
     chance = max(commonest(server), before.accuracy)
     assert after.accuracy > chance + 5 * standard_error(chance, len(server.test))
-    assert after.loss < before.loss - 0.3
+    # An untrained head is worse than one that gives every class the same share.
+    assert after.loss < min(before.loss, math.log(100)) - 0.2
     assert after.f1 > before.f1
 
 
@@ -66,7 +67,7 @@ def test_minilm_learns_qnli_from_pairs(tmp_path):
     assert texts.count(server.test.tokenizer.sep_token_id) == 2  # question, sentence
     chance = max(commonest(server), before.accuracy)
     assert after.accuracy > chance + 3 * standard_error(chance, len(server.test))
-    assert after.loss < before.loss - 0.01
+    assert after.loss < min(before.loss, math.log(2)) - 0.01
 
 
 def test_a_tiny_llama_learns_e2e(tmp_path):
