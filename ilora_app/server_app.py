@@ -190,4 +190,5 @@ class Server:
             self.backbone.processor,
             self._results.get(rank) or self.measure(model),
             self.backbone.fused,
+            self.backbone.config,
         )

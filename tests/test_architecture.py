@@ -35,7 +35,27 @@ ALLOWED = {
         "server_app",
     },
     "deploy": {"deploy"},
-    "cli": {"cli", "compare", "config", "deploy"},
+    "release": {
+        "release",
+        "lora",
+        "options",
+        "settings",
+        "config",
+        "runs",
+        "tasks",
+    },
+    "predict": {"predict", "release", "options", "settings", "tasks"},
+    "cli": {
+        "cli",
+        "compare",
+        "config",
+        "deploy",
+        "predict",
+        "quiet",
+        "release",
+        "settings",
+        "tasks",
+    },
 }
 
 

@@ -3,7 +3,9 @@
 import typer
 
 from ilora_app.cli.compare import compare
+from ilora_app.cli.export import export
 from ilora_app.cli.keys import keys
+from ilora_app.cli.predict import predict
 
 app = typer.Typer(
     name="ilora",
@@ -14,6 +16,8 @@ app = typer.Typer(
 )
 app.command()(compare)
 app.command()(keys)
+app.command()(export)
+app.command()(predict)
 
 
 @app.callback()

@@ -1,18 +1,20 @@
 """Export: the federation's model as an adapter that plain PEFT loads on plain W0."""
 
+import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from peft import LoraConfig, TaskType
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
-from ilora_app.lora.factors import AdapterState
+from ilora_app.lora.factors import AdapterState, LoraFactors
 from ilora_app.options import names
 from ilora_app.runs.card import card
 from ilora_app.settings import Settings
 from ilora_app.settings.model import LANGUAGE, TEXT
 
+WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 _PREFIX = "base_model.model."
 _TYPES = {TEXT: TaskType.SEQ_CLS, LANGUAGE: TaskType.CAUSAL_LM}
 
@@ -25,6 +27,7 @@ def save_adapter(
     processor: Any,
     results: Mapping[str, float],
     transposed: bool = False,
+    model_config: Any = None,
 ) -> None:
     """Write a folder in PEFT's format: weights, config, tokenizer, and a card.
 
@@ -35,6 +38,39 @@ def save_adapter(
         labels: names of the classes in the order of their ids; none without classes.
         processor: tokenizer or image processor, saved beside the adapter.
         results: what was measured with this adapter, for the card.
+        transposed: the model's layers hold W0 transposed (GPT-2).
+        model_config: transformers' config of the model, with the names of the
+            classes: who loads the base with it has them.
+
+    """
+    write_weights(folder, adapter, settings, transposed)
+    if model_config is not None:
+        write_config(folder, model_config)
+    processor.save_pretrained(folder)
+    text = card(settings, labels, adapter.factors.rank, results)
+    (folder / "README.md").write_text(text, encoding="utf-8")
+
+
+def write_config(folder: Path, config: Any) -> None:
+    """Write a model's config.json, without what is of this machine or of training."""
+    kept = copy.deepcopy(config)
+    kept._name_or_path = ""
+    if hasattr(kept, "quantization_config"):
+        del kept.quantization_config
+    if hasattr(kept, "use_cache"):
+        kept.use_cache = True  # gradient checkpointing turns it off
+    kept.save_pretrained(folder)
+
+
+def write_weights(
+    folder: Path, adapter: AdapterState, settings: Settings, transposed: bool
+) -> None:
+    """Write adapter_config.json and adapter_model.safetensors into a folder.
+
+    Args:
+        folder: made here.
+        adapter: factors relative to W0, and the head.
+        settings: of the run.
         transposed: the model's layers hold W0 transposed (GPT-2).
 
     """
@@ -59,7 +95,27 @@ def save_adapter(
         tensors[f"{_PREFIX}{module}.lora_B.weight"] = B.contiguous()
     for name, value in adapter.head.items():
         tensors[_PREFIX + name] = value.contiguous()
-    save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
-    processor.save_pretrained(folder)
-    text = card(settings, labels, rank, results)
-    (folder / "README.md").write_text(text, encoding="utf-8")
+    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+
+
+def read_weights(folder: Path) -> AdapterState:
+    """Read what :func:`write_weights` wrote.
+
+    Raises:
+        OSError: the file is absent.
+        SafetensorError: it is torn.
+
+    """
+    flat = {
+        key.removeprefix(_PREFIX): value
+        for key, value in load_file(folder / WEIGHTS).items()
+    }
+    end = ".lora_B.weight"
+    pairs = {
+        key.removesuffix(end): (
+            flat.pop(key),
+            flat.pop(key.removesuffix(end) + ".lora_A.weight"),
+        )
+        for key in [key for key in flat if key.endswith(end)]
+    }
+    return AdapterState(LoraFactors(pairs), flat)

@@ -25,17 +25,8 @@ def card(
 
     """
     measured = "\n".join(f"| {name} | {value:.4f} |" for name, value in results.items())
-    model, processor = _CLASSES[settings.model.task]
-    name = settings.model.model
-    options = f'"{name}"'
-    if labels:
-        options += f", num_labels={len(labels)}, ignore_mismatched_sizes=True"
-    data, learned = settings.data.dataset, settings.data.label_column
-    if settings.model.task == LANGUAGE:
-        learned = settings.data.answer_column
-    classes = f"\nlabels = {list(labels)!r}" if labels else ""
     return f"""---
-base_model: {name}
+base_model: {settings.model.model}
 library_name: peft
 tags: [lora, federated-learning, flower]
 ---
@@ -43,18 +34,51 @@ tags: [lora, federated-learning, flower]
 # LoRA adapter, trained by federated learning
 
 Task {settings.model.task}, strategy `{settings.run.strategy}`,
-{settings.run.num_server_rounds} rounds, data set `{data}` (column `{learned}`). Rank
-{rank}, relative to the untouched base model.
+{settings.run.num_server_rounds} rounds, data set `{settings.data.dataset}` (column
+`{learned(settings)}`). Rank {rank}, relative to the untouched base model.
 
 | measured on the test split | |
 |---|---|
 {measured}
 
-```python
-from peft import PeftModel
+{loading(settings.model.task, settings.model.model, labels)}"""
+
+
+def learned(settings: Settings) -> str:
+    """Name of the column that the model was trained to predict."""
+    if settings.model.task == LANGUAGE:
+        return settings.data.answer_column
+    return settings.data.label_column
+
+
+def loading(task: str, base: str, labels: tuple[str, ...], merged: bool = False) -> str:
+    """Write the lines that load what lies in a folder, as Markdown.
+
+    Args:
+        task: of the model.
+        base: name of the base model, as transformers loads it.
+        labels: names of the classes in the order of their ids.
+        merged: the folder holds the whole model.
+
+    """
+    model, processor = _CLASSES[task]
+    classes = f"\nlabels = {list(labels)!r}  # by id" if labels else ""
+    if merged:
+        return f"""```python
 from transformers import {model}, {processor}
 
-base = {model}.from_pretrained({options})
+model = {model}.from_pretrained("this/folder").eval()
+processor = {processor}.from_pretrained("this/folder"){classes}
+```
+"""
+    # The head is in the adapter: that of the base may be for other classes.
+    resized = ", ignore_mismatched_sizes=True" if labels else ""
+    return f"""```python
+from peft import PeftModel
+from transformers import AutoConfig, {model}, {processor}
+
+config = AutoConfig.from_pretrained("this/folder")
+base = {model}.from_pretrained("{base}", config=config{resized})
 model = PeftModel.from_pretrained(base, "this/folder").eval()
 processor = {processor}.from_pretrained("this/folder"){classes}
 ```

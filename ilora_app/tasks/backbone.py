@@ -62,6 +62,11 @@ class Backbone:
         self._settle()
 
     @property
+    def config(self) -> Any:
+        """transformers' config of the model, with the names of the classes."""
+        return self._peft.config
+
+    @property
     def longest(self) -> int:
         """Tokens that the model has positions for."""
         return modules.positions(self._peft, self.processor)

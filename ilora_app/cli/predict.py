@@ -1,0 +1,94 @@
+"""``ilora predict``: labels with probabilities, or what a language model writes."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from ilora_app.predict.predictor import Prediction
+
+MISTAKE = 2
+
+
+def predict(
+    source: Annotated[
+        str, typer.Argument(help="Exported folder, or a run: folder or name.")
+    ],
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(help="Texts, or files of images; - reads lines from stdin."),
+    ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option(help="A .csv or .jsonl file with the model's columns."),
+    ] = None,
+    top: Annotated[int, typer.Option(min=1, help="How many classes to name.")] = 3,
+    json_: Annotated[
+        bool, typer.Option("--json", help="One object a line; --file always does.")
+    ] = False,
+    max_new_tokens: Annotated[
+        int, typer.Option(min=1, help="That a language model writes at most.")
+    ] = 64,
+    batch_size: Annotated[int, typer.Option(min=1, help="Rows at a time.")] = 32,
+    round_: Annotated[
+        Literal["last", "best"], typer.Option("--round", help="Of a run.")
+    ] = "last",
+) -> None:
+    """Predict with an exported adapter, a merged model, or a run.
+
+    Example: ilora predict adapter "what is my balance" --top 3
+    """
+    from ilora_app.predict import inputs as inputs_
+    from ilora_app.predict.predictor import Predictor
+    from ilora_app.quiet import quiet_libraries
+    from ilora_app.release.source import ReleaseError
+    from ilora_app.settings.model import IMAGE
+    from ilora_app.tasks.models import ModelError
+    from ilora_app.tasks.sources import DataError
+
+    quiet_libraries()
+    words = list(inputs or [])
+    if words == ["-"]:
+        words = [line.rstrip("\n") for line in sys.stdin if line.strip()]
+    try:
+        if bool(words) == bool(file):
+            raise ReleaseError("expected texts or images, or --file, and not both")
+        predictor = Predictor(source, round_)
+        if file:
+            rows = inputs_.of_file(file, predictor.columns)
+            if predictor.facts.task == IMAGE:
+                rows = inputs_.beside(rows, predictor.columns[0], file.parent)
+        else:
+            rows = inputs_.of_words(words, predictor.columns)
+        as_json = json_ or file is not None
+        for found in predictor.predict(rows, top, max_new_tokens, batch_size):
+            typer.echo(_object(found) if as_json else _lines(found, len(rows) > 1))
+    except (ReleaseError, ModelError, DataError) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(MISTAKE) from error
+
+
+def _object(found: "Prediction") -> str:
+    """Write a prediction as JSON, beside its row."""
+    said: dict[str, object] = {"completion": found.completion}
+    if found.labels:
+        said = {
+            "labels": [
+                {"label": name, "probability": value} for name, value in found.labels
+            ]
+        }
+    return json.dumps({"input": found.row, **said}, ensure_ascii=False)
+
+
+def _lines(found: "Prediction", many: bool) -> str:
+    """Write a prediction for people; of several each under its input."""
+    lines = [" | ".join(found.row.values())] if many else []
+    if not found.labels:
+        return "\n".join([*lines, found.completion])
+    width = max(len(name) for name, _ in found.labels)
+    indent = "  " if many else ""
+    lines += [f"{indent}{name:<{width}}  {value:.4f}" for name, value in found.labels]
+    return "\n".join(lines)

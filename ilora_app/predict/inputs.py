@@ -1,0 +1,87 @@
+"""Rows to predict from: words of a command line, or a .csv or .jsonl file."""
+
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from ilora_app import options
+from ilora_app.release.source import ReleaseError
+
+Row = dict[str, str]
+
+
+def of_words(words: Sequence[str], columns: Sequence[str]) -> list[Row]:
+    """Read words as rows, as many words a row as the model has columns.
+
+    Raises:
+        ReleaseError: there are none, or they do not come out even.
+
+    """
+    width = len(columns)
+    if not words or len(words) % width:
+        many = f"{width} texts at a time ({', '.join(columns)})"
+        right = "a text or an image at least, or --file" if width == 1 else many
+        raise ReleaseError(f"{len(words)} given: expected {right}")
+    return [
+        dict(zip(columns, words[i : i + width], strict=True))
+        for i in range(0, len(words), width)
+    ]
+
+
+def of_file(path: Path, columns: Sequence[str]) -> list[Row]:
+    """Read the columns of a .csv or .jsonl file.
+
+    Raises:
+        ReleaseError: it cannot be read, has no rows, or a row lacks a column; with
+            the line.
+
+    """
+    try:
+        if path.suffix == ".csv":
+            found = _csv(path)
+        elif path.suffix in (".jsonl", ".ndjson"):
+            found = _jsonl(path)
+        else:
+            raise ReleaseError(f"--file {path}: expected a .csv or .jsonl file")
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ReleaseError(f"--file {path} cannot be read: {error}") from None
+    if not found:
+        raise ReleaseError(f"--file {path}: it has no rows")
+    rows = []
+    for line, values in found:
+        for name in columns:
+            if not isinstance(values.get(name), str | int | float):
+                have = ", ".join(str(key) for key in values)
+                raise ReleaseError(
+                    f"--file {path}, line {line}: column {name} holds "
+                    f"{values.get(name)!r}: expected text (it has {have})"
+                )
+        rows.append({name: str(values[name]) for name in columns})
+    return rows
+
+
+def beside(rows: list[Row], column: str, folder: Path) -> list[Row]:
+    """Read names of files in a column as relative to a folder."""
+    return [row | {column: str(folder / options.folder(row[column]))} for row in rows]
+
+
+def _csv(path: Path) -> list[tuple[int, dict[str, object]]]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file)
+        return [(reader.line_num, {**row}) for row in reader]
+
+
+def _jsonl(path: Path) -> list[tuple[int, dict[str, object]]]:
+    found = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            values = json.loads(line)
+        except ValueError as error:
+            raise ReleaseError(f"--file {path}, line {number}: {error}") from None
+        if not isinstance(values, dict):
+            raise ReleaseError(f"--file {path}, line {number}: expected an object")
+        found.append((number, values))
+    return found

@@ -1,0 +1,176 @@
+"""Loads what was exported, or what a run left, and predicts with it."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+from safetensors import SafetensorError
+from torch import Tensor
+
+from ilora_app import options
+from ilora_app.options import names
+from ilora_app.predict.inputs import Row
+from ilora_app.release.facts import NAME, Facts
+from ilora_app.release.source import LAST, ReleaseError, find_run, open_run
+from ilora_app.settings import DataSettings
+from ilora_app.settings.model import IMAGE, LANGUAGE
+from ilora_app.tasks import causal_lm
+from ilora_app.tasks.loading import load_pretrained
+from ilora_app.tasks.task import TASKS
+from ilora_app.tasks.text import TextExamples
+from ilora_app.tasks.vision import ImageExamples
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says of one row.
+
+    Attributes:
+        row: as given.
+        labels: classes with their probabilities, the likeliest first.
+        completion: of a language model.
+
+    """
+
+    row: Row
+    labels: tuple[tuple[str, float], ...] = ()
+    completion: str = ""
+
+
+class Predictor:
+    """A model with its tokenizer or image processor, ready to predict.
+
+    Args:
+        folder: exported, or of a run; or the name of a run.
+        which: ``last`` or ``best`` round of a run.
+
+    Raises:
+        ReleaseError: it is neither, or torn.
+        ModelError: the base model of an adapter cannot be had.
+
+    """
+
+    def __init__(self, folder: str, which: str = LAST) -> None:
+        path = options.folder(folder)
+        if (path / NAME).is_file():
+            if which != LAST:
+                raise ReleaseError(f"--round {which}: {path} is no run, and has one")
+            self.facts = Facts.read(path)
+        else:
+            source = open_run(find_run(folder), which)
+            path = source.model
+            self.facts = Facts.of(source, merged=source.whole)
+        task = TASKS[self.facts.task]
+        try:
+            self.processor = task.auto_processor.from_pretrained(
+                path, local_files_only=True
+            )
+            self.model = self._model(path).eval()
+        except (OSError, SafetensorError, RuntimeError, KeyError) as error:
+            cause = (str(error).splitlines() or [type(error).__name__])[0]
+            raise ReleaseError(f"{path} cannot be loaded: {cause}") from None
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.model.to(self._device)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What a row holds: the texts, or the image's file."""
+        return names(self.facts.columns)
+
+    def predict(
+        self, rows: Sequence[Row], top: int, new_tokens: int, batch_size: int = 32
+    ) -> Iterator[Prediction]:
+        """Predict row by row, in their order.
+
+        Args:
+            rows: with all columns.
+            top: classes to name.
+            new_tokens: that a language model writes at most.
+            batch_size: rows at a time.
+
+        Raises:
+            DataError: an image cannot be read.
+
+        """
+        for start in range(0, len(rows), batch_size):
+            some = rows[start : start + batch_size]
+            if self.facts.task == LANGUAGE:
+                texts = self._completed(some, new_tokens)
+                yield from map(lambda r, t: Prediction(r, (), t), some, texts)
+                continue
+            chances = self._logits(self._batch(some)).double().softmax(dim=1)
+            values, ids = chances.topk(min(top, chances.shape[1]), dim=1)
+            for row, some_ids, some_values in zip(
+                some, ids.tolist(), values.tolist(), strict=True
+            ):
+                named = [self.facts.labels[i] for i in some_ids]
+                yield Prediction(row, tuple(zip(named, some_values, strict=True)))
+
+    def _model(self, path: Path) -> Any:
+        """Load the whole model, or the base with the adapter on it."""
+        if self.facts.merged:
+            return TASKS[self.facts.task].auto_model.from_pretrained(
+                path, local_files_only=True, use_safetensors=True
+            )
+        settings = self.facts.model_settings
+        base, _ = load_pretrained(settings, self.facts.labels, self.facts.seed)
+        return PeftModel.from_pretrained(base, path)
+
+    @torch.inference_mode()
+    def _logits(self, batch: dict[str, Tensor]) -> Tensor:
+        moved = {key: value.to(self._device) for key, value in batch.items()}
+        extra = {}
+        own = getattr(self.model.config, "image_size", None)
+        if self.facts.image_size and own != self.facts.image_size:
+            extra["interpolate_pos_encoding"] = True
+        logits: Tensor = self.model(**moved, **extra).logits
+        return logits.cpu()
+
+    def _batch(self, rows: Sequence[Row]) -> dict[str, Tensor]:
+        """Make a batch exactly as training and evaluation make theirs."""
+        unknown = [0] * len(rows)
+        everything = list(range(len(rows)))
+        if self.facts.task == IMAGE:
+            (column,) = self.columns
+            files = [{"bytes": None, "path": row[column]} for row in rows]
+            images = ImageExamples(files, unknown, self.processor, False, "the request")
+            batch = images.batch(everything)
+        else:
+            texts = [[row[name] for row in rows] for name in self.columns]
+            encoded = self.processor(
+                *texts, truncation=True, max_length=self.facts.max_length
+            )
+            tokens = [{key: encoded[key][i] for key in encoded} for i in everything]
+            batch = TextExamples(tokens, unknown, self.processor).batch(everything)
+        batch.pop("labels")
+        return batch
+
+    @torch.inference_mode()
+    def _completed(self, rows: Sequence[Row], new_tokens: int) -> list[str]:
+        """Go on from the prompts, greedily; too long ones lose their beginning."""
+        settings = DataSettings(prompt_template=self.facts.prompt_template)
+        tokenizer = self.processor
+        most = getattr(self.model.config, "max_position_embeddings", 2**31)
+        room = max(1, most - new_tokens)
+        prompts = [
+            causal_lm.prompt_tokens(row, self.columns, settings, tokenizer)[-room:]
+            for row in rows
+        ]
+        longest = max(len(tokens) for tokens in prompts)
+        pad = int(tokenizer.pad_token_id)
+        ids = [[pad] * (longest - len(tokens)) + tokens for tokens in prompts]
+        mask = [[0] * (longest - len(t)) + [1] * len(t) for t in prompts]
+        written = self.model.generate(
+            input_ids=torch.tensor(ids).to(self._device),
+            attention_mask=torch.tensor(mask).to(self._device),
+            max_new_tokens=new_tokens,
+            do_sample=False,
+            pad_token_id=pad,
+        )
+        texts: list[str] = tokenizer.batch_decode(
+            written[:, longest:], skip_special_tokens=True
+        )
+        return texts

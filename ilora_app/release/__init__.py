@@ -1,0 +1,1 @@
+"""What leaves the project: adapters of any rank, merged models, and their cards."""
