@@ -79,6 +79,14 @@ def run_config(tiny_model: str, small_data: str, tmp_path: Path) -> dict[str, An
     }
 
 
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Small finished runs of every task, by name: see ``tests.finished``."""
+    from tests.finished import RUNS, finish
+
+    return {name: finish(name, tmp_path_factory.mktemp(name)) for name in RUNS}
+
+
 def read_events(folder: Path, kind: str) -> list[dict[str, Any]]:
     """Events of one kind, in order."""
     lines = (folder / "events.jsonl").read_text().splitlines()

@@ -12,13 +12,8 @@ from safetensors.torch import load_file
 from transformers import AutoConfig
 
 from ilora_app.release import licences
-from tests.finished import RUNS, Finished, finish, ilora
+from tests.finished import RUNS, Finished, ilora
 from tests.test_app import run as run_app
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Finished]:
-    return {name: finish(name, tmp_path_factory.mktemp(name)) for name in RUNS}
 
 
 def loaded(folder: Path, finished: Finished) -> Any:
