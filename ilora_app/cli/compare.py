@@ -159,8 +159,17 @@ def _engine(name: str, out: Path, workers: int | None) -> "Engine":
     from ilora_app.compare.local_engine import LocalEngine
     from ilora_app.compare.presets import ROOT
     from ilora_app.compare.ray_engine import RayEngine
+    from ilora_app.compare.request import RequestError
 
     if name == RayEngine.name:
+        if not (ROOT / "pyproject.toml").is_file():
+            raise RequestError(
+                [
+                    "--engine ray: flwr run needs the app's own folder, and ilora is "
+                    "installed without it: expected --engine local, or ilora from a "
+                    "clone (pip install -e .)"
+                ]
+            )
         return RayEngine(out / "flower", ROOT)
     return LocalEngine(workers or os.cpu_count() or 1)
 

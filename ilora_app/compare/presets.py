@@ -9,8 +9,15 @@ import ilora_app
 from ilora_app import config
 from ilora_app.settings import MethodSettings
 
-ROOT = Path(ilora_app.__file__).parent.parent
+_PACKAGE = Path(ilora_app.__file__).parent
+ROOT = _PACKAGE.parent
 """Folder of the app: that of its pyproject.toml, with ``configs/``."""
+
+CONFIGS = next(
+    (folder for folder in (ROOT / "configs", _PACKAGE / "configs") if folder.is_dir()),
+    ROOT / "configs",
+)
+"""Presets: of the checked-out app, or those that its wheel carries."""
 
 # Keys of the method; presets that differ in these alone can be held together.
 METHOD = (

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ilora_app.compare.plan import Plan, make_entries
-from ilora_app.compare.presets import ROOT, load_presets
+from ilora_app.compare.presets import CONFIGS, load_presets
 from ilora_app.compare.rows import parse_pairs, parse_rows
 from ilora_app.config import count
 
@@ -56,7 +56,7 @@ class Request:
     target: str = "auto"
     lr_search: str = "all"
     lr_finalists: int = 1
-    configs: str = str(ROOT / "configs")
+    configs: str = str(CONFIGS)
 
     def plan(self, out: Path) -> tuple[Plan, list[str]]:
         """Make the plan.

@@ -1,0 +1,27 @@
+"""The server beside it: ILoRA over the model of this project."""
+
+from flwr.app import Context
+from flwr.serverapp import Grid, ServerApp
+from my_data import RANKS, my_model
+
+from ilora_app import wire
+from ilora_app.lora.factors import AdapterState
+from ilora_app.strategies import ILoRA
+
+app = ServerApp()
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    """Train; the log says how the loss of the clients falls."""
+    backbone = my_model(str(context.run_config["model"]))
+    directions = backbone.directions(max(RANKS))
+    initial = AdapterState(directions, backbone.initial_head())
+    strategy = ILoRA(fraction_evaluate=0.0)
+    result = strategy.start(
+        grid,
+        initial_arrays=wire.encode_tensors(initial.named_tensors()),
+        num_rounds=int(context.run_config["rounds"]),
+    )
+    for number, metrics in result.train_metrics_clientapp.items():
+        print(f"round {number}: {dict(metrics)}")

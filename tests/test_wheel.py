@@ -1,0 +1,131 @@
+"""The wheel: what is in it, and that it works installed without the repository."""
+
+import json
+import os
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+pytestmark = pytest.mark.slow
+
+# Runs in a process of its own, far from the repository.
+TINY_RUN = """
+import json, sys
+import ilora_app
+from ilora_app import config
+from ilora_app.compare.worker import execute
+from ilora_app.settings import Settings
+
+if __name__ == "__main__":
+    changes = json.loads(sys.argv[1])
+    execute(config.dump(Settings()) | changes, clients=2)
+    print(ilora_app.__file__)
+"""
+
+
+def call(*words: object, cwd: Path, path: str = "", fails: bool = False) -> str:
+    environment = {**os.environ, "PYTHONPATH": path}
+    done = subprocess.run(
+        [sys.executable, *map(str, words)],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert (done.returncode != 0) == fails, done.stdout + done.stderr
+    return done.stderr if fails else done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build it with what the tests have installed: no network."""
+    folder = tmp_path_factory.mktemp("wheel")
+    here = os.environ.get("PYTHONPATH", "")
+    call("-m", "hatchling", "build", "-t", "wheel", "-d", folder, cwd=ROOT, path=here)
+    (built,) = folder.glob("ilora-*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Install it, without its dependencies, into a folder of its own."""
+    folder = tmp_path_factory.mktemp("installed")
+    words = ["--no-deps", "--no-index", "--quiet", "--target", folder, wheel]
+    call("-m", "pip", "install", *words, cwd=folder)
+    return folder
+
+
+def test_it_holds_the_app_its_data_and_its_presets(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    own = {
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "ilora_app").rglob("*")
+        if path.suffix in (".py", ".jsonl", ".md") and "__pycache__" not in path.parts
+    }
+    presets = {f"ilora_app/configs/{p.name}" for p in (ROOT / "configs").glob("*.toml")}
+    assert own | presets <= set(names)
+    strangers = [
+        n for n in names if not n.startswith("ilora_app/") and ".dist-info/" not in n
+    ]
+    assert not strangers
+
+
+def test_its_command_trains_exports_and_predicts(installed, tiny_model, tmp_path):
+    """A run, an export and a prediction, from the installed files alone."""
+    path = os.pathsep.join([str(installed), *here()])
+    script = tmp_path / "tiny_run.py"
+    script.write_text(TINY_RUN)
+    changes = {
+        "model": tiny_model,
+        "num-server-rounds": 1,
+        "local-steps": 2,
+        "client-ranks": "2,4",
+        "test-examples": 40,
+        "output-dir": str(tmp_path / "run"),
+    }
+    said = call(script, json.dumps(changes), cwd=tmp_path, path=path)
+    assert Path(said.splitlines()[-1]) == installed / "ilora_app" / "__init__.py"
+    ilora = "from ilora_app.cli import app; app()"
+    out = tmp_path / "adapter"
+    call(
+        *("-c", ilora, "export", tmp_path / "run", "--rank", 2, "--out", out),
+        cwd=tmp_path,
+        path=path,
+    )
+    found = call(
+        "-c", ilora, "predict", out, "my balance", "--json", cwd=tmp_path, path=path
+    )
+    assert len(json.loads(found)["labels"]) == 3
+
+
+def test_its_command_says_what_a_wheel_cannot(installed, tmp_path):
+    path = os.pathsep.join([str(installed), *here()])
+    ilora = "from ilora_app.cli import app; app()"
+    compare = ["compare", "--out", tmp_path / "out", "--seeds", 1]
+    said = call(
+        *("-c", ilora, *compare, "--presets", "none"),
+        cwd=tmp_path,
+        path=path,
+        fails=True,
+    )
+    assert "dirichlet-0.1" in said
+    said = call("-c", ilora, *compare, cwd=tmp_path, path=path, fails=True)
+    assert "expected --engine local" in said
+
+
+def test_the_command_is_declared():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["scripts"] == {"ilora": "ilora_app.cli:app"}
+
+
+def here() -> list[str]:
+    """Folders of PYTHONPATH that hold other packages than this one."""
+    folders = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    return [f for f in folders if f and not (Path(f) / "ilora_app").exists()]
