@@ -118,6 +118,7 @@ def test_its_command_says_what_a_wheel_cannot(installed, tmp_path):
     assert "dirichlet-0.1" in said
     said = call("-c", ilora, *compare, cwd=tmp_path, path=path, fails=True)
     assert "expected --engine local" in said
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_command_is_declared():

@@ -107,9 +107,10 @@ def compare(
             raise RequestError([f"{advice}another --out: {', '.join(conflicts)}"])
         for problem in left_out:
             console.print(f"left out: {problem}", markup=False, soft_wrap=True)
+        runs_on = _engine(engine, out, workers)
         with locked(out):
             request.save(out)
-            _run(plan, request, _engine(engine, out, workers), console)
+            _run(plan, request, runs_on, console)
     except (RequestError, BusyError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(MISTAKE) from error

@@ -1,5 +1,6 @@
 """Loads what was exported, or what a run left, and predicts with it."""
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,7 +118,10 @@ class Predictor:
             )
         settings = self.facts.model_settings
         base, _ = load_pretrained(settings, self.facts.labels, self.facts.seed)
-        return PeftModel.from_pretrained(base, path)
+        with warnings.catch_warnings():
+            # PEFT warns of tied embeddings, which are a matter of merging.
+            warnings.filterwarnings("ignore", message=".*tie")
+            return PeftModel.from_pretrained(base, path)
 
     @torch.inference_mode()
     def _logits(self, batch: dict[str, Tensor]) -> Tensor:
