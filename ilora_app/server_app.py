@@ -8,7 +8,7 @@ from flwr.app import ArrayRecord, Context, MetricRecord
 from flwr.serverapp import Grid, ServerApp
 from flwr.supercore import log
 
-from ilora_app import checks, strategies, wire
+from ilora_app import checks, strategies, telling, wire
 from ilora_app.config import ConfigError
 from ilora_app.keeper import Keeper
 from ilora_app.lora.factors import AdapterState, LoraFactors
@@ -82,6 +82,7 @@ class Server:
         run = self.settings.run
         log(INFO, "Run folder: %s", self.folder.path)
         self.draw_partitions()
+        telling.beginning(self.folder, self.settings, self.federation, self.labels)
         self.strategy.evaluate_on = evaluate_on(self.settings, grid)
         self.strategy.start(
             grid,
@@ -94,6 +95,7 @@ class Server:
         )
         self.save()
         self.keeper.close()
+        telling.end(self.folder, self.strategy)
         log(INFO, "Run folder: %s", self.folder.path)
         return self.folder.rows
 

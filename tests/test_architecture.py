@@ -33,7 +33,10 @@ ALLOWED = {
         "client_app",
         "meeting",
         "server_app",
+        "runs",
+        "report",
     },
+    "report": {"report", "config"},
     "deploy": {"deploy"},
     "release": {
         "release",
@@ -53,6 +56,8 @@ ALLOWED = {
         "predict",
         "quiet",
         "release",
+        "report",
+        "runs",
         "settings",
         "tasks",
     },
@@ -120,6 +125,7 @@ def test_plots_and_terminals_are_not_for_nodes():
                 roots.add(node.module.split(".")[0])
         part = file.relative_to(PACKAGE).parts[0]
         if part not in ("compare", "cli"):
-            assert part == "runs" or "matplotlib" not in roots, file.name
+            drawing = part in ("runs", "report")
+            assert drawing or "matplotlib" not in roots, file.name
             assert not roots & {"rich", "typer"}, file.name
             assert not imported_parts(file) & {"compare", "cli"}, file.name

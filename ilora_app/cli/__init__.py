@@ -6,6 +6,7 @@ from ilora_app.cli.compare import compare
 from ilora_app.cli.export import export
 from ilora_app.cli.keys import keys
 from ilora_app.cli.predict import predict
+from ilora_app.cli.report import report
 
 app = typer.Typer(
     name="ilora",
@@ -18,6 +19,7 @@ app.command()(compare)
 app.command()(keys)
 app.command()(export)
 app.command()(predict)
+app.command()(report)
 
 
 @app.callback()

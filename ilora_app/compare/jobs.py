@@ -1,24 +1,19 @@
 """One run of a comparison: its config, its files, and how it came out."""
 
 import json
-import os
-import platform
 import shutil
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from functools import cache
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import tomli_w
 
 from ilora_app import config
+from ilora_app.runs.machine import hardware, versions
 from ilora_app.settings import Settings
 
 FINISHED, FAILED = "finished", "failed"
-_PACKAGES = ("ilora", "flwr", "torch", "transformers", "peft", "ray")
 
 
 @dataclass(frozen=True)
@@ -140,27 +135,3 @@ def what_is_wrong(folder: Path) -> str:
         return ""
     why = [e["reason"] for e in events if e["event"] == "reply-left-out"]
     return f"no round changed the model: {why[-1] if why else 'no replies'}"
-
-
-@cache
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that make the numbers."""
-    found = {"python": platform.python_version()}
-    for name in _PACKAGES:
-        with suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
-
-
-@cache
-def hardware() -> str:
-    """Model of the processor and the number of cores."""
-    model = platform.processor() or platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2] for line in lines if line.startswith("model name")]
-    if names:
-        model = " ".join(names[0].split())
-    return f"{model}, {config.count(os.cpu_count() or 1, 'core')}"

@@ -11,7 +11,8 @@ from rich.table import Table
 
 from ilora_app.compare.jobs import FAILED, FINISHED, Job, Record
 from ilora_app.compare.plan import Entry, Plan
-from ilora_app.compare.results import Run, read_rounds
+from ilora_app.compare.results import Run
+from ilora_app.report.reading import read_rounds
 
 Key = tuple[str, str]
 

@@ -1,16 +1,12 @@
 """Reads run folders: what a run came to, and what a row came to over its seeds."""
 
-import csv
-import math
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from ilora_app.compare.jobs import FAILED, FINISHED, Job, Record
 from ilora_app.compare.plan import Entry, Plan
-
-RoundRow = dict[str, float]
+from ilora_app.report.reading import RoundRow, read_rounds
 
 
 @dataclass(frozen=True)
@@ -124,19 +120,6 @@ def read_run(job: Job) -> Run | None:
     return Run(job.seed, tuple(read_rounds(job.folder / "metrics.csv")))
 
 
-def read_rounds(file: Path) -> list[RoundRow]:
-    """Read metrics.csv; cells that hold no number are left out."""
-    with file.open(encoding="utf-8", newline="") as lines:
-        return [
-            {
-                key: number
-                for key, text in row.items()
-                if (number := _number(text)) is not None
-            }
-            for row in csv.DictReader(lines)
-        ]
-
-
 def choose(plan: Plan, entry: Entry) -> Choice:
     """Choose a row's rate on the clients' held-out data, never on the test split."""
     entry = plan.rate_source(entry)
@@ -211,11 +194,3 @@ def is_bound(summary: Summary) -> bool:
 def _held_out(run: Run) -> float | None:
     value = run.last("held_out_accuracy")
     return run.last("client_accuracy_mean") if value is None else value
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        value = float(text) if text else None
-    except ValueError:
-        return None
-    return value if value is not None and math.isfinite(value) else None

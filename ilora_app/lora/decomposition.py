@@ -91,6 +91,23 @@ def truncate_mean(
     return LoraFactors(pairs), tuple(energy.tolist())
 
 
+def singular_values(B: Tensor, A: Tensor) -> Tensor:
+    """Singular values of B A, the largest first, through the core R_B R_A^T.
+
+    Args:
+        B: shape (d_out, rho).
+        A: shape (rho, d_in).
+
+    Returns:
+        Shape (min(d_out, rho, d_in),), in float64.
+
+    """
+    R_B = torch.linalg.qr(B.double(), mode="r").R  # (k, rho)
+    R_A = torch.linalg.qr(A.double().T, mode="r").R  # (l, rho)
+    values: Tensor = torch.linalg.svdvals(R_B @ R_A.T)
+    return values
+
+
 def leading_basis(M: Tensor, roundings: Tensor) -> tuple[Tensor, Tensor]:
     """Orthonormalise the columns of M from left to right, positive diagonal.
 

@@ -89,13 +89,15 @@ class Evaluation(Replies):
             for node in good
             if self.on_the_way(server_round, self._asked[node].member)
         }
-        results, bad = collect(
+        found, bad = collect(
             asked,
             (replies[node] for node in asked),
-            lambda reply, question: read_evaluation(reply, question, wire.EVALUATION),
+            lambda reply, question: _whose(reply, question, wire.EVALUATION),
             self.timeout,
         )
         self.journal.replies_left_out(server_round, "evaluate", bad)
+        self.journal.clients(server_round - 1, found)
+        results = [result for _, result in found]
         self._before = measures.of_evaluation(results) if results else {}
 
     def take_measured_before(self) -> dict[str, int | float]:
@@ -150,6 +152,15 @@ class Evaluation(Replies):
         self, server_round: int, replies: Iterable[Message]
     ) -> MetricRecord | None:
         """Mean, worst and spread of what the clients measured on their own data."""
-        results, bad = collect(self._asked, replies, read_evaluation, self.timeout)
+        found, bad = collect(self._asked, replies, _whose, self.timeout)
         self.journal.replies_left_out(server_round, "evaluate", bad)
+        self.journal.clients(server_round, found)
+        results = [result for _, result in found]
         return MetricRecord({**measures.of_evaluation(results)}) if results else None
+
+
+def _whose(
+    reply: Message, asked: Asked, name: str = wire.METRICS
+) -> tuple[Member, dict[str, float]]:
+    """Read an evaluation reply, and say whose it is."""
+    return asked.member, read_evaluation(reply, asked, name)

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from logging import INFO, WARNING
 from typing import TYPE_CHECKING, Any, Protocol
 
 from flwr.supercore import log
 
+from ilora_app import wire
 from ilora_app.strategies.federation import Federation, Member
 
 if TYPE_CHECKING:
     from ilora_app.strategies.base import LoraStrategy
+
+
+_MEASURED = (
+    ("held_out", wire.EXAMPLES),
+    ("accuracy", wire.ACCURACY),
+    ("loss", wire.LOSS),
+    ("test_accuracy", wire.TEST_ACCURACY),
+    ("test_loss", wire.TEST_LOSS),
+)
 
 
 class Recorder(Protocol):
@@ -48,6 +58,25 @@ class Journal:
             if name in found
         ]
         log(INFO, "on the way, of round %d: %s", server_round, "  ".join(parts))
+
+    def clients(
+        self, server_round: int, found: Sequence[tuple[Member, Mapping[str, float]]]
+    ) -> None:
+        """Record what each client measured of a round's model."""
+        if not found:
+            return
+        clients = [
+            {
+                "node": member.node_id,
+                "partition": member.partition,
+                "identity": member.identity,
+                "rank": member.rank,
+                "examples": member.examples,
+                **{name: result[key] for name, key in _MEASURED if key in result},
+            }
+            for member, result in found
+        ]
+        self._recorder.event("clients-evaluated", round=server_round, clients=clients)
 
     def nodes(self, federation: Federation) -> None:
         """Record members and nodes that cannot take part when they first appear."""

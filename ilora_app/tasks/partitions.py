@@ -1,9 +1,12 @@
 """The training split dealt out to clients, by flwr-datasets' partitioners."""
 
+from collections import Counter
+from collections.abc import Iterator
 from functools import cache
+from typing import Any
 
 import flwr_datasets.partitioner as fl
-from datasets import Dataset
+from datasets import ClassLabel, Dataset
 from flwr_datasets.partitioner import Partitioner
 
 from ilora_app.settings import DataSettings
@@ -71,6 +74,54 @@ def dealer(settings: DataSettings, partitions: int, seed: int) -> Partitioner:
     made = kinds[settings.partitioner]()
     made.dataset = split(settings, settings.train_split, seed)
     return made
+
+
+def class_counts(
+    settings: DataSettings, partitions: int, seed: int
+) -> tuple[list[str], list[list[int]]]:
+    """Count the rows of each class in each part of the training split.
+
+    Classes are the values of ``label-column``, or of ``partition-by`` where there is
+    none. Held-out rows are counted too.
+
+    Returns:
+        Names of the classes, and a list of counts for each part.
+
+    Raises:
+        DataError: neither column is named.
+
+    """
+    column = settings.label_column or settings.partition_by
+    if not column:
+        raise DataError("label-column = '': expected a column to count")
+    whole = split(settings, settings.train_split, seed)
+    feature = whole.features[column]
+    dealt = dealer(settings, partitions, seed)
+    counts = [Counter(part) for part in _values(dealt, column, partitions)]
+    if isinstance(feature, ClassLabel):
+        return list(feature.names), [
+            [count[i] for i in range(len(feature.names))] for count in counts
+        ]
+    seen = sorted({value for count in counts for value in count}, key=str)
+    return [str(value) for value in seen], [[c[v] for v in seen] for c in counts]
+
+
+def _values(dealt: Partitioner, column: str, partitions: int) -> Iterator[list[Any]]:
+    """Values of a column in each part, without reading any other column."""
+    if isinstance(dealt, fl.NaturalIdPartitioner):
+        # Its own way goes through all rows, images and all, for every part.
+        rows = dealt.dataset.select_columns(list({column, dealt._partition_by}))
+        dealt.num_partitions  # noqa: B018 - makes the mapping
+        names = dealt.partition_id_to_natural_id
+        by, values = rows[dealt._partition_by], rows[column]
+        found: dict[Any, list[Any]] = {}
+        for name, value in zip(by, values, strict=True):
+            found.setdefault(name, []).append(value)
+        for number in range(partitions):
+            yield found[names[number]]
+        return
+    for number in range(partitions):
+        yield list(dealt.load_partition(number).select_columns([column])[column])
 
 
 def _refused(

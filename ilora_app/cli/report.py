@@ -1,0 +1,43 @@
+"""``ilora report``: what a run came to, as one page."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+MISTAKE = 2
+
+
+def report(
+    run: Annotated[
+        Path, typer.Argument(help="Run folder, or its name under ~/.ilora/runs.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="File to write; else report.html in the run folder."),
+    ] = None,
+    open_: Annotated[
+        bool, typer.Option("--open", help="Show it in the browser.")
+    ] = False,
+) -> None:
+    """Write the report of a run: one page that needs nothing beside it.
+
+    A run writes it at its end by itself; a run that goes on can be looked at so far.
+
+    Example: ilora report ~/.ilora/runs/20260102-101500-123 --open
+    """
+    from ilora_app.report import ReportError, write
+    from ilora_app.runs.folder import RUNS
+
+    folder = run.expanduser()
+    named = Path(RUNS).expanduser() / run
+    if not folder.exists() and named.is_dir():
+        folder = named
+    try:
+        file = write(folder.resolve(), out and out.expanduser().resolve())
+    except (ReportError, OSError) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(MISTAKE) from error
+    typer.echo(str(file))
+    if open_:
+        typer.launch(file.as_uri())

@@ -1,0 +1,107 @@
+"""What a run records for its report, at its beginning and at its end.
+
+None of it is worth a run: what cannot be told is a warning.
+"""
+
+import functools
+from collections.abc import Callable
+from logging import INFO, WARNING
+from typing import ParamSpec
+
+from flwr.supercore import log
+
+from ilora_app.lora.decomposition import singular_values
+from ilora_app.runs.folder import RunFolder
+from ilora_app.runs.machine import hardware, versions
+from ilora_app.settings import Settings
+from ilora_app.strategies import LoraStrategy
+from ilora_app.strategies.federation import Federation
+from ilora_app.tasks import partitions
+
+# What is drawn stays small enough to be looked at.
+_PARTITIONS, _CLASSES, _VALUES = 100, 200, 64
+
+P = ParamSpec("P")
+
+
+def _harmless(tell: Callable[P, None]) -> Callable[P, None]:
+    """Turn any failure into a warning."""
+
+    @functools.wraps(tell)
+    def told(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            tell(*args, **kwargs)
+        except Exception as error:
+            what = tell.__name__.strip("_").replace("_", " ")
+            kind = type(error).__name__
+            log(WARNING, "the report lacks: %s (%s: %s)", what, kind, error)
+
+    return told
+
+
+def beginning(
+    folder: RunFolder,
+    settings: Settings,
+    federation: Federation,
+    labels: tuple[str, ...],
+) -> None:
+    """Record versions, and the classes of each partition that nodes hold."""
+    _versions(folder)
+    _class_counts(folder, settings, federation, labels)
+
+
+def end(folder: RunFolder, strategy: LoraStrategy) -> None:
+    """Record the singular values of what was learned, and write report.html."""
+    _singular_values(folder, strategy)
+    _report(folder)
+
+
+@_harmless
+def _versions(folder: RunFolder) -> None:
+    folder.event("versions", packages=versions(), hardware=hardware())
+
+
+@_harmless
+def _class_counts(
+    folder: RunFolder,
+    settings: Settings,
+    federation: Federation,
+    labels: tuple[str, ...],
+) -> None:
+    """Count what the server deals out; nodes with data of their own send nothing."""
+    parts = max((m.partitions for m in federation.members if m.partitions), default=0)
+    data = settings.data
+    if not parts or parts > _PARTITIONS or len(labels) > _CLASSES:
+        return
+    if not (data.label_column or data.partition_by):
+        return
+    names, counts = partitions.class_counts(data, parts, settings.run.seed)
+    if len(names) <= _CLASSES:
+        folder.event("class-counts", classes=names, counts=counts)
+
+
+@_harmless
+def _singular_values(folder: RunFolder, strategy: LoraStrategy) -> None:
+    """Record those of the global update s B A, layer by layer, the largest first."""
+    if strategy.personal or strategy.whole_model:
+        return
+    model = strategy.model(strategy.started())
+    layers = {}
+    for module, (B, A) in model.factors.items():
+        values = strategy.lora_scaling * singular_values(B.cpu(), A.cpu())
+        layers[module] = {
+            "norm": _short(float(values.norm())),
+            "values": [_short(value) for value in values[:_VALUES].tolist()],
+        }
+    folder.event("singular-values", layers=layers)
+
+
+@_harmless
+def _report(folder: RunFolder) -> None:
+    from ilora_app import report
+
+    log(INFO, "Report: %s", report.write(folder.path))
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.4g}")
