@@ -95,7 +95,7 @@ class Server:
         )
         self.save()
         self.keeper.close()
-        telling.end(self.folder, self.strategy)
+        telling.end(self.folder, self.strategy, self.settings.keeping.report)
         log(INFO, "Run folder: %s", self.folder.path)
         return self.folder.rows
 

@@ -50,10 +50,11 @@ def beginning(
     _class_counts(folder, settings, federation, labels)
 
 
-def end(folder: RunFolder, strategy: LoraStrategy) -> None:
-    """Record the singular values of what was learned, and write report.html."""
+def end(folder: RunFolder, strategy: LoraStrategy, report: bool) -> None:
+    """Record the singular values of what was learned; write report.html if wanted."""
     _singular_values(folder, strategy)
-    _report(folder)
+    if report:
+        _report(folder)
 
 
 @_harmless

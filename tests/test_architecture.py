@@ -37,6 +37,15 @@ ALLOWED = {
         "report",
     },
     "report": {"report", "config"},
+    "telling": {
+        "lora",
+        "settings",
+        "strategies",
+        "tasks",
+        "runs",
+        "report",
+        "telling",
+    },
     "deploy": {"deploy"},
     "release": {
         "release",

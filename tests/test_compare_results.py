@@ -3,10 +3,14 @@
 import csv
 import io
 import re
+from itertools import pairwise
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ilora_app.compare import page, plots, results
+from ilora_app.compare.line_ends import spread
 from ilora_app.compare.presets import Preset
 from ilora_app.compare.sections import Section
 from ilora_app.compare.tables import cells, failures, heads, markdown, notes, raw
@@ -198,6 +202,33 @@ def test_many_rows_have_distinct_styles(tmp_path):
     section = section_of(made)
     assert len(set(plots.styles(section.methods).values())) == 24
     assert plots.curves([section]).startswith(b"\x89PNG")
+
+
+def test_the_best_of_many_rows_and_the_bounds_alone_are_in_colour(tmp_path):
+    names = [f"method-{i}" for i in range(20)]
+    made = plan(tmp_path, *map(entry, [*names, "centralized"]), seeds=1)
+    for i, one in enumerate(made.entries):
+        finish(made.job(one, 0.003, 0), rounds(0.1, i / 100))
+    section = section_of(made)
+    names = [summary.name for summary in plots.drawn(section)]
+    best = [f"method-{i}" for i in range(19, 19 - plots.BEST, -1)]
+    assert names == [*best, "centralized"]
+    assert plots.curves([section]).startswith(b"\x89PNG")
+
+
+@given(st.lists(st.floats(0, 1), max_size=40).map(sorted))
+def test_names_at_the_ends_of_lines_have_room_and_keep_their_order(wanted):
+    found = spread(wanted)
+    assert len(found) == len(wanted)
+    room = min(1 / max(len(wanted), 1), 0.045)
+    for low, high in pairwise(found):
+        assert high - low >= room - 1e-9
+    assert all(-1e-9 <= place <= 1 + 1e-9 for place in found)
+
+
+def test_names_stay_beside_their_lines_where_there_is_room():
+    assert spread([0.2, 0.5, 0.8]) == [0.2, 0.5, 0.8]
+    assert spread([]) == []
 
 
 def test_the_page_stands_alone(section):

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ilora_app.lora.decomposition import METHODS, truncate_product
+from ilora_app.lora.decomposition import METHODS, singular_values, truncate_product
 
 
 @st.composite
@@ -182,3 +182,13 @@ def test_never_forms_the_product(method):
 def test_bad_input_is_refused(B, A, rank, method, message):
     with pytest.raises(ValueError, match=message):
         truncate_product(B, A, rank, method)
+
+
+@given(products())
+def test_singular_values_are_those_of_the_dense_product(case):
+    B, A, _ = case
+    dense = torch.linalg.svdvals(B @ A)
+    found = singular_values(B, A)
+    assert len(found) == min(*B.shape, A.shape[1])
+    assert torch.allclose(found, dense[: len(found)], atol=1e-9 * float(dense[0]))
+    assert torch.all(dense[len(found) :] <= 1e-9 * dense[0])

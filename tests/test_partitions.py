@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
-from datasets import Dataset
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
 from ilora_app.settings import DataSettings
 from ilora_app.settings.data import PARTITIONERS
@@ -89,3 +89,35 @@ def test_what_cannot_be_dealt_out_is_explained(settings, changes, expected):
     with pytest.raises(DataError) as caught:
         partitions.load(found, 0, 10, 0)
     assert str(caught.value).startswith(expected)
+
+
+@pytest.mark.parametrize("name", PARTITIONERS)
+def test_classes_are_counted_as_they_are_dealt_out(settings, name):
+    changed = replace(settings, partitioner=name)
+    found = data.found(changed, TEXT, 0)
+    names, counts = partitions.class_counts(found, CLIENTS, 0)
+    assert names == [f"class {i}" for i in range(5)]
+    for part, row in zip(dealt(changed), counts, strict=True):
+        seen = Counter(part["label"])
+        assert row == [seen[name] for name in names]
+
+
+def test_classes_have_the_names_of_the_schema(tmp_path):
+    rows = {"text": ["a", "b", "c", "d"] * 5, "label": [2, 0, 0, 2] * 5}
+    schema = Features(
+        {"text": Value("string"), "label": ClassLabel(names=["x", "y", "z"])}
+    )
+    whole = Dataset.from_dict(rows, features=schema)
+    DatasetDict({"train": whole, "test": whole}).save_to_disk(str(tmp_path / "set"))
+    settings = DataSettings(dataset=str(tmp_path / "set"), partitioner="iid")
+    found = data.found(settings, TEXT, 0)
+    names, counts = partitions.class_counts(found, 2, 0)
+    assert names == ["x", "y", "z"]
+    assert [sum(column) for column in zip(*counts, strict=True)] == [10, 0, 10]
+
+
+def test_nothing_is_counted_where_no_column_is_named(settings):
+    with pytest.raises(DataError, match="expected a column to count"):
+        partitions.class_counts(
+            replace(settings, label_column="", partition_by=""), 2, 0
+        )

@@ -12,6 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
+from ilora_app.compare.line_ends import label_ends
 from ilora_app.compare.results import Spread, Summary, is_bound
 from ilora_app.compare.sections import Section
 
@@ -21,6 +22,9 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES = ("-", "--", ":", "-.")
 GREYS = ("#444444", "#777777", "#AAAAAA")
 
+# With more rows than these in a panel, the best ones alone have colours.
+FEW, BEST = 10, 6
+
 
 @dataclass(frozen=True)
 class Style:
@@ -29,6 +33,10 @@ class Style:
     colour: str
     dash: str
     marker: str
+
+
+OTHERS = Style("#C8C8C8", "-", "")
+"""Of rows that are not among the best, where there are many."""
 
 
 @dataclass(frozen=True)
@@ -114,11 +122,18 @@ def _plot(
     points: Callable[[Summary], list[Point]],
     log: bool,
 ) -> bytes:
-    looks = styles([s for section in sections for s in section.summaries])
-    columns = min(len(sections), 3) or 1
+    many = max((len(s.methods) + len(s.bounds) for s in sections), default=0) > FEW
+    looks = styles(
+        [s for section in sections for s in (drawn(section) if many else section.shown)]
+    )
+    # Names at the ends of lines need the width of a line of panels for themselves.
+    ends = many and not log
+    columns = 1 if ends else min(len(sections), 3) or 1
     lines = math.ceil(len(sections) / columns) or 1
-    legend_height = 0.19 * len(looks) + 0.5
-    width, height = (7.0, 4.8) if len(sections) == 1 else (5.2, 3.8)
+    legend_height = 0 if ends else 0.19 * len(looks) + 0.5
+    width, height = (7.0, 4.8) if len(sections) == 1 or ends else (5.2, 3.8)
+    if ends:
+        height = max(height, 0.17 * max(len(s.shown) for s in sections) + 1.0)
     figure = Figure(
         figsize=(width * columns + 2.6, max(height * lines, legend_height)),
         dpi=110,
@@ -132,22 +147,33 @@ def _plot(
         axes.set_xlabel(label)
         axes.set_ylabel("accuracy on the test split")
         axes.grid(alpha=0.25)
-        rows = [*section.methods, *section.bounds]
+        rows = section.shown
         if not rows:
             axes.text(0.5, 0.5, "no finished run", ha="center", va="center")
+        inside = {s.name for s in (drawn(section) if many else rows)}
+        others = [s for s in rows if s.name not in inside]
+        for summary in others:
+            handles["others"] = _line(axes, points(summary), OTHERS, log)
         for summary in rows:
-            handle = _line(axes, points(summary), looks[summary.name], log)
-            handles.setdefault(summary.name, handle)
+            if summary.name in inside:
+                handle = _line(axes, points(summary), looks[summary.name], log)
+                handles.setdefault(summary.name, handle)
         if log and any(p.x > 0 for s in rows for p in points(s)):
             axes.set_xscale("log")
             axes.xaxis.set_major_formatter("{x:g}")
             axes.xaxis.set_minor_formatter(NullFormatter())
         elif not log:
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    if handles:
+        if ends:
+            found = {s.name: points(s)[-1] for s in rows if points(s)}
+            colours = {name: looks[name].colour for name in inside}
+            label_ends(axes, {n: (p.x, p.mean) for n, p in found.items()}, colours)
+    if handles and not ends:
+        others_last = {n: h for n, h in handles.items() if n != "others"}
+        others_last |= {n: h for n, h in handles.items() if n == "others"}
         figure.legend(
-            list(handles.values()),
-            list(handles),
+            list(others_last.values()),
+            list(others_last),
             loc="outside right upper",
             fontsize=8,
             frameon=False,
@@ -157,8 +183,14 @@ def _plot(
     return file.getvalue()
 
 
+def drawn(section: Section) -> list[Summary]:
+    """Rows with a colour where there are many: the best ones, and the bounds."""
+    return [*section.methods[:BEST], *section.bounds]
+
+
 def _line(axes: Axes, points: Sequence[Point], style: Style, log: bool) -> Artist:
     """Draw a row; one that sends nothing is a level line where x is what it sends."""
+    width = 1.0 if style == OTHERS else 1.5
     if log and points and points[-1].x == 0:
         return axes.axhline(
             points[-1].mean, color=style.colour, linestyle=style.dash, linewidth=1
@@ -172,9 +204,10 @@ def _line(axes: Axes, points: Sequence[Point], style: Style, log: bool) -> Artis
         linestyle=style.dash,
         marker=style.marker,
         markersize=3,
-        linewidth=1.5,
+        linewidth=width,
     )
-    low = [point.mean - point.std for point in points]
-    high = [point.mean + point.std for point in points]
-    axes.fill_between(x, low, high, color=style.colour, alpha=0.1, linewidth=0)
+    if style != OTHERS:
+        low = [point.mean - point.std for point in points]
+        high = [point.mean + point.std for point in points]
+        axes.fill_between(x, low, high, color=style.colour, alpha=0.1, linewidth=0)
     return line

@@ -50,6 +50,11 @@ class Section:
         return _sorted(s for s in self.summaries if s.runs and is_bound(s))
 
     @property
+    def shown(self) -> list[Summary]:
+        """All rows with results."""
+        return [*self.methods, *self.bounds]
+
+    @property
     def empty(self) -> list[Summary]:
         """Rows of which no run has finished."""
         return [s for s in self.summaries if not s.runs]

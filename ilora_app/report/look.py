@@ -1,5 +1,6 @@
 """How pages look: style, sortable tables, and the frame around them."""
 
+import re
 from collections.abc import Iterable, Sequence
 from html import escape
 
@@ -132,7 +133,7 @@ def table(
             start = '<table class="names">'
         lines = "".join(
             "<tr>"
-            + "".join(cell("td", i, escape(text)) for i, text in enumerate(row))
+            + "".join(cell("td", i, _words(text)) for i, text in enumerate(row))
             + "</tr>"
             for row in rows
         )
@@ -142,6 +143,12 @@ def table(
         '<div class="wide" tabindex="0">'
         f"{start}<thead><tr>{head}</tr></thead>{made}</table></div>"
     )
+
+
+def _words(text: str) -> str:
+    """Escape a cell, and say where a long name may be broken."""
+    safe = escape(text)
+    return re.sub(r"(?<=[+=/._,])(?=\w)", "<wbr>", safe) if len(text) > _LONG else safe
 
 
 def prose(line: str) -> str:

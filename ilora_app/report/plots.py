@@ -95,8 +95,8 @@ def classes(run: RunData) -> str:
         axes = made.axes
         axes.imshow(shades(rows), aspect="auto", interpolation="nearest")
         axes.grid(False)
-        axes.set_xlabel("class" if tall else "client (partition)")
-        axes.set_ylabel("client (partition)" if tall else "")
+        axes.set_xlabel("class" if tall else "client")
+        axes.set_ylabel("client" if tall else "")
         _ticks(axes, across, down)
         if len(across) <= _CELLS and len(down) <= _NAMES:
             for y, row in enumerate(rows):

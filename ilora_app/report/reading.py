@@ -89,7 +89,9 @@ class RunData:
             for client in event["clients"]:
                 name = client_name(client)
                 facts[name] = facts.get(name, {}) | {
-                    key: client[key] for key in ("rank", "examples") if key in client
+                    key: int(client[key])
+                    for key in ("rank", "examples", "held_out")
+                    if key in client
                 }
                 series = measured.setdefault(name, {})
                 for key in ("accuracy", "loss", "test_accuracy"):

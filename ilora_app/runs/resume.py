@@ -19,7 +19,7 @@ FREE = frozenset(
         "num-server-rounds", "round-timeout", "min-available-nodes", "min-replies",
         "output-dir", "resume", "keep-checkpoints", "save-adapters", "evaluate-every",
         "rank-eval-every", "eval-batch-size", "evaluate-on", "max-update-norm",
-        "max-examples",
+        "max-examples", "report",
     }
 )  # fmt: skip
 

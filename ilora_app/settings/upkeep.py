@@ -27,6 +27,11 @@ class KeepingSettings:
         "loss, client_accuracy_worst, held_out_accuracy, accuracy_r4, ...",
         check=quality,
     )
+    report: bool = option(
+        True,
+        "End with report.html in the run folder: plots and tables of the run, as ilora "
+        "report writes it.",
+    )
 
 
 @dataclass(frozen=True)
