@@ -8,7 +8,7 @@ from logging import WARNING
 
 from flwr.supercore import log
 
-from ilora_app import config, options, strategies
+from ilora_app import config, options, strategies, track
 from ilora_app.runs import resume
 from ilora_app.runs.resume import Resumed
 from ilora_app.settings import Settings
@@ -62,6 +62,7 @@ def prepare(run_config: Mapping[str, object]) -> Prepared:
     if not settings.keeping.resume:
         found += _output_dir(settings.run.output_dir)
 
+    found += track.problems(options.names(settings.keeping.track))
     by = settings.keeping.best_metric
     if settings.run.evaluate_on == "train" and by.startswith(MEASURED_BY_CLIENTS):
         right = "a column that the server measures, as evaluate-on is train"

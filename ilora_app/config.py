@@ -2,6 +2,7 @@
 
 import difflib
 import math
+import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import Field, fields, replace
 from typing import Any
@@ -90,6 +91,21 @@ def load(config: Mapping[str, object]) -> Settings:
     if problems:
         raise ConfigError(list(problems.values()))
     return settings
+
+
+def value_of(key: str, text: str) -> object:
+    """Read the value of ``KEY=VALUE``: TOML where it is that, else text.
+
+    It is text also where the key wants text and no quotes are there.
+    """
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+    wanted = dump(Settings()).get(key)
+    if isinstance(value, str) or not isinstance(wanted, str):
+        return value if isinstance(value, bool | int | float | str) else text
+    return text
 
 
 def dump(settings: Settings) -> dict[str, Any]:

@@ -79,6 +79,10 @@ class Server:
 
     def run(self, grid: Grid) -> list[Row]:
         """Run all rounds, save the adapters, and return a row for each round."""
+        with self.folder.outcome():
+            return self._run(grid)
+
+    def _run(self, grid: Grid) -> list[Row]:
         run = self.settings.run
         log(INFO, "Run folder: %s", self.folder.path)
         self.draw_partitions()

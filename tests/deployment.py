@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ilora_app.compare import processes
 from ilora_app.deploy import keys
+from ilora_app.launch import processes
 from tests.conftest import read_events
 
 ROOT = Path(__file__).parent.parent

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ilora_app.compare import superlink as own
+from ilora_app.launch import superlink as own
 
 ROOT = Path(__file__).parent.parent
 

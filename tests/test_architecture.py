@@ -17,13 +17,19 @@ ALLOWED = {
     "corrections": {"lora", "wire", "corrections"},
     "strategies": {"lora", "wire", "settings", "corrections", "strategies"},
     "tasks": {"lora", "options", "settings", "tasks"},
-    "runs": {"lora", "options", "settings", "config", "runs"},
+    "runs": {"lora", "options", "settings", "config", "track", "runs"},
+    "track": {"track"},
+    "launch": {"config", "settings", "launch"},
+    "watch": {"options", "launch", "runs", "watch"},
+    "history": {"options", "launch", "runs"},
+    "doctor": {"options", "launch", "runs", "affordable", "doctor"},
     "node_state": {"options", "wire", "runs", "node_state"},
     "affordable": {"settings", "affordable"},
     "node_config": {"wire", "affordable", "node_state", "node_config"},
     "keeper": {"config", "settings", "strategies", "runs", "keeper"},
     "compare": {
         "compare",
+        "launch",
         "strategies",
         "settings",
         "config",
@@ -69,6 +75,10 @@ ALLOWED = {
         "runs",
         "settings",
         "tasks",
+        "doctor",
+        "history",
+        "launch",
+        "watch",
     },
 }
 
@@ -136,5 +146,7 @@ def test_plots_and_terminals_are_not_for_nodes():
         if part not in ("compare", "cli"):
             drawing = part in ("runs", "report")
             assert drawing or "matplotlib" not in roots, file.name
+        if part not in ("compare", "cli", "watch"):
+            assert part == "runs" or "matplotlib" not in roots, file.name
             assert not roots & {"rich", "typer"}, file.name
-            assert not imported_parts(file) & {"compare", "cli"}, file.name
+            assert not imported_parts(file) & {"compare", "cli", "watch"}, file.name

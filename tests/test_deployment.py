@@ -13,8 +13,8 @@ import pytest
 from peft import PeftModel
 from transformers import AutoModelForSequenceClassification
 
-from ilora_app.compare import processes
 from ilora_app.deploy import keys
+from ilora_app.launch import processes
 from tests.deployment import CONNECTION, Deployment, Run, Started, deployment, wait
 from tests.local_run import metrics
 

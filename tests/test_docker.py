@@ -13,8 +13,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from ilora_app.compare import processes
 from ilora_app.deploy import keys
+from ilora_app.launch import processes
 from tests.compose import DOCKER, Machine, env_file, load, order, steps
 from tests.deployment import ROOT, pairs
 from tests.test_deployment import deal_out

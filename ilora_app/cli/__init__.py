@@ -3,23 +3,28 @@
 import typer
 
 from ilora_app.cli.compare import compare
+from ilora_app.cli.doctor import doctor
 from ilora_app.cli.export import export
 from ilora_app.cli.keys import keys
 from ilora_app.cli.predict import predict
 from ilora_app.cli.report import report
+from ilora_app.cli.run import run
+from ilora_app.cli.runs import runs
 
 app = typer.Typer(
     name="ilora",
     help="Federated LoRA for clients of unequal rank.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command()(run)
 app.command()(compare)
+app.add_typer(runs, name="runs")
 app.command()(keys)
 app.command()(export)
 app.command()(predict)
 app.command()(report)
+app.command()(doctor)
 
 
 @app.callback()

@@ -1,14 +1,12 @@
 """``ilora compare``: every strategy on the same data, seeds and learning rates."""
 
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+from ilora_app.cli.interrupts import interruptible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -81,6 +79,8 @@ def compare(
     """Compare strategies; run again to go on where it was stopped.
 
     Writes table.md, table.csv, curves.png, cost.png and index.html.
+
+    Example: ilora compare --strategies ilora,fedit --seeds 3 --out comparison
     """
     from rich.console import Console
 
@@ -130,7 +130,7 @@ def _run(
     def report_so_far() -> None:
         report.write(plan, request)
 
-    with _interruptible(), progress.shown():
+    with interruptible(), progress.shown():
         runner.run(plan, engine, progress, report_so_far)
     _finish(plan, request, console)
 
@@ -173,24 +173,3 @@ def _engine(name: str, out: Path, workers: int | None) -> "Engine":
             )
         return RayEngine(out / "flower", ROOT)
     return LocalEngine(workers or os.cpu_count() or 1)
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Let Ctrl-C and a request to end stop the runs once, and the clean-up run."""
-    wanted = (signal.SIGINT, signal.SIGTERM)
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(*_: object) -> None:
-        for number in wanted:
-            signal.signal(number, signal.SIG_IGN)
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, interrupt) for number in wanted}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -1,12 +1,10 @@
 """``--strategies`` and ``--set``: from their text to the rows of a comparison."""
 
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ilora_app import config
-from ilora_app.settings import Settings
 from ilora_app.strategies import STRATEGIES
 
 ALL = "all"
@@ -94,7 +92,7 @@ def parse_pairs(pairs: list[str], where: str) -> tuple[Config, list[str]]:
         elif key in _OWN:
             problems.append(f"{where}: {key} is not set here: use {_OWN[key]}")
         else:
-            found[key] = _value(key, text)
+            found[key] = config.value_of(key, text)
     _, wrong = config.parse(found)
     problems += [f"{where}: {problem}" for problem in wrong.values()]
     return found, problems
@@ -103,18 +101,6 @@ def parse_pairs(pairs: list[str], where: str) -> tuple[Config, list[str]]:
 def own_keys(settings: Mapping[str, object]) -> Config:
     """Leave out what a comparison gives every run by itself."""
     return {key: value for key, value in settings.items() if key not in _OWN}
-
-
-def _value(key: str, text: str) -> object:
-    """A TOML value where it is one, else text; text also where the key wants that."""
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
-    wanted = config.dump(Settings()).get(key)
-    if isinstance(value, str) or not isinstance(wanted, str):
-        return value if isinstance(value, bool | int | float | str) else text
-    return text
 
 
 def _split(text: str, mark: str) -> list[str]:

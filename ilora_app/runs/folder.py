@@ -3,8 +3,10 @@
 import csv
 import json
 import os
+import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,9 @@ import tomli_w
 
 from ilora_app import options
 from ilora_app.config import dump
+from ilora_app.runs.places import EVENTS, RUNS
 from ilora_app.settings import Settings
-
-RUNS = "~/.ilora/runs"
-"""Where runs lie that name no folder of their own."""
+from ilora_app.track import Trackers
 
 
 class RunFolder:
@@ -42,19 +43,45 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         self.rows: list[dict[str, Any]] = list(rows)
         """The rounds so far, as in metrics.csv."""
-        if resumed:
-            self._mend()
-            self.event("resumed", run=run_id, after_round=self.rows[-1]["round"])
-            # A round that was recorded and not finished is run again.
-            self._write_metrics()
+        after = self.rows[-1]["round"] if resumed else None
         resolved = dump(settings) | {"output-dir": str(self.path), "resume": ""}
         text = tomli_w.dumps(resolved)
         (self.path / "config.toml").write_text(text, encoding="utf-8")
+        names = options.names(settings.keeping.track)
+        self._trackers = Trackers(names, self.path, resolved, after)
+        # Who runs it, so that a reader can tell a run from what a crash has left.
+        facts = {
+            "run": run_id,
+            "rounds": settings.run.num_server_rounds,
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+        }
+        if after is None:
+            self.event("started", **facts)
+            return
+        self._mend()
+        self.event("resumed", after_round=after, **facts)
+        # A round that was recorded and not finished is run again.
+        self._write_metrics()
+
+    @contextmanager
+    def outcome(self) -> Iterator[None]:
+        """Record how the run ends: finished, failed with the reason, or stopped."""
+        try:
+            yield
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+            self.event("failed", reason=reason)
+            raise
+        except BaseException:
+            self.event("stopped")
+            raise
+        self.event("finished")
 
     def event(self, kind: str, **facts: Any) -> None:
         """Append to events.jsonl; a round becomes a row of metrics.csv."""
         line = json.dumps({"time": round(time.time(), 3), "event": kind, **facts})
-        with (self.path / "events.jsonl").open("a", encoding="utf-8") as file:
+        with (self.path / EVENTS).open("a", encoding="utf-8") as file:
             file.write(line + "\n")
         if kind == "round":
             self.rows.append(facts)
@@ -65,10 +92,11 @@ class RunFolder:
                 if row["round"] == facts["round"]:
                     row.update(facts)
             self._write_metrics()
+        self._trackers.event(kind, facts)
 
     def _mend(self) -> None:
         """Cut off a line of events.jsonl that a crash left unfinished."""
-        events = self.path / "events.jsonl"
+        events = self.path / EVENTS
         if events.exists():
             data = events.read_bytes()
             whole = data.rfind(b"\n") + 1

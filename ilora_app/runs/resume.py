@@ -6,7 +6,7 @@ from typing import Any
 
 from ilora_app import config, options
 from ilora_app.runs.checkpoint import Checkpoint, Checkpoints
-from ilora_app.runs.folder import RUNS
+from ilora_app.runs.places import RUNS
 from ilora_app.runs.store import TornError
 from ilora_app.settings import Settings
 
@@ -19,7 +19,7 @@ FREE = frozenset(
         "num-server-rounds", "round-timeout", "min-available-nodes", "min-replies",
         "output-dir", "resume", "keep-checkpoints", "save-adapters", "evaluate-every",
         "rank-eval-every", "eval-batch-size", "evaluate-on", "max-update-norm",
-        "max-examples", "report",
+        "max-examples", "report", "track",
     }
 )  # fmt: skip
 

@@ -2,7 +2,16 @@
 
 from dataclasses import dataclass
 
-from ilora_app.options import at_least, option, quality
+from ilora_app.options import at_least, names, option, quality
+
+TRACKERS = ("tensorboard", "wandb", "mlflow")
+
+
+def _trackers(value: str) -> str | None:
+    """Accept names of trackers with commas between them, and none."""
+    if set(names(value)) <= set(TRACKERS):
+        return None
+    return f"names out of {', '.join(TRACKERS)}, with commas between them"
 
 
 @dataclass(frozen=True)
@@ -31,6 +40,13 @@ class KeepingSettings:
         True,
         "End with report.html in the run folder: plots and tables of the run, as ilora "
         "report writes it.",
+    )
+    track: str = option(
+        "",
+        "Also write the rounds for tensorboard, wandb, mlflow (names with commas "
+        "between them), into the run folder; each is an extra to install: "
+        'pip install "ilora[tensorboard]".',
+        check=_trackers,
     )
 
 

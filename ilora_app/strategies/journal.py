@@ -49,6 +49,19 @@ class Journal:
         """Record a finished round."""
         self._recorder.event("round", **row)
 
+    def asked(self, server_round: int, purpose: str, clients: int) -> None:
+        """Record that nodes were asked, where any was."""
+        if clients:
+            self._recorder.event(
+                "asked", round=server_round, purpose=purpose, clients=clients
+            )
+
+    def replied(self, server_round: int, purpose: str, clients: int) -> None:
+        """Record how many have replied so far."""
+        self._recorder.event(
+            "replied", round=server_round, purpose=purpose, clients=clients
+        )
+
     def measured(self, server_round: int, found: Mapping[str, int | float]) -> None:
         """Record what clients measured of a round when they trained in the next."""
         self._recorder.event("measured", round=server_round, **found)

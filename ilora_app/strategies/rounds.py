@@ -13,6 +13,8 @@ from flwr.serverapp.strategy import Result
 from flwr.supercore import log
 
 from ilora_app import wire
+from ilora_app.strategies.evaluation import EVALUATE, TRAIN
+from ilora_app.strategies.exchange import exchange
 
 if TYPE_CHECKING:
     from ilora_app.strategies.base import LoraStrategy
@@ -51,7 +53,7 @@ def run(
         row: Row = {"round": number}
         clock = time.perf_counter()
         messages = strategy.configure_train(number, arrays, train_config, grid)
-        replies = _exchange(grid, messages, timeout, row, "")
+        replies = _exchange(strategy, grid, messages, timeout, row, TRAIN)
         row["seconds_train"] = _since(clock)
 
         clock = time.perf_counter()
@@ -69,7 +71,7 @@ def run(
 
         clock = time.perf_counter()
         messages = strategy.configure_evaluate(number, arrays, evaluate_config, grid)
-        replies = _exchange(grid, messages, timeout, row, "_evaluate")
+        replies = _exchange(strategy, grid, messages, timeout, row, EVALUATE)
         metrics = strategy.aggregate_evaluate(number, replies)
         if metrics is not None:
             result.evaluate_metrics_clientapp[number] = metrics
@@ -104,12 +106,24 @@ def closing_table(rows: list[Row]) -> list[str]:
 
 
 def _exchange(
-    grid: Grid, messages: Iterable[Message], timeout: float, row: Row, suffix: str
+    strategy: LoraStrategy,
+    grid: Grid,
+    messages: Iterable[Message],
+    timeout: float,
+    row: Row,
+    purpose: str,
 ) -> list[Message]:
     """Send and receive, and count the bytes of the contents both ways."""
-    sent = list(messages)
-    replies = list(grid.send_and_receive(sent, timeout=timeout)) if sent else []
+    sent, number = list(messages), row["round"]
+    strategy.journal.asked(number, purpose, len(sent))
+    replies = exchange(
+        grid,
+        sent,
+        timeout,
+        lambda count: strategy.journal.replied(number, purpose, count),
+    )
     contents = [reply.content for reply in replies if reply.has_content()]
+    suffix = "" if purpose == TRAIN else f"_{purpose}"
     row[f"asked{suffix}"] = len(sent)
     row[f"bytes_down{suffix}"] = sum(wire.content_bytes(m.content) for m in sent)
     row[f"bytes_up{suffix}"] = sum(wire.content_bytes(c) for c in contents)

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from ilora_app.compare import processes
-from ilora_app.compare.processes import stop
+from ilora_app.launch import processes
+from ilora_app.launch.flower_log import run_id_in
+from ilora_app.launch.processes import stop
 
 BIN = Path(sys.executable).parent
 CONNECTION = "own"
@@ -29,13 +30,35 @@ class SuperLink:
     """Runs an app in Flower's simulation engine.
 
     Args:
-        home: FLWR_HOME of the SuperLink and of the commands that talk to it.
+        home: working directory of the commands; of a SuperLink of our own also its
+            FLWR_HOME.
         environment: of both.
+        connection: its name in Flower's config.toml.
 
     """
 
     home: Path
     environment: dict[str, str]
+    connection: str = CONNECTION
+
+    def begin(
+        self, app: Path, run_config: str, federation_config: str, log: Path
+    ) -> "subprocess.Popen[bytes]":
+        """Start ``flwr run --stream``, its output to ``log``; the caller stops it.
+
+        Args:
+            app: folder of the app.
+            run_config: a TOML file, or pairs ``key=value``.
+            federation_config: pairs ``key=value``; empty leaves what is configured.
+            log: file for what it says.
+
+        """
+        words = ["run", str(app), self.connection, "--stream"]
+        words += ["--run-config", run_config]
+        if federation_config:
+            words += ["--federation-config", federation_config]
+        with log.open("wb") as file:
+            return self._start(words, file)
 
     def run(
         self,
@@ -45,36 +68,36 @@ class SuperLink:
         log: Path,
         timeout: float | None = None,
     ) -> int | None:
-        """``flwr run --stream`` to its end, its output to ``log``.
+        """``flwr run --stream`` to its end.
 
         Args:
-            app: folder of the app.
-            run_config: a TOML file, or pairs ``key=value``.
-            federation_config: pairs ``key=value``.
-            log: file for what it says.
+            app, run_config, federation_config, log: as of :meth:`begin`.
             timeout: seconds after which it is killed.
 
         Returns:
             Flower's id of the run; None where none was started.
 
         """
-        words = ["run", str(app), CONNECTION, "--stream", "--run-config", run_config]
-        words += ["--federation-config", federation_config]
-        with log.open("wb") as file:
-            child = self._start(words, file)
-            try:
-                child.wait(timeout)
-            finally:
-                stop(child)
-        for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
-            before, found, number = line.partition("Successfully started run ")
-            if found and not before.strip():
-                return int(number.split()[0])
-        return None
+        child = self.begin(app, run_config, federation_config, log)
+        try:
+            child.wait(timeout)
+        finally:
+            stop(child)
+        return run_id_in(log.read_text(encoding="utf-8", errors="replace"))
+
+    def end_run(self, number: int) -> bool:
+        """Have the SuperLink stop a run; returns whether it did."""
+        child = self._start(["stop", str(number), self.connection], subprocess.DEVNULL)
+        try:
+            return child.wait(30) == 0
+        except subprocess.TimeoutExpired:
+            return False
+        finally:
+            stop(child)
 
     def statuses(self) -> dict[int, str]:
         """Status of every run by its id, such as ``finished:completed``."""
-        words = ["list", CONNECTION, "--format", "json"]
+        words = ["list", self.connection, "--format", "json"]
         child = self._start(words, subprocess.PIPE)
         try:
             text = child.communicate(timeout=60)[0].decode()
@@ -98,6 +121,11 @@ class SuperLink:
             cwd=self.home,
             start_new_session=True,
         )
+
+
+def existing(name: str) -> SuperLink:
+    """A SuperLink that runs already, by its name in the user's own config.toml."""
+    return SuperLink(Path.cwd(), dict(os.environ), name)
 
 
 @contextmanager

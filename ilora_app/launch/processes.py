@@ -46,6 +46,11 @@ def alive(pid: int) -> bool:
     return any(pid == other for other, _ in _parents())
 
 
+def running() -> list[int]:
+    """Ids of all processes."""
+    return [pid for pid, _ in _parents()]
+
+
 def _parents() -> list[tuple[int, int]]:
     """(process, its parent) of every process."""
     if not Path("/proc/self/stat").exists():

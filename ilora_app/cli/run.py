@@ -1,0 +1,126 @@
+"""``ilora run``: one run, from start to end, with a live view."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ilora_app.cli.complete import presets, superlinks
+from ilora_app.cli.interrupts import interruptible
+
+# Exit codes.
+RUN_FAILED, MISTAKE, INTERRUPTED = 1, 2, 130
+
+
+def run(
+    config: Annotated[
+        str,
+        typer.Option(
+            help="Preset (a name in configs/), or the path of a .toml run config.",
+            autocompletion=presets,
+        ),
+    ] = "",
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="KEY=VALUE of any run-config key; can be repeated."),
+    ] = None,
+    strategy: Annotated[str | None, typer.Option(help="Method.")] = None,
+    rounds: Annotated[int | None, typer.Option(help="num-server-rounds.")] = None,
+    ranks: Annotated[
+        str | None, typer.Option(help="client-ranks, such as 2,4,8,16.")
+    ] = None,
+    lr: Annotated[float | None, typer.Option(help="learning-rate.")] = None,
+    seed: Annotated[int | None, typer.Option(help="seed.")] = None,
+    task: Annotated[str | None, typer.Option(help="task.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Hub id, package or folder of the model.")
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="Hub id, packaged set or folder of the data.")
+    ] = None,
+    track: Annotated[
+        str | None, typer.Option(help="tensorboard, wandb, mlflow.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Run folder; else a new one under ~/.ilora/runs."),
+    ] = None,
+    resume: Annotated[
+        str | None, typer.Option(help="Go on with a run: latest, or its folder.")
+    ] = None,
+    clients: Annotated[
+        int | None, typer.Option(help="Simulated clients; else the preset's, else 8.")
+    ] = None,
+    cpus: Annotated[
+        float | None, typer.Option(help="CPU cores of a simulated client; else 1.")
+    ] = None,
+    gpus: Annotated[
+        float | None, typer.Option(help="GPUs of a simulated client, such as 0.25.")
+    ] = None,
+    superlink: Annotated[
+        str,
+        typer.Option(
+            help="Use the SuperLink of this name in Flower's config.toml, instead of "
+            "starting one for this run.",
+            autocompletion=superlinks,
+        ),
+    ] = "",
+    plain: Annotated[
+        bool, typer.Option("--plain", help="Plain lines, also in a terminal.")
+    ] = False,
+    json_: Annotated[
+        bool,
+        typer.Option(
+            "--json",
+            help="Print one line of JSON at the end: folder, status, metrics; all else "
+            "goes to stderr.",
+        ),
+    ] = False,
+) -> None:
+    """Run a federation, and show how it goes.
+
+    Options win over --set, and --set over --config. Exits with 0 where the run
+    finished, 1 where it failed, 2 where the command has mistakes, 130 on Ctrl-C.
+
+    Example: ilora run --clients 8 --strategy ilora --rounds 10 --set local-steps=20
+    """
+    from rich.console import Console
+
+    from ilora_app.cli.run_request import Request, RequestError
+    from ilora_app.cli.run_session import Session
+    from ilora_app.watch.lines import duration
+
+    options = {
+        "strategy": strategy, "num-server-rounds": rounds, "client-ranks": ranks,
+        "learning-rate": lr, "seed": seed, "task": task, "model": model,
+        "dataset": dataset, "track": track, "resume": resume,
+        "output-dir": None if out is None else str(out),
+    }  # fmt: skip
+    given = {key: value for key, value in options.items() if value is not None}
+    request = Request(
+        config, tuple(set_ or ()), given, clients, cpus, gpus, not superlink
+    )
+    try:
+        settings, federation = request.resolve()
+    except RequestError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(MISTAKE) from error
+    console = Console(stderr=json_, force_terminal=False if plain else None)
+    session = Session(settings, federation, superlink, console)
+    try:
+        with interruptible():
+            outcome = session.run()
+    except KeyboardInterrupt:
+        outcome = session.outcome()
+    where = f"; run folder: {outcome.folder}" if outcome.folder else ""
+    if outcome.status == "finished":
+        typer.echo(f"finished in {duration(outcome.seconds)}{where}", err=json_)
+    elif outcome.status == "failed":
+        typer.echo(f"failed: {outcome.reason}{where}", err=True)
+    else:
+        on = f"; --resume {outcome.folder} goes on" if outcome.folder else ""
+        typer.echo(f"stopped{where}{on}", err=True)
+    if json_:
+        typer.echo(outcome.line())
+    codes = {"finished": 0, "failed": RUN_FAILED}
+    raise typer.Exit(codes.get(outcome.status, INTERRUPTED))

@@ -1,0 +1,167 @@
+"""``ilora runs``: list, show and remove run folders."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ilora_app.cli.complete import runs as complete_runs
+
+NO_SUCH, MISTAKE = 1, 2
+
+runs = typer.Typer(
+    help="Run folders: list, show and remove them.", no_args_is_help=True
+)
+
+Root = Annotated[
+    Path | None, typer.Option(help="Folder of the runs; else ~/.ilora/runs.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Id = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN",
+        help="Id, a beginning of it that no other has, or the folder.",
+        autocompletion=complete_runs,
+    ),
+]
+_STYLES = {"finished": "green", "failed": "red", "running": "cyan", "stopped": "yellow"}
+
+
+@runs.command("list")
+def list_(root: Root = None, json_: Json = False) -> None:
+    """List runs, the oldest first.
+
+    Example: ilora runs list --root comparison/runs
+    """
+    from ilora_app import history
+
+    place = _place(root)
+    found = history.listed(place)
+    if json_:
+        typer.echo(json.dumps([asdict(run) for run in found], indent=1))
+        return
+    if not found:
+        typer.echo(f"no runs in {place}")
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False)
+    heads = ("id", "date", "strategy", "model", "data", "round", "last", "best")
+    for head in heads:
+        right = head in ("round", "last", "best")
+        table.add_column(
+            head, justify="right" if right else "left", overflow="fold", no_wrap=right
+        )
+    table.add_column("status")
+    for run in found:
+        cells = [run.id, run.date, run.strategy, _short(run.model), _short(run.dataset)]
+        cells += [f"{run.round}/{run.rounds}", _number(run.last), _number(run.best)]
+        table.add_row(
+            *map(Text, cells), Text(run.status, style=_STYLES.get(run.status, ""))
+        )
+    console = Console()
+    # Where it is no terminal every run has one line, whatever its length.
+    wide = {} if console.is_terminal else {"width": 10_000}
+    console.print(table, **wide)  # type: ignore[arg-type]
+
+
+@runs.command()
+def show(run: Id, root: Root = None, json_: Json = False) -> None:
+    """Show one run: config, rounds, and what went wrong.
+
+    Example: ilora runs show 20261121-1530 --json
+    """
+    from ilora_app import history
+
+    place = _place(root)
+    folder = _find(run, place)
+    found, details = history.read(folder, place), history.details(folder)
+    if json_:
+        typer.echo(json.dumps({**asdict(found), **details}, indent=1))
+        return
+    from ilora_app.watch.lines import round_line
+    from ilora_app.watch.state import RunState, failure_of
+
+    for name, value in asdict(found).items():
+        if value not in ("", None):
+            typer.echo(f"{name:<10}{value}")
+    state = RunState(found.rounds)
+    state.status = found.status
+    for row in details["rounds"]:
+        # Numbers of metrics.csv are all read alike; these are counts.
+        counts = {
+            k: int(v) for k, v in row.items() if k in ("round", "asked", "clients")
+        }
+        typer.echo(round_line({**row, **counts}, state))
+    for event in details["failures"]:
+        typer.echo(failure_of(event))
+    typer.echo("config:")
+    for key, value in details["config"].items():
+        typer.echo(f"  {key} = {json.dumps(value)}")
+
+
+@runs.command()
+def rm(
+    run: Annotated[
+        list[str],
+        typer.Argument(metavar="RUN...", autocompletion=complete_runs, help="Ids."),
+    ],
+    root: Root = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Remove run folders, with their adapters and checkpoints.
+
+    Example: ilora runs rm 20261121-153000-42 --yes
+    """
+    from ilora_app import history
+
+    place = _place(root)
+    # All are found before the first is removed.
+    folders = list(dict.fromkeys(_find(one, place) for one in run))
+    for folder in folders:
+        found = history.read(folder, place)
+        what = f"{folder} ({found.strategy}, {found.status})"
+        if not yes and not typer.confirm(f"remove {what}?"):
+            typer.echo(f"kept {folder}")
+            continue
+        try:
+            history.remove(folder, place)
+        except history.HistoryError as error:
+            typer.echo(str(error), err=True)
+            raise typer.Exit(MISTAKE) from error
+        typer.echo(f"removed {folder}")
+
+
+def _place(root: Path | None) -> Path:
+    from ilora_app import history
+
+    if root is None:
+        return history.default_root()
+    place = root.expanduser()
+    if not place.is_dir():
+        typer.echo(f"--root {root}: expected a folder", err=True)
+        raise typer.Exit(MISTAKE)
+    return place
+
+
+def _find(run: str, root: Path) -> Path:
+    from ilora_app import history
+
+    try:
+        return history.find(run, root)
+    except history.HistoryError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(NO_SUCH) from error
+
+
+def _short(name: str) -> str:
+    return name.rstrip("/").split("/")[-1]
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"

@@ -1,0 +1,43 @@
+"""Environment variables of the app."""
+
+import difflib
+import os
+from collections.abc import Iterator
+
+from ilora_app import options
+from ilora_app.doctor.findings import OK, PROBLEM, WARNING, Finding
+from ilora_app.doctor.machine import folder
+
+_PREFIX = "ILORA_"
+# Those that name a folder to read, those that name one to write, and the others.
+_READ, _WRITTEN = ("ILORA_SHARED",), ("ILORA_STATE",)
+_OTHERS = (
+    "ILORA_BASE", "ILORA_CACHE", "ILORA_EXTRAS", "ILORA_KEYS", "ILORA_PORT",
+    "ILORA_SUPERLINK", "ILORA_TORCH", "ILORA_UID",
+)  # fmt: skip
+
+
+def variables() -> Iterator[Finding]:
+    """Each ILORA_ variable that is set."""
+    given = {k: v for k, v in sorted(os.environ.items()) if k.startswith(_PREFIX)}
+    if not given:
+        yield Finding("variables", OK, f"no {_PREFIX}* variable is set")
+    for name, value in given.items():
+        yield _variable(name, value)
+
+
+def _variable(name: str, value: str) -> Finding:
+    if name in _READ:
+        place = options.folder(value)
+        if place.is_dir():
+            return Finding(name, OK, str(place))
+        advice = f"set {name} to a folder that is there, or unset it"
+        return Finding(name, PROBLEM, f"{value!r} is no folder", advice)
+    if name in _WRITTEN:
+        return folder(name, options.folder(value))
+    if name in _OTHERS:
+        return Finding(name, OK, value)
+    close = difflib.get_close_matches(name, [*_READ, *_WRITTEN, *_OTHERS], n=1)
+    advice = f"did you mean {close[0]}?" if close else "unset it"
+    # Not its value: it may be anything.
+    return Finding(name, WARNING, "is set, and nothing reads it", advice)

@@ -1,0 +1,239 @@
+"""Finished and unfinished runs in a folder: what each was, and how it came out."""
+
+import csv
+import json
+import math
+import os
+import shutil
+import socket
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from ilora_app import options
+from ilora_app.launch import processes
+from ilora_app.runs.places import CONFIG, EVENTS, METRICS, RUNS
+
+RUNNING, FINISHED, FAILED, STOPPED = "running", "finished", "failed", "stopped"
+_ENDS = (FINISHED, FAILED, STOPPED)
+# Columns that say how good a model is, the first that a run has.
+_QUALITY = ("accuracy", "token_accuracy", "client_accuracy_mean")
+_OWN_KEYS = ("strategy", "num-server-rounds", "output-dir")
+
+
+class HistoryError(ValueError):
+    """There is no such run, or it is none, or it may not be removed."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run.
+
+    Attributes:
+        id: folder, as seen from the folder of runs.
+        folder: of the run.
+        date: when it began, in local time.
+        status: running, finished, failed or stopped.
+        reason: why it failed.
+        strategy, model, dataset: of its config.
+        round, rounds: the last that is over, and how many were asked for.
+        metric: name of the column that ``last`` and ``best`` are of.
+        last, best: None where no round has one.
+
+    """
+
+    id: str
+    folder: str
+    date: str
+    status: str
+    reason: str
+    strategy: str
+    model: str
+    dataset: str
+    round: int
+    rounds: int
+    metric: str
+    last: float | None
+    best: float | None
+
+
+def default_root() -> Path:
+    """Where runs lie that name no folder of their own."""
+    return options.folder(RUNS)
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder is that of a run: its config and its events are in it."""
+    if not (folder / EVENTS).is_file():
+        return False
+    settings = _config(folder)
+    return all(key in settings for key in _OWN_KEYS)
+
+
+def listed(root: Path) -> list[Run]:
+    """Runs in a folder and in folders of it, the oldest first."""
+    found = [read(folder, root) for folder in _folders(root)]
+    return sorted(found, key=lambda run: (run.date, run.id))
+
+
+def find(name: str, root: Path) -> Path:
+    """Find a run by its id, by a beginning that only one has, or by its folder.
+
+    Raises:
+        HistoryError: there is none, or more than one, or it is no run.
+
+    """
+    for place in (root / name, Path(name).expanduser()):
+        if name.strip() and place.is_dir():
+            if not is_run(place):
+                raise HistoryError(
+                    f"{place} is not the folder of a run: expected one with "
+                    f"{CONFIG} and {EVENTS}"
+                )
+            return place
+    ids = [folder.relative_to(root).as_posix() for folder in _folders(root)]
+    hits = [one for one in ids if name and one.startswith(name)]
+    if len(hits) == 1:
+        return root / hits[0]
+    if hits:
+        raise HistoryError(f"{name!r} is the beginning of {', '.join(sorted(hits))}")
+    raise HistoryError(f"there is no run {name!r} in {root}; ilora runs list has them")
+
+
+def read(folder: Path, root: Path) -> Run:
+    """Read what a run was and how it came out."""
+    settings, events, rows = _config(folder), _events(folder), _rows(folder)
+    begins = [e for e in events if e.get("event") in ("started", "resumed")]
+    status, reason = _status(folder, events)
+    metric = next((name for name in _QUALITY if any(name in r for r in rows)), "")
+    values = [row[metric] for row in rows if metric in row]
+    began = float(events[0]["time"]) if events else (folder / CONFIG).stat().st_mtime
+    inside = folder.is_relative_to(root)
+    rounds = begins[-1].get("rounds") if begins else None
+    return Run(
+        id=folder.relative_to(root).as_posix() if inside else str(folder),
+        folder=str(folder),
+        date=datetime.fromtimestamp(began).isoformat(" ", "seconds"),
+        status=status,
+        reason=reason,
+        strategy=str(settings.get("strategy", "")),
+        model=str(settings.get("model", "")),
+        dataset=str(settings.get("dataset", "")),
+        round=int(rows[-1]["round"]) if rows else 0,
+        rounds=int(rounds or settings.get("num-server-rounds", 0)),
+        metric=metric,
+        last=values[-1] if values else None,
+        best=max(values, default=None),
+    )
+
+
+def details(folder: Path) -> dict[str, Any]:
+    """The config, the rounds, and what went wrong in them."""
+    wrong = ("reply-left-out", "node-left-out", "model-unchanged")
+    return {
+        "config": _config(folder),
+        "rounds": _rows(folder),
+        "failures": [e for e in _events(folder) if e.get("event") in wrong],
+    }
+
+
+def remove(folder: Path, root: Path) -> None:
+    """Remove the folder of a run with all that is in it.
+
+    Raises:
+        HistoryError: it is no run, a link, at work, or holds something else.
+
+    """
+    if folder.is_symlink():
+        raise HistoryError(f"{folder} is a link: it is not removed")
+    if not is_run(folder):
+        raise HistoryError(f"{folder} is not the folder of a run: it is not removed")
+    real = folder.resolve()
+    for keep in (root.resolve(), Path.home().resolve(), Path.cwd()):
+        if keep.is_relative_to(real):
+            raise HistoryError(f"{folder} holds {keep}: it is not removed")
+    if any(found != folder for found in _folders(folder)):
+        raise HistoryError(f"{folder} holds other runs: it is not removed")
+    if read(folder, root).status == RUNNING:
+        raise HistoryError(f"{folder} is at work: stop the run first")
+    shutil.rmtree(folder)
+
+
+def _folders(root: Path) -> Iterator[Path]:
+    """Folders of runs; links are not followed, and hidden folders left out."""
+    for place, names, files in os.walk(root):
+        names[:] = sorted(name for name in names if not name.startswith("."))
+        if EVENTS in files and is_run(Path(place)):
+            if Path(place) != root:
+                names.clear()
+            yield Path(place)
+
+
+def _status(folder: Path, events: list[dict[str, Any]]) -> tuple[str, str]:
+    last: dict[str, Any] = {}
+    begun: dict[str, Any] = {}
+    for event in events:
+        if event.get("event") in ("started", "resumed"):
+            begun, last = event, {}
+        elif event.get("event") in _ENDS:
+            last = event
+    if last:
+        return str(last["event"]), str(last.get("reason", ""))
+    if begun.get("host") == socket.gethostname() and _at_work(begun.get("pid")):
+        return RUNNING, ""
+    if not begun and any((folder / n).is_dir() for n in ("adapter", "model")):
+        # Written before runs said how they ended: what they end with is there.
+        return FINISHED, ""
+    return STOPPED, ""
+
+
+def _at_work(pid: Any) -> bool:
+    """Whether the process of a run is there, and its id not another's by now."""
+    if not isinstance(pid, int) or not processes.alive(pid):
+        return False
+    return any(word in processes.command(pid) for word in ("flwr", "python", "ilora"))
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
+def _events(folder: Path) -> list[dict[str, Any]]:
+    """Events; a line that a crash has left unfinished is left out."""
+    found = []
+    text = (folder / EVENTS).read_text(encoding="utf-8", errors="replace")
+    for line in text.splitlines():
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(event, dict):
+            found.append(event)
+    return found
+
+
+def _rows(folder: Path) -> list[dict[str, float]]:
+    """Rounds, as in metrics.csv; cells that hold no finite number are left out."""
+    try:
+        with (folder / METRICS).open(encoding="utf-8", newline="") as file:
+            table = list(csv.DictReader(file))
+    except OSError:
+        return []
+    rows = [
+        {k: n for k, t in row.items() if (n := _number(t)) is not None} for row in table
+    ]
+    return [row for row in rows if "round" in row]
+
+
+def _number(text: Any) -> float | None:
+    try:
+        value = float(text)
+    except (TypeError, ValueError):
+        return None
+    return value if math.isfinite(value) else None

@@ -1,0 +1,71 @@
+"""The folder of the app for ``flwr run``: a copy, so that nothing else travels."""
+
+import shutil
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+import ilora_app
+from ilora_app import config
+from ilora_app.settings import Settings
+
+ROOT = Path(ilora_app.__file__).parent.parent
+"""Folder that the package lies in: the repository, or site-packages."""
+
+_PACKAGE, _PROJECT = "ilora_app", "pyproject.toml"
+_BESIDE = (_PROJECT, "README.md", "LICENSE")
+
+
+def copy_app(target: Path, source: Path = ROOT) -> None:
+    """Copy the package and its pyproject.toml; one is written where it is installed.
+
+    Args:
+        target: what is in it is removed.
+        source: folder with the package.
+
+    """
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(source / _PACKAGE, target / _PACKAGE, ignore=ignored)
+    if _is_repository(source):
+        for name in _BESIDE:
+            if (source / name).is_file():
+                shutil.copy2(source / name, target / name)
+    else:
+        text = tomli_w.dumps(project())
+        (target / _PROJECT).write_text(text, encoding="utf-8")
+
+
+def project() -> dict[str, Any]:
+    """What Flower reads of pyproject.toml, from what is installed."""
+    wanted = metadata.requires("ilora") or []
+    return {
+        "project": {
+            "name": "ilora",
+            "version": metadata.version("ilora"),
+            "description": metadata.metadata("ilora")["Summary"],
+            "license": "Apache-2.0",
+            "dependencies": [line for line in wanted if "extra ==" not in line],
+        },
+        "tool": {
+            "flwr": {
+                "app": {
+                    "publisher": "ilora",
+                    "components": {
+                        "serverapp": "ilora_app.server_app:app",
+                        "clientapp": "ilora_app.client_app:app",
+                    },
+                    "config": config.dump(Settings()),
+                }
+            }
+        },
+    }
+
+
+def _is_repository(source: Path) -> bool:
+    """Whether the pyproject.toml beside the package is the app's own."""
+    file = source / _PROJECT
+    return file.is_file() and "[tool.flwr.app]" in file.read_text(encoding="utf-8")

@@ -1,0 +1,1 @@
+"""Follows a run: its events, a live view in a terminal, plain lines elsewhere."""
