@@ -79,25 +79,29 @@ def listed(root: Path) -> list[Run]:
     return sorted(found, key=lambda run: (run.date, run.id))
 
 
-def find(name: str, root: Path) -> Path:
-    """Find a run by its id, by a beginning that only one has, or by its folder.
+def find(name: str, root: Path, exact: bool = False) -> Path:
+    """Find a run by its id, by its folder, or by a beginning that only one id has.
+
+    Args:
+        name: of the run.
+        root: folder of the runs.
+        exact: a beginning is not enough.
 
     Raises:
         HistoryError: there is none, or more than one, or it is no run.
 
     """
-    for place in (root / name, Path(name).expanduser()):
-        if name.strip() and place.is_dir():
-            if not is_run(place):
-                raise HistoryError(
-                    f"{place} is not the folder of a run: expected one with "
-                    f"{CONFIG} and {EVENTS}"
-                )
-            return place
+    places = [root / name, Path(name).expanduser()] if name.strip() else []
+    there = [place for place in places if place.is_dir()]
+    if there and is_run(there[0]):
+        return there[0]
     ids = [folder.relative_to(root).as_posix() for folder in _folders(root)]
-    hits = [one for one in ids if name and one.startswith(name)]
-    if len(hits) == 1:
+    hits = [one for one in ids if name.strip() and one.startswith(name)]
+    if len(hits) == 1 and not exact:
         return root / hits[0]
+    if there:
+        right = f"expected one with {CONFIG} and {EVENTS}"
+        raise HistoryError(f"{there[0]} is not the folder of a run: {right}")
     if hits:
         raise HistoryError(f"{name!r} is the beginning of {', '.join(sorted(hits))}")
     raise HistoryError(f"there is no run {name!r} in {root}; ilora runs list has them")

@@ -65,9 +65,10 @@ def list_(root: Root = None, json_: Json = False) -> None:
             *map(Text, cells), Text(run.status, style=_STYLES.get(run.status, ""))
         )
     console = Console()
-    # Where it is no terminal every run has one line, whatever its length.
-    wide = {} if console.is_terminal else {"width": 10_000}
-    console.print(table, **wide)  # type: ignore[arg-type]
+    if not console.is_terminal:
+        # Every run has one line, whatever its length.
+        console = Console(width=10_000)
+    console.print(table)
 
 
 @runs.command()
@@ -122,7 +123,7 @@ def rm(
 
     place = _place(root)
     # All are found before the first is removed.
-    folders = list(dict.fromkeys(_find(one, place) for one in run))
+    folders = list(dict.fromkeys(_find(one, place, exact=True) for one in run))
     for folder in folders:
         found = history.read(folder, place)
         what = f"{folder} ({found.strategy}, {found.status})"
@@ -149,11 +150,11 @@ def _place(root: Path | None) -> Path:
     return place
 
 
-def _find(run: str, root: Path) -> Path:
+def _find(run: str, root: Path, exact: bool = False) -> Path:
     from ilora_app import history
 
     try:
-        return history.find(run, root)
+        return history.find(run, root, exact)
     except history.HistoryError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(NO_SUCH) from error

@@ -1,0 +1,255 @@
+"""``ilora run``: what it asks for, and real runs that finish, fail and are stopped."""
+
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+import tomllib
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from ilora_app import config
+from ilora_app.cli import app, run_session
+from ilora_app.cli.run_request import Request, RequestError, absolute
+from ilora_app.cli.run_session import Session
+from ilora_app.launch import app_files, processes
+from ilora_app.launch.app_files import copy_app
+from ilora_app.launch.superlink import BIN, SuperLinkError, superlink
+from ilora_app.settings import Settings
+from tests.conftest import read_events
+
+ROOT = Path(__file__).parent.parent
+
+
+def resolve(*pairs: str, **more) -> tuple[dict[str, object], str]:
+    return Request(pairs=pairs, **more).resolve()
+
+
+def test_options_win_over_pairs_and_pairs_over_the_preset(tmp_path):
+    preset = tmp_path / "mine.toml"
+    preset.write_text(
+        "# --federation-config num-supernodes=5\nseed = 1\nmomentum = 0.5\n"
+    )
+    settings, federation = resolve(
+        "seed=2", "client-ranks=2,4", options={"seed": 3}, preset=str(preset)
+    )
+    assert settings == {"seed": 3, "momentum": 0.5, "client-ranks": "2,4"}
+    assert federation == "num-supernodes=5 client-resources-num-cpus=1"
+    _, federation = resolve(preset=str(preset), clients=9, cpus=2, gpus=0.25)
+    assert federation == (
+        "num-supernodes=9 client-resources-num-cpus=2 client-resources-num-gpus=0.25"
+    )
+
+
+def test_presets_go_by_name_and_clients_default_to_eight():
+    settings, federation = resolve(preset="dirichlet-0.1")
+    assert settings["dirichlet-alpha"] == 0.1
+    assert federation.startswith("num-supernodes=")
+    assert resolve()[1].startswith("num-supernodes=8 ")
+
+
+def test_a_superlink_that_is_there_keeps_its_federation():
+    assert resolve(simulated=False)[1] == ""
+    assert resolve(simulated=False, clients=3)[1] == "num-supernodes=3"
+
+
+def test_mistakes_come_together():
+    with pytest.raises(RequestError) as caught:
+        resolve(
+            "seed", "learnin-rate=1", "dtype=int3",
+            preset="nope", clients=0, cpus=-1.0, options={"num-server-rounds": 0},
+        )  # fmt: skip
+    text = "\n".join(caught.value.problems)
+    assert len(caught.value.problems) == 7
+    for part in (
+        "--config 'nope': expected", "dirichlet-0.1", "--set 'seed': expected KEY",
+        "did you mean learning-rate", "dtype = 'int3'", "num-server-rounds = 0",
+        "--clients 0", "--cpus -1",
+    ):  # fmt: skip
+        assert part in text, part
+    with pytest.raises(RequestError, match="--clients 1: expected 2 or more"):
+        resolve(clients=1)
+
+
+def test_the_command_prints_them_and_starts_nothing(monkeypatch):
+    monkeypatch.setattr(Session, "run", lambda _: pytest.fail("it ran"))
+    result = CliRunner().invoke(app, ["run", "--seed", "-1", "--set", "x=1"])
+    assert result.exit_code == 2
+    assert "2 mistakes, and nothing was run" in result.output
+
+
+def test_folders_are_made_absolute_and_names_are_left(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data" / "mine").mkdir(parents=True)
+    assert absolute("dataset", "data/mine") == str(tmp_path / "data" / "mine")
+    assert absolute("dataset", "./data") == str(tmp_path / "data")
+    assert absolute("output-dir", "runs/x") == str(tmp_path / "runs" / "x")
+    for key, name in (
+        ("dataset", "clinc150"), ("model", "org/model"), ("resume", "latest"),
+        ("dataset", "$DATA/x"), ("output-dir", ""), ("dataset", "data"),
+    ):  # fmt: skip
+        assert absolute(key, name) == name
+
+
+def test_the_app_is_copied_from_the_repository_and_made_up_elsewhere(tmp_path):
+    copy_app(tmp_path / "a")
+    assert (tmp_path / "a" / "pyproject.toml").is_file()
+    assert not list((tmp_path / "a").rglob("__pycache__"))
+    place = tmp_path / "site-packages"
+    place.mkdir()
+    (place / "ilora_app").symlink_to(ROOT / "ilora_app")
+    copy_app(tmp_path / "b", place)
+    made = tomllib.loads((tmp_path / "b" / "pyproject.toml").read_text())
+    ours = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert made["tool"]["flwr"]["app"] == ours["tool"]["flwr"]["app"]
+    assert made["project"]["version"] == ours["project"]["version"]
+    command = [BIN / "flwr", "build", "--app", str(tmp_path / "b")]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_superlink_that_does_not_start_is_a_failure(monkeypatch):
+    def broken(_):
+        raise SuperLinkError("flower-superlink ended with 1")
+
+    monkeypatch.setattr(run_session, "superlink", broken)
+    monkeypatch.setattr(app_files, "copy_app", lambda _: None)
+    result = CliRunner().invoke(app, ["run", "--json"])
+    assert result.exit_code == 1
+    assert "failed: flower-superlink ended with 1" in result.stderr
+    assert json.loads(result.stdout)["status"] == "failed"
+
+
+def test_a_connection_that_is_not_there_is_a_failure(tmp_path, monkeypatch):
+    monkeypatch.setenv("FLWR_HOME", str(tmp_path))
+    console = Console(file=io.StringIO())
+    outcome = Session({}, "", "no-such-link", console).run()
+    assert outcome.status == "failed"
+    assert "no-such-link" in outcome.reason
+
+
+COMMANDS = ("run", "compare", "keys", "doctor", "runs list", "runs show", "runs rm")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_is_complete_and_has_an_example(command):
+    result = CliRunner().invoke(
+        app, [*command.split(), "--help"], env={"COLUMNS": "200"}
+    )
+    assert result.exit_code == 0
+    text = re.sub(r"\x1b\[[0-9;]*m", "", result.output)
+    assert f"Example: ilora {command} " in text
+
+
+def test_the_shell_completes_commands_options_and_values():
+    def complete(line: str) -> str:
+        env = {
+            "_ILORA_COMPLETE": "complete_bash", "COMP_WORDS": line,
+            "COMP_CWORD": str(len(line.split(" ")) - 1),
+        }  # fmt: skip
+        return CliRunner().invoke(app, [], prog_name="ilora", env=env).output
+
+    assert "doctor" in complete("ilora d")
+    assert "--superlink" in complete("ilora run --sup")
+    assert "dirichlet-0.1" in complete("ilora run --config dirichlet-0")
+
+
+@pytest.fixture
+def words(run_config, tmp_path) -> list[str]:
+    """The words of a tiny run."""
+    defaults = config.dump(Settings())
+    changed = {k: v for k, v in run_config.items() if v != defaults[k]}
+    words = ["--clients", "3", *(f"--set={k}={v}" for k, v in changed.items())]
+    return [*words, "--set=rank-eval-every=0"]
+
+
+def start(words: list[str], tmp_path: Path, **env: str) -> subprocess.Popen[str]:
+    """The command in a process, with all of its temporary files in a folder."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir(exist_ok=True)
+    environment = os.environ | {"TMPDIR": str(temporary), "COLUMNS": "80"} | env
+    return subprocess.Popen(
+        [BIN / "ilora", "run", *words],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def assert_nothing_is_left(tmp_path: Path) -> None:
+    temporary = str(tmp_path / "temporary")
+    left = [
+        line for p in processes.running() if temporary in (line := processes.command(p))
+    ]
+    assert not left
+    assert not list((tmp_path / "temporary").glob("ilora-run-*"))
+
+
+@pytest.mark.slow
+def test_a_real_run_shows_its_rounds_and_ends_with_json(words, tmp_path):
+    with start([*words, "--json"], tmp_path) as command:
+        out, err = command.communicate(timeout=300)
+    assert command.returncode == 0, err
+    (line,) = out.splitlines()
+    found = json.loads(line)
+    folder = Path(found["folder"])
+    assert folder == tmp_path / "run"
+    assert found["status"] == "finished"
+    rounds = read_events(folder, "round")
+    assert found["metrics"]["accuracy"] == rounds[-1]["accuracy"]
+    assert found["best"]["round"] in (0, 1, 2)
+    lines = re.findall(r"^round (\d)/2  accuracy 0\.\d{4}  loss .*$", err, re.M)
+    assert lines == ["0", "1", "2"]
+    assert "\x1b" not in out + err
+    assert "round 2/2" in (folder / "flwr.log").read_text()
+    replies = [e["clients"] for e in read_events(folder, "replied") if e["round"] == 1]
+    assert replies.count(3) == 2, "of training and of evaluation"
+    assert_nothing_is_left(tmp_path)
+
+
+@pytest.mark.slow
+def test_ctrl_c_stops_all_that_was_started(words, tmp_path):
+    with start([*words, "--rounds", "500"], tmp_path) as command:
+        wait_for(tmp_path / "run" / "events.jsonl", command)
+        command.send_signal(signal.SIGINT)
+        _, err = command.communicate(timeout=120)
+    assert command.returncode == 130, err
+    assert f"--resume {tmp_path / 'run'} goes on" in err
+    assert_nothing_is_left(tmp_path)
+
+
+@pytest.mark.slow
+def test_a_superlink_that_is_there_goes_on_after_failure_and_ctrl_c(words, tmp_path):
+    with superlink(tmp_path / "flower") as link:
+        words += ["--superlink", link.connection]
+        env = {"FLWR_HOME": str(link.home)}
+        with start([*words, "--ranks", "999"], tmp_path, **env) as command:
+            _, err = command.communicate(timeout=300)
+        assert command.returncode == 1, err
+        assert "client-ranks = 999: expected ranks up to 32" in err
+        with start([*words, "--rounds", "500"], tmp_path, **env) as command:
+            wait_for(tmp_path / "run" / "events.jsonl", command)
+            command.send_signal(signal.SIGINT)
+            _, err = command.communicate(timeout=120)
+        assert command.returncode == 130, err
+        assert sorted(link.statuses().values()) == [
+            "finished:failed",
+            "finished:stopped",
+        ]
+    assert_nothing_is_left(tmp_path)
+
+
+def wait_for(file: Path, command: subprocess.Popen[str]) -> None:
+    end = time.monotonic() + 240
+    while not file.exists():
+        assert command.poll() is None, command.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    time.sleep(1)

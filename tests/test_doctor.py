@@ -1,0 +1,153 @@
+"""``ilora doctor``: every look, where all is well and where it is not."""
+
+import http.server
+import json
+import socket
+import threading
+from importlib import metadata
+
+import pytest
+from packaging.requirements import Requirement
+from typer.testing import CliRunner
+
+from ilora_app.cli import app
+from ilora_app.doctor import connections, findings, installed, machine, variables
+
+
+@pytest.fixture(autouse=True)
+def _clean(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    monkeypatch.setenv("FLWR_HOME", str(tmp_path))
+    monkeypatch.setenv("FLWR_LOCAL_SUPERLINK_HTTP_API_PORT", str(free_port()))
+    for name in ("ILORA_SHARED", "ILORA_STATE", "HF_HUB_OFFLINE", "HF_ENDPOINT"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def test_it_looks_at_everything_and_exits_with_1_on_a_problem(monkeypatch):
+    result = CliRunner().invoke(app, ["doctor", "--offline", "--json"])
+    found = {one["name"]: one for one in json.loads(result.output)}
+    problems = [one for one in found.values() if one["state"] == "problem"]
+    assert result.exit_code == (1 if problems else 0)
+    for name in ("Python", "torch", "flwr", "ray", "transformers", "peft", "CPU"):
+        assert name in found, name
+    assert found["torch"]["found"].startswith(metadata.version("torch"))
+    assert "model hub" not in found
+    monkeypatch.setenv("ILORA_SHARED", "/no/such/folder")
+    result = CliRunner().invoke(app, ["doctor", "--offline"])
+    assert result.exit_code == 1
+    assert "problem  ILORA_SHARED: '/no/such/folder' is no folder" in result.output
+    assert "-> set ILORA_SHARED to a folder that is there" in result.output
+
+
+@pytest.mark.parametrize(
+    ("requirement", "state", "said"),
+    [
+        ("torch>=2.0", "ok", ""),
+        ("torch<2.0", "problem", "<2.0 is needed"),
+        ("no-such-package>=1", "problem", "not installed"),
+    ],
+)
+def test_a_package_against_its_bounds(requirement, state, said):
+    found = installed.package(Requirement(requirement))
+    assert found.state == state
+    assert said in found.found
+    assert bool(found.advice) == (state == "problem")
+
+
+def test_an_old_python_is_a_problem(monkeypatch):
+    monkeypatch.setattr(installed.platform, "python_version", lambda: "3.9.1")
+    first = next(installed.python())
+    assert first.state == "problem"
+    assert first.found.startswith("3.9.1")
+
+
+def test_little_memory_and_little_room(monkeypatch, tmp_path):
+    from ilora_app import affordable
+
+    for free, state in ((int(1e9), "problem"), (int(3e9), "warning"), (10**11, "ok")):
+        monkeypatch.setattr(affordable, "free_memory", lambda _, free=free: free)
+        assert next(machine.memory()).state == state
+    usage = type("Usage", (), {"free": 1e8})
+    monkeypatch.setattr(machine.shutil, "disk_usage", lambda _: usage)
+    found = machine.folder("runs", tmp_path / "new" / "folder")
+    assert found.state == "problem"
+    assert "ilora runs rm" in found.advice
+    assert not (tmp_path / "new").exists(), "it looks, and makes nothing"
+    assert next(machine.shared_memory()).state == "warning"
+
+
+def test_a_folder_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    found = machine.folder("runs", tmp_path / "file" / "runs")
+    assert found.state == "problem"
+    assert "cannot be written" in found.found
+
+
+def test_a_superlink_that_was_left(monkeypatch):
+    assert next(connections.local_superlink()).state == "ok"
+    with socket.socket() as left:
+        left.bind(("127.0.0.1", 0))
+        left.listen()
+        port = left.getsockname()[1]
+        monkeypatch.setenv("FLWR_LOCAL_SUPERLINK_HTTP_API_PORT", str(port))
+        (found,) = connections.local_superlink()
+    assert found.state == "warning"
+    assert f"127.0.0.1:{port}" in found.found
+    assert "ilora run" in found.advice
+
+
+def test_the_hub(monkeypatch):
+    class Refusing(http.server.BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self.send_error(403)
+
+        def log_message(self, *_: object) -> None: ...
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Refusing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        monkeypatch.setenv("HF_ENDPOINT", address)
+        (found,) = connections.hub()
+        assert (found.state, found.found) == ("ok", "127.0.0.1 answers (403)")
+        server.shutdown()
+    secret = f"http://user:secret@127.0.0.1:{free_port()}"
+    for address in (secret, "file:///etc/passwd"):
+        monkeypatch.setenv("HF_ENDPOINT", address)
+        (found,) = connections.hub()
+        assert found.state == "warning", address
+        assert found.advice
+        assert "secret" not in found.found
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert next(connections.hub()).state == "ok"
+
+
+def test_variables(monkeypatch, tmp_path):
+    for name in [n for n in variables.os.environ if n.startswith("ILORA_")]:
+        monkeypatch.delenv(name)
+    assert next(variables.variables()).found == "no ILORA_* variable is set"
+    monkeypatch.setenv("ILORA_SHARED", str(tmp_path))
+    monkeypatch.setenv("ILORA_STAET", "secret")
+    good, typo = variables.variables()
+    assert (good.name, good.state) == ("ILORA_SHARED", "ok")
+    assert typo.state == "warning"
+    assert typo.advice == "did you mean ILORA_STATE?"
+    assert "secret" not in typo.found
+
+
+def test_a_look_that_fails_does_not_hide_the_others(monkeypatch):
+    def broken():
+        raise RuntimeError("boom")
+        yield
+
+    monkeypatch.setattr(machine, "devices", broken)
+    found = list(findings.examine(network=False))
+    assert any("boom" in one.found and one.state == "warning" for one in found)
+    assert found[-1].name.startswith(("variables", "ILORA_"))

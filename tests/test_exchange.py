@@ -1,0 +1,59 @@
+"""Replies are counted as they come, whatever the grid."""
+
+from flwr.app import Message, RecordDict
+from flwr.superlink.grid import InMemoryGrid
+
+from ilora_app import client_app
+from ilora_app.local import LocalGrid
+from ilora_app.strategies.exchange import exchange
+
+
+class Pulled(LocalGrid):
+    """Hands out one reply a pull, by the loop of Flower's own grid."""
+
+    pull_interval = 0.0
+    send_and_receive = InMemoryGrid.send_and_receive
+
+    def push_messages(self, messages):
+        self.waiting = [(f"m{n}", Reply(f"m{n}")) for n, _ in enumerate(messages)]
+        return [name for name, _ in self.waiting]
+
+    def pull_messages(self, message_ids):
+        return [self.waiting.pop(0)[1]] if self.waiting else []
+
+
+class Reply:
+    """What the loop reads of a message."""
+
+    def __init__(self, name: str) -> None:
+        self.metadata = type("Metadata", (), {"reply_to_message_id": name})
+
+
+def messages(count: int) -> list[Message]:
+    return [Message(RecordDict(), n + 1, "query") for n in range(count)]
+
+
+def test_replies_are_counted_as_they_come():
+    grid, came = Pulled(client_app.app, {}, 3), []
+    replies = exchange(grid, messages(3), 5.0, came.append)
+    assert len(replies) == 3
+    assert came == [1, 2, 3]
+    assert "pull_messages" not in vars(grid), "the grid is as it was"
+    exchange(grid, messages(2), 5.0, came.append)
+    assert came == [1, 2, 3, 1, 2]
+
+
+def test_a_grid_that_answers_at_once_is_counted_at_the_end():
+    class AtOnce(LocalGrid):
+        def send_and_receive(self, messages, *, timeout=None):
+            return list(messages)
+
+    came: list[int] = []
+    exchange(AtOnce(client_app.app, {}, 2), messages(2), 5.0, came.append)
+    assert came == [2]
+
+
+def test_nothing_is_sent_to_no_one():
+    came: list[int] = []
+    assert exchange(Pulled(client_app.app, {}, 1), [], 5.0, came.append) == []
+    assert came == []

@@ -1,0 +1,176 @@
+"""``ilora runs``: list, show and rm over real run folders."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from ilora_app import history
+from ilora_app.cli import app
+from tests.local_run import run
+
+
+def runs(*words: str, **more) -> Result:
+    return CliRunner().invoke(app, ["runs", *words], **more)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, tiny_model, small_data):
+    """A folder with one real run in it, below another folder."""
+    from ilora_app import config
+    from ilora_app.settings import Settings
+
+    root = tmp_path_factory.mktemp("runs")
+    settings = config.dump(Settings()) | {
+        "model": tiny_model, "dataset": small_data, "client-ranks": "2,4",
+        "output-dir": str(root / "group" / "one"), "num-server-rounds": 2,
+        "local-steps": 2, "min-partition-size": 5, "eval-batch-size": 100,
+    }  # fmt: skip
+    run(settings, nodes=2)
+    return root
+
+
+@pytest.fixture
+def root(made, tmp_path):
+    """A copy of it, and beside the run a folder that is none."""
+    shutil.copytree(made, tmp_path / "runs")
+    other = tmp_path / "runs" / "notes"
+    other.mkdir()
+    (other / "events.jsonl").write_text("{}\n")
+    (other / "config.toml").write_text('strategy = "x"\n')
+    return tmp_path / "runs"
+
+
+def with_events(root, name: str, *events: dict) -> None:
+    """A copy of the run under another name that ended in another way."""
+    folder = root / name
+    shutil.copytree(root / "group" / "one", folder)
+    file = folder / "events.jsonl"
+    lines = file.read_text().splitlines()[:-1]
+    lines += [json.dumps({"time": 9e9, **event}) for event in events]
+    file.write_text("\n".join(lines) + "\n")
+
+
+def test_list_has_what_metrics_csv_has(root):
+    result = runs("list", "--root", str(root), "--json")
+    assert result.exit_code == 0, result.output
+    (found,) = json.loads(result.output)
+    rows = (root / "group/one/metrics.csv").read_text().splitlines()
+    column = rows[0].split(",").index("accuracy")
+    values = [float(row.split(",")[column]) for row in rows[1:]]
+    assert found["id"] == "group/one"
+    assert (found["round"], found["rounds"]) == (2, 2)
+    assert (found["last"], found["best"]) == (values[-1], max(values))
+    assert (found["status"], found["strategy"]) == ("finished", "ilora")
+
+
+def test_list_writes_one_line_a_run_and_says_where_there_is_none(root, tmp_path):
+    lines = runs("list", "--root", str(root)).output.splitlines()
+    assert len(lines) == 2
+    assert "group/one" in lines[1]
+    assert "2/2" in lines[1]
+    assert "finished" in lines[1]
+    (tmp_path / "empty").mkdir()
+    assert "no runs in" in runs("list", "--root", str(tmp_path / "empty")).output
+    wrong = runs("list", "--root", str(tmp_path / "absent"))
+    assert wrong.exit_code == 2
+    assert "expected a folder" in wrong.output
+
+
+def test_how_a_run_ended(root):
+    begun = {"event": "started", "run": 1, "rounds": 2, "host": socket.gethostname()}
+    with_events(root, "failed", {"event": "failed", "reason": "no memory"})
+    with_events(root, "running", begun | {"pid": os.getpid()})
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    with_events(root, "gone", begun | {"pid": ended.pid})
+    with_events(root, "elsewhere", begun | {"pid": os.getpid(), "host": "another"})
+    with (root / "failed" / "events.jsonl").open("a") as file:
+        file.write('{"event": "fini')
+    found = {run.id: run for run in history.listed(root)}
+    assert {name: run.status for name, run in found.items()} == {
+        "group/one": "finished", "failed": "failed", "running": "running",
+        "gone": "stopped", "elsewhere": "stopped",
+    }  # fmt: skip
+    assert found["failed"].reason == "no memory"
+
+
+def test_show_has_rounds_failures_and_config(root):
+    left_out = {"event": "reply-left-out", "round": 1, "node": 5, "reason": "nan"}
+    with_events(root, "two", left_out, {"event": "finished"})
+    text = runs("show", "two", "--root", str(root)).output
+    for part in ("round 2/2  accuracy 0.", "round 1: node 5 is left out: nan"):
+        assert part in text, part
+    assert 'client-ranks = "2,4"' in text
+    data = json.loads(runs("show", "two", "--root", str(root), "--json").output)
+    assert data["config"]["client-ranks"] == "2,4"
+    assert [row["round"] for row in data["rounds"]] == [0, 1, 2]
+    assert data["failures"][0]["reason"] == "nan"
+
+
+def test_a_beginning_is_enough_where_one_run_has_it(root):
+    with_events(root, "group2", {"event": "finished"})
+    assert history.find("group/", root) == root / "group" / "one"
+    assert history.find(str(root / "group2"), root) == root / "group2"
+    result = runs("show", "gro", "--root", str(root))
+    assert result.exit_code == 1
+    assert "beginning of group/one, group2" in result.output
+    for name, expected in (("nope", "there is no run"), ("notes", "not the folder")):
+        result = runs("show", name, "--root", str(root))
+        assert result.exit_code == 1
+        assert expected in result.output
+
+
+def test_rm_asks_and_removes(root):
+    folder = root / "group" / "one"
+    words = ("rm", "group/one", "--root", str(root))
+    result = runs(*words, input="n\n")
+    assert folder.is_dir()
+    assert f"kept {folder}" in result.output
+    assert runs(*words, input="").exit_code != 0, "no answer is no yes"
+    assert folder.is_dir()
+    assert runs(*words, "--yes").exit_code == 0
+    assert not folder.exists()
+    assert (root / "notes").is_dir()
+
+
+def test_rm_refuses_what_is_no_run_or_at_work(root, monkeypatch):
+    begun = {"event": "started", "run": 1, "rounds": 2, "pid": os.getpid()}
+    with_events(root, "busy", begun | {"host": socket.gethostname()})
+    (root / "link").symlink_to(root / "group" / "one")
+    for name, code, expected in (
+        ("notes", 1, "not the folder of a run"),
+        ("group", 1, "not the folder of a run"),
+        (".", 1, "not the folder of a run"),
+        ("..", 1, "not the folder of a run"),
+        ("", 1, "there is no run"),
+        ("link", 2, "is a link"),
+        ("busy", 2, "is at work"),
+    ):
+        before = sorted(root.rglob("*"))
+        result = runs("rm", name, "--yes", "--root", str(root))
+        assert result.exit_code == code, (name, result.output)
+        assert expected in result.output, name
+        assert sorted(root.rglob("*")) == before
+    monkeypatch.chdir(root / "group" / "one")
+    result = runs("rm", "group/one", "--yes", "--root", str(root))
+    assert result.exit_code == 2
+    assert "holds" in result.output
+
+
+def test_rm_wants_the_whole_id(root):
+    result = runs("rm", "group/o", "--yes", "--root", str(root))
+    assert result.exit_code == 1
+    assert "'group/o' is the beginning of group/one" in result.output
+    assert (root / "group" / "one").is_dir()
+
+
+def test_one_that_is_absent_keeps_all_others(root):
+    result = runs("rm", "group/one", "nope", "--yes", "--root", str(root))
+    assert result.exit_code == 1
+    assert (root / "group" / "one").is_dir()

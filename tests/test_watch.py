@@ -1,0 +1,243 @@
+"""What a run looks like: its state, plain lines, the panel, and what feeds them."""
+
+import io
+import json
+import re
+
+import pytest
+from rich.console import Console
+
+from ilora_app.launch import flower_log
+from ilora_app.watch.follow import Follower, Tail
+from ilora_app.watch.lines import duration, megabytes
+from ilora_app.watch.state import RunState
+from ilora_app.watch.view import View, sparkline
+
+CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")
+RUN = 7
+LOG = """\
+Using SuperLink: own (127.0.0.1:45971)
+Successfully started run 7
+\x1b[93mWARNING \x1b[0m:   Since flwr 1.32, default simulated SuperNodes changed.
+\x1b[93mWARNING \x1b[0m:   No row of the split test is of class x
+\x1b[92mINFO \x1b[0m:      Run folder: {folder}
+\x1b[92mINFO \x1b[0m:      round 0/4  accuracy 0.1000  loss 2.3000
+\x1b[93mWARNING \x1b[0m:   round 1: client 2 is left out: not finite
+\x1b[92mINFO \x1b[0m:      round 1/4  accuracy 0.4000  loss 1.9000  clients 2/3  \
+worst client 0.100  energy kept 0.53/0.84  drift 0.265  MB down 1.50 up 0.75  7.5 s
+"""
+EVENTS = [
+    {"time": 100.0, "event": "started", "run": RUN, "rounds": 4, "pid": 1},
+    {"time": 101.0, "event": "round", "round": 0, "accuracy": 0.1, "loss": 2.3},
+    {"time": 101.1, "event": "asked", "round": 1, "purpose": "train", "clients": 3},
+    {"time": 105.0, "event": "replied", "round": 1, "purpose": "train", "clients": 3},
+    {
+        "time": 105.1, "event": "reply-left-out", "round": 1, "purpose": "train",
+        "node": 9, "partition": 2, "reason": "not\x1b[2Jfinite\nround 9/9",
+    },
+    {
+        "time": 110.0, "event": "round", "round": 1, "accuracy": 0.4, "loss": 1.9,
+        "asked": 3, "clients": 2, "energy_kept_r2": 0.53, "energy_kept_r8": 0.84,
+        "bytes_down": 1_000_000, "bytes_up": 500_000, "bytes_down_evaluate": 500_000,
+        "bytes_up_evaluate": 250_000, "seconds_train": 5.0, "seconds_aggregate": 0.5,
+        "seconds_evaluate": 2.0,
+    },
+    {"time": 110.5, "event": "asked", "round": 2, "purpose": "train", "clients": 3},
+    {"time": 111.0, "event": "replied", "round": 2, "purpose": "train", "clients": 1},
+]  # fmt: skip
+
+
+def fed(events=EVENTS) -> RunState:
+    state = RunState()
+    for event in events:
+        state.take(event)
+    return state
+
+
+def drawn(state: RunState, **console) -> str:
+    file = io.StringIO()
+    view = View(Console(file=file, width=100, **console), state, "ilora: a on b")
+    with view.shown():
+        pass
+    if not view._console.is_terminal:
+        view._console.print(view.panel())
+    return file.getvalue()
+
+
+def test_the_state_knows_how_far_a_run_is():
+    state = fed()
+    assert (state.round, state.rounds) == (1, 4)
+    assert (state.replied, state.asked, state.purpose) == (1, 3, "train")
+    assert state.series("accuracy") == [(0, 0.1), (1, 0.4)]
+    assert state.energy_kept() == {"2": 0.53, "8": 0.84}
+    assert state.total("bytes_down", "bytes_down_evaluate") == 1_500_000
+    assert len(state.failures) == 1
+
+
+def test_time_left_is_that_of_the_last_rounds_less_what_is_gone():
+    state = fed()
+    assert state.seconds_left(now=112.0) == pytest.approx(7.5 - 2 + 2 * 7.5)
+    assert state.seconds_left(now=200.0) == pytest.approx(2 * 7.5), "never negative"
+    assert RunState(3).seconds_left() is None
+    done = fed([*EVENTS[:2], {"event": "round", "round": 4, "seconds_train": 1.0}])
+    assert done.seconds_left() == 0
+
+
+def test_a_run_that_goes_on_drops_the_round_that_is_run_again():
+    again = {"event": "resumed", "run": 8, "rounds": 6, "after_round": 0}
+    state = fed([*EVENTS, {"event": "failed", "reason": "x"}, again])
+    assert (state.round, state.rounds, state.status) == (0, 6, "")
+    assert not state.failures
+
+
+def test_what_clients_measure_later_goes_to_its_round():
+    state = fed([*EVENTS, {"event": "measured", "round": 1, "client_loss_mean": 3.0}])
+    assert state.rows[1]["client_loss_mean"] == 3.0
+    assert state.round == 1
+
+
+def test_without_a_terminal_there_is_a_line_a_round_without_control_characters():
+    file = io.StringIO()
+    state = RunState()
+    view = View(Console(file=file, width=40), state, "title")
+    with view.shown():
+        for event in EVENTS:
+            state.take(event)
+            view.event(event)
+    text = file.getvalue()
+    assert not CONTROL.search(text), repr(text)
+    lines = text.splitlines()
+    assert lines[0] == "round 0/4  accuracy 0.1000  loss 2.3000"
+    assert lines[1].startswith("round 1: client 2 is left out: not [2Jfinite round 9/9")
+    assert lines[2].startswith(
+        "round 1/4  accuracy 0.4000  loss 1.9000  clients 2/3  energy kept 0.53/0.84  "
+        "1.50 MB down 0.75 MB up  7.5 s"
+    )
+    assert len(lines) == 3, "long lines are not folded"
+
+
+def test_the_panel_shows_everything():
+    text = drawn(fed(), force_terminal=True, legacy_windows=False)
+    assert "\x1b[" in text, "it is redrawn in place"
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
+    for part in (
+        "ilora: a on b", "1/4", "left", "1 of 3 have trained", "0.4000  ▁█",
+        "best 0.4000 (round 1)", "1.9000  █▁", "best 1.9000 (round 1)", "r2 53.0%",
+        "r8 84.0%", "1.50 MB down, 0.75 MB up", "client 2 is left out",
+    ):  # fmt: skip
+        assert part in plain, part
+    assert "\x1b[2J" not in text, "what a client says cannot clear the screen"
+
+
+def test_the_panel_of_a_run_that_has_just_begun_and_of_personal_models():
+    assert "starting" in drawn(RunState(3))
+    row = {"event": "round", "round": 1, "client_accuracy_mean": 0.25, "perplexity": 9}
+    text = drawn(fed([EVENTS[0], row]))
+    assert "clients' accuracy" in text
+    assert "0.2500" in text
+    assert "perplexity" in text
+
+
+def test_a_console_without_unicode_gets_other_marks():
+    raw = io.BytesIO()
+    file = io.TextIOWrapper(raw, encoding="ascii")
+    console = Console(file=file, width=100)
+    console.print(View(console, fed(), "title").panel())
+    file.flush()
+    assert b".@" in raw.getvalue()
+
+
+def test_sparklines():
+    assert sparkline([0, 1, 2, 3]) == "▁▃▆█"
+    assert sparkline([1, 1]) == "▁▁"
+    assert sparkline([]) == ""
+    assert sparkline([float("nan"), 1]) == "▁"
+    assert len(sparkline(list(range(500)))) == 40
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(None, "unknown time"), (3.4, "3 s"), (61, "1 min 1 s"), (7260, "2 h 1 min")],
+)
+def test_durations(seconds, text):
+    assert duration(seconds) == text
+    assert megabytes(2.5e9) == "2.50 GB"
+
+
+def test_a_tail_gives_whole_lines_once(tmp_path):
+    file = tmp_path / "log"
+    tail = Tail(file)
+    assert tail.lines() == []
+    file.write_bytes("one\ntwö".encode()[:-1])
+    assert tail.lines() == ["one"]
+    with file.open("ab") as more:
+        more.write("ö".encode()[1:] + b"\n")
+    assert tail.lines() == ["twö"]
+    assert tail.lines() == []
+
+
+def follow(tmp_path, folder, run: int = RUN) -> tuple[Follower, RunState, str]:
+    log = tmp_path / "flwr.log"
+    log.write_text(LOG.replace("{folder}", str(folder)))
+    file = io.StringIO()
+    state = RunState(10)
+    follower = Follower(log, state, View(Console(file=file), state, "t"))
+    if run:
+        folder.mkdir()
+        events = [{**EVENTS[0], "run": run}, *EVENTS[1:]]
+        text = "".join(json.dumps(event) + "\n" for event in events)
+        (folder / "events.jsonl").write_text(text)
+    follower.follow(lambda: True)
+    return follower, state, file.getvalue()
+
+
+def test_a_run_folder_that_is_here_tells_everything(tmp_path):
+    follower, state, text = follow(tmp_path, tmp_path / "run")
+    assert (follower.run_id, follower.folder) == (RUN, tmp_path / "run")
+    assert follower.local
+    assert state.energy_kept() == {"2": 0.53, "8": 0.84}
+    assert text.count("is left out") == 1, "said by the event, and not by the log again"
+    assert "warning: No row of the split test is of class x" in text
+    assert "Since flwr" not in text
+    assert text.count("round 1/4") == 1
+
+
+@pytest.mark.parametrize("run", [0, 99])
+def test_where_the_folder_is_elsewhere_the_log_tells_the_rounds(tmp_path, run):
+    """Also where a folder of that name is here, of another run."""
+    follower, state, text = follow(tmp_path, tmp_path / "run", run)
+    assert not follower.local
+    assert "on the machine of the ServerApp" in text
+    assert (state.round, state.rounds) == (1, 4)
+    assert state.rows[1]["clients"] == 2
+    assert state.rows[1]["bytes_up"] == 750_000
+    assert state.energy_kept() == {"#1": 0.53, "#2": 0.84}
+    assert "client 2 is left out: not finite" in text
+
+
+def test_what_was_before_a_run_went_on_is_not_told_again(tmp_path):
+    folder = tmp_path / "run"
+    log = tmp_path / "flwr.log"
+    log.write_text(LOG.replace("{folder}", str(folder)))
+    folder.mkdir()
+    events = [
+        {**EVENTS[0], "run": 1}, *EVENTS[1:],
+        {"time": 200.0, "event": "resumed", "run": RUN, "rounds": 4, "after_round": 0},
+        {"time": 201.0, "event": "round", "round": 1, "accuracy": 0.7},
+    ]  # fmt: skip
+    text = "".join(json.dumps(event) + "\n" for event in events)
+    (folder / "events.jsonl").write_text(text)
+    file, state = io.StringIO(), RunState(4)
+    Follower(log, state, View(Console(file=file), state, "t")).look()
+    assert "round 0/4" not in file.getvalue()
+    assert "going on after round 0" in file.getvalue()
+    assert file.getvalue().count("round 1/4") == 1
+    assert state.series("accuracy") == [(0, 0.1), (1, 0.7)]
+
+
+def test_lines_of_the_log():
+    assert flower_log.run_id_in("🎊 Successfully started run 12\n") == 12
+    assert flower_log.run_id_in("said: Successfully started run 12") is None
+    assert flower_log.round_in("round 2: client 1 is left out: x") is None
+    level, text = flower_log.message("\x1b[91mERROR \x1b[0m:     the run config")
+    assert (level, text) == ("ERROR", "the run config")
