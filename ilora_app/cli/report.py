@@ -27,7 +27,7 @@ def report(
     Example: ilora report ~/.ilora/runs/20260102-101500-123 --open
     """
     from ilora_app.report import ReportError, write
-    from ilora_app.runs.folder import RUNS
+    from ilora_app.runs.places import RUNS
 
     folder = run.expanduser()
     named = Path(RUNS).expanduser() / run

@@ -11,7 +11,7 @@ from transformers import AutoConfig
 
 from ilora_app import config, options
 from ilora_app.runs.adapter import CONFIG, WEIGHTS
-from ilora_app.runs.folder import RUNS
+from ilora_app.runs.places import RUNS
 from ilora_app.settings import Settings
 from ilora_app.tasks.task import TASKS
 
