@@ -49,7 +49,8 @@ tbody.bounds td { color: var(--dim); }
 .charts { display: grid; gap: 1rem 1.5rem; align-items: start;
   grid-template-columns: repeat(auto-fit, minmax(min(100%, 22rem), 1fr)); }
 figure { margin: 0; max-width: 32rem; }
-figure.full { max-width: 52rem; }
+figure.full { max-width: 52rem; overflow-x: auto; }
+figure.full svg { min-width: 40rem; }
 figcaption { font-size: .85rem; }
 svg { display: block; width: 100%; height: auto; }
 svg text { font-family: system-ui, sans-serif !important; }

@@ -19,7 +19,10 @@ from ilora_app.report.reading import RunData, Series
 
 # More cells than this are read by their shade alone, more lines by their rank.
 _CELLS, _NAMES = 14, 30
-_DECADES = 20
+_DECADES, _MARKED = 20, 15
+
+FEW = 8
+"""So many clients have room in a narrow plot."""
 
 
 def accuracy(run: RunData) -> str:
@@ -83,20 +86,17 @@ def classes(run: RunData) -> str:
     counts, names = event.get("counts"), event.get("classes")
     if not counts or not names:
         return ""
-    # Clients downwards, where there are more of them than classes.
-    tall = len(counts) > len(names)
-    rows = counts if tall else [list(row) for row in zip(*counts, strict=True)]
-    clients = [str(number) for number in range(len(counts))]
-    shown = [name if len(name) < 24 else f"{name[:22]}…" for name in names]
-    down, across = (clients, shown) if tall else (shown, clients)
+    rows = [list(row) for row in zip(*counts, strict=True)]
+    across = [str(number) for number in range(len(counts))]
+    down = [name if len(name) < 24 else f"{name[:22]}…" for name in names]
     height = 1.0 + max(0.2 * min(len(down), _NAMES), 1.2)
-    width = 4.4 if len(across) <= 8 else 8.0
-    with drawing("Examples by class and client", "classes", width, height) as made:
+    width = 4.4 if len(across) <= FEW else 8.0
+    title = "Examples by class and client"
+    with drawing(title, "classes", width, height) as made:
         axes = made.axes
         axes.imshow(shades(rows), aspect="auto", interpolation="nearest")
         axes.grid(False)
-        axes.set_xlabel("class" if tall else "client")
-        axes.set_ylabel("client" if tall else "")
+        axes.set_xlabel("client")
         _ticks(axes, across, down)
         if len(across) <= _CELLS and len(down) <= _NAMES:
             for y, row in enumerate(rows):
@@ -243,7 +243,7 @@ def _line(
         [value for _, value in series],
         color=COLOURS[colour % len(COLOURS)],
         linestyle=DASHES[dash % len(DASHES)],
-        marker=MARKERS[colour % len(MARKERS)] if len(series) <= 40 else "",
+        marker=MARKERS[colour % len(MARKERS)] if len(series) <= _MARKED else "",
         label=label,
     )
 
@@ -252,10 +252,7 @@ def _ticks(axes: Axes, across: Sequence[str], down: Sequence[str]) -> None:
     """Name as many rows and columns as can be read."""
     step = -(-len(across) // _NAMES)
     places = range(0, len(across), step)
-    long = max(map(len, across)) > 3
-    axes.set_xticks(
-        places, [across[i] for i in places], rotation=90 if long else 0, color=INK
-    )
+    axes.set_xticks(places, [across[i] for i in places], color=INK)
     step = -(-len(down) // _NAMES)
     places = range(0, len(down), step)
     axes.set_yticks(places, [down[i] for i in places], color=INK)
