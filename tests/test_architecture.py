@@ -143,10 +143,8 @@ def test_plots_and_terminals_are_not_for_nodes():
             elif isinstance(node, ast.ImportFrom) and node.module:
                 roots.add(node.module.split(".")[0])
         part = file.relative_to(PACKAGE).parts[0]
-        if part not in ("compare", "cli"):
+        if part not in ("compare", "cli", "watch"):
             drawing = part in ("runs", "report")
             assert drawing or "matplotlib" not in roots, file.name
-        if part not in ("compare", "cli", "watch"):
-            assert part == "runs" or "matplotlib" not in roots, file.name
             assert not roots & {"rich", "typer"}, file.name
             assert not imported_parts(file) & {"compare", "cli", "watch"}, file.name
