@@ -1,6 +1,6 @@
-"""The README's table of run-config keys, made from the settings.
+"""The table of run-config keys, made from the settings.
 
-``python -m ilora_app.reference README.md`` writes it between its two markers.
+``python -m ilora_app.reference docs/settings.md`` writes it between its two markers.
 """
 
 import sys
