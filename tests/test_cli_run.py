@@ -6,7 +6,7 @@ import os
 import re
 import signal
 import subprocess
-import time
+import tempfile
 import tomllib
 from pathlib import Path
 
@@ -169,10 +169,15 @@ def words(run_config, tmp_path) -> list[str]:
     return [*words, "--set=rank-eval-every=0"]
 
 
-def start(words: list[str], tmp_path: Path, **env: str) -> subprocess.Popen[str]:
+@pytest.fixture
+def temporary():
+    """A folder for temporary files, with a short name: Ray has sockets in it."""
+    with tempfile.TemporaryDirectory(prefix="t-", ignore_cleanup_errors=True) as place:
+        yield Path(place)
+
+
+def start(words: list[str], temporary: Path, **env: str) -> subprocess.Popen[str]:
     """The command in a process, with all of its temporary files in a folder."""
-    temporary = tmp_path / "temporary"
-    temporary.mkdir(exist_ok=True)
     environment = os.environ | {"TMPDIR": str(temporary), "COLUMNS": "80"} | env
     return subprocess.Popen(
         [BIN / "ilora", "run", *words],
@@ -183,18 +188,15 @@ def start(words: list[str], tmp_path: Path, **env: str) -> subprocess.Popen[str]
     )
 
 
-def assert_nothing_is_left(tmp_path: Path) -> None:
-    temporary = str(tmp_path / "temporary")
-    left = [
-        line for p in processes.running() if temporary in (line := processes.command(p))
-    ]
-    assert not left
-    assert not list((tmp_path / "temporary").glob("ilora-run-*"))
+def assert_nothing_is_left(temporary: Path) -> None:
+    lines = map(processes.command, processes.running())
+    assert not [line for line in lines if str(temporary) in line]
+    assert not list(temporary.glob("ilora-run-*"))
 
 
 @pytest.mark.slow
-def test_a_real_run_shows_its_rounds_and_ends_with_json(words, tmp_path):
-    with start([*words, "--json"], tmp_path) as command:
+def test_a_real_run_shows_its_rounds_and_ends_with_json(words, tmp_path, temporary):
+    with start([*words, "--json"], temporary) as command:
         out, err = command.communicate(timeout=300)
     assert command.returncode == 0, err
     (line,) = out.splitlines()
@@ -211,31 +213,33 @@ def test_a_real_run_shows_its_rounds_and_ends_with_json(words, tmp_path):
     assert "round 2/2" in (folder / "flwr.log").read_text()
     replies = [e["clients"] for e in read_events(folder, "replied") if e["round"] == 1]
     assert replies.count(3) == 2, "of training and of evaluation"
-    assert_nothing_is_left(tmp_path)
+    assert_nothing_is_left(temporary)
 
 
 @pytest.mark.slow
-def test_ctrl_c_stops_all_that_was_started(words, tmp_path):
-    with start([*words, "--rounds", "500"], tmp_path) as command:
-        wait_for(tmp_path / "run" / "events.jsonl", command)
+def test_ctrl_c_stops_all_that_was_started(words, tmp_path, temporary):
+    with start([*words, "--rounds", "500"], temporary) as command:
+        wait_for_folder(command)
         command.send_signal(signal.SIGINT)
         _, err = command.communicate(timeout=120)
     assert command.returncode == 130, err
     assert f"--resume {tmp_path / 'run'} goes on" in err
-    assert_nothing_is_left(tmp_path)
+    assert_nothing_is_left(temporary)
 
 
 @pytest.mark.slow
-def test_a_superlink_that_is_there_goes_on_after_failure_and_ctrl_c(words, tmp_path):
+def test_a_superlink_that_is_there_goes_on_after_failure_and_ctrl_c(
+    words, tmp_path, temporary
+):
     with superlink(tmp_path / "flower") as link:
         words += ["--superlink", link.connection]
         env = {"FLWR_HOME": str(link.home)}
-        with start([*words, "--ranks", "999"], tmp_path, **env) as command:
+        with start([*words, "--ranks", "999"], temporary, **env) as command:
             _, err = command.communicate(timeout=300)
         assert command.returncode == 1, err
         assert "client-ranks = 999: expected ranks up to 32" in err
-        with start([*words, "--rounds", "500"], tmp_path, **env) as command:
-            wait_for(tmp_path / "run" / "events.jsonl", command)
+        with start([*words, "--rounds", "500"], temporary, **env) as command:
+            wait_for_folder(command)
             command.send_signal(signal.SIGINT)
             _, err = command.communicate(timeout=120)
         assert command.returncode == 130, err
@@ -243,13 +247,14 @@ def test_a_superlink_that_is_there_goes_on_after_failure_and_ctrl_c(words, tmp_p
             "finished:failed",
             "finished:stopped",
         ]
-    assert_nothing_is_left(tmp_path)
+    assert_nothing_is_left(temporary)
 
 
-def wait_for(file: Path, command: subprocess.Popen[str]) -> None:
-    end = time.monotonic() + 240
-    while not file.exists():
-        assert command.poll() is None, command.communicate()
-        assert time.monotonic() < end
-        time.sleep(0.1)
-    time.sleep(1)
+def wait_for_folder(command: subprocess.Popen[str]) -> None:
+    """Read what the command says until it has begun its run."""
+    said = []
+    for line in command.stdout or ():
+        said.append(line)
+        if line.startswith("run folder: "):
+            return
+    raise AssertionError("".join(said) + command.communicate()[1])

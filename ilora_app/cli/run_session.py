@@ -32,6 +32,7 @@ from ilora_app.watch.view import View
 
 LOG = "flwr.log"
 _LAST = 15
+_VAGUE = "An error was encountered. Ending simulation."
 
 
 @dataclass
@@ -170,7 +171,11 @@ class Session:
         status = link.statuses().get(number, "unknown")
         if status != "finished:completed":
             why = self._state.reason if self._state.status == FAILED else ""
-            return why or reason_in(said) or f"flwr list says {status}"
+            why = why or reason_in(said)
+            if not why or _VAGUE in why:
+                # What Flower says itself when an engine breaks down is no reason.
+                why = f"{why or f'flwr list says {status}'}\n{_last_lines(said)}"
+            return why
         if follower.folder and follower.local:
             return what_is_wrong(follower.folder)
         return ""
