@@ -197,7 +197,7 @@ def assert_nothing_is_left(temporary: Path) -> None:
 @pytest.mark.slow
 def test_a_real_run_shows_its_rounds_and_ends_with_json(words, tmp_path, temporary):
     with start([*words, "--json"], temporary) as command:
-        out, err = command.communicate(timeout=300)
+        out, err = command.communicate(timeout=600)
     assert command.returncode == 0, err
     (line,) = out.splitlines()
     found = json.loads(line)
@@ -221,7 +221,7 @@ def test_ctrl_c_stops_all_that_was_started(words, tmp_path, temporary):
     with start([*words, "--rounds", "500"], temporary) as command:
         wait_for_folder(command)
         command.send_signal(signal.SIGINT)
-        _, err = command.communicate(timeout=120)
+        _, err = command.communicate(timeout=300)
     assert command.returncode == 130, err
     assert f"--resume {tmp_path / 'run'} goes on" in err
     assert_nothing_is_left(temporary)
@@ -235,13 +235,13 @@ def test_a_superlink_that_is_there_goes_on_after_failure_and_ctrl_c(
         words += ["--superlink", link.connection]
         env = {"FLWR_HOME": str(link.home)}
         with start([*words, "--ranks", "999"], temporary, **env) as command:
-            _, err = command.communicate(timeout=300)
+            _, err = command.communicate(timeout=600)
         assert command.returncode == 1, err
         assert "client-ranks = 999: expected ranks up to 32" in err
         with start([*words, "--rounds", "500"], temporary, **env) as command:
             wait_for_folder(command)
             command.send_signal(signal.SIGINT)
-            _, err = command.communicate(timeout=120)
+            _, err = command.communicate(timeout=300)
         assert command.returncode == 130, err
         assert sorted(link.statuses().values()) == [
             "finished:failed",
