@@ -165,8 +165,8 @@ def words(run_config, tmp_path) -> list[str]:
     """The words of a tiny run."""
     defaults = config.dump(Settings())
     changed = {k: v for k, v in run_config.items() if v != defaults[k]}
-    words = ["--clients", "3", *(f"--set={k}={v}" for k, v in changed.items())]
-    return [*words, "--set=rank-eval-every=0"]
+    texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in changed.items()}
+    return ["--clients", "3", *(f"--set={k}={v}" for k, v in texts.items())]
 
 
 @pytest.fixture
