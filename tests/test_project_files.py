@@ -1,0 +1,62 @@
+"""Files around the code: that they can be read, and say what the project says."""
+
+import re
+import shlex
+import shutil
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def test_the_citation_is_of_this_version():
+    found = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert found["version"] == PROJECT["version"]
+    assert found["license"] == "Apache-2.0"
+    assert {"cff-version", "message", "title", "authors"} <= set(found)
+    paper = "2511.16069"
+    assert paper in str(found["references"])
+    assert paper in (ROOT / "README.md").read_text()
+
+
+def test_the_hooks_are_commands_that_the_tests_install():
+    found = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())
+    hooks = [hook for repo in found["repos"] for hook in repo["hooks"]]
+    assert {hook["id"] for hook in hooks} == {
+        "ruff-format", "ruff-check", "mypy", "config-reference",
+    }  # fmt: skip
+    for hook in hooks:
+        assert hook["language"] == "system"
+        command = shlex.split(hook["entry"])[0]
+        assert command == "python" or shutil.which(command), command
+        re.compile(hook.get("files", ""))
+
+
+@pytest.mark.parametrize(
+    "form", sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("[!c]*.yml")), ids=str
+)
+def test_forms_for_issues_have_what_they_need(form):
+    found = yaml.safe_load(form.read_text())
+    assert {"name", "description", "body"} <= set(found)
+    ids = [field["id"] for field in found["body"]]
+    assert len(ids) == len(set(ids))
+    assert all(field["attributes"]["label"] for field in found["body"])
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        *sorted((ROOT / "docs").glob("*.md")),
+        ROOT / "README.md",
+        ROOT / "CONTRIBUTING.md",
+    ],
+    ids=lambda page: page.name,
+)
+def test_links_between_files_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text()):
+        if not re.match(r"[a-z]+:", target):
+            assert (page.parent / target).exists(), target
