@@ -57,7 +57,11 @@ def parse(config: Mapping[str, object]) -> tuple[Settings, dict[str, str]]:
     for key, value in config.items():
         if key not in known:
             close = difflib.get_close_matches(key, known, n=1)
-            hint = f"did you mean {close[0]}?" if close else "docs/settings.md has them all"
+            hint = (
+                f"did you mean {close[0]}?"
+                if close
+                else "docs/settings.md has them all"
+            )
             problems[key] = f"{key} = {value!r}: there is no such key; {hint}"
     for group, key, entry in options():
         if key not in config:
