@@ -12,6 +12,7 @@ from ilora_app import config
 from ilora_app.lora.factors import AdapterState
 from ilora_app.settings import Settings
 from ilora_app.strategies import STRATEGIES
+from ilora_app.tasks import training
 from ilora_app.tasks.task import TASKS
 from tests import tiny_models
 from tests.local_run import metrics, run
@@ -62,6 +63,23 @@ def test_a_round_and_its_export(made, tmp_path, kind, strategy):
 def test_layers_and_modules_of_choice(made, tmp_path, kind, targets, saved, strategy):
     chosen = {"target_modules": targets, "modules_to_save": saved}
     check(job(made[kind], tmp_path, strategy=strategy, **chosen), strategy)
+
+
+def test_a_tied_layer_takes_no_increment_into_the_embeddings(made, tmp_path):
+    chosen = {"target_modules": "c_attn,lm_head", "modules_to_save": ""}
+    run_config = job(made["gpt2"], tmp_path, strategy="fedex-lora", **chosen)
+    check(run_config, "fedex-lora")
+    _, _, server = run(run_config | {"output-dir": str(tmp_path / "again")})
+    backbone, model = server.backbone, server._model(None)
+    words = backbone._peft.get_input_embeddings().weight
+    before = words.detach().clone()
+    size = server.settings.training.eval_batch_size
+    backbone.install(model)
+    factored = training.evaluate(backbone, server.test, size)
+    backbone.install_merged(model)
+    merged = training.evaluate(backbone, server.test, size)
+    assert merged["loss"] == pytest.approx(factored["loss"], abs=1e-5)
+    assert torch.equal(words, before)
 
 
 def check(run_config: dict[str, Any], strategy: str) -> None:

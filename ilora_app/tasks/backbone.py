@@ -49,6 +49,7 @@ class Backbone:
         self._directions: dict[int, LoraFactors] = {}
         self._pristine: dict[str, Tensor] = {}
         self._quantised = settings.quantisation != "none"
+        self._tied = modules.tied(model)
         self._beside = Beside(settings.lora_scaling, getattr(torch, settings.dtype))
         self._moved = False
         self.fused = modules.transposed(model, settings)
@@ -193,14 +194,19 @@ class Backbone:
         return found
 
     def _move_base(self, base: Mapping[str, Tensor]) -> None:
-        """Set every base weight to W0 + s T, from a copy of W0 kept apart."""
-        if self._quantised:
-            self._beside.put(dict(self._layers()), base)
-            return
+        """Set every base weight to W0 + s T, from a copy of W0 kept apart.
+
+        What is quantised cannot take T in, and what is tied to the embeddings must not.
+        """
+        layers = dict(self._layers())
+        apart = set(layers) if self._quantised else self._tied & set(layers)
+        self._beside.put(layers, {name: base[name] for name in apart & set(base)})
         if not base and not self._moved:
             return
         with torch.no_grad():
-            for name, layer in self._layers():
+            for name, layer in layers.items():
+                if name in apart:
+                    continue
                 weight = layer.get_base_layer().weight
                 W0 = self._pristine.setdefault(name, weight.detach().clone())
                 weight.copy_(W0)

@@ -102,3 +102,13 @@ def positions(model: Any, processor: Any) -> int:
             # RoBERTa counts positions from behind the padding index.
             found.append(module.num_embeddings - module.padding_idx - 1)
     return min(found)
+
+
+def tied(model: nn.Module) -> set[str]:
+    """Names of modules whose weight is another module's as well."""
+    holders: dict[int, list[str]] = {}
+    for name, module in model.named_modules():
+        own = module._parameters.get("weight")
+        if own is not None:
+            holders.setdefault(id(own), []).append(name)
+    return {name for names in holders.values() if len(names) > 1 for name in names}
