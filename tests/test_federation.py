@@ -1,8 +1,11 @@
 """Who takes part, in which order, and who is drawn."""
 
 import pytest
+from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.supercore.task_identity import TaskIdentity
 
-from ilora_app.strategies.federation import Member, sample
+from ilora_app import wire
+from ilora_app.strategies.federation import Federation, Member, sample
 
 
 def member(partition: int | None, node_id: int) -> Member:
@@ -31,3 +34,39 @@ def test_sampling_does_not_see_node_ids():
 def test_sample_size(fraction, least, size):
     members = [member(i, i) for i in range(10)]
     assert len(sample(members, fraction, least, "seed")) == size
+
+
+class SlowGrid:
+    """One node, which needs so many seconds to say its rank."""
+
+    def __init__(self, seconds: float) -> None:
+        TaskIdentity.run_id = TaskIdentity.node_id = TaskIdentity.task_id = 1
+        self.seconds = seconds
+        self.given: list[float] = []
+
+    def get_node_ids(self):
+        return [7]
+
+    def send_and_receive(self, messages, *, timeout):
+        self.given.append(timeout)
+        if timeout < self.seconds:
+            return []
+        [question] = messages
+        question.metadata.__dict__["_message_id"] = "question"
+        facts = ConfigRecord({wire.RANK: 4, wire.EXAMPLES: 10})
+        reply = Message(RecordDict({wire.CONFIG: facts}), reply_to=question)
+        reply.metadata.__dict__["_src_node_id"] = 7
+        return [reply]
+
+
+def test_a_slow_newcomer_gets_more_time_until_it_is_in():
+    grid, federation = SlowGrid(200), Federation()
+    came = [federation.present(grid, 1, 600.0) for _ in range(4)]
+    assert [len(present) for present in came] == [0, 0, 1, 1]
+    assert grid.given == [60, 120, 240]
+
+
+def test_a_newcomer_gets_no_more_time_than_a_round():
+    grid, federation = SlowGrid(200), Federation()
+    assert [federation.present(grid, 1, 90.0) for _ in range(3)] == [[], [], []]
+    assert grid.given == [60, 90, 90]

@@ -15,7 +15,8 @@ from ilora_app.strategies.members import Member as Member
 from ilora_app.strategies.members import Returned
 
 _POLL_SECONDS = 0.5
-# A node that comes later and does not say its rank in this time is asked again later.
+# A node that comes later and does not say its rank in this time is asked again later,
+# with twice the time: a slow one would never get in otherwise.
 _QUERY_SECONDS = 60.0
 
 
@@ -45,6 +46,7 @@ class Federation:
         self.returned: list[Returned] = []
         self.left_out: dict[int, str] = {}
         self._members: dict[int, Member] = {}
+        self._patience = _QUERY_SECONDS
 
     @property
     def members(self) -> list[Member]:
@@ -102,7 +104,9 @@ class Federation:
                 )
                 for n in strangers
             ]
-            replies = grid.send_and_receive(questions, timeout=timeout)
+            replies = list(grid.send_and_receive(questions, timeout=timeout))
+            silent = len(replies) < len(strangers)
+            self._patience = 2 * timeout if silent else _QUERY_SECONDS
             self._read(replies, connected)
         return self.connected(grid)
 
@@ -117,7 +121,7 @@ class Federation:
             self.wait(grid, least, timeout)
         except FederationError as error:
             log(WARNING, "%s; going on with those", error)
-        return self.meet(grid, min(timeout, _QUERY_SECONDS))
+        return self.meet(grid, min(timeout, self._patience))
 
     def set_rank(self, member: Member, rank: int) -> None:
         """Note the rank that a member goes on with, where it has pruned its own."""
