@@ -7,7 +7,7 @@ from datasets import Dataset
 
 from ilora_app.settings import DataSettings
 from ilora_app.settings.model import IMAGE, LANGUAGE
-from ilora_app.tasks import causal_lm, columns, labels, partitions, sources, vision
+from ilora_app.tasks import causal_lm, columns, labels, sources, vision
 from ilora_app.tasks.sources import DataError, split
 
 
@@ -84,6 +84,9 @@ def partition(settings: DataSettings, number: int, of: int, seed: int) -> Partit
         DataError: the split cannot be dealt out so.
 
     """
+    # A node with data of its own spares itself these seconds of imports.
+    from ilora_app.tasks import partitions
+
     return _held_apart(partitions.load(settings, number, of, seed), settings)
 
 

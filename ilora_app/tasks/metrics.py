@@ -4,7 +4,6 @@ import math
 from typing import Any
 
 import torch
-from sklearn.metrics import f1_score
 from torch import Tensor
 
 IGNORED = -100
@@ -27,6 +26,8 @@ class ClassScores:
 
     def result(self) -> dict[str, float]:
         """Loss in nats an example, accuracy, f1."""
+        from sklearn.metrics import f1_score  # seconds that training does not need
+
         pairs = zip(self._found, self._right, strict=True)
         correct = sum(found == right for found, right in pairs)
         return {
