@@ -15,6 +15,11 @@ from ilora_app.tasks import models, sources
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The slow ones first: with several workers none is left alone with them."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread():
     torch.set_num_threads(1)
