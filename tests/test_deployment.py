@@ -18,7 +18,7 @@ from ilora_app.launch import processes
 from tests.deployment import CONNECTION, Deployment, Run, Started, deployment, wait
 from tests.local_run import metrics
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 RANKS = {1: 4, 2: 8, 3: 16, 4: 8}
 SIZES = {1: 90, 2: 110, 3: 70, 4: 100}

@@ -203,6 +203,7 @@ def up(request, tmp_path, small_data, example):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("up", ["compose.yml"], indirect=True)
 def test_the_services_run_a_federation(up, tiny_model):
     """Every exact command and environment, in the order of depends_on."""
@@ -234,6 +235,7 @@ def test_the_services_run_a_federation(up, tiny_model):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("up", ["compose.simulation.yml"], indirect=True)
 def test_the_simulation_runs(up, tiny_model, small_data):
     up.machine.install_flower_config("operator")

@@ -17,7 +17,7 @@ from tests.local_run import metrics, run
 from tests.superlink import SuperLink, superlink
 from tests.test_simulation import overrides
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 FEDERATION = "num-supernodes=3 client-resources-num-cpus=1 init-args-num-cpus=2"
 
