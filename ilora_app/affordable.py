@@ -106,10 +106,8 @@ def load_of(
     """
     widest = max((d_in for _, d_in in shapes.values()), default=1)
     layers = getattr(config, "num_hidden_layers", None)
-    image, patch = (
-        getattr(config, "image_size", None),
-        getattr(config, "patch_size", None),
-    )
+    image = settings.model.image_size or getattr(config, "image_size", None)
+    patch = getattr(config, "patch_size", None)
     tokens = settings.data.max_length
     if isinstance(image, int) and isinstance(patch, int):
         tokens = (image // patch) ** 2 + 1

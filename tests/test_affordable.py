@@ -60,6 +60,8 @@ def test_images_count_by_their_patches():
     settings = config.load({"batch-size": 10, "gradient-accumulation": 4})
     load = affordable.load_of(model, {"query": (192, 192)}, 5, settings)
     assert (load.tokens, load.batch, load.layers) == (14 * 14 + 1, 3, 12)
+    smaller = config.load({"image-size": 64})
+    assert affordable.load_of(model, {"query": (192, 192)}, 5, smaller).tokens == 17
 
 
 def test_a_container_has_what_its_limit_leaves(tmp_path):

@@ -9,15 +9,13 @@ import torch
 
 from ilora_app.lora.factors import AdapterState, LoraFactors
 from ilora_app.settings import DataSettings, ModelSettings, TrainingSettings
-from ilora_app.settings.model import LANGUAGE, TASKS
 from ilora_app.tasks import data, models, quantised, training
 from ilora_app.tasks.backbone import Backbone
 from ilora_app.tasks.examples import Examples
+from ilora_app.tasks.labels import label_names
 from ilora_app.tasks.loading import load_backbone
-from ilora_app.tasks.task import TASKS as KINDS
+from ilora_app.tasks.task import TASKS
 from tests import tiny_models
-
-KEYS = {"task", "model", "dataset", "max-length", "text-columns", "label-column"}
 
 
 @pytest.fixture(scope="module")
@@ -30,20 +28,14 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
 
 def load(named: dict[str, Any], **changes: Any) -> tuple[Backbone, Examples]:
     task = named["task"]
-    classes = () if task == LANGUAGE else tuple("abcdefghij"[:10])
-    if "image" in task:
-        classes = ("up", "across", "red", "blue")
     given = {k.replace("-", "_"): v for k, v in named.items()}
     fields = {k: v for k, v in given.items() if k not in ("task", "model")}
     settings = data.found(DataSettings(**fields), task, 0)
-    if task == TASKS[0]:
-        from ilora_app.tasks.labels import label_names
-
-        classes = label_names(settings, 0)
+    classes = label_names(settings, 0) if TASKS[task].has_classes else ()
     model = ModelSettings(task=task, model=named["model"], **changes)
     backbone = load_backbone(model, classes, 0)
     rows = data.test_rows(settings, 0)
-    examples = KINDS[task].encode(rows, settings, classes, backbone.processor, "here")
+    examples = TASKS[task].encode(rows, settings, classes, backbone.processor, "here")
     start = AdapterState(backbone.directions(4), backbone.initial_head())
     backbone.install(start)
     return backbone, examples

@@ -8,8 +8,6 @@ import torch
 from peft import LoraConfig, get_peft_model
 from peft.tuners.lora import LoraLayer
 from peft.utils import ModulesToSaveWrapper
-from peft.utils.integrations import dequantize_module_weight
-from peft.utils.other import transpose
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -18,7 +16,7 @@ from ilora_app.lora.initialisation import qr_directions
 from ilora_app.options import names
 from ilora_app.settings import ModelSettings
 from ilora_app.tasks import fit, models, modules
-from ilora_app.tasks.quantised import Beside
+from ilora_app.tasks.merging import MergedBase
 
 _PREFIX = "base_model.model."
 
@@ -29,8 +27,7 @@ class Backbone:
     A layer computes W0 x + s (T + B A - O) x. B A is a trainable PEFT adapter of the
     client's rank; O, what the QR start took out of the base, is a second adapter that
     stays frozen; so one model in memory serves clients of every rank. T, what a
-    federation has merged into the base, is added to the weights themselves, always
-    from a copy of W0 that is made when the first T comes.
+    federation has merged into the base, is the part of :class:`MergedBase`.
     """
 
     def __init__(
@@ -47,11 +44,8 @@ class Backbone:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._dtype = getattr(torch, settings.dtype)
         self._directions: dict[int, LoraFactors] = {}
-        self._pristine: dict[str, Tensor] = {}
         self._quantised = settings.quantisation != "none"
-        self._tied = modules.tied(model)
-        self._beside = Beside(settings.lora_scaling, getattr(torch, settings.dtype))
-        self._moved = False
+        tied = modules.tied(model)
         self.fused = modules.transposed(model, settings)
         if settings.gradient_checkpointing:
             model.gradient_checkpointing_enable({"use_reentrant": False})
@@ -60,6 +54,9 @@ class Backbone:
         self._peft = get_peft_model(model, self._lora(1), adapter_name="rank-1")
         self._active = "rank-1"
         self.model: nn.Module = self._peft
+        layers = dict(self._layers())
+        apart = set(layers) if self._quantised else tied & set(layers)
+        self._merged = MergedBase(layers, settings.lora_scaling, self._dtype, apart)
         self._settle()
 
     @property
@@ -77,11 +74,8 @@ class Backbone:
 
         A quantised layer is dequantised here, so only one is whole in memory.
         """
-        for name, layer in self._layers():
-            W0 = self._pristine.get(name)
-            if W0 is None:
-                W0 = dequantize_module_weight(layer.get_base_layer()).detach()
-            yield name, transpose(W0, layer.fan_in_fan_out)
+        for name, _ in self._layers():
+            yield name, self._merged.original(name)
 
     def shapes(self) -> dict[str, tuple[int, int]]:
         """(d_out, d_in) of every adapted layer."""
@@ -145,7 +139,7 @@ class Backbone:
         self._peft.base_model.set_adapter(active)
         self._active = active[0]
         parameters = self.parameters()
-        self._move_base(base or {})
+        self._merged.put(base or {})
         with torch.no_grad():
             if not rank:
                 for name in parameters:
@@ -192,29 +186,6 @@ class Backbone:
             LoraFactors(pairs), head
         ).named_tensors()  # type: ignore[assignment]
         return found
-
-    def _move_base(self, base: Mapping[str, Tensor]) -> None:
-        """Set every base weight to W0 + s T, from a copy of W0 kept apart.
-
-        What is quantised cannot take T in, and what is tied to the embeddings must not.
-        """
-        layers = dict(self._layers())
-        apart = set(layers) if self._quantised else self._tied & set(layers)
-        self._beside.put(layers, {name: base[name] for name in apart & set(base)})
-        if not base and not self._moved:
-            return
-        with torch.no_grad():
-            for name, layer in layers.items():
-                if name in apart:
-                    continue
-                weight = layer.get_base_layer().weight
-                W0 = self._pristine.setdefault(name, weight.detach().clone())
-                weight.copy_(W0)
-                if name in base:
-                    T = transpose(base[name], layer.fan_in_fan_out).to(weight.device)
-                    moved = W0.float() + self.settings.lora_scaling * T.float()
-                    weight.copy_(moved)  # rounded once, where W0 is half precision
-        self._moved = bool(base)
 
     def _ensure(self, purpose: str, rank: int) -> str:
         """Have an adapter of this rank; ``base`` ones carry no head."""

@@ -43,7 +43,7 @@ class LanguageExamples(Examples):
             "labels": IGNORED,
             "attention_mask": 0,
         }
-        filled = {key: [] for key in blank}  # type: dict[str, list[list[int]]]
+        filled: dict[str, list[list[int]]] = {key: [] for key in blank}
         for row in rows:
             whole = {**row, "attention_mask": [1] * len(row["input_ids"])}
             for key, value in blank.items():

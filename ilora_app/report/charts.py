@@ -1,0 +1,120 @@
+"""The kinds of chart that a report is made of: lines, values by rank, stacked bars."""
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+
+from ilora_app.report.drawing import (
+    COLOURS,
+    DASHES,
+    INK,
+    MARKERS,
+    drawing,
+    legend,
+    whole_rounds,
+)
+from ilora_app.report.reading import RunData, Series
+
+NAMES = 30
+"""So many rows or columns can be named beside a plot."""
+
+_MARKED = 15
+
+
+def lines(
+    run: RunData,
+    title: str,
+    name: str,
+    lines: Sequence[tuple[str, str, int, int]],
+    label: str = "",
+) -> str:
+    """Draw columns of metrics.csv: (label, column, colour, dash) each."""
+    found = [(text, run.series(key), c, d) for text, key, c, d in lines]
+    found = [entry for entry in found if entry[1]]
+    if not found:
+        return ""
+    with drawing(title, name) as made:
+        for text, series, colour, dash in found:
+            line(made.axes, series, colour, dash, text)
+        whole_rounds(made.axes)
+        made.axes.set_ylabel(label)
+        legend(made.axes)
+    return made.svg
+
+
+def by_rank(run: RunData, column: str, title: str, label: str) -> str:
+    """Draw a column of each rank: over the rounds, or its one value by rank."""
+    found = {rank: series for rank, series in run.by_rank(column).items() if series}
+    if not found:
+        return ""
+    with drawing(title, column + "-by-rank") as made:
+        if all(len(series) == 1 for series in found.values()):
+            names = [str(rank) for rank in found]
+            values = [series[0][1] for series in found.values()]
+            made.axes.plot(names, values, "o", color=COLOURS[0], markersize=7)
+            for name, value in zip(names, values, strict=True):
+                made.axes.annotate(
+                    f"{value:.3f}", (name, value), (0, 8), ha="center",
+                    textcoords="offset points",
+                )  # fmt: skip
+            made.axes.margins(x=0.15, y=0.3)
+            made.axes.set_xlabel("rank")
+        else:
+            for place, (rank, series) in enumerate(found.items()):
+                line(made.axes, series, place, place, f"rank {rank}")
+            whole_rounds(made.axes)
+            legend(made.axes, 4)
+        made.axes.set_ylabel(label)
+    return made.svg
+
+
+def bars(
+    run: RunData,
+    title: str,
+    label: str,
+    parts: Sequence[tuple[str, str]],
+    scale: float,
+) -> str:
+    """Draw columns of metrics.csv on top of each other."""
+    numbers = [int(row["round"]) for row in run.rounds if row["round"] > 0]
+    used = [part for part in parts if run.total(part[1])]
+    if not used or not numbers:
+        return ""
+    with drawing(title, used[0][1]) as made:
+        base = [0.0] * len(numbers)
+        for text, key in used:
+            found = dict(run.series(key))
+            values = [scale * found.get(number, 0.0) for number in numbers]
+            place = [part[1] for part in parts].index(key)
+            made.axes.bar(
+                numbers, values, bottom=base, label=text, width=0.75,
+                color=COLOURS[place], edgecolor="none",
+            )  # fmt: skip
+            base = [low + more for low, more in zip(base, values, strict=True)]
+        made.axes.set_ylabel(label)
+        whole_rounds(made.axes)
+        legend(made.axes, 2)
+    return made.svg
+
+
+def line(axes: Axes, series: Series, colour: int, dash: int, label: str | None) -> None:
+    """Draw one series, with markers where there is room for them."""
+    axes.plot(
+        [number for number, _ in series],
+        [value for _, value in series],
+        color=COLOURS[colour % len(COLOURS)],
+        linestyle=DASHES[dash % len(DASHES)],
+        marker=MARKERS[colour % len(MARKERS)] if len(series) <= _MARKED else "",
+        label=label,
+    )
+
+
+def ticks(axes: Axes, across: Sequence[str], down: Sequence[str]) -> None:
+    """Name as many rows and columns as can be read."""
+    step = -(-len(across) // NAMES)
+    places = range(0, len(across), step)
+    axes.set_xticks(places, [across[i] for i in places], color=INK)
+    step = -(-len(down) // NAMES)
+    places = range(0, len(down), step)
+    axes.set_yticks(places, [down[i] for i in places], color=INK)
+    axes.tick_params(length=0)
