@@ -6,7 +6,6 @@ import torch
 
 from ilora_app.settings import DataSettings
 from ilora_app.tasks import causal_lm
-from ilora_app.tasks.generation import final_number
 from ilora_app.tasks.metrics import IGNORED, TokenScores
 from tests import tiny_models
 
@@ -124,16 +123,3 @@ def test_scores_are_those_of_the_shifted_tokens():
     found = scores.result()
     assert found["accuracy"] == pytest.approx(2 / 3)
     assert found["perplexity"] == pytest.approx(2.718281828**0.5)
-
-
-@pytest.mark.parametrize(
-    ("text", "number"),
-    [
-        ("so 3 + 4 = 7\n#### 7", 7.0),
-        ("It costs $1,234.50.", 1234.5),
-        ("minus -2 it is", -2.0),
-        ("none at all", None),
-    ],
-)
-def test_the_final_number_of_an_answer(text, number):
-    assert final_number(text) == number
