@@ -13,7 +13,8 @@ from typing import Any
 
 import yaml
 
-from tests.deployment import BIN, ROOT, free_port
+from tests.deployment import ROOT
+from tests.own_processes import BIN, free_port
 
 DOCKER = ROOT / "docker"
 _VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")

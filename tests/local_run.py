@@ -60,3 +60,13 @@ def metrics(folder: Path, times: bool = False) -> pandas.DataFrame:
     """metrics.csv, without the columns that hold seconds."""
     table = pandas.read_csv(folder / "metrics.csv")
     return table if times else table[[c for c in table if not c.startswith("seconds")]]
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """What is exported, by name."""
+    exported = [p for part in ("adapter*", "model") for p in folder.glob(f"{part}/*")]
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in exported
+        if path.suffix == ".safetensors"
+    }

@@ -9,8 +9,8 @@ from transformers import AutoModelForSequenceClassification
 
 from ilora_app import config
 from ilora_app.runs import best
-from tests.local_run import metrics, run
-from tests.test_resume import files, interrupted, resumed
+from tests.interruptions import interrupted, resumed
+from tests.local_run import files, metrics, run
 
 
 @pytest.mark.parametrize(

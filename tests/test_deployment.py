@@ -15,8 +15,9 @@ from transformers import AutoModelForSequenceClassification
 
 from ilora_app.deploy import keys
 from ilora_app.launch import processes
-from tests.deployment import CONNECTION, Deployment, Run, Started, deployment, wait
+from tests.deployment import CONNECTION, Deployment, Run, deployment
 from tests.local_run import metrics
+from tests.own_processes import Started, wait
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
 

@@ -8,8 +8,8 @@ from ilora_app import checks, config, meeting, wire
 from ilora_app.local import LocalGrid
 from ilora_app.strategies import STRATEGIES
 from tests.conftest import read_events
+from tests.interruptions import assert_same, interrupted, resumed
 from tests.local_run import metrics, run
-from tests.test_resume import assert_same, interrupted, resumed
 
 MEASURED = [
     "client_accuracy_mean", "client_accuracy_worst", "client_loss_mean",

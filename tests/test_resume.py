@@ -5,81 +5,11 @@ from pathlib import Path
 import pandas
 import pytest
 
-from ilora_app import checks, client_app, config, server_app
+from ilora_app import client_app
 from ilora_app.strategies import STRATEGIES
-from ilora_app.strategies.federation import FederationError
 from tests.conftest import read_events
-from tests.local_run import FaultyGrid, metrics, run
-
-
-class PowerCutError(Exception):
-    """Ends a run where it stands."""
-
-
-class Failing(FaultyGrid):
-    """A grid whose training messages of one round never come back.
-
-    The nodes do their work first: what they keep is then one round ahead.
-    """
-
-    def __init__(self, *args, fails_in: int, **kwargs):
-        self.fails_in = fails_in
-        super().__init__(*args, **kwargs)
-
-    def send_and_receive(self, messages, *, timeout=None):
-        messages = list(messages)
-        replies = super().send_and_receive(messages, timeout=timeout)
-        for message in messages:
-            asked = message.content.config_records.get("config", {})
-            if message.metadata.message_type == "train" and (
-                asked["server-round"] == self.fails_in
-            ):
-                raise PowerCutError
-        return replies
-
-
-def start(run_config, grid) -> server_app.Server:
-    prepared = checks.prepare(run_config)
-    server = server_app.Server(prepared, server_app.meet(grid, prepared), run_id=1)
-    server.run(grid)
-    return server
-
-
-def interrupted(run_config, fails_in: int = 2, nodes: int = 3, **settings) -> Path:
-    grid = Failing(client_app.app, run_config, nodes, fails_in=fails_in, **settings)
-    with pytest.raises(PowerCutError):
-        start(run_config, grid)
-    return Path(run_config["output-dir"])
-
-
-def fresh_grid(run_config, nodes: int = 3, **settings) -> FaultyGrid:
-    """Nodes of other ids, with nothing in their ``context.state``."""
-    grid = FaultyGrid(client_app.app, run_config, nodes, **settings)
-    contexts = {1000 - node: context for node, context in grid._contexts.items()}
-    for node, context in contexts.items():
-        context.node_id = node
-    grid._contexts = contexts
-    return grid
-
-
-def resumed(run_config, nodes: int = 3, **settings) -> server_app.Server:
-    run_config = run_config | {"resume": "latest"}
-    return start(run_config, fresh_grid(run_config, nodes, **settings))
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    """What is exported, by name."""
-    exported = [p for part in ("adapter*", "model") for p in folder.glob(f"{part}/*")]
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in exported
-        if path.suffix == ".safetensors"
-    }
-
-
-def assert_same(whole: Path, other: Path) -> None:
-    pandas.testing.assert_frame_equal(metrics(whole), metrics(other), check_exact=True)
-    assert files(whole) == files(other)
+from tests.interruptions import assert_same, fresh_grid, interrupted, resumed, start
+from tests.local_run import FaultyGrid, files, metrics, run
 
 
 def cases():
@@ -231,66 +161,8 @@ def test_a_finished_run_writes_its_adapters_again(run_config):
     pandas.testing.assert_frame_equal(metrics(folder), table, check_exact=True)
 
 
-@pytest.mark.parametrize(
-    ("change", "difference"),
-    [
-        ({"strategy": "fedit"}, "strategy is 'fedit', and was 'ilora'"),
-        ({"client-ranks": "2,4"}, "client-ranks is '2,4', and was '2,4,8'"),
-        ({"seed": 5}, "seed is 5, and was 0"),
-        ({"learning-rate": 0.5}, "learning-rate is 0.5, and was 0.003"),
-        ({"label-column": "intent"}, "label-column is 'intent', and was 'domain'"),
-        ({"num-server-rounds": 1}, "num-server-rounds = 1: expected 2 or more"),
-    ],
-)
-def test_what_differs_is_refused(run_config, change, difference):
-    folder, _, _ = run(run_config)
-    before = files(folder)
-    with pytest.raises(config.ConfigError, match="mistake") as caught:
-        resumed(run_config | change)
-    assert difference in str(caught.value)
-    assert files(folder) == before
-
-
-def test_latest_is_the_newest_run_of_this_configuration(
-    run_config, tmp_path, monkeypatch
-):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    del run_config["output-dir"]
-    with pytest.raises(config.ConfigError, match=r"\.ilora/runs has none"):
-        checks.prepare(run_config | {"resume": "latest"})
-    first, _, _ = run(run_config)
-    run_config["seed"] = 1
-    (first.parent / "notes.txt").write_text("no run")
-    with pytest.raises(config.ConfigError, match="seed is 1, and was 0"):
-        checks.prepare(run_config | {"resume": "latest"})
-    second = first.parent / "second"
-    run(run_config | {"output-dir": str(second)})
-    for seed, folder in ((1, second), (0, first)):
-        wanted = run_config | {"resume": "latest", "seed": seed}
-        assert checks.prepare(wanted).resumed.folder == folder
-    assert checks.prepare(run_config | {"resume": str(second)}).resumed.folder == second
-
-
-def test_a_folder_that_cannot_be_resumed(run_config, tmp_path):
-    for resume, right in (
-        ("somewhere", "latest, or a run folder: absolute, or under ~"),
-        (str(tmp_path / "none"), "a run with a checkpoint"),
-    ):
-        wanted = run_config | {"resume": resume, "output-dir": ""}
-        with pytest.raises(config.ConfigError, match=right):
-            checks.prepare(wanted)
-    with pytest.raises(config.ConfigError, match="a run goes on where it is"):
-        checks.prepare(run_config | {"resume": str(tmp_path / "none")})
-
-
 def test_with_keep_checkpoints_0_nothing_is_kept(corrected, tmp_path, monkeypatch):
     monkeypatch.setenv("ILORA_STATE", str(tmp_path / "nodes"))
     folder, _, _ = run(corrected | {"keep-checkpoints": 0})
     assert not (folder / "checkpoints").exists()
     assert not (tmp_path / "nodes").exists()
-
-
-def test_another_number_of_partitions_is_refused(run_config):
-    interrupted(run_config)
-    with pytest.raises(FederationError, match=r"in 3 parts, .* one of 4"):
-        resumed(run_config, nodes=4)

@@ -1,0 +1,117 @@
+"""``ilora run`` as a process: real runs that finish, fail and are stopped."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from ilora_app import config
+from ilora_app.launch import processes
+from ilora_app.launch.superlink import BIN, superlink
+from ilora_app.settings import Settings
+from tests.conftest import read_events
+
+
+@pytest.fixture
+def words(run_config, tmp_path) -> list[str]:
+    """The words of a tiny run."""
+    defaults = config.dump(Settings())
+    changed = {k: v for k, v in run_config.items() if v != defaults[k]}
+    texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in changed.items()}
+    return ["--clients", "3", *(f"--set={k}={v}" for k, v in texts.items())]
+
+
+@pytest.fixture
+def temporary():
+    """A folder for temporary files, with a short name: Ray has sockets in it."""
+    with tempfile.TemporaryDirectory(prefix="t-", ignore_cleanup_errors=True) as place:
+        yield Path(place)
+
+
+def start(words: list[str], temporary: Path, **env: str) -> subprocess.Popen[str]:
+    """The command in a process, with all of its temporary files in a folder."""
+    environment = os.environ | {"TMPDIR": str(temporary), "COLUMNS": "80"} | env
+    return subprocess.Popen(
+        [BIN / "ilora", "run", *words],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def assert_nothing_is_left(temporary: Path) -> None:
+    lines = map(processes.command, processes.running())
+    assert not [line for line in lines if str(temporary) in line]
+    assert not list(temporary.glob("ilora-run-*"))
+
+
+@pytest.mark.slow
+def test_a_real_run_shows_its_rounds_and_ends_with_json(words, tmp_path, temporary):
+    with start([*words, "--json"], temporary) as command:
+        out, err = command.communicate(timeout=600)
+    assert command.returncode == 0, err
+    (line,) = out.splitlines()
+    found = json.loads(line)
+    folder = Path(found["folder"])
+    assert folder == tmp_path / "run"
+    assert found["status"] == "finished"
+    rounds = read_events(folder, "round")
+    assert found["metrics"]["accuracy"] == rounds[-1]["accuracy"]
+    assert found["best"]["round"] in (0, 1, 2)
+    lines = re.findall(r"^round (\d)/2  accuracy 0\.\d{4}  loss .*$", err, re.M)
+    assert lines == ["0", "1", "2"]
+    assert "\x1b" not in out + err
+    assert "round 2/2" in (folder / "flwr.log").read_text()
+    replies = [e["clients"] for e in read_events(folder, "replied") if e["round"] == 1]
+    assert replies.count(3) == 2, "of training and of evaluation"
+    assert_nothing_is_left(temporary)
+
+
+@pytest.mark.slow
+def test_ctrl_c_stops_all_that_was_started(words, tmp_path, temporary):
+    with start([*words, "--rounds", "500"], temporary) as command:
+        wait_for_folder(command)
+        command.send_signal(signal.SIGINT)
+        _, err = command.communicate(timeout=300)
+    assert command.returncode == 130, err
+    assert f"--resume {tmp_path / 'run'} goes on" in err
+    assert_nothing_is_left(temporary)
+
+
+@pytest.mark.slow
+def test_a_superlink_that_is_there_goes_on_after_failure_and_ctrl_c(
+    words, tmp_path, temporary
+):
+    with superlink(tmp_path / "flower") as link:
+        words += ["--superlink", link.connection]
+        env = {"FLWR_HOME": str(link.home)}
+        with start([*words, "--ranks", "999"], temporary, **env) as command:
+            _, err = command.communicate(timeout=600)
+        assert command.returncode == 1, err
+        assert "client-ranks = 999: expected ranks up to 32" in err
+        with start([*words, "--rounds", "500"], temporary, **env) as command:
+            wait_for_folder(command)
+            command.send_signal(signal.SIGINT)
+            _, err = command.communicate(timeout=300)
+        assert command.returncode == 130, err
+        assert sorted(link.statuses().values()) == [
+            "finished:failed",
+            "finished:stopped",
+        ]
+    assert_nothing_is_left(temporary)
+
+
+def wait_for_folder(command: subprocess.Popen[str]) -> None:
+    """Read what the command says until it has begun its run."""
+    said = []
+    for line in command.stdout or ():
+        said.append(line)
+        if line.startswith("run folder: "):
+            return
+    raise AssertionError("".join(said) + command.communicate()[1])
