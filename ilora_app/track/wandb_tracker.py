@@ -21,12 +21,12 @@ class WandbTracker:
         # wandb keeps caches under the home of the user otherwise.
         for name in ("CACHE", "CONFIG", "DATA", "ARTIFACT"):
             os.environ.setdefault(f"WANDB_{name}_DIR", str(place / name.lower()))
+        os.environ.setdefault("WANDB_MODE", "offline")
         self._run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", "ilora"),
             name=folder.name,
             dir=str(folder),
             config=dict(config),
-            mode=os.environ.get("WANDB_MODE", "offline"),
             settings=wandb.Settings(
                 # Nothing of the machine or the repository: an address of a remote can
                 # hold a password, and a command line anything.
@@ -55,3 +55,5 @@ class WandbTracker:
         """Write what is left, and end wandb's own process."""
         self._run.summary["status"] = status
         self._run.finish(exit_code=0 if status == "finished" else 1)
+        # Its process may still be writing: this waits for it.
+        wandb.teardown()
