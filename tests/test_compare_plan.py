@@ -116,6 +116,13 @@ def test_choosing_goes_seed_by_seed_and_each_job_has_a_folder(tmp_path):
     assert made.size(made.entries[0]) == 3 + 2
 
 
+def test_finalists_and_rates_that_a_search_adds_count_as_runs(tmp_path):
+    rates = (0.001, 0.003, 0.01, 0.03)
+    made = plan(tmp_path, entry(), rates=rates, seeds=3, near=True, finalists=2)
+    assert made.size(made.entries[0]) == 3 + 2 * 2
+    assert made.size(made.entries[0], tried=4) == 4 + 2 * 2
+
+
 def test_one_rate_is_not_chosen(tmp_path):
     made = plan(tmp_path, entry(), seeds=3)
     assert made.choosing(DEFAULT) == []

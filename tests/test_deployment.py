@@ -19,7 +19,7 @@ from tests.deployment import CONNECTION, Deployment, Run, deployment
 from tests.local_run import metrics
 from tests.own_processes import Started, wait
 
-pytestmark = [pytest.mark.slow, pytest.mark.long]
+pytestmark = pytest.mark.slow
 
 RANKS = {1: 4, 2: 8, 3: 16, 4: 8}
 SIZES = {1: 90, 2: 110, 3: 70, 4: 100}
@@ -89,18 +89,28 @@ def took_part(run: Run) -> list[tuple[int, int]]:
     return [(e.get("clients", 0), e["asked"]) for e in rounds]
 
 
-def assert_same_numbers(run: Run, federation: Federation) -> None:
+def assert_same_numbers(run: Run, normal: Run) -> None:
     """As if nothing had happened, to the last bit."""
-    normal, found = (
-        metrics(folder)[["accuracy", "loss", "train_loss", "drift"]]
-        for folder in (federation.real.folder / "normal", run.folder)
+    right, found = (
+        metrics(one.folder)[["accuracy", "loss", "train_loss", "drift"]]
+        for one in (normal, run)
     )
-    pandas.testing.assert_frame_equal(found, normal, check_exact=True)
+    pandas.testing.assert_frame_equal(found, right, check_exact=True)
 
 
-def test_three_nodes_of_unequal_rank_run_to_the_end(federation, tiny_model):
+@pytest.fixture(scope="module")
+def normal(federation) -> Run:
+    """A run in which nothing happens."""
     run = federation.run("normal", 2, **{"fraction-evaluate": 1.0})
     assert run.wait() == "finished:completed", run.context()
+    # What others wait for an answer: enough for this machine, and little more.
+    seconds = metrics(run.folder, times=True)["seconds_train"]
+    federation.patience = max(20.0, 2 * seconds.max())
+    return run
+
+
+def test_three_nodes_of_unequal_rank_run_to_the_end(normal, tiny_model):
+    run = normal
     assert held(run) == {90: 4, 110: 8, 70: 16}
     assert took_part(run) == [(3, 3), (3, 3)]
     table = metrics(run.folder, times=True)
@@ -109,8 +119,6 @@ def test_three_nodes_of_unequal_rank_run_to_the_end(federation, tiny_model):
     base = AutoModelForSequenceClassification.from_pretrained(tiny_model, num_labels=10)
     for rank in (4, 8, 16):
         PeftModel.from_pretrained(base, run.folder / f"adapter-r{rank}")
-    # What the next tests wait for an answer: enough for this machine, and little more.
-    federation.patience = max(20.0, 2 * table["seconds_train"].max())
 
 
 def test_strangers_are_refused(federation, tmp_path):
@@ -136,7 +144,8 @@ def test_strangers_are_refused(federation, tmp_path):
         node.end()
 
 
-def test_the_superlink_may_be_stopped_and_started_between_rounds(federation):
+@pytest.mark.long
+def test_the_superlink_may_be_stopped_and_started_between_rounds(federation, normal):
     run = federation.run("restart", 2)
     run.wait_for_round(1)
     superlink = federation.real.started[0]
@@ -146,10 +155,11 @@ def test_the_superlink_may_be_stopped_and_started_between_rounds(federation):
     federation.real.start_superlink()
     assert run.wait() == "finished:completed", run.context()
     assert took_part(run) == [(3, 3), (3, 3)]
-    assert_same_numbers(run, federation)
+    assert_same_numbers(run, normal)
 
 
-def test_a_killed_serverapp_is_resumed(federation):
+@pytest.mark.long
+def test_a_killed_serverapp_is_resumed(federation, normal):
     run = federation.run("killed", 2)
     run.wait_for_round(1)
     executor = federation.real.started[1].process.pid
@@ -164,9 +174,11 @@ def test_a_killed_serverapp_is_resumed(federation):
     again = federation.run("killed", 2, resume="latest")
     assert again.wait() == "finished:completed", again.context()
     assert took_part(again) == [(3, 3), (3, 3)]
-    assert_same_numbers(again, federation)
+    assert_same_numbers(again, normal)
 
 
+@pytest.mark.long
+@pytest.mark.usefixtures("normal")
 def test_nodes_may_be_slow_die_come_back_and_join(federation):
     """One run of seven rounds, in which everything happens that can.
 

@@ -124,11 +124,20 @@ class Plan:
         rates = len(self.rates_of(entry))
         return rates * len(self.seeds[: self.select]) if rates > 1 else 0
 
-    def size(self, entry: Entry) -> int:
-        """How many runs a row takes in all."""
+    def size(self, entry: Entry, tried: int = 0) -> int:
+        """How many runs a row takes in all.
+
+        Args:
+            entry: of the row.
+            tried: runs with the selecting seeds so far: a search may go beyond the
+                rates that it starts with.
+
+        """
         tries = self.tries(entry)
-        others = self.seeds[self.select :] if tries else self.seeds
-        return tries + len(others)
+        if not tries:
+            return len(self.seeds)
+        rates = min(self.finalists, len(self.rates_of(entry)))
+        return max(tries, tried) + rates * len(self.seeds[self.select :])
 
     def conflicts(self) -> list[str]:
         """Finished runs in the folder that were run with another config."""

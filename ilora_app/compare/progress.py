@@ -30,7 +30,6 @@ class Progress:
     def __init__(self, plan: Plan, console: Console, workers: int = 1) -> None:
         self._plan, self._console, self._workers = plan, console, workers
         self._lock = threading.Lock()
-        self._total = {_key(entry): plan.size(entry) for entry in plan.entries}
         self._running: dict[Job, float] = {}
         self._records: dict[Job, Record] = {}
         self._live: Live | None = None
@@ -58,8 +57,9 @@ class Progress:
 
     @property
     def total(self) -> int:
-        """How many jobs there are."""
-        return sum(self._total.values())
+        """How many jobs there are, as far as is known."""
+        with self._lock:
+            return sum(map(self._size, self._plan.entries))
 
     def started(self, job: Job) -> None:
         """A job is being run."""
@@ -78,6 +78,7 @@ class Progress:
         """The rows of the presets that are being run, or were last, or of all."""
         with self._lock:
             running, records = dict(self._running), dict(self._records)
+            sizes = {_key(entry): self._size(entry) for entry in self._plan.entries}
         self._shown = {job.preset for job in running} or self._shown
         table = Table(title=self._headline())
         for head in ("preset", "method", "done", "running", "failed", "accuracy"):
@@ -93,7 +94,7 @@ class Progress:
             table.add_row(
                 entry.preset.name,
                 entry.row.name,
-                f"{len(own) - failed}/{self._total[key]}",
+                f"{len(own) - failed}/{sizes[key]}",
                 str(len(live) or ""),
                 f"[red]{failed}[/red]" if failed else "",
                 latest([*live, *reversed(ended)], self._plan, live),
@@ -137,7 +138,13 @@ class Progress:
         failed = sum(record.status == FAILED for record in own)
         if failed and failed == self._plan.tries(entry):
             return 0
-        return self._total[_key(entry)] - len(own)
+        return self._size(entry) - len(own)
+
+    def _size(self, entry: Entry) -> int:
+        seen = {*self._records, *self._running}
+        seeds = self._plan.seeds[: self._plan.select]
+        tried = sum(_of(job) == _key(entry) and job.seed in seeds for job in seen)
+        return self._plan.size(entry, tried)
 
     def _count(self, status: str) -> int:
         with self._lock:
