@@ -56,11 +56,12 @@ class Keeper:
             found = best.of_rounds(metric, row, self.best)
             if not found:
                 continue
-            self.best = found
             try:
                 best.write(self._best_folder, found, self._save)
-            except OSError as error:
+            except Exception as error:  # each library has its own for a full disk
                 log(WARNING, "the best round is not kept: %s", error)
+            else:
+                self.best = found
         if not self._key:
             return
         taken = snapshot.take(self._strategy)

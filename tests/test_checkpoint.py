@@ -2,12 +2,13 @@
 
 import json
 import logging
+import resource
 import shutil
 
 import pytest
 import torch
 
-from ilora_app.runs import store
+from ilora_app.runs import best, store
 from ilora_app.runs.checkpoint import Checkpoint, Checkpoints
 from ilora_app.runs.folder import RunFolder
 from ilora_app.settings import Settings
@@ -148,6 +149,27 @@ def test_a_disk_that_is_full_does_not_end_the_run(run_config, monkeypatch, caplo
     assert "round 2 has no checkpoint: [Errno 28] No space left" in caplog.text
     assert "the node's state of round 2 is not kept" in caplog.text
     assert len(server.folder.rows) == 3
+    assert (folder / "adapter" / "adapter_model.safetensors").is_file()
+
+
+def test_a_disk_that_has_no_room_for_the_best_round_does_not_end_the_run(
+    run_config, monkeypatch, caplog
+):
+    """Neither safetensors nor tokenizers raise an OSError then."""
+    write, (free, hard) = best.write, resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def without_room(*args):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (15_000, hard))
+        try:
+            write(*args)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (free, hard))
+
+    monkeypatch.setattr(best, "write", without_room)
+    folder, _, server = run(run_config)
+    assert "the best round is not kept" in caplog.text
+    assert server.keeper.best is None
+    assert not list(folder.glob("*best*"))
     assert (folder / "adapter" / "adapter_model.safetensors").is_file()
 
 

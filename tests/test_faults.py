@@ -1,12 +1,23 @@
 """Bad clients: their replies are left out with a reason, and the run goes on."""
 
+import io
 import re
 
 import numpy as np
 import pytest
-from flwr.app import Array, Error, Message, MessageType, MetricRecord
+from flwr.app import (
+    Array,
+    ConfigRecord,
+    Error,
+    Message,
+    MessageType,
+    MetricRecord,
+    RecordDict,
+)
 
 from ilora_app import checks, client_app, server_app, wire
+from ilora_app.strategies.federation import Member
+from ilora_app.strategies.replies import Asked, collect
 from tests.conftest import read_events
 from tests.local_run import FaultyGrid, metrics, run
 
@@ -63,6 +74,15 @@ def extra_keys(reply: Message) -> Message:
     return reply
 
 
+def archive(reply: Message) -> Message:
+    """Bytes that numpy reads as something else than an array."""
+    record, name, value = first_array(reply)
+    file = io.BytesIO()
+    np.savez(file)
+    record[name] = Array("float32", value.shape, record[name].stype, file.getvalue())
+    return reply
+
+
 def no_arrays(reply: Message) -> Message:
     del reply.content[wire.ARRAYS]
     return reply
@@ -107,6 +127,7 @@ def no_reply(reply: Message) -> None:
         (wrong_rank, r"expected float32 \(32, 4\)"),
         (missing_key, "1 missing"),
         (extra_keys, "100 unknown"),
+        (archive, "does not hold what its header says"),
         (no_arrays, "no array record"),
         (no_examples, "num-examples is -5"),
         (too_many_examples, "num-examples is 1000000000.0, expected at most"),
@@ -129,12 +150,42 @@ def test_a_bad_reply_is_left_out(run_config, change, reason):
     assert (folder / "adapter" / "adapter_model.safetensors").is_file()
 
 
-def test_a_bad_evaluation_is_left_out(run_config):
+def test_a_record_that_flower_cannot_count_ends_no_run(run_config):
+    def more(reply: Message) -> Message:
+        reply.content["more"] = ConfigRecord({"text": ""})
+        with pytest.raises(ValueError, match="Config values"):
+            reply.content["more"].count_bytes()
+        return reply
+
+    folder, _, _ = run(run_config, tamper=on_training(more))
+    assert list(metrics(folder)["clients"].iloc[1:]) == [3, 3]
+    assert metrics(folder)["bytes_up"].iloc[1:].gt(0).all()
+
+
+def test_what_no_check_foresaw_ends_one_reply_and_no_run():
+    def read(reply, asked):
+        raise RuntimeError("no such thing\x1b[31m" + "x" * 5_000)
+
+    member = Member(node_id=7, rank=2, examples=5)
+    reply = Message(RecordDict(), dst_node_id=1, message_type=MessageType.TRAIN)
+    reply.metadata.__dict__["_src_node_id"] = 7
+    good, [(who, reason)] = collect({7: Asked(member, None)}, [reply], read, 1.0)
+    assert (good, who) == ([], member)
+    assert reason.startswith("its reply cannot be read: RuntimeError: no such thing?")
+    assert len(reason) < 600
+
+
+@pytest.mark.parametrize(
+    "metrics_of",
+    [{"accuracy": float("nan")}, {wire.EXAMPLES: 1e9, "loss": 1.0, "accuracy": 1.0}],
+    ids=["nan", "more examples than it has"],
+)
+def test_a_bad_evaluation_is_left_out(run_config, metrics_of):
     def tamper(reply: Message) -> Message:
         if reply.metadata.src_node_id == BAD and (
             reply.metadata.message_type == MessageType.EVALUATE
         ):
-            reply.content[wire.METRICS] = MetricRecord({"accuracy": float("nan")})
+            reply.content[wire.METRICS] = MetricRecord(metrics_of)
         return reply
 
     folder, _, _ = run(run_config, tamper=tamper)

@@ -45,7 +45,8 @@ def write(folder: Path, best: dict[str, Any], save: Callable[[Path], None]) -> N
         save: writes the model into a folder.
 
     Raises:
-        OSError: the place cannot be written.
+        Exception: the place cannot be written, in the words of who writes there:
+            OSError, SafetensorError, or that of the tokenizers.
 
     """
     with store.replacing(folder) as made:

@@ -18,6 +18,7 @@ _POLL_SECONDS = 0.5
 # A node that comes later and does not say its rank in this time is asked again later,
 # with twice the time: a slow one would never get in otherwise.
 _QUERY_SECONDS = 60.0
+_MOST_PARTS = 1_000_000
 
 
 class FederationError(RuntimeError):
@@ -177,8 +178,8 @@ class Federation:
             try:
                 member, state_round = self._member(node, reply.content)
             except wire.WireError as error:
-                self.left_out[node] = str(error)
-                log(WARNING, "node %d is left out: %s", node, error)
+                self.left_out[node] = wire.readable(str(error), 4000)
+                log(WARNING, "node %d is left out: %s", node, self.left_out[node])
                 continue
             self._members[node] = self._take_up(member, state_round, connected)
         self._log_members()
@@ -205,15 +206,13 @@ class Federation:
             )
             rank = self.largest_rank
         held_out = facts.get(wire.HELD_OUT)
-        partition, of = facts.get(wire.PARTITION), facts.get(wire.PARTITIONS)
         identity, kept = facts.get(wire.IDENTITY), facts.get(wire.STATE_ROUND)
         member = Member(
             node_id=node,
             rank=rank,
             examples=examples,
             held_out=held_out if type(held_out) is int and held_out > 0 else 0,
-            partition=partition if type(partition) is int else None,
-            partitions=of if type(of) is int else None,
+            **_part(facts.get(wire.PARTITION), facts.get(wire.PARTITIONS)),
             identity=identity[:80] if isinstance(identity, str) else "",
         )
         return member, kept if type(kept) is int else 0
@@ -221,6 +220,17 @@ class Federation:
     def _log_members(self) -> None:
         ranks = ", ".join(str(rank) for rank in self.ranks)
         log(INFO, "Federation: %d members of ranks %s", len(self._members), ranks)
+
+
+def _part(number: object, of: object) -> dict[str, int]:
+    """Read which part of how many a node holds; nothing where that makes no sense."""
+    if type(number) is not int or type(of) is not int:
+        return {}
+    return (
+        {"partition": number, "partitions": of}
+        if 0 <= number < of <= _MOST_PARTS
+        else {}
+    )
 
 
 def sample(

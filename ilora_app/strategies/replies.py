@@ -60,6 +60,9 @@ def collect(
             good.append(read(reply, question))
         except wire.WireError as error:
             bad.append((question.member, wire.readable(str(error))))
+        except Exception as error:  # whatever it is, it ends this reply and no run
+            reason = f"its reply cannot be read: {type(error).__name__}: {error}"
+            bad.append((question.member, wire.readable(reason)))
     return good, bad
 
 
@@ -155,7 +158,9 @@ def read_evaluation(
     metrics = reply.content.get(name)
     found = {
         wire.RANK: float(asked.member.rank),
-        wire.EXAMPLES: wire.number(metrics, wire.EXAMPLES, least=0),
+        wire.EXAMPLES: wire.number(
+            metrics, wire.EXAMPLES, least=0, most=asked.member.held_out
+        ),
         wire.LOSS: wire.number(metrics, wire.LOSS),
         wire.ACCURACY: wire.number(metrics, wire.ACCURACY, least=0, most=1),
     }
