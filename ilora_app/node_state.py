@@ -12,9 +12,11 @@ round that the server has not finished leaves no trace. The state folder is
 ``state-path`` of the node config, else ``$ILORA_STATE``, else ``~/.ilora/nodes``.
 """
 
+import contextlib
 import hashlib
 import os
 import re
+import secrets
 import shutil
 import time
 from collections.abc import Mapping
@@ -42,10 +44,19 @@ _MARK = "kept-by-node"
 
 
 def identity(node_config: Mapping[str, object]) -> str:
-    """Name a node by what stays the same when it is started again: what data it has."""
+    """Name a node by what stays the same when it is started again.
+
+    That is its partition, or its data and a number that it draws once and keeps in its
+    state folder: the data of many nodes may have the same path, each on its machine.
+
+    Raises:
+        WireError: the state folder is not absolute.
+
+    """
     own = node_config.get(wire.DATA_PATH)
     if own:
-        return f"data-{hashlib.sha256(str(own).encode()).hexdigest()[:16]}"
+        name = f"data-{hashlib.sha256(str(own).encode()).hexdigest()[:8]}"
+        return f"{name}-{_number(folder(node_config) / name)}"
     partition, of = (node_config.get(k) for k in (wire.PARTITION, wire.PARTITIONS))
     return f"partition-{partition}-of-{of}"
 
@@ -118,10 +129,25 @@ def keep(message: Message, context: Context, count: int) -> None:
     try:
         if not kept.exists():
             _forget(kept.parent.parent)
+            # What is private to a node is not for the other users of its machine.
+            kept.parent.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         store.write(kept / f"{_PREFIX}{number}", tensors, facts)
         store.keep_newest(kept, _PREFIX, count)
     except OSError as error:
         log(WARNING, "the node's state of round %d is not kept: %s", number, error)
+
+
+def _number(file: Path) -> str:
+    """Read a node's own number, drawn the first time; 0 where it cannot be kept."""
+    try:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError), file.open("x") as new:
+            new.write(secrets.token_hex(8))
+        found = file.read_text(encoding="ascii")
+    except (OSError, ValueError) as error:
+        log(WARNING, "this node cannot keep a number of its own: %s", error)
+        return "0"
+    return found if _KEY.fullmatch(found) else "0"
 
 
 def _kept(context: Context, key: str) -> Path:

@@ -36,6 +36,22 @@ def test_sample_size(fraction, least, size):
     assert len(sample(members, fraction, least, "seed")) == size
 
 
+@pytest.mark.parametrize(
+    ("identity", "node_id", "rank"),
+    [("b", 7, 4), ("b", 1, 4), ("new", 1, 2), ("new", 7, 8), ("", 7, 8)],
+)
+def test_a_node_that_comes_back_is_known_by_its_name_and_then_by_its_id(
+    identity, node_id, rank
+):
+    federation = Federation()
+    federation.expect(
+        Member(node_id=home, rank=r, examples=10, identity=name, home=home)
+        for home, name, r in ((1, "a", 2), (2, "b", 4))
+    )
+    back = Member(node_id=node_id, rank=8, examples=10, identity=identity, home=node_id)
+    assert federation._take_up(back, 0, {node_id}).rank == rank
+
+
 class SlowGrid:
     """One node, which needs so many seconds to say its rank."""
 

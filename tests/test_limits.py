@@ -1,13 +1,15 @@
 """Limits on replies: norms, counts, and how many there must be."""
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from flwr.app import Array, ArrayRecord, Message, MessageType, MetricRecord
 
-from ilora_app import wire
+from ilora_app import checks, wire
+from ilora_app.config import ConfigError
 from ilora_app.strategies import STRATEGIES
 from ilora_app.strategies.limits import Limits, update_norm
 from ilora_app.strategies.state import Share
@@ -82,6 +84,39 @@ def test_a_huge_update_is_left_out_under_every_strategy(run_config, name):
         assert len(read_events(folder, "model-unchanged")) == 2
     else:
         assert list(metrics(folder)["clients"].iloc[1:]) == [2, 2]
+
+
+def huge_correction(reply: Message) -> Message:
+    record = reply.content.array_records[wire.CORRECTION]
+    for name, array in list(record.items()):
+        record[name] = Array(np.full_like(array.numpy(), 1e30))
+    return reply
+
+
+def test_a_huge_control_variate_does_not_reach_the_mean(run_config):
+    run_config |= {"max-correction-norm": 1e3, "test-examples": 40}
+    folder, _, server = run(run_config, tamper=on_training(huge_correction))
+    left_out = read_events(folder, "reply-left-out")
+    assert [event["round"] for event in left_out] == [1, 2]
+    assert all("max-correction-norm is 1000" in event["reason"] for event in left_out)
+    saved, _ = server.strategy.drift_correction.saved({})
+    assert all(t.abs().max() < 1e3 for t in saved.values())
+
+
+def test_the_norm_of_a_correction_is_that_of_all_its_tensors():
+    received = random_state(3, seed=1)
+    delta = random_state(3, seed=2).named_tensors()
+    one = replace(update(0, received, Share(received)), correction=delta)
+    norm = sum(t.double().square().sum() for t in delta.values()) ** 0.5
+    Limits(max_correction_norm=float(norm) * 1.001).check(one, 2.0)
+    with pytest.raises(wire.WireError, match=r"control variate has norm .*, max-corr"):
+        Limits(max_correction_norm=float(norm) * 0.999).check(one, 2.0)
+
+
+def test_a_limit_on_what_nobody_sends_is_refused(run_config):
+    run_config |= {"strategy": "fedit", "max-correction-norm": 1.0}
+    with pytest.raises(ConfigError, match="drift-correction is not control-variates"):
+        checks.prepare(run_config)
 
 
 def test_a_client_counts_for_max_examples_at_most(run_config, tmp_path):

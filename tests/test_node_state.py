@@ -6,6 +6,7 @@ import time
 import pytest
 import torch
 from flwr.app import ConfigRecord, Context, Message, MessageType, RecordDict
+from flwr.supercore.task_identity import TaskIdentity
 
 from ilora_app import node_state, wire
 from tests.conftest import read_events
@@ -21,6 +22,7 @@ def context(folder, **node_config) -> Context:
 
 
 def message(number: int, kind: str = MessageType.TRAIN, key: str = KEY) -> Message:
+    TaskIdentity.run_id = TaskIdentity.node_id = TaskIdentity.task_id = 1
     facts = ConfigRecord({wire.ROUND: number, wire.RUN_KEY: key})
     return Message(RecordDict({wire.CONFIG: facts}), 7, kind)
 
@@ -89,11 +91,24 @@ def test_a_name_of_the_run_that_is_none_is_refused(tmp_path, key):
 
 
 def test_nodes_with_data_of_their_own_have_names_of_their_own(tmp_path):
-    one, other = (
-        node_state.identity({"data-path": f"/data/{name}"}) for name in ("a", "b")
-    )
-    assert one != other
-    assert one == node_state.identity({"data-path": "/data/a", "lora-rank": 4})
+    """Also where the data lies under one path, on machines of their own."""
+
+    def name(path: str, machine: str) -> str:
+        own = {"data-path": path, "state-path": str(tmp_path / machine)}
+        return node_state.identity(own | {"lora-rank": len(machine)})
+
+    names = [name("/data/a", "one"), name("/data/b", "one"), name("/data/a", "other")]
+    assert len(set(names)) == 3
+    assert names == [
+        name("/data/a", "one"), name("/data/b", "one"), name("/data/a", "other"),
+    ]  # fmt: skip
+    assert (tmp_path / "other").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_state_folder_that_cannot_be_written_leaves_the_path(tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    own = {"data-path": "/data/a", "state-path": str(tmp_path / "file")}
+    assert node_state.identity(own).endswith("-0")
 
 
 def test_what_nobody_has_gone_on_with_for_a_month_goes(tmp_path):

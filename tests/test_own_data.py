@@ -57,6 +57,22 @@ def federate(run_config: dict[str, Any], configs: list[dict[str, Any]]) -> Path:
     return server.folder.path
 
 
+def test_nodes_whose_data_has_one_path_are_told_apart(run_config, small_data, tmp_path):
+    """Each on its machine; a resumed run meets them in another order."""
+    run_config |= {"keep-checkpoints": 1, "client-ranks": "2,4,8"}
+    nodes = [
+        {"data-path": small_data, "lora-rank": rank, "state-path": str(tmp_path / name)}
+        for rank, name in ((4, "one"), (8, "two"), (2, "three"))
+    ]
+    folder = federate(run_config | {"num-server-rounds": 1}, nodes)
+    resumed = {"resume": "latest", "output-dir": str(folder), "num-server-rounds": 2}
+    federate(run_config | resumed, [nodes[2], nodes[0], nodes[1]])
+    met = read_events(folder, "member")
+    ranks = [{e["identity"]: e["rank"] for e in met[i : i + 3]} for i in (0, 3)]
+    assert ranks[0] == ranks[1]
+    assert sorted(ranks[0].values()) == [2, 4, 8]
+
+
 def test_nodes_with_folders_of_their_own_federate(run_config, folders):
     configs = [
         {wire.DATA_PATH: folder, wire.RANK: rank}

@@ -19,7 +19,7 @@ FREE = frozenset(
         "num-server-rounds", "round-timeout", "min-available-nodes", "min-replies",
         "output-dir", "resume", "keep-checkpoints", "save-adapters", "evaluate-every",
         "rank-eval-every", "eval-batch-size", "evaluate-on", "max-update-norm",
-        "max-examples", "report", "track",
+        "max-correction-norm", "max-examples", "report", "track",
     }
 )  # fmt: skip
 

@@ -61,6 +61,12 @@ class LimitSettings:
         "what is usual.",
         check=at_least(0),
     )
+    max_correction_norm: float = option(
+        0.0,
+        "Leave out a reply whose change of its control variate is larger: Frobenius "
+        "norm of all of it, in units of the gradient; 0 for no limit.",
+        check=at_least(0),
+    )
     max_examples: int = option(
         0,
         "No client counts for more examples than so many, whatever it says; 0 for no "

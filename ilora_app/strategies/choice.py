@@ -75,6 +75,12 @@ def problems(method: type[Method], settings: Settings) -> dict[str, str]:
         used -= {"init-gain"}
         reasons["init-gain"] = "initialisation is not qr"
     values.append(("init_gain", ModelSettings.init_gain, model.init_gain))
+    limit = settings.limits.max_correction_norm
+    values.append(("max_correction_norm", 0.0, limit))
+    if corrected:
+        used |= {"max-correction-norm"}
+    else:
+        reasons["max-correction-norm"] = "drift-correction is not control-variates"
     for field_name, default, value in values:
         key = field_name.replace("_", "-")
         if key not in used and value != default:

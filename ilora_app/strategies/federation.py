@@ -143,26 +143,27 @@ class Federation:
 
     def _take_up(self, member: Member, state_round: int, connected: set[int]) -> Member:
         """Give a member the place that it had before, if it had one."""
-        for old in self.members:
-            if old.identity != member.identity or old.node_id in connected:
-                continue
-            if not member.identity:
-                continue
-            del self._members[old.node_id]
-            restored = state_round > 0
-            self.returned.append(Returned(old.node_id, member.node_id, restored))
-            if (old.examples, old.held_out) != (member.examples, member.held_out):
-                log(
-                    WARNING,
-                    "%s came back with %d + %d examples; it had %d + %d",
-                    member,
-                    member.examples,
-                    member.held_out,
-                    old.examples,
-                    old.held_out,
-                )
-            return replace(member, rank=min(member.rank, old.rank))
-        return member
+        away = [old for old in self.members if old.node_id not in connected]
+        by_name = [old for old in away if old.identity == member.identity != ""]
+        # A registered node has its id for good, and may have lost what it kept.
+        by_id = [old for old in away if old.home == member.node_id]
+        if not by_name + by_id:
+            return member
+        old = (by_name + by_id)[0]
+        del self._members[old.node_id]
+        restored = state_round > 0
+        self.returned.append(Returned(old.node_id, member.node_id, restored))
+        if (old.examples, old.held_out) != (member.examples, member.held_out):
+            log(
+                WARNING,
+                "%s came back with %d + %d examples; it had %d + %d",
+                member,
+                member.examples,
+                member.held_out,
+                old.examples,
+                old.held_out,
+            )
+        return replace(member, rank=min(member.rank, old.rank))
 
     def _read(self, replies: Iterable[Message], connected: set[int]) -> None:
         for reply in replies:
@@ -214,6 +215,7 @@ class Federation:
             held_out=held_out if type(held_out) is int and held_out > 0 else 0,
             **_part(facts.get(wire.PARTITION), facts.get(wire.PARTITIONS)),
             identity=identity[:80] if isinstance(identity, str) else "",
+            home=node,
         )
         return member, kept if type(kept) is int else 0
 

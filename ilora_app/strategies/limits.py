@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from ilora_app import wire
@@ -19,6 +20,8 @@ class Limits:
         max_update_norm: of an update; a reply with a larger one is left out, and not
             scaled down: a client that is right does not come near a sensible limit, and
             of one that is not nothing should be used. 0 for no limit.
+        max_correction_norm: likewise of the change of a control variate. 0 for no
+            limit.
         max_examples: a client counts for no more. It is not left out: it may well hold
             so many, and its weight is all that a false count changes. 0 for no limit.
         min_replies: with fewer usable ones the model stays as it was.
@@ -26,6 +29,7 @@ class Limits:
     """
 
     max_update_norm: float = 0.0
+    max_correction_norm: float = 0.0
     max_examples: int = 0
     min_replies: int = 1
 
@@ -34,20 +38,19 @@ class Limits:
         return min(count, self.max_examples) if self.max_examples else count
 
     def check(self, update: Update, scaling: float | None) -> None:
-        """Hold the norm of an update against the limit.
+        """Hold the norms of what came back against the limits.
 
         Raises:
-            WireError: it is larger.
+            WireError: one is larger.
 
         """
-        if not self.max_update_norm:
-            return
-        norm = update_norm(update, scaling)
-        if not norm <= self.max_update_norm:
-            raise wire.WireError(
-                f"its update has norm {norm:.4g}, max-update-norm is "
-                f"{self.max_update_norm:g}"
-            )
+        if self.max_update_norm:
+            norm = update_norm(update, scaling)
+            _at_most(norm, "update", "max-update-norm", self.max_update_norm)
+        if self.max_correction_norm:
+            norm = math.sqrt(_squared({}, update.correction))
+            name = "change of its control variate"
+            _at_most(norm, name, "max-correction-norm", self.max_correction_norm)
 
     def enough(self, updates: Sequence[Update]) -> str:
         """Say why there are too few usable replies, or nothing."""
@@ -82,8 +85,14 @@ def update_norm(update: Update, scaling: float | None) -> float:
 
 
 def _squared(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> float:
-    """Sum of the squared differences, tensor by tensor."""
+    """Sum of the squared differences, tensor by tensor; what is not there is 0."""
+    zero = torch.zeros(())
     return sum(
-        float((after[name].double() - value.double()).square().sum())
-        for name, value in before.items()
+        float((value.double() - before.get(name, zero).double()).square().sum())
+        for name, value in after.items()
     )
+
+
+def _at_most(norm: float, what: str, key: str, limit: float) -> None:
+    if not norm <= limit:
+        raise wire.WireError(f"its {what} has norm {norm:.4g}, {key} is {limit:g}")

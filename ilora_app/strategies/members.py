@@ -9,6 +9,7 @@ class Member:
 
     Attributes:
         identity: its own name, which stays where its node id changes; empty for none.
+        home: the node id with which it was first met.
 
     """
 
@@ -19,6 +20,7 @@ class Member:
     partition: int | None = None
     partitions: int | None = None
     identity: str = ""
+    home: int = 0
 
     @property
     def order(self) -> tuple[bool, int, str, int]:
