@@ -8,7 +8,7 @@ from typing import Any
 from flwr.supercore import log
 
 from ilora_app import config
-from ilora_app.runs import best
+from ilora_app.runs import best, store
 from ilora_app.runs.checkpoint import Checkpoint, Checkpoints
 from ilora_app.settings import Settings
 from ilora_app.strategies import LoraStrategy, snapshot
@@ -43,6 +43,7 @@ class Keeper:
         self._best_folder = folder / "best"
         self._checkpoints = Checkpoints(folder, settings.keeping.keep_checkpoints)
         self.best = begun
+        store.mend(self._best_folder)
 
     def keep(self, rows: list[dict[str, Any]]) -> None:
         """Keep what stands after the last of these rounds.

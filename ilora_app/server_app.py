@@ -17,6 +17,7 @@ from ilora_app.meeting import evaluate_on, meet, told
 from ilora_app.quiet import quiet_libraries, show_plainly
 from ilora_app.runs.adapter import save_adapter
 from ilora_app.runs.folder import RunFolder
+from ilora_app.runs.lock import BusyError
 from ilora_app.runs.partition_plot import draw
 from ilora_app.strategies.federation import Federation, FederationError
 from ilora_app.strategies.rounds import Row
@@ -27,7 +28,7 @@ from ilora_app.tasks.generation import exact_match
 from ilora_app.tasks.whole_model import WholeModel
 
 quiet_libraries()
-show_plainly(ConfigError, FederationError)
+show_plainly(ConfigError, FederationError, BusyError)
 app = ServerApp()
 
 
@@ -38,6 +39,7 @@ def main(grid: Grid, context: Context) -> None:
     Raises:
         ConfigError: mistakes in the run config, before any node is asked.
         FederationError: no node can take part.
+        BusyError: another server is at work in the run folder.
 
     """
     prepared = checks.prepare(context.run_config)

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import pathlib
 import resource
 import shutil
 
@@ -140,6 +141,43 @@ def test_a_run_keeps_its_last_rounds(run_config):
     assert names == {"round-2", "round-3"}
 
 
+def test_a_crash_between_two_renames_leaves_the_old_folder(tmp_path, monkeypatch):
+    store.write(tmp_path / "best", {}, "old")
+
+    def crash(made, place):
+        if made.name.startswith(".best") and place.name == "best":
+            raise KeyboardInterrupt
+        rename(made, place)
+
+    rename = pathlib.Path.rename
+    with monkeypatch.context() as patch:
+        patch.setattr(pathlib.Path, "rename", crash)
+        patch.setattr(shutil, "rmtree", lambda *args, **more: None)
+        with pytest.raises(KeyboardInterrupt):
+            store.write(tmp_path / "best", {}, "new")
+    assert not (tmp_path / "best").exists()
+    assert len(list(tmp_path.iterdir())) == 2
+    store.mend(tmp_path / "best")
+    assert store.read(tmp_path / "best")[1] == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["best"]
+
+
+def test_a_folder_that_cannot_be_replaced_is_put_back(tmp_path, monkeypatch):
+    store.write(tmp_path / "best", {}, "old")
+
+    def refuse(made, place):
+        if made.name.startswith(".best") and "old" not in made.name:
+            raise OSError(28, "No space left on device")
+        rename(made, place)
+
+    rename = pathlib.Path.rename
+    monkeypatch.setattr(pathlib.Path, "rename", refuse)
+    with pytest.raises(OSError, match="No space"):
+        store.write(tmp_path / "best", {}, "new")
+    assert store.read(tmp_path / "best")[1] == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["best"]
+
+
 def test_a_disk_that_is_full_does_not_end_the_run(run_config, monkeypatch, caplog):
     def full(*args):
         raise OSError(28, "No space left on device")
@@ -177,6 +215,7 @@ def test_a_line_that_a_crash_left_unfinished_is_cut_off(tmp_path):
     folder = RunFolder(Settings(), 1, tmp_path, [{"round": 0}])
     with (tmp_path / "events.jsonl").open("a") as file:
         file.write('{"event": "memb')
+    del folder  # and with it the lock
     folder = RunFolder(Settings(), 2, tmp_path, [{"round": 0}])
     lines = (folder.path / "events.jsonl").read_text().splitlines()
     assert [json.loads(line)["run"] for line in lines] == [1, 2]

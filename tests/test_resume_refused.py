@@ -1,8 +1,14 @@
 """Which run goes on, and what is refused with what differs."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from ilora_app import checks, config
+from ilora_app.runs import lock
 from ilora_app.strategies.federation import FederationError
 from tests.interruptions import interrupted, resumed
 from tests.local_run import files, run
@@ -26,6 +32,39 @@ def test_what_differs_is_refused(run_config, change, difference):
         resumed(run_config | change)
     assert difference in str(caught.value)
     assert files(folder) == before
+
+
+def test_a_run_that_is_at_work_is_refused(run_config):
+    """From inside its second round, as a second `flwr run` would ask."""
+    said, folder_of = [], Path(run_config["output-dir"])
+
+    def ask(reply):
+        if (folder_of / "checkpoints/round-1").exists() and not said:
+            with pytest.raises(config.ConfigError) as caught:
+                checks.prepare(run_config | {"resume": "latest"})
+            said.append(str(caught.value))
+        return reply
+
+    folder, _, _ = run(run_config | {"keep-checkpoints": 1}, tamper=ask)
+    assert f"process {os.getpid()} on " in said[0]
+    assert f"is at work in {folder}" in said[0]
+    run_config |= {"num-server-rounds": 3, "keep-checkpoints": 1}
+    assert checks.prepare(run_config | {"resume": "latest"}).resumed.folder == folder
+
+
+def test_a_server_that_was_killed_holds_nothing(tmp_path):
+    code = (
+        "import os, sys; from pathlib import Path; from ilora_app.runs import lock\n"
+        "held = lock.hold(Path(sys.argv[1])); os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
+    assert (tmp_path / ".lock").read_text().startswith("process ")
+    assert not lock.busy(tmp_path)
+    with lock.hold(tmp_path):
+        assert lock.busy(tmp_path)
+        with pytest.raises(lock.BusyError, match=rf"process {os.getpid()} on"):
+            lock.hold(tmp_path)
+    assert not lock.busy(tmp_path)
 
 
 def test_latest_is_the_newest_run_of_this_configuration(

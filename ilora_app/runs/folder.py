@@ -14,6 +14,7 @@ import tomli_w
 
 from ilora_app import options
 from ilora_app.config import dump
+from ilora_app.runs import lock
 from ilora_app.runs.places import EVENTS, RUNS
 from ilora_app.settings import Settings
 from ilora_app.track import Trackers
@@ -28,6 +29,9 @@ class RunFolder:
         resumed: the folder of a run that goes on; None begins one.
         rows: its rounds so far.
 
+    Raises:
+        BusyError: another server is at work in the folder.
+
     """
 
     def __init__(
@@ -41,6 +45,7 @@ class RunFolder:
         given = settings.run.output_dir
         self.path = resumed or options.folder(given or f"{RUNS}/{name}")
         self.path.mkdir(parents=True, exist_ok=True)
+        self._lock = lock.hold(self.path)
         self.rows: list[dict[str, Any]] = list(rows)
         """The rounds so far, as in metrics.csv."""
         after = self.rows[-1]["round"] if resumed else None
@@ -76,7 +81,10 @@ class RunFolder:
         except BaseException:
             self.event("stopped")
             raise
-        self.event("finished")
+        else:
+            self.event("finished")
+        finally:
+            self._lock.close()
 
     def event(self, kind: str, **facts: Any) -> None:
         """Append to events.jsonl; a round becomes a row of metrics.csv."""

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ilora_app import config, options
+from ilora_app.runs import lock
 from ilora_app.runs.checkpoint import Checkpoint, Checkpoints
 from ilora_app.runs.places import RUNS
 from ilora_app.runs.store import TornError
@@ -39,6 +40,23 @@ class Resumed:
 
 
 def find(settings: Settings) -> tuple[Resumed | None, list[str]]:
+    """Find the run that ``resume`` names, unless a server is still at work on it.
+
+    Args:
+        settings: as resolved.
+
+    Returns:
+        It, or why there is none that can go on.
+
+    """
+    found, problems = _find(settings)
+    if found and (by := lock.busy(found.folder)):
+        right = f"a run that nobody is at work on, and {by}"
+        return None, [config.describe("resume", settings.keeping.resume, right)]
+    return found, problems
+
+
+def _find(settings: Settings) -> tuple[Resumed | None, list[str]]:
     """Find the run that ``resume`` names: it, or why there is none that can go on.
 
     ``latest`` is the run in ``output-dir`` where one is given; else, of the runs under
@@ -72,7 +90,7 @@ def find(settings: Settings) -> tuple[Resumed | None, list[str]]:
     for folder in newest_first(options.folder(RUNS)):
         found, wrong = _one(folder, settings)
         if found:
-            return found, []
+            return found, wrong
         problems = problems or wrong
     if not problems:
         right = f"a run with a checkpoint, and {options.folder(RUNS)} has none"

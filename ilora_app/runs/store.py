@@ -22,7 +22,7 @@ from torch import Tensor
 
 _TENSORS, _FACTS = "tensors.safetensors", "facts.json"
 _FORMAT = 1
-_HIDDEN = "."
+_HIDDEN, _OLD = ".", "-old"
 
 
 class TornError(ValueError):
@@ -77,9 +77,13 @@ def replacing(folder: Path) -> Iterator[Path]:
         _flush(made)
         if folder.exists():
             # Set aside first: a folder cannot be renamed over one that holds files.
-            old = made.with_name(f"{made.name}-old")
+            old = made.with_name(f"{made.name}{_OLD}")
             folder.rename(old)
-            made.rename(folder)
+            try:
+                made.rename(folder)
+            except OSError:
+                old.rename(folder)
+                raise
             shutil.rmtree(old, ignore_errors=True)
         else:
             made.rename(folder)
@@ -87,6 +91,18 @@ def replacing(folder: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(made, ignore_errors=True)
         raise
+
+
+def mend(folder: Path) -> None:
+    """Finish or undo what a crash has left of :func:`replacing` a folder.
+
+    Between its two renames the folder is away, whole, under its old one's name.
+    """
+    for old in folder.parent.glob(f"{_HIDDEN}{folder.name}-*{_OLD}"):
+        if not folder.exists():
+            old.rename(folder)
+    for left in folder.parent.glob(f"{_HIDDEN}{folder.name}-*"):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def read(folder: Path) -> tuple[dict[str, Tensor], Any]:
