@@ -100,6 +100,12 @@ def prepare(run_config: Mapping[str, object]) -> Prepared:
     named = replace(backbone.settings, model=models.canonical(settings.model.model))
     settings = strategies.resolve(replace(settings, model=named, data=source))
     resumed, wrong = resume.find(settings)
+    if resumed and resumed.checkpoint.weights != backbone.fingerprint:
+        right = (
+            f"the weights that {resumed.folder} began with; those that it names now "
+            "are others"
+        )
+        wrong = [config.describe("model", settings.model.model, right)]
     if wrong:
         raise config.ConfigError(wrong)
     key = resumed.checkpoint.key if resumed else secrets.token_hex(8)

@@ -24,6 +24,7 @@ class Keeper:
         run_key: name under which nodes keep their own state; empty: no checkpoints.
         save: writes the model as it stands into a folder.
         begun: the best round of a run that goes on.
+        weights: fingerprint of the model as it was loaded.
 
     """
 
@@ -35,7 +36,9 @@ class Keeper:
         run_key: str,
         save: Callable[[Path], None],
         begun: dict[str, Any] | None = None,
+        weights: str = "",
     ) -> None:
+        self._weights = weights
         self._strategy = strategy
         self._settings = settings
         self._key = run_key
@@ -74,6 +77,7 @@ class Keeper:
             best=self.best,
             tensors=taken.tensors,
             facts=dict(taken.facts),
+            weights=self._weights,
         )
         try:
             self._checkpoints.save(checkpoint)

@@ -74,6 +74,7 @@ class Server:
             self.run_key,
             self.save_global,
             best,
+            self.backbone.fingerprint,
         )
         self.strategy.after_round = self.keeper.keep
         self.rank = max([*self.settings.ranks, *federation.ranks])

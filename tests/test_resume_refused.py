@@ -1,15 +1,18 @@
 """Which run goes on, and what is refused with what differs."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from transformers import BertConfig, BertModel
 
 from ilora_app import checks, config
 from ilora_app.runs import lock
 from ilora_app.strategies.federation import FederationError
+from ilora_app.tasks.loading import load_backbone
 from tests.interruptions import interrupted, resumed
 from tests.local_run import files, run
 
@@ -32,6 +35,21 @@ def test_what_differs_is_refused(run_config, change, difference):
         resumed(run_config | change)
     assert difference in str(caught.value)
     assert files(folder) == before
+
+
+def test_other_weights_under_the_same_name_are_refused(run_config, tmp_path):
+    """Trained ones, and ones of another width."""
+    place = tmp_path / "model"
+    shutil.copytree(run_config["model"], place)
+    run_config |= {"model": str(place)}
+    run(run_config)
+    checks.prepare(run_config | {"resume": "latest"})
+    for change in ({"hidden_size": 64}, {}):
+        made = BertModel(BertConfig.from_pretrained(run_config["model"], **change))
+        made.save_pretrained(place)
+        load_backbone.cache_clear()  # another process, as a resumed run has
+        with pytest.raises(config.ConfigError, match="those that it names now are oth"):
+            checks.prepare(run_config | {"resume": "latest"})
 
 
 def test_a_run_that_is_at_work_is_refused(run_config):

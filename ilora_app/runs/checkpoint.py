@@ -26,6 +26,7 @@ class Checkpoint:
         best: the best round so far and its value, or None.
         tensors: of the strategy, by name.
         facts: of the strategy.
+        weights: fingerprint of the model that the run began with.
 
     """
 
@@ -36,6 +37,7 @@ class Checkpoint:
     best: dict[str, Any] | None
     tensors: Mapping[str, Tensor]
     facts: dict[str, Any]
+    weights: str = ""
 
 
 class Checkpoints:
@@ -65,7 +67,7 @@ class Checkpoints:
         """
         facts = {
             name: getattr(checkpoint, name)
-            for name in ("round", "key", "config", "rows", "best", "facts")
+            for name in ("round", "key", "config", "rows", "best", "facts", "weights")
         }
         folder = self._folder / f"{_PREFIX}{checkpoint.round}"
         store.write(folder, checkpoint.tensors, facts)

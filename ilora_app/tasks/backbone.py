@@ -16,6 +16,7 @@ from ilora_app.lora.initialisation import qr_directions
 from ilora_app.options import names
 from ilora_app.settings import ModelSettings
 from ilora_app.tasks import fit, models, modules
+from ilora_app.tasks.fingerprint import fingerprint
 from ilora_app.tasks.merging import MergedBase
 
 _PREFIX = "base_model.model."
@@ -45,6 +46,7 @@ class Backbone:
         self._dtype = getattr(torch, settings.dtype)
         self._directions: dict[int, LoraFactors] = {}
         self._quantised = settings.quantisation != "none"
+        self.fingerprint = fingerprint(model)
         tied = modules.tied(model)
         self.fused = modules.transposed(model, settings)
         if settings.gradient_checkpointing:
