@@ -1,13 +1,18 @@
 """Files around the code: that they can be read, and say what the project says."""
 
+import io
 import re
 import shlex
 import shutil
 import tomllib
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 import yaml
+from flwr.cli.build import build_fab_from_disk
+
+from ilora_app.launch.app_files import copy_app
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -60,3 +65,25 @@ def test_links_between_files_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text()):
         if not re.match(r"[a-z]+:", target):
             assert (page.parent / target).exists(), target
+
+
+def test_what_travels_to_nodes_is_the_program_and_nothing_beside_it(tmp_path):
+    """A federation run from a clone leaves keys, state and data in it."""
+    app = tmp_path / "clone"
+    copy_app(app)
+    shutil.copy(ROOT / ".gitignore", app)
+    deep = app / "flwr/apps/a/b/c/d/e/f/g/h/i/j"
+    for place in (app / "docker/data/node-1", app / "records", app / "keys", deep):
+        place.mkdir(parents=True)
+        (place / "train.jsonl").write_text('{"text": "a patient"}\n')
+        (place / "more.py").write_text("")
+    with ZipFile(io.BytesIO(build_fab_from_disk(app))) as fab:
+        names = fab.namelist()
+    assert "ilora_app/strategies/ilora.py" in names
+    assert "ilora_app/data/clinc150/train.jsonl" in names
+    rest = [name for name in names if not name.startswith("ilora_app/")]
+    assert {name.partition("/")[0] for name in rest} <= {
+        "pyproject.toml", "README.md", "LICENSE", ".info",
+    }  # fmt: skip
+    written = {path.suffix for path in (ROOT / "ilora_app").rglob("*.*")}
+    assert written <= {".py", ".pyc", ".jsonl", ".md"}, "fab-include has to name more"
