@@ -1,5 +1,6 @@
 """Keys are what TLS and Flower accept, their owner's alone, and never replaced."""
 
+import os
 import socket
 import ssl
 import stat
@@ -117,6 +118,30 @@ def test_a_renewed_certificate_is_accepted_by_the_nodes_of_before(folder, tmp_pa
     assert not (tmp_path / "new" / "ca.key").exists()
     assert handshake(tmp_path / "new", HOSTS[0], ca=folder) == "TLSv1.3"
     assert handshake(tmp_path / "new", HOSTS[0]) == "TLSv1.3"
+
+
+def test_a_renewed_certificate_keeps_the_names_of_before(folder, tmp_path):
+    """Nodes may use any of them, and compose's services use `superlink`."""
+    make(Request(tmp_path / "new", ("new.example.org",), nodes=0, ca=folder))
+    for host in ("new.example.org", *HOSTS):
+        assert handshake(tmp_path / "new", host, ca=folder) == "TLSv1.3"
+
+
+def test_a_disk_that_fills_up_leaves_no_half_set(tmp_path, monkeypatch):
+    real, opened = os.open, []
+
+    def full(path, *args, **more):
+        opened.append(path)
+        if len(opened) == 3:
+            raise OSError(28, "No space left on device")
+        return real(path, *args, **more)
+
+    monkeypatch.setattr(os, "open", full)
+    with pytest.raises(KeysError, match="No space left"):
+        make(Request(tmp_path / "out", HOSTS, nodes=1))
+    monkeypatch.undo()
+    assert not list((tmp_path / "out").iterdir())
+    make(Request(tmp_path / "out", HOSTS, nodes=1))
 
 
 def test_a_ca_that_is_none_is_refused(folder, tmp_path):

@@ -5,10 +5,9 @@ its public key, which is registered by hand. So nodes need no certificate. The S
 and the process that runs its ServerApps share a secret.
 """
 
+import contextlib
 import datetime
-import ipaddress
 import os
-import re
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,14 +19,10 @@ from cryptography.hazmat.primitives import serialization as serial
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from ilora_app.deploy import hosts
+from ilora_app.deploy.hosts import KeysError as KeysError
+
 CA_DAYS = 3650
-# The SuperLink's own processes reach it over loopback, whatever its name is.
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
-_LABEL = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)")
-
-
-class KeysError(ValueError):
-    """Keys that cannot be made as asked."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +35,8 @@ class Request:
         nodes: how many nodes get a key pair.
         first: number of the first of them.
         days: how long the server's certificate is valid.
-        ca: folder with the ca.crt and ca.key to sign with; None: a new CA.
+        ca: folder with the ca.crt and ca.key to sign with; None: a new CA. The names
+            of a server.crt in it are kept.
 
     """
 
@@ -67,7 +63,8 @@ def make(request: Request) -> list[Path]:
     """
     files: dict[str, tuple[bytes, bool]] = {}
     if request.hosts:
-        names = alternative_names(request.hosts)
+        before = hosts.of_certificate(request.ca / "server.crt") if request.ca else ()
+        names = hosts.alternative_names((*request.hosts, *before))
         if request.ca is None:
             ca, ca_key = _certificate_authority(max(CA_DAYS, request.days))
             files["ca.key"] = (_pem(ca_key), True)
@@ -87,31 +84,6 @@ def make(request: Request) -> list[Path]:
         files[name] = (_pem(key, serial.PrivateFormat.OpenSSH), True)
         files[f"{name}.pub"] = (public + f" {name}\n".encode(), False)
     return _write(request.out, files)
-
-
-def alternative_names(hosts: tuple[str, ...]) -> list[x509.GeneralName]:
-    """Read DNS names and IP addresses; those of loopback are added.
-
-    Raises:
-        KeysError: one is neither.
-
-    """
-    names: list[x509.GeneralName] = []
-    for host in dict.fromkeys((*hosts, *LOOPBACK)):
-        try:
-            names.append(x509.IPAddress(ipaddress.ip_address(host)))
-            continue
-        except ValueError:
-            labels = host.split(".")
-        # Four numbers are an address with a mistake, not a name.
-        name = all(_LABEL.fullmatch(label) for label in labels)
-        if not name or labels[-1].isdigit() or len(host) > 253:
-            raise KeysError(
-                f"--host {host!r}: expected a DNS name or an IP address, such as "
-                "fl.example.org or 192.0.2.7, without a port"
-            )
-        names.append(x509.DNSName(host.lower()))
-    return names
 
 
 def load_ca(folder: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
@@ -237,5 +209,8 @@ def _write(folder: Path, files: dict[str, tuple[bytes, bool]]) -> list[Path]:
             with open(os.open(folder / name, flags, mode), "wb") as file:  # noqa: PTH123
                 file.write(content)
     except OSError as error:
+        for name in files:
+            with contextlib.suppress(OSError):
+                (folder / name).unlink()
         raise KeysError(f"--out {folder}: {error}") from error
     return [folder / name for name in files]
