@@ -10,6 +10,7 @@ from flwr.supercore import log
 
 from ilora_app import config, options, strategies, track
 from ilora_app.runs import resume
+from ilora_app.runs.places import outside
 from ilora_app.runs.resume import Resumed
 from ilora_app.settings import Settings
 from ilora_app.settings.model import IMAGE
@@ -139,6 +140,8 @@ def _output_dir(value: str) -> list[str]:
     folder = options.folder(value)
     if not folder.is_absolute():
         right = "an absolute folder or one under ~: the app has no working directory"
+        return [config.describe("output-dir", value, right)]
+    if right := outside(folder):
         return [config.describe("output-dir", value, right)]
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         right = "a new or empty folder: a run never writes over another"

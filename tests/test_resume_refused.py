@@ -52,6 +52,25 @@ def test_other_weights_under_the_same_name_are_refused(run_config, tmp_path):
             checks.prepare(run_config | {"resume": "latest"})
 
 
+def test_a_server_with_a_place_for_runs_writes_nowhere_else(
+    run_config, tmp_path, monkeypatch
+):
+    """Neither by dots nor by links; a run config comes from another machine."""
+    place = tmp_path / "runs"
+    place.mkdir()
+    (place / "link").symlink_to(tmp_path)
+    monkeypatch.setenv("ILORA_RUNS", str(place))
+    for wrong in (tmp_path / "x", place / "../x", place / "link/x", "/etc/x"):
+        for given in ({"output-dir": str(wrong)}, {"resume": str(wrong)}):
+            wanted = run_config | {"output-dir": ""} | given
+            with pytest.raises(config.ConfigError, match=r"a folder under .*/runs, wh"):
+                checks.prepare(wanted)
+    folder, _, _ = run(run_config | {"output-dir": str(place / "one")})
+    assert folder == place / "one"
+    again = run_config | {"output-dir": "", "resume": str(folder)}
+    assert checks.prepare(again).resumed.folder == folder
+
+
 def test_a_run_that_is_at_work_is_refused(run_config):
     """From inside its second round, as a second `flwr run` would ask."""
     said, folder_of = [], Path(run_config["output-dir"])

@@ -10,10 +10,10 @@ from ilora_app.doctor.machine import folder
 
 _PREFIX = "ILORA_"
 # Those that name a folder to read, those that name one to write, and the others.
-_READ, _WRITTEN = ("ILORA_SHARED",), ("ILORA_STATE",)
+_READ, _WRITTEN = ("ILORA_SHARED",), ("ILORA_STATE", "ILORA_RUNS")
 _OTHERS = (
-    "ILORA_BASE", "ILORA_CACHE", "ILORA_EXTRAS", "ILORA_KEYS", "ILORA_PORT",
-    "ILORA_SUPERLINK", "ILORA_TORCH", "ILORA_UID",
+    "ILORA_BASE", "ILORA_BIND", "ILORA_CACHE", "ILORA_EXTRAS", "ILORA_KEYS",
+    "ILORA_PORT", "ILORA_SUPERLINK", "ILORA_TORCH", "ILORA_UID",
 )  # fmt: skip
 
 

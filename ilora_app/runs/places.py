@@ -1,6 +1,26 @@
 """Where runs lie, and names of files in them; imports nothing that takes time."""
 
-RUNS = "~/.ilora/runs"
+import os
+from pathlib import Path
+
+_VARIABLE = "ILORA_RUNS"
+
+RUNS = os.environ.get(_VARIABLE) or "~/.ilora/runs"
 """Where runs lie that name no folder of their own."""
 
 CONFIG, EVENTS, METRICS = "config.toml", "events.jsonl", "metrics.csv"
+
+
+def outside(folder: Path) -> str:
+    """Say that a folder is not where runs may lie, or nothing.
+
+    Whoever sets ILORA_RUNS where ServerApps run confines them to it: a run config comes
+    from another machine then.
+    """
+    root = os.environ.get(_VARIABLE)
+    if not root:
+        return ""
+    place = Path(root).expanduser()
+    if folder.resolve().is_relative_to(place.resolve()):
+        return ""
+    return f"a folder under {place}, where {_VARIABLE} of the server has all runs"

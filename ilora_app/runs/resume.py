@@ -7,7 +7,7 @@ from typing import Any
 from ilora_app import config, options
 from ilora_app.runs import lock
 from ilora_app.runs.checkpoint import Checkpoint, Checkpoints
-from ilora_app.runs.places import RUNS
+from ilora_app.runs.places import RUNS, outside
 from ilora_app.runs.store import TornError
 from ilora_app.settings import Settings
 
@@ -116,6 +116,9 @@ def differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
 def _one(folder: Path, settings: Settings) -> tuple[Resumed | None, list[str]]:
     wanted = settings.keeping.resume
+    if right := outside(folder):
+        key = "resume" if wanted != LATEST else "output-dir"
+        return None, [config.describe(key, str(folder), right)]
     try:
         checkpoint = Checkpoints(folder).load()
     except TornError as error:
