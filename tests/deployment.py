@@ -89,10 +89,10 @@ class Deployment:
         self.started: list[Started] = []
         self.secret = self.keys / "superexec.secret"
 
-    def start(self, name: str, words: list[Any]) -> Started:
-        """Start a process in the folder of its machine."""
+    def start(self, name: str, words: list[Any], **more: str) -> Started:
+        """Start a process in the folder of its machine, with more of an environment."""
         home = self.folder / name
-        started = Started(words, home, self.folder / f"{name}.log")
+        started = Started(words, home, self.folder / f"{name}.log", **more)
         self.started.append(started)
         return started
 
@@ -136,6 +136,7 @@ class Deployment:
         ca: Path | None = None,
         key: Path | None = None,
         secure: bool = True,
+        **more: str,
     ) -> Started:
         """Start a SuperNode; with another CA, another key, or no TLS on request."""
         words: list[Any] = ["flower-supernode"]
@@ -147,7 +148,7 @@ class Deployment:
             words += [key or self.keys / f"node-{number}"]
         else:
             words += ["--insecure"]
-        return self.start(f"node-{number}", words)
+        return self.start(f"node-{number}", words, **more)
 
     def revive(self, number: int, config: Mapping[str, Any]) -> Started:
         """Start a killed SuperNode again and again until the SuperLink takes it.

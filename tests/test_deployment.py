@@ -4,6 +4,7 @@ One federation serves all tests: starting it takes longer than a round.
 """
 
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -15,43 +16,24 @@ from transformers import AutoModelForSequenceClassification
 
 from ilora_app.deploy import keys
 from ilora_app.launch import processes
-from tests.deployment import CONNECTION, Deployment, Run, deployment
+from tests.deployment import CONNECTION, Run, deployment
+from tests.hospitals import Federation, deal_out, held, took_part
 from tests.local_run import metrics
-from tests.own_processes import Started, wait
+from tests.own_processes import wait
 
 pytestmark = pytest.mark.slow
 
-RANKS = {1: 4, 2: 8, 3: 16, 4: 8}
-SIZES = {1: 90, 2: 110, 3: 70, 4: 100}
-
-
-class Federation:
-    """Three nodes of unequal rank that are there, and a fourth that may come."""
-
-    def __init__(self, real: Deployment, config: dict, data: Path) -> None:
-        self.real, self.config, self.data = real, config, data
-        self.nodes: dict[int, Started] = {}
-        self.patience = 60.0
-
-    def start(self, *numbers: int) -> None:
-        for number in numbers:
-            self.nodes[number] = self.real.start_node(number, self.own(number))
-
-    def own(self, number: int) -> dict:
-        """What a node is configured with: its data and the rank it can afford."""
-        data = str(self.data / f"node-{number}")
-        return {"data-path": data, "lora-rank": RANKS[number]}
-
-    def run(self, name: str, rounds: int, **config) -> Run:
-        given = self.config | {"num-server-rounds": rounds, "fraction-evaluate": 0.0}
-        return self.real.run(given | config, name)
-
-    def wait_until_it_trains(self, number: int, seen: int, run: Run) -> None:
-        """Until a node has received one more training message than ``seen``."""
-        wait(lambda: self.trainings(number) > seen, 400, "training", run.context)
-
-    def trainings(self, number: int) -> int:
-        return self.nodes[number].log.count("Receiving: train message")
+LIARS = Path(__file__).parent / "liar"
+# What the server says of the answers that tests/liar gives, round by round.
+REASONS = (
+    "holds NaN or infinity",
+    r"is float32 \(\d+,\), expected float32 \(",
+    r"is float32 \(\d+, 3\), expected float32 \(\d+, 4\)",
+    "its update has norm .*, max-update-norm is 50",
+    "num-examples is 1000000000.0, expected at most",
+    "10000 unknown",
+    "does not hold what its header says",
+)
 
 
 @pytest.fixture(scope="module")
@@ -61,32 +43,11 @@ def federation(tmp_path_factory, tiny_model, small_data):
     deal_out(Path(small_data) / "train.jsonl", data)
     config = {"model": tiny_model, "dataset": small_data, "local-steps": 3}
     config |= {"min-available-nodes": 3}
-    with deployment(folder, nodes=4) as real:
+    with deployment(folder, nodes=5) as real:
         federation = Federation(real, config, data)
         federation.start(1, 2, 3)
         real.wait_online(3)
         yield federation
-
-
-def deal_out(rows: Path, data: Path) -> None:
-    """Give every node a file of its own, in a folder of its own, of another size."""
-    lines, used = rows.read_text().splitlines(), 0
-    for number, size in SIZES.items():
-        (data / f"node-{number}").mkdir(parents=True)
-        own = lines[used : used + size]
-        (data / f"node-{number}" / "train.jsonl").write_text("\n".join(own) + "\n")
-        used += size
-
-
-def held(run: Run) -> dict[int, int]:
-    """Rank by number of examples, held out ones with them, of every node met."""
-    return {e["examples"] + e["held_out"]: e["rank"] for e in run.events("member")}
-
-
-def took_part(run: Run) -> list[tuple[int, int]]:
-    """(clients whose reply was used, clients asked) of every round after the start."""
-    rounds = [e for e in run.events("round") if e["round"]]
-    return [(e.get("clients", 0), e["asked"]) for e in rounds]
 
 
 def assert_same_numbers(run: Run, normal: Run) -> None:
@@ -138,10 +99,31 @@ def test_strangers_are_refused(federation, tmp_path):
         assert message in node.log
     wait(lambda: "Connection attempt failed" in plain.log, 60, "a try", lambda: "")
     found = real.flwr_json("supernode", "list", "test", "--format", "json")["nodes"]
-    assert sorted(node["status"] for node in found) == ["online"] * 3 + ["registered"]
+    assert (
+        sorted(node["status"] for node in found) == ["online"] * 3 + ["registered"] * 2
+    )
     assert "SuperNode ID" not in unregistered.log + other_ca.log + plain.log
     for node in (unregistered, other_ca, plain):
         node.end()
+
+
+@pytest.mark.long
+def test_a_node_that_lies_is_left_out_round_after_round(federation):
+    """A node's own program is its own: this one answers with what no client would."""
+    real = federation.real
+    liar = real.start_node(5, federation.own(5), PYTHONPATH=str(LIARS))
+    real.wait_online(4)
+    limits = {"min-available-nodes": 4, "max-update-norm": 50.0, "save-adapters": False}
+    run = federation.run("lies", len(REASONS), **limits)
+    assert run.wait() == "finished:completed", run.context()
+    left_out = run.events("reply-left-out")
+    assert [event["round"] for event in left_out] == list(range(1, len(REASONS) + 1))
+    for event, reason in zip(left_out, REASONS, strict=True):
+        assert re.search(reason, event["reason"])
+    assert took_part(run) == [(3, 4)] * len(REASONS)
+    assert metrics(run.folder)["loss"].notna().all()
+    liar.stop()
+    real.wait_online(3)
 
 
 @pytest.mark.long

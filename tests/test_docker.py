@@ -17,7 +17,7 @@ from ilora_app.deploy import keys
 from ilora_app.launch import processes
 from tests.compose import DOCKER, Machine, env_file, load, order, steps
 from tests.deployment import ROOT, pairs
-from tests.test_deployment import deal_out
+from tests.hospitals import deal_out
 
 FILES = ("compose.yml", "compose.simulation.yml")
 BOTH = ["-f", "compose.yml", "-f", "compose.gpu.yml"]
