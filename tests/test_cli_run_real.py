@@ -74,10 +74,10 @@ def test_a_real_run_shows_its_rounds_and_ends_with_json(words, tmp_path, tempora
 
 
 @pytest.mark.slow
-def test_ctrl_c_stops_all_that_was_started(words, tmp_path, temporary):
+def test_a_closed_terminal_stops_all_that_was_started(words, tmp_path, temporary):
     with start([*words, "--rounds", "500"], temporary) as command:
         wait_for_folder(command)
-        command.send_signal(signal.SIGINT)
+        command.send_signal(signal.SIGHUP)
         _, err = command.communicate(timeout=300)
     assert command.returncode == 130, err
     assert f"--resume {tmp_path / 'run'} goes on" in err
