@@ -11,10 +11,10 @@ import pytest
 from ilora_app.compare.engines import Watch
 from ilora_app.compare.jobs import FAILED, FINISHED, Job, Record, what_is_wrong
 from ilora_app.compare.local_engine import LocalEngine
-from ilora_app.compare.presets import ROOT
 from ilora_app.compare.progress import Progress
 from ilora_app.compare.ray_engine import RayEngine, reason_in
 from ilora_app.launch import processes
+from ilora_app.own_folder import ROOT
 from tests.local_run import metrics
 from tests.made_up import entry, fail, finish, plan, rounds
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from ilora_app import config, options
-from ilora_app.compare.presets import ROOT, load_presets, read_preset
+from ilora_app.compare.presets import load_presets, read_preset
+from ilora_app.own_folder import ROOT
 
 FILES = sorted((ROOT / "configs").glob("*.toml"))
 SETTINGS = {file.stem: tomllib.loads(file.read_text()) for file in FILES}

@@ -121,6 +121,18 @@ def test_its_command_says_what_a_wheel_cannot(installed, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_its_presets_go_by_name(installed, tmp_path):
+    """The mistake that is left shows that the preset was found; nothing runs."""
+    path = os.pathsep.join([str(installed), *here()])
+    ilora = "from ilora_app.cli import app; app()"
+    words = ["run", "--config", "dirichlet-0.1", "--set", "lora-scaling=-1"]
+    said = call("-c", ilora, *words, cwd=tmp_path, path=path, fails=True)
+    assert "the command has 1 mistake" in said
+    assert "lora-scaling" in said
+    listed = "from ilora_app.cli.complete import presets; print(presets('dirichlet'))"
+    assert "dirichlet-0.1" in call("-c", listed, cwd=tmp_path, path=path)
+
+
 def test_the_command_is_declared():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert project["scripts"] == {"ilora": "ilora_app.cli:app"}

@@ -158,9 +158,9 @@ def _engine(name: str, out: Path, workers: int | None) -> "Engine":
     import os
 
     from ilora_app.compare.local_engine import LocalEngine
-    from ilora_app.compare.presets import ROOT
     from ilora_app.compare.ray_engine import RayEngine
     from ilora_app.compare.request import RequestError
+    from ilora_app.own_folder import ROOT
 
     if name == RayEngine.name:
         if not (ROOT / "pyproject.toml").is_file():

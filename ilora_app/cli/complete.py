@@ -5,14 +5,12 @@ import tomllib
 from contextlib import suppress
 from pathlib import Path
 
-import ilora_app
+from ilora_app import own_folder
 
 
 def presets(incomplete: str) -> list[str]:
     """Names of the presets that come with the app."""
-    folder = Path(ilora_app.__file__).parent.parent / "configs"
-    names = sorted(file.stem for file in folder.glob("*.toml"))
-    return [name for name in names if name.startswith(incomplete)]
+    return [name for name in own_folder.presets() if name.startswith(incomplete)]
 
 
 def superlinks(incomplete: str) -> list[str]:

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ilora_app import config
-from ilora_app.compare.presets import ROOT, Preset, read_preset
+from ilora_app.compare.presets import Preset, read_preset
+from ilora_app.own_folder import CONFIGS, presets
 from ilora_app.settings import Settings
 
 CLIENTS = 8
@@ -85,7 +86,7 @@ class Request:
             return nothing, []
         path = Path(self.preset).expanduser()
         if path.suffix != ".toml":
-            path = ROOT / "configs" / f"{self.preset}.toml"
+            path = CONFIGS / f"{self.preset}.toml"
         if not path.is_file():
             known = ", ".join(presets())
             right = f"the path of a .toml file{', or one of ' if known else ''}{known}"
@@ -108,11 +109,6 @@ class Request:
         return " ".join(
             f"{key}={value:g}" for key, value in given.items() if value is not None
         )
-
-
-def presets() -> list[str]:
-    """Names of the presets that come with the app."""
-    return sorted(file.stem for file in (ROOT / "configs").glob("*.toml"))
 
 
 def absolute(key: str, value: str) -> str:

@@ -5,19 +5,9 @@ import tomllib
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-import ilora_app
 from ilora_app import config
+from ilora_app.own_folder import presets as names_of
 from ilora_app.settings import MethodSettings
-
-_PACKAGE = Path(ilora_app.__file__).parent
-ROOT = _PACKAGE.parent
-"""Folder of the app: that of its pyproject.toml, with ``configs/``."""
-
-CONFIGS = next(
-    (folder for folder in (ROOT / "configs", _PACKAGE / "configs") if folder.is_dir()),
-    ROOT / "configs",
-)
-"""Presets: of the checked-out app, or those that its wheel carries."""
 
 # Keys of the method; presets that differ in these alone can be held together.
 METHOD = (
@@ -66,7 +56,7 @@ def load_presets(names: str, folder: Path) -> tuple[list[Preset], list[str]]:
         if path.suffix != ".toml":
             path = folder / f"{name}.toml"
         if not path.is_file():
-            known = ", ".join(sorted(file.stem for file in folder.glob("*.toml")))
+            known = ", ".join(names_of(folder))
             right = f"one of {known}" if known else "the path of a .toml file"
             problems.append(f"--presets {name!r}: expected {right}")
             continue

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ilora_app.compare.plan import Plan, make_entries
-from ilora_app.compare.presets import CONFIGS, load_presets
+from ilora_app.compare.presets import load_presets
 from ilora_app.compare.rows import parse_pairs, parse_rows
 from ilora_app.config import count
+from ilora_app.own_folder import CONFIGS
 
 FILE = "compare.json"
 

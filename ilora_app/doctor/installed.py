@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from ilora_app.doctor.findings import OK, PROBLEM, WARNING, Finding
-from ilora_app.launch.app_files import ROOT
+from ilora_app.own_folder import ROOT
 
 _TRACKERS = ("tensorboard", "wandb", "mlflow")
 

@@ -7,12 +7,9 @@ from typing import Any
 
 import tomli_w
 
-import ilora_app
 from ilora_app import config
+from ilora_app.own_folder import ROOT
 from ilora_app.settings import Settings
-
-ROOT = Path(ilora_app.__file__).parent.parent
-"""Folder that the package lies in: the repository, or site-packages."""
 
 _PACKAGE, _PROJECT = "ilora_app", "pyproject.toml"
 _BESIDE = (_PROJECT, "README.md", "LICENSE")
