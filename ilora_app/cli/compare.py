@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from ilora_app.cli import terminal
 from ilora_app.cli.interrupts import interruptible
 
 if TYPE_CHECKING:
@@ -82,12 +83,10 @@ def compare(
 
     Example: ilora compare --strategies ilora,fedit --seeds 3 --out comparison
     """
-    from rich.console import Console
-
     from ilora_app.compare.request import Request, RequestError
     from ilora_app.compare.runner import BusyError, locked
 
-    console = Console()
+    console = terminal.console()
     out = out.expanduser().resolve()
     request = Request(
         strategies, presets, seeds, lr, select_seeds, lr_from, tuple(set_ or ()),

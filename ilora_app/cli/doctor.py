@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from ilora_app.cli import terminal
+
 PROBLEMS = 1
 _MARKS = {"ok": ("ok", "green"), "warning": ("warning", "yellow")}
 
@@ -22,13 +24,12 @@ def doctor(
 
     Example: ilora doctor --json
     """
-    from rich.console import Console
     from rich.text import Text
 
     from ilora_app.doctor import examine
 
     findings = []
-    console = Console()
+    console = terminal.console()
     for finding in examine(network=not offline):
         findings.append(finding)
         if json_:

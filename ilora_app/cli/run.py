@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from ilora_app.cli import terminal
 from ilora_app.cli.complete import presets, superlinks
 from ilora_app.cli.interrupts import interruptible
 
@@ -84,8 +85,6 @@ def run(
 
     Example: ilora run --clients 8 --strategy ilora --rounds 10 --set local-steps=20
     """
-    from rich.console import Console
-
     from ilora_app.cli.run_request import Request, RequestError
     from ilora_app.cli.run_session import Session
     from ilora_app.watch.lines import duration
@@ -105,8 +104,8 @@ def run(
     except RequestError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(MISTAKE) from error
-    console = Console(stderr=json_, force_terminal=False if plain else None)
-    session = Session(settings, federation, superlink, console)
+    view = terminal.console(stderr=json_, plain=plain)
+    session = Session(settings, federation, superlink, view)
     try:
         with interruptible():
             outcome = session.run()

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ilora_app.cli import terminal
 from ilora_app.cli.complete import runs as complete_runs
 
 NO_SUCH, MISTAKE = 1, 2
@@ -46,7 +47,6 @@ def list_(root: Root = None, json_: Json = False) -> None:
     if not found:
         typer.echo(f"no runs in {place}")
         return
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -64,10 +64,10 @@ def list_(root: Root = None, json_: Json = False) -> None:
         table.add_row(
             *map(Text, cells), Text(run.status, style=_STYLES.get(run.status, ""))
         )
-    console = Console()
+    console = terminal.console()
     if not console.is_terminal:
         # Every run has one line, whatever its length.
-        console = Console(width=10_000)
+        console = terminal.console(width=10_000)
     console.print(table)
 
 
