@@ -8,18 +8,19 @@ from typing import Any
 
 import torch
 from peft import PeftModel
-from safetensors import SafetensorError
 from torch import Tensor
 
 from ilora_app import options
 from ilora_app.options import names
 from ilora_app.predict.inputs import Row
+from ilora_app.release import whole
 from ilora_app.release.facts import NAME, Facts
 from ilora_app.release.source import LAST, ReleaseError, find_run, open_run
 from ilora_app.settings import DataSettings
 from ilora_app.settings.model import IMAGE, LANGUAGE
 from ilora_app.tasks import causal_lm
 from ilora_app.tasks.loading import load_pretrained
+from ilora_app.tasks.models import ModelError
 from ilora_app.tasks.task import TASKS
 from ilora_app.tasks.text import TextExamples
 from ilora_app.tasks.vision import ImageExamples
@@ -64,14 +65,21 @@ class Predictor:
             source = open_run(find_run(folder), which)
             path = source.model
             self.facts = Facts.of(source, merged=source.whole)
+        whole.check(path, self.facts.task, self.facts.merged)
         task = TASKS[self.facts.task]
         try:
             self.processor = task.auto_processor.from_pretrained(
                 path, local_files_only=True
             )
+        except Exception as error:
+            raise ReleaseError(_unloadable(path, self.facts.task, error)) from None
+        try:
             self.model = self._model(path).eval()
-        except (OSError, SafetensorError, RuntimeError, KeyError) as error:
-            cause = (str(error).splitlines() or [type(error).__name__])[0]
+        except ModelError:
+            raise
+        except Exception as error:
+            # Files of the right form may hold anything, and libraries raise anything.
+            cause = whole.reason(error)
             raise ReleaseError(f"{path} cannot be loaded: {cause}") from None
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model.to(self._device)
@@ -178,3 +186,12 @@ class Predictor:
             written[:, longest:], skip_special_tokens=True
         )
         return texts
+
+
+def _unloadable(path: Path, task: str, error: Exception) -> str:
+    """Say why a tokenizer or an image processor cannot be loaded."""
+    what = "image processor" if task == IMAGE else "tokenizer"
+    cause = whole.reason(error)
+    if task != IMAGE and not (path / whole.TOKENIZER).is_file():
+        cause = f"there is no {whole.TOKENIZER} in it"
+    return f"{path}: its {what} cannot be loaded: {cause}"

@@ -4,11 +4,10 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from peft import PeftConfig
 from safetensors import SafetensorError
 
 from ilora_app.lora.factors import AdapterState
-from ilora_app.release import card
+from ilora_app.release import card, whole
 from ilora_app.release.facts import Facts
 from ilora_app.release.measure import measured
 from ilora_app.release.merged import write_merged
@@ -71,6 +70,7 @@ def export(request: Request) -> card.Made:
             "--measure: expected without it: the whole model is exported as the run "
             "measured it"
         )
+    whole.check(source.model, source.settings.model.task, source.whole)
     with store.replacing(out) as folder:
         if source.whole:
             shutil.copytree(source.model, folder, dirs_exist_ok=True)
@@ -98,8 +98,7 @@ def _write_adapter(request: Request, source: Source, folder: Path) -> card.Made:
     for path in source.model.iterdir():
         if path.name not in own and path.is_file():
             shutil.copy2(path, folder / path.name)
-    transposed = bool(PeftConfig.from_pretrained(source.model).fan_in_fan_out)
-    write_weights(folder, adapter, source.settings, transposed)
+    write_weights(folder, adapter, source.settings, whole.transposed(source.model))
     found = measured(source, adapter) if request.measure else ()
     return card.Made(False, adapter.factors.rank, energy, found)
 

@@ -3,9 +3,9 @@
 import csv
 import json
 import tomllib
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from transformers import AutoConfig
 
@@ -88,7 +88,7 @@ def open_run(folder: Path, which: str = LAST) -> Source:
     model, whole = _model(place, which, settings)
     rows = _rows(folder)
     if which == BEST:
-        number = int(_json(place / "best.json")["round"])
+        number = _best_round(place / "best.json")
     else:
         number = int(max(rows, default=settings.run.num_server_rounds))
     return Source(
@@ -150,7 +150,7 @@ def _rows(folder: Path) -> dict[int, dict[str, float]]:
             }
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         raise ReleaseError(
             f"{folder / 'metrics.csv'} cannot be read: {error}"
         ) from None
@@ -158,25 +158,26 @@ def _rows(folder: Path) -> dict[int, dict[str, float]]:
 
 def _ranks(folder: Path) -> tuple[int, ...]:
     """Ranks of the members that events.jsonl tells of."""
-    found: dict[Any, int] = {}
+    found: dict[int, int] = {}
     try:
-        lines = (folder / "events.jsonl").read_text(encoding="utf-8").splitlines()
+        text = (folder / "events.jsonl").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ()
-    for line in lines:
-        try:
+    for line in text.splitlines():
+        # A crash leaves a line torn.
+        with suppress(ValueError, TypeError, KeyError, AttributeError):
             event = json.loads(line)
-        except ValueError:
-            continue  # the last line of a run that was stopped
-        if event.get("event") == "member":
-            partition = event.get("partition")
-            who = event["node_id"] if partition is None else partition
-            found[who] = int(event["rank"])
+            if event["event"] == "member":
+                partition = event.get("partition")
+                who = event["node_id"] if partition is None else partition
+                found[int(who)] = int(event["rank"])
     return tuple(found[who] for who in sorted(found))
 
 
-def _json(path: Path) -> dict[str, Any]:
+def _best_round(path: Path) -> int:
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        return int(json.loads(path.read_text(encoding="utf-8"))["round"])
+    except KeyError:
+        raise ReleaseError(f"{path} cannot be read: it names no round") from None
     except (OSError, ValueError, TypeError) as error:
         raise ReleaseError(f"{path} cannot be read: {error}") from None
