@@ -154,6 +154,20 @@ def test_completions(made, tmp_path, name):
     assert ilora("predict", finished.folder, long, "--max-new-tokens", 2).exit_code == 0
 
 
+def test_what_a_language_model_cannot_go_on_from(made):
+    run = made["gpt2"].folder
+    said = failure(run, "one", "", "three")
+    assert "row 2 of 3, {'text': ''}: expected a text" in said
+    config = made["gpt2"].server.backbone.model.config
+    most = config.max_position_embeddings
+    said = failure(run, "one", "--max-new-tokens", most + 1)
+    assert f"--max-new-tokens {most + 1}: expected at most {most}" in said
+    for number in (most, most - 3):
+        words = ["--max-new-tokens", number, "--json"]
+        (found,) = objects(ilora("predict", run, "word " * 99, *words))
+        assert found["completion"]
+
+
 def failure(*words: object) -> str:
     result = ilora("predict", *words)
     assert result.exit_code == 2

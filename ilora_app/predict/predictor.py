@@ -102,12 +102,16 @@ class Predictor:
 
         Raises:
             DataError: an image cannot be read.
+            ReleaseError: the language model has no room for so many tokens, or nothing
+                to go on from.
 
         """
+        language = self.facts.task == LANGUAGE
+        prompts = self._prompts(rows, new_tokens) if language else []
         for start in range(0, len(rows), batch_size):
             some = rows[start : start + batch_size]
-            if self.facts.task == LANGUAGE:
-                texts = self._completed(some, new_tokens)
+            if language:
+                texts = self._completed(prompts[start : start + batch_size], new_tokens)
                 yield from map(lambda r, t: Prediction(r, (), t), some, texts)
                 continue
             chances = self._logits(self._batch(some)).double().softmax(dim=1)
@@ -160,17 +164,34 @@ class Predictor:
         batch.pop("labels")
         return batch
 
-    @torch.inference_mode()
-    def _completed(self, rows: Sequence[Row], new_tokens: int) -> list[str]:
-        """Go on from the prompts, greedily; too long ones lose their beginning."""
+    def _prompts(self, rows: Sequence[Row], new_tokens: int) -> list[list[int]]:
+        """Tokens to go on from; too many lose their beginning."""
         settings = DataSettings(prompt_template=self.facts.prompt_template)
+        positions = getattr(self.model.config, "max_position_embeddings", 2**31)
+        # The token that is written last needs no position.
+        room = positions - new_tokens + 1
+        if room < 1:
+            raise ReleaseError(
+                f"--max-new-tokens {new_tokens}: expected at most {positions}, the "
+                "positions of the model"
+            )
+        prompts = []
+        for number, row in enumerate(rows, 1):
+            tokens = causal_lm.prompt_tokens(
+                row, self.columns, settings, self.processor
+            )
+            if not tokens:
+                raise ReleaseError(
+                    f"row {number} of {len(rows)}, {dict(row)}: expected a text that "
+                    "has a token at least"
+                )
+            prompts.append(tokens[-room:])
+        return prompts
+
+    @torch.inference_mode()
+    def _completed(self, prompts: list[list[int]], new_tokens: int) -> list[str]:
+        """Go on from the prompts, greedily."""
         tokenizer = self.processor
-        most = getattr(self.model.config, "max_position_embeddings", 2**31)
-        room = max(1, most - new_tokens)
-        prompts = [
-            causal_lm.prompt_tokens(row, self.columns, settings, tokenizer)[-room:]
-            for row in rows
-        ]
         longest = max(len(tokens) for tokens in prompts)
         pad = int(tokenizer.pad_token_id)
         ids = [[pad] * (longest - len(tokens)) + tokens for tokens in prompts]
