@@ -8,6 +8,7 @@ import shutil
 import socket
 import tomllib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -114,20 +115,19 @@ def read(folder: Path, root: Path) -> Run:
     status, reason = _status(folder, events)
     metric = next((name for name in _QUALITY if any(name in r for r in rows)), "")
     values = [row[metric] for row in rows if metric in row]
-    began = float(events[0]["time"]) if events else (folder / CONFIG).stat().st_mtime
     inside = folder.is_relative_to(root)
     rounds = begins[-1].get("rounds") if begins else None
     return Run(
         id=folder.relative_to(root).as_posix() if inside else str(folder),
         folder=str(folder),
-        date=datetime.fromtimestamp(began).isoformat(" ", "seconds"),
+        date=_date(folder, events),
         status=status,
         reason=reason,
         strategy=str(settings.get("strategy", "")),
         model=str(settings.get("model", "")),
         dataset=str(settings.get("dataset", "")),
         round=int(rows[-1]["round"]) if rows else 0,
-        rounds=int(rounds or settings.get("num-server-rounds", 0)),
+        rounds=int(_number(rounds or settings.get("num-server-rounds")) or 0),
         metric=metric,
         last=values[-1] if values else None,
         best=max(values, default=None),
@@ -135,11 +135,11 @@ def read(folder: Path, root: Path) -> Run:
 
 
 def details(folder: Path) -> dict[str, Any]:
-    """The config, the rounds, and what went wrong in them."""
+    """The config, the rows of metrics.csv, and what went wrong in them."""
     wrong = ("reply-left-out", "node-left-out", "model-unchanged")
     return {
         "config": _config(folder),
-        "rounds": _rows(folder),
+        "rows": _rows(folder),
         "failures": [e for e in _events(folder) if e.get("event") in wrong],
     }
 
@@ -176,6 +176,15 @@ def _folders(root: Path) -> Iterator[Path]:
             yield Path(place)
 
 
+def _date(folder: Path, events: list[dict[str, Any]]) -> str:
+    """When a run began: by its first event that says so, else by its config's file."""
+    times = [_number(event.get("time")) for event in events]
+    for time in (*(t for t in times if t), (folder / CONFIG).stat().st_mtime):
+        with suppress(OverflowError, OSError, ValueError):
+            return datetime.fromtimestamp(time).isoformat(" ", "seconds")
+    return ""
+
+
 def _status(folder: Path, events: list[dict[str, Any]]) -> tuple[str, str]:
     last: dict[str, Any] = {}
     begun: dict[str, Any] = {}
@@ -210,8 +219,11 @@ def _config(folder: Path) -> dict[str, Any]:
 
 def _events(folder: Path) -> list[dict[str, Any]]:
     """Events; a line that a crash has left unfinished is left out."""
-    found = []
-    text = (folder / EVENTS).read_text(encoding="utf-8", errors="replace")
+    found: list[dict[str, Any]] = []
+    try:
+        text = (folder / EVENTS).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return found
     for line in text.splitlines():
         try:
             event = json.loads(line)
@@ -223,21 +235,26 @@ def _events(folder: Path) -> list[dict[str, Any]]:
 
 
 def _rows(folder: Path) -> list[dict[str, float]]:
-    """Rounds, as in metrics.csv; cells that hold no finite number are left out."""
-    try:
-        with (folder / METRICS).open(encoding="utf-8", newline="") as file:
-            table = list(csv.DictReader(file))
-    except OSError:
-        return []
-    rows = [
-        {k: n for k, t in row.items() if (n := _number(t)) is not None} for row in table
-    ]
+    """Rounds, as in metrics.csv; cells that hold no finite number are left out.
+
+    What comes after a row that is no CSV is left out too.
+    """
+    rows: list[dict[str, float]] = []
+    with (
+        suppress(OSError, csv.Error),
+        (folder / METRICS).open(encoding="utf-8", errors="replace", newline="") as file,
+    ):
+        for row in csv.DictReader(file):
+            rows.append({k: n for k, t in row.items() if (n := _number(t)) is not None})
     return [row for row in rows if "round" in row]
 
 
 def _number(text: Any) -> float | None:
+    """Read a finite number, a count as an integer; None for all else."""
     try:
+        if isinstance(text, str) and text.isdecimal():
+            return int(text)
         value = float(text)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return value if math.isfinite(value) else None

@@ -109,7 +109,11 @@ def test_show_has_rounds_failures_and_config(root):
     assert 'client-ranks = "2,4"' in text
     data = json.loads(runs("show", "two", "--root", str(root), "--json").output)
     assert data["config"]["client-ranks"] == "2,4"
-    assert [row["round"] for row in data["rounds"]] == [0, 1, 2]
+    assert [row["round"] for row in data["rows"]] == [0, 1, 2]
+    assert data["rounds"] == 2, "as list has it"
+    counts = [data["rows"][1][key] for key in ("round", "asked", "clients")]
+    assert counts == [1, 2, 2]
+    assert all(type(count) is int for count in counts)
     assert data["failures"][0]["reason"] == "nan"
 
 
@@ -174,3 +178,46 @@ def test_one_that_is_absent_keeps_all_others(root):
     result = runs("rm", "group/one", "nope", "--yes", "--root", str(root))
     assert result.exit_code == 1
     assert (root / "group" / "one").is_dir()
+
+
+BROKEN = {
+    "metrics.csv": [
+        b"\xff\xfe,round\n1,2\n",
+        b"round,loss\n0,1,2,3,4\n1\n",
+        b'round,loss\n0,1.5\n1,"' + b"x" * 200_000,
+        b"round\n" + b"9" * 5000,
+        b"",
+    ],
+    "events.jsonl": [
+        b"\xff\xfe\n",
+        b'{"event": "started"}\n{"time": "soon", "event": "finished"}\n',
+        b'{"time": 1e300, "event": "started", "rounds": "x", "pid": []}\n[1]\nnull\n',
+        b'{"time": 1.0, "event": "class-counts"}\n{"time": 1, "event": "member"}\n',
+        b'{"time": 1.0, "event": "clients-evaluated", "clients": 3}\n',
+    ],
+    "config.toml": [
+        b'strategy = "x"\nnum-server-rounds = "many"\noutput-dir = 2020-01-01\n',
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("file", "data"), [(name, data) for name in BROKEN for data in BROKEN[name]]
+)
+def test_a_broken_folder_harms_no_other(root, file, data):
+    broken = root / "broken"
+    shutil.copytree(root / "group" / "one", broken)
+    (broken / file).write_bytes(data)
+    result = runs("list", "--root", str(root), "--json")
+    assert result.exit_code == 0, result.exception
+    assert {run["id"] for run in json.loads(result.output)} == {"broken", "group/one"}
+    for more in ([], ["--json"]):
+        result = runs("show", "broken", "--root", str(root), *more)
+        assert result.exit_code == 0, result.exception
+    result = CliRunner().invoke(app, ["report", str(broken)])
+    assert isinstance(result.exception, SystemExit | None), result.exception
+    assert result.exit_code in (0, 2)
+    assert str(broken) in result.output
+    result = runs("rm", "broken", "--root", str(root), "--yes")
+    assert result.exit_code == 0, result.exception
+    assert not broken.exists()

@@ -83,7 +83,7 @@ def show(run: Id, root: Root = None, json_: Json = False) -> None:
     folder = _find(run, place)
     found, details = history.read(folder, place), history.details(folder)
     if json_:
-        typer.echo(json.dumps({**asdict(found), **details}, indent=1))
+        typer.echo(json.dumps({**asdict(found), **details}, indent=1, default=str))
         return
     from ilora_app.watch.lines import round_line
     from ilora_app.watch.state import RunState, failure_of
@@ -93,17 +93,13 @@ def show(run: Id, root: Root = None, json_: Json = False) -> None:
             typer.echo(f"{name:<10}{value}")
     state = RunState(found.rounds)
     state.status = found.status
-    for row in details["rounds"]:
-        # Numbers of metrics.csv are all read alike; these are counts.
-        counts = {
-            k: int(v) for k, v in row.items() if k in ("round", "asked", "clients")
-        }
-        typer.echo(round_line({**row, **counts}, state))
+    for row in details["rows"]:
+        typer.echo(round_line(row, state))
     for event in details["failures"]:
         typer.echo(failure_of(event))
     typer.echo("config:")
     for key, value in details["config"].items():
-        typer.echo(f"  {key} = {json.dumps(value)}")
+        typer.echo(f"  {key} = {json.dumps(value, default=str)}")
 
 
 @runs.command()

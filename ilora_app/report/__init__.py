@@ -3,6 +3,8 @@
 from pathlib import Path
 
 FILE = "report.html"
+# What reading a value that is not there, or is of another kind, ends in.
+_STUMBLES = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
 
 
 class ReportError(ValueError):
@@ -20,7 +22,7 @@ def write(folder: Path, out: Path | None = None) -> Path:
         The file.
 
     Raises:
-        ReportError: the folder holds no run, or no finished round.
+        ReportError: the folder holds no run, no finished round, or what no run writes.
         OSError: the file cannot be written.
 
     """
@@ -28,7 +30,14 @@ def write(folder: Path, out: Path | None = None) -> Path:
     from ilora_app.report.reading import read
 
     file = out or folder / FILE
-    text = sections.page(read(folder))
+    run = read(folder)
+    try:
+        text = sections.page(run)
+    except _STUMBLES as error:
+        what = f"{type(error).__name__}: {error}"
+        raise ReportError(
+            f"{folder}: its events or its config are not what a run writes ({what})"
+        ) from error
     temporary = file.with_name(f".{file.name}.tmp")
     temporary.write_text(text, encoding="utf-8")
     temporary.replace(file)

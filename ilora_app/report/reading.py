@@ -5,6 +5,7 @@ import json
 import math
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -148,24 +149,29 @@ def read(folder: Path) -> RunData:
 
 
 def read_rounds(file: Path) -> list[RoundRow]:
-    """Read metrics.csv; cells that hold no number are left out."""
-    with file.open(encoding="utf-8", newline="") as lines:
-        return [
-            {
-                key: number
-                for key, text in row.items()
-                if (number := _number(text)) is not None
-            }
-            for row in csv.DictReader(lines)
-        ]
+    """Read metrics.csv; cells that hold no number are left out.
+
+    What comes after a row that is no CSV is left out too.
+    """
+    rows: list[RoundRow] = []
+    with (
+        suppress(csv.Error),
+        file.open(encoding="utf-8", errors="replace", newline="") as lines,
+    ):
+        for row in csv.DictReader(lines):
+            cells = {key: _number(text) for key, text in row.items()}
+            rows.append({k: n for k, n in cells.items() if n is not None})
+    return rows
 
 
 def _events(folder: Path) -> list[Event]:
     """Read events.jsonl; a line that a crash has torn is left out."""
     file = folder / "events.jsonl"
     found = []
-    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-    for line in lines:
+    if not file.is_file():
+        return []
+    # The bytes of a line that a crash has torn may be anything.
+    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             event = json.loads(line)
         except ValueError:
@@ -175,9 +181,10 @@ def _events(folder: Path) -> list[Event]:
     return found
 
 
-def _number(text: str | None) -> float | None:
+def _number(text: Any) -> float | None:
     try:
-        value = float(text) if text else None
-    except ValueError:
+        value = float(text)
+    except (TypeError, ValueError):
+        # Cells beyond the last column come as a list.
         return None
-    return value if value is not None and math.isfinite(value) else None
+    return value if math.isfinite(value) else None
