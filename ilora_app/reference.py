@@ -30,13 +30,18 @@ def table() -> str:
                 "|---|---|---|",
             ]
             current = group
-        default = (
-            f'"{entry.default}"' if isinstance(entry.default, str) else entry.default
-        )
+        default = _written(entry.default)
         choices = entry.metadata["choices"]
         values = f" One of {', '.join(choices)}." if choices else ""
         lines.append(f"| `{key}` | `{default}` | {entry.metadata['help']}{values} |")
     return "\n".join(lines).strip()
+
+
+def _written(value: object) -> str:
+    """Write a default the way a run config is written: as TOML."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f'"{value}"' if isinstance(value, str) else str(value)
 
 
 def updated(text: str) -> str:
