@@ -78,6 +78,21 @@ def test_the_command_prints_them_and_starts_nothing(monkeypatch):
     assert "2 mistakes, and nothing was run" in result.output
 
 
+@pytest.mark.parametrize("text", [b"seed = '\xff'", b"seed =", b"\xff\xfes\0"])
+def test_a_preset_that_cannot_be_read_is_a_mistake(tmp_path, text):
+    file = tmp_path / "mine.toml"
+    file.write_bytes(text)
+    for words in (
+        ["run", "--config", str(file)],
+        ["compare", "--presets", str(file), "--out", str(tmp_path / "out")],
+    ):
+        result = CliRunner().invoke(app, words)
+        assert result.exit_code == 2, result.exception
+        assert "1 mistake, and nothing was run" in result.output
+        assert f"{file}: " in result.output
+    assert not (tmp_path / "out").exists()
+
+
 def test_folders_are_made_absolute_and_names_are_left(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data" / "mine").mkdir(parents=True)

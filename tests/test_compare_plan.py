@@ -1,8 +1,10 @@
 """From the words of the command to the runs and their order."""
 
 import pytest
+from typer.testing import CliRunner
 
 from ilora_app import strategies
+from ilora_app.cli import app
 from ilora_app.compare import plan as plans
 from ilora_app.compare.presets import Preset
 from ilora_app.compare.request import Request, RequestError
@@ -184,3 +186,14 @@ def test_a_request_is_kept_and_says_its_command(tmp_path):
     assert command.endswith("--set client-ranks=2,4 --set 'dataset=a b'")
     with pytest.raises(RequestError, match="no comparison is in it"):
         Request.load(tmp_path / "none")
+
+
+@pytest.mark.parametrize("more", [[], ["--report-only"]])
+def test_a_file_is_no_place_for_a_comparison(tmp_path, more):
+    file = tmp_path / "a.csv"
+    file.write_text("a,b\n")
+    for out in (file, file / "below"):
+        result = CliRunner().invoke(app, ["compare", "--out", str(out), *more])
+        assert result.exit_code == 2, result.exception
+        assert f"--out {out}: expected a folder; {file} is a file" in result.output
+    assert file.read_text() == "a,b\n"

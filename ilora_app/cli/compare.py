@@ -93,6 +93,9 @@ def compare(
         clients, target, lr_search, lr_finalists,
     )  # fmt: skip
     try:
+        there = next(place for place in (out, *out.parents) if place.exists())
+        if not there.is_dir():
+            raise RequestError([f"--out {out}: expected a folder; {there} is a file"])
         if report_only:
             request = Request.load(out)
             if target != "auto":

@@ -70,7 +70,10 @@ def load_presets(names: str, folder: Path) -> tuple[list[Preset], list[str]]:
 
 def read_preset(path: Path) -> tuple[Preset, list[str]]:
     """Read one preset; returns it and its mistakes."""
-    text = path.read_text(encoding="utf-8")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        return Preset(path.stem, ()), [f"cannot be read as UTF-8: {error}"]
     try:
         settings = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
