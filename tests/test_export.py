@@ -2,16 +2,21 @@
 
 import json
 import re
+import shlex
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from flwr.common.config import parse_config_args
 from safetensors.torch import load_file
 from transformers import AutoConfig
 
-from ilora_app.release import licences
+from ilora_app import config
+from ilora_app.release import card, licences
+from ilora_app.release.source import open_run
 from tests.finished import RUNS, Finished, ilora
 from tests.test_app import run as run_app
 
@@ -143,7 +148,7 @@ def test_the_card_says_what_it_is_and_nothing_of_this_machine(made, tmp_path):
         "(this adapter is a cut of it)",
         "| id | |\n|---|---|\n| 0 | ",
         "flwr run . --stream --federation-config \"num-supernodes=3\"",
-        "strategy='flora'", "dataset='PATH/data'", "model='PATH/model'",
+        'strategy="flora"', 'dataset="PATH/data"', 'model="PATH/model"',
         "library_name: peft", "pipeline_tag: text-classification",
     ):  # fmt: skip
         assert part in card, part
@@ -153,6 +158,30 @@ def test_the_card_says_what_it_is_and_nothing_of_this_machine(made, tmp_path):
             "adapter_config.json", "ilora.json",
         ):  # fmt: skip
             assert str(finished.folder.parent) not in path.read_text(), path.name
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "{text}\nIt's", 'say "{text}"', "cost: $HOME {text} `ls`", "a\\n{text}\\",
+        "\\\"' \t\r\x7f\x01 ünï 🦙 {text}", "{text} # no comment = 1",
+    ],
+)  # fmt: skip
+def test_the_command_of_the_card_gives_the_settings_again(made, tmp_path, prompt):
+    """As a shell, Flower and TOML read it."""
+    source = open_run(made["gpt2"].folder)
+    data = replace(source.settings.data, prompt_template=prompt)
+    settings = replace(source.settings, data=data)
+    words = shlex.split(card.command(replace(source, settings=settings)))
+    given = words[words.index("--run-config") + 1]
+    assert len(words) == words.index("--run-config") + 2
+    assert "\n" not in given
+    read = parse_config_args([given])
+    assert read["prompt-template"] == prompt
+    whole = config.dump(settings)
+    assert {key: whole[key] for key in read} | {
+        "model": read["model"], "dataset": read["dataset"]
+    } == read  # fmt: skip
 
 
 def test_licences_where_a_card_has_them(tmp_path):

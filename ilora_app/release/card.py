@@ -1,6 +1,8 @@
 """The README.md of what is exported: what it is, from what, how well it does."""
 
+import json
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -112,14 +114,21 @@ def command(source: Source) -> str:
     nodes = len(source.ranks)
     federation = f' --federation-config "num-supernodes={nodes}"' if nodes else ""
     return f"flwr run . --stream{federation}" + (
-        f' --run-config "{words}"' if words else ""
+        f" --run-config {shlex.quote(words)}" if words else ""
     )
 
 
 def _value(value: object) -> str:
+    """Write a value as TOML, such that ``flwr run`` reads it.
+
+    It takes a string to end at the next quote, escaped or not.
+    """
     if isinstance(value, bool):
         return str(value).lower()
-    return f"'{value}'" if isinstance(value, str) else str(value)
+    if not isinstance(value, str):
+        return str(value)
+    parts = [json.dumps(part, ensure_ascii=False)[1:-1] for part in value.split('"')]
+    return '"' + "\\u0022".join(parts).replace("\x7f", "\\u007f") + '"'
 
 
 def _metadata(source: Source, made: Made) -> str:
