@@ -67,6 +67,7 @@ ALLOWED = {
     "predict": {"predict", "release", "options", "settings", "tasks"},
     "cli": {
         "cli",
+        "options",
         "own_folder",
         "compare",
         "config",

@@ -5,18 +5,23 @@ import json
 import re
 import subprocess
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
+from typer.main import get_command
 from typer.testing import CliRunner
 
-from ilora_app.cli import app, run_session
+from ilora_app import strategies
+from ilora_app.cli import app, complete, run_session
 from ilora_app.cli.run_request import Request, RequestError, absolute
 from ilora_app.cli.run_session import Session
 from ilora_app.launch import app_files
 from ilora_app.launch.app_files import copy_app
 from ilora_app.launch.superlink import BIN, SuperLinkError
+from ilora_app.settings import upkeep
 
 ROOT = Path(__file__).parent.parent
 
@@ -143,10 +148,16 @@ def test_a_connection_that_is_not_there_is_a_failure(tmp_path, monkeypatch):
     assert "no-such-link" in outcome.reason
 
 
-COMMANDS = ("run", "compare", "keys", "doctor", "runs list", "runs show", "runs rm")
+def commands(group: Any = None, before: str = "") -> Iterator[str]:
+    """Every command there is, with those of its groups."""
+    for name, command in (group or get_command(app)).commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, f"{before}{name} ")
+        else:
+            yield before + name
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", list(commands()))
 def test_help_is_complete_and_has_an_example(command):
     result = CliRunner().invoke(
         app, [*command.split(), "--help"], env={"COLUMNS": "200"}
@@ -156,14 +167,33 @@ def test_help_is_complete_and_has_an_example(command):
     assert f"Example: ilora {command} " in text
 
 
-def test_the_shell_completes_commands_options_and_values():
-    def complete(line: str) -> str:
+def test_the_shell_completes_commands_options_and_values(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    folder = tmp_path / ".ilora" / "runs" / "mine-7"
+    folder.mkdir(parents=True)
+    (folder / "events.jsonl").write_text("")
+    keys = ("strategy", "num-server-rounds", "output-dir")
+    (folder / "config.toml").write_text("".join(f"{key} = 1\n" for key in keys))
+
+    def shell(line: str) -> str:
         env = {
             "_ILORA_COMPLETE": "complete_bash", "COMP_WORDS": line,
             "COMP_CWORD": str(len(line.split(" ")) - 1),
         }  # fmt: skip
-        return CliRunner().invoke(app, [], prog_name="ilora", env=env).output
+        return CliRunner().invoke(app, [], prog_name="ilora", env=env).output.strip()
 
-    assert "doctor" in complete("ilora d")
-    assert "--superlink" in complete("ilora run --sup")
-    assert "dirichlet-0.1" in complete("ilora run --config dirichlet-0")
+    assert "doctor" in shell("ilora d")
+    assert "--superlink" in shell("ilora run --sup")
+    assert "dirichlet-0.1" in shell("ilora run --config dirichlet-0")
+    for command in ("runs show", "runs rm", "export", "predict", "report"):
+        assert shell(f"ilora {command} mi") == "mine-7", command
+        assert shell(f"ilora {command} x") == ""
+    assert shell("ilora run --strategy flo") == "flora"
+    assert shell("ilora run --track ten") == "tensorboard"
+    assert shell("ilora run --track mlflow,wan") == "mlflow,wandb"
+    assert "mlflow" not in shell("ilora run --track mlflow,").split()
+
+
+def test_what_completion_knows_by_heart_is_what_there_is():
+    assert tuple(strategies.STRATEGIES) == complete.STRATEGIES
+    assert complete.TRACKERS == upkeep.TRACKERS

@@ -240,7 +240,8 @@ def test_what_is_no_whole_run(made, tmp_path, monkeypatch):
         assert not (tmp_path / "out").exists()
         return result.output
 
-    assert "expected a run folder" in failure("20260101-000000-1")
+    assert "there is no run '2026'" in failure("2026")
+    assert "expected a run folder" in failure(tmp_path)
     run = tmp_path / ".ilora" / "runs" / "a-run"
     shutil.copytree(made["bert"].folder, run)
     assert ilora("export", "a-run", "--out", tmp_path / "by-name").exit_code == 0

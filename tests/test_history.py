@@ -122,11 +122,11 @@ def test_a_beginning_is_enough_where_one_run_has_it(root):
     assert history.find("group/", root) == root / "group" / "one"
     assert history.find(str(root / "group2"), root) == root / "group2"
     result = runs("show", "gro", "--root", str(root))
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "beginning of group/one, group2" in result.output
     for name, expected in (("nope", "there is no run"), ("notes", "not the folder")):
         result = runs("show", name, "--root", str(root))
-        assert result.exit_code == 1
+        assert result.exit_code == 2
         assert expected in result.output
 
 
@@ -147,18 +147,18 @@ def test_rm_refuses_what_is_no_run_or_at_work(root, monkeypatch):
     begun = {"event": "started", "run": 1, "rounds": 2, "pid": os.getpid()}
     with_events(root, "busy", begun | {"host": socket.gethostname()})
     (root / "link").symlink_to(root / "group" / "one")
-    for name, code, expected in (
-        ("notes", 1, "not the folder of a run"),
-        ("group", 1, "not the folder of a run"),
-        (".", 1, "not the folder of a run"),
-        ("..", 1, "not the folder of a run"),
-        ("", 1, "there is no run"),
-        ("link", 2, "is a link"),
-        ("busy", 2, "is at work"),
+    for name, expected in (
+        ("notes", "not the folder of a run"),
+        ("group", "not the folder of a run"),
+        (".", "not the folder of a run"),
+        ("..", "not the folder of a run"),
+        ("", "there is no run"),
+        ("link", "is a link"),
+        ("busy", "is at work"),
     ):
         before = sorted(root.rglob("*"))
         result = runs("rm", name, "--yes", "--root", str(root))
-        assert result.exit_code == code, (name, result.output)
+        assert result.exit_code == 2, (name, result.output)
         assert expected in result.output, name
         assert sorted(root.rglob("*")) == before
     monkeypatch.chdir(root / "group" / "one")
@@ -169,14 +169,14 @@ def test_rm_refuses_what_is_no_run_or_at_work(root, monkeypatch):
 
 def test_rm_wants_the_whole_id(root):
     result = runs("rm", "group/o", "--yes", "--root", str(root))
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "'group/o' is the beginning of group/one" in result.output
     assert (root / "group" / "one").is_dir()
 
 
 def test_one_that_is_absent_keeps_all_others(root):
     result = runs("rm", "group/one", "nope", "--yes", "--root", str(root))
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert (root / "group" / "one").is_dir()
 
 

@@ -2,12 +2,15 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from ilora_app.cli import app
 from ilora_app.tasks import sources
 from tests.finished import Finished, ilora
 
@@ -54,6 +57,49 @@ def test_texts(made, tmp_path):
             values = [chances[label] for label in labels]
             torch.testing.assert_close(torch.tensor(values), row, atol=1e-5, rtol=1e-4)
             assert sorted(values, reverse=True) == list(chances.values()), name
+
+
+def test_lines_of_stdin(made):
+    words = ["predict", str(made["bert"].folder), "-", "--json", "--top", "1"]
+    given = "what is my balance\n\n  \nünïcode -\n--top\nlast, without an end"
+    found = objects(CliRunner().invoke(app, words, input=given))
+    texts = [one["input"]["text"] for one in found]
+    assert texts == [line for line in given.split("\n") if line.strip()]
+    result = CliRunner().invoke(app, words, input="\n")
+    assert result.exit_code == 2
+    assert "expected texts or images" in result.output
+
+
+def test_a_run_goes_by_a_beginning_of_its_id(made, tmp_path, monkeypatch):
+    runs = tmp_path / ".ilora" / "runs"
+    for name in ("one-1", "two-1", "two-2"):
+        shutil.copytree(made["bert"].folder, runs / name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for words in (
+        ["predict", "a text"], ["export", "--out", tmp_path / "out"], ["report"],
+        ["runs", "show"],
+    ):  # fmt: skip
+        at = 2 if words[0] == "runs" else 1
+
+        def call(run: str, words: list = words, at: int = at) -> Any:
+            return ilora(*words[:at], run, *words[at:])
+
+        assert call("on").exit_code == 0, words
+        for run, message in (
+            ("two", "'two' is the beginning of two-1, two-2"),
+            ("three", "there is no run 'three' in "),
+            ("", "there is no run '' in "),
+        ):
+            result = call(run)
+            assert result.exit_code == 2, words
+            assert message in result.output
+            assert not result.stdout
+
+
+def test_a_part_of_a_run_names_the_run(made):
+    run = made["bert"].folder
+    for part in (run / "adapter", run / "best" / "adapter", run / "best"):
+        assert f"{part} is a part of a run: expected {run} " in failure(part, "text")
 
 
 def test_what_people_read(made):

@@ -7,6 +7,14 @@ from pathlib import Path
 
 from ilora_app import own_folder
 
+# Here again, as what declares them imports torch: completion is to be quick.
+STRATEGIES = (
+    "ilora", "fedit", "flora", "ffa-lora", "lora-fair", "hetlora", "flexlora",
+    "fedex-lora", "rolora", "fedsa-lora", "lora-a2", "centralized", "local",
+    "fedavg-full",
+)  # fmt: skip
+TRACKERS = ("tensorboard", "wandb", "mlflow")
+
 
 def presets(incomplete: str) -> list[str]:
     """Names of the presets that come with the app."""
@@ -30,3 +38,15 @@ def runs(incomplete: str) -> list[str]:
 
     names = [run.id for run in history.listed(history.default_root())]
     return [name for name in names if name.startswith(incomplete)]
+
+
+def strategies(incomplete: str) -> list[str]:
+    """Names of the methods."""
+    return [name for name in STRATEGIES if name.startswith(incomplete)]
+
+
+def trackers(incomplete: str) -> list[str]:
+    """Names of the trackers; after a comma, those that are not there yet."""
+    before, comma, last = incomplete.rpartition(",")
+    left = [name for name in TRACKERS if name not in before.split(",")]
+    return [before + comma + name for name in left if name.startswith(last)]

@@ -5,12 +5,18 @@ from typing import Annotated, Literal
 
 import typer
 
-MISTAKE = 2
+from ilora_app.cli.complete import runs
+from ilora_app.cli.naming import MISTAKE, place_of
 
 
 def export(
     run: Annotated[
-        str, typer.Argument(help="Run folder, or its name under ~/.ilora/runs.")
+        str,
+        typer.Argument(
+            metavar="RUN",
+            help="Id of a run, a beginning of it that no other has, or its folder.",
+            autocompletion=runs,
+        ),
     ],
     out: Annotated[Path, typer.Option(help="Folder to make; new or empty.")],
     rank: Annotated[
@@ -53,7 +59,7 @@ def export(
 
     quiet_libraries()
     out = out.expanduser().absolute()
-    request = export_.Request(run, out, rank or 0, merge, round_, measure)
+    request = export_.Request(place_of(run), out, rank or 0, merge, round_, measure)
     try:
         if public and not push:
             raise ReleaseError("--public: expected with --push HUB_ID")

@@ -7,15 +7,22 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from ilora_app.cli.complete import runs
+from ilora_app.cli.naming import MISTAKE, place_of
+
 if TYPE_CHECKING:
     from ilora_app.predict.predictor import Prediction
-
-MISTAKE = 2
 
 
 def predict(
     source: Annotated[
-        str, typer.Argument(help="Exported folder, or a run: folder or name.")
+        str,
+        typer.Argument(
+            metavar="RUN",
+            help="Exported folder, or a run: its id, a beginning of it that no other "
+            "has, or its folder.",
+            autocompletion=runs,
+        ),
     ],
     inputs: Annotated[
         list[str] | None,
@@ -56,7 +63,7 @@ def predict(
     try:
         if bool(words) == bool(file):
             raise ReleaseError("expected texts or images, or --file, and not both")
-        predictor = Predictor(source, round_)
+        predictor = Predictor(place_of(source), round_)
         if file:
             rows = inputs_.of_file(file, predictor.columns)
             if predictor.facts.task == IMAGE:

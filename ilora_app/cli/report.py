@@ -5,12 +5,18 @@ from typing import Annotated
 
 import typer
 
-MISTAKE = 2
+from ilora_app.cli.complete import runs
+from ilora_app.cli.naming import MISTAKE, place_of
 
 
 def report(
     run: Annotated[
-        Path, typer.Argument(help="Run folder, or its name under ~/.ilora/runs.")
+        str,
+        typer.Argument(
+            metavar="RUN",
+            help="Id of a run, a beginning of it that no other has, or its folder.",
+            autocompletion=runs,
+        ),
     ],
     out: Annotated[
         Path | None,
@@ -27,12 +33,8 @@ def report(
     Example: ilora report ~/.ilora/runs/20260102-101500-123 --open
     """
     from ilora_app.report import ReportError, write
-    from ilora_app.runs.places import RUNS
 
-    folder = run.expanduser()
-    named = Path(RUNS).expanduser() / run
-    if not folder.exists() and named.is_dir():
-        folder = named
+    folder = Path(place_of(run))
     try:
         file = write(folder.resolve(), out and out.expanduser().resolve())
     except (ReportError, OSError) as error:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ilora_app.cli import terminal
-from ilora_app.cli.complete import presets, superlinks
+from ilora_app.cli.complete import presets, strategies, superlinks, trackers
 from ilora_app.cli.interrupts import interruptible
 
 # Exit codes.
@@ -25,7 +25,9 @@ def run(
         list[str] | None,
         typer.Option("--set", help="KEY=VALUE of any run-config key; can be repeated."),
     ] = None,
-    strategy: Annotated[str | None, typer.Option(help="Method.")] = None,
+    strategy: Annotated[
+        str | None, typer.Option(help="Method.", autocompletion=strategies)
+    ] = None,
     rounds: Annotated[int | None, typer.Option(help="num-server-rounds.")] = None,
     ranks: Annotated[
         str | None, typer.Option(help="client-ranks, such as 2,4,8,16.")
@@ -40,7 +42,8 @@ def run(
         str | None, typer.Option(help="Hub id, packaged set or folder of the data.")
     ] = None,
     track: Annotated[
-        str | None, typer.Option(help="tensorboard, wandb, mlflow.")
+        str | None,
+        typer.Option(help="tensorboard, wandb, mlflow.", autocompletion=trackers),
     ] = None,
     out: Annotated[
         Path | None,

@@ -9,8 +9,9 @@ import typer
 
 from ilora_app.cli import terminal
 from ilora_app.cli.complete import runs as complete_runs
+from ilora_app.cli.naming import find
 
-NO_SUCH, MISTAKE = 1, 2
+MISTAKE = 2
 
 runs = typer.Typer(
     help="Run folders: list, show and remove them.", no_args_is_help=True
@@ -80,7 +81,7 @@ def show(run: Id, root: Root = None, json_: Json = False) -> None:
     from ilora_app import history
 
     place = _place(root)
-    folder = _find(run, place)
+    folder = find(run, place)
     found, details = history.read(folder, place), history.details(folder)
     if json_:
         typer.echo(json.dumps({**asdict(found), **details}, indent=1, default=str))
@@ -119,7 +120,7 @@ def rm(
 
     place = _place(root)
     # All are found before the first is removed.
-    folders = list(dict.fromkeys(_find(one, place, exact=True) for one in run))
+    folders = list(dict.fromkeys(find(one, place, exact=True) for one in run))
     for folder in folders:
         found = history.read(folder, place)
         what = f"{folder} ({found.strategy}, {found.status})"
@@ -144,16 +145,6 @@ def _place(root: Path | None) -> Path:
         typer.echo(f"--root {root}: expected a folder", err=True)
         raise typer.Exit(MISTAKE)
     return place
-
-
-def _find(run: str, root: Path, exact: bool = False) -> Path:
-    from ilora_app import history
-
-    try:
-        return history.find(run, root, exact)
-    except history.HistoryError as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(NO_SUCH) from error
 
 
 def _short(name: str) -> str:

@@ -60,7 +60,13 @@ def find_run(run: str) -> Path:
     for folder in folders:
         if run and (folder / "config.toml").is_file():
             return folder
-    tried = " and ".join(str(folder) for folder in folders)
+    for place in folders[0].parents[:2]:
+        if (place / "config.toml").is_file() and folders[0].is_dir():
+            raise ReleaseError(
+                f"{folders[0]} is a part of a run: expected {place} (with --round best "
+                "for what is in best/)"
+            )
+    tried = " and ".join(dict.fromkeys(str(folder) for folder in folders))
     raise ReleaseError(
         f"run {run!r}: expected a run folder, with a config.toml in it; tried {tried}"
     )

@@ -1,0 +1,47 @@
+"""The run that a word of the command line names, the same way for every command."""
+
+from pathlib import Path
+
+import typer
+
+MISTAKE = 2
+
+
+def place_of(run: str) -> str:
+    """Find the folder of a run by its path, its id or a beginning that one id has.
+
+    A folder that is there is taken as it is: the command says what is wrong with it.
+
+    Raises:
+        typer.Exit: with 2, where there is none, or more than one.
+
+    """
+    from ilora_app import history, options
+
+    root = history.default_root()
+    places = [options.folder(run), root / run] if run.strip() else []
+    for place in places:
+        if place.is_dir():
+            return str(place)
+    return str(find(run, root))
+
+
+def find(run: str, root: Path, exact: bool = False) -> Path:
+    """Find a run among those in a folder.
+
+    Args:
+        run: its id or folder, or a beginning of the id.
+        root: folder of the runs.
+        exact: a beginning is not enough.
+
+    Raises:
+        typer.Exit: with 2, where there is none, or more than one.
+
+    """
+    from ilora_app import history
+
+    try:
+        return history.find(run, root, exact)
+    except history.HistoryError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(MISTAKE) from error
