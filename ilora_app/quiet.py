@@ -3,12 +3,14 @@
 import logging
 import warnings
 
-import datasets
-import transformers
-
 
 def quiet_libraries() -> None:
     """Silence progress bars, load reports, and warnings that no user can act on."""
+    # PEFT imports bitsandbytes, whose import tells of a kernel that it does without.
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
+    import datasets
+    import transformers
+
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     datasets.logging.set_verbosity_error()

@@ -2,9 +2,11 @@
 
 import http.server
 import json
+import re
 import socket
 import threading
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
@@ -66,6 +68,25 @@ def test_an_old_python_is_a_problem(monkeypatch):
     first = next(installed.python())
     assert first.state == "problem"
     assert first.found.startswith("3.9.1")
+
+
+def test_a_clone_goes_by_its_own_file_and_a_wheel_by_what_is_installed(
+    monkeypatch, tmp_path
+):
+    project = tmp_path / "pyproject.toml"
+    project.write_text(
+        "[project]\nrequires-python = '>=9'\ndependencies = ['numpy>=99']\n"
+        "[tool.flwr.app]\n"
+    )
+    monkeypatch.setattr(installed, "ROOT", tmp_path)
+    assert next(installed.python()).state == "problem"
+    first = next(installed.packages())
+    assert (first.name, first.state, first.advice) == (
+        "numpy", "problem", 'pip install "numpy>=99"',
+    )  # fmt: skip
+    project.unlink()
+    assert next(installed.python()).state == "ok"
+    assert "flwr" in {found.name for found in installed.packages()}
 
 
 def test_little_memory_and_little_room(monkeypatch, tmp_path):
@@ -140,6 +161,14 @@ def test_variables(monkeypatch, tmp_path):
     assert typo.state == "warning"
     assert typo.advice == "did you mean ILORA_STATE?"
     assert "secret" not in typo.found
+
+
+def test_every_variable_that_is_documented_is_known():
+    root = Path(__file__).parent.parent
+    texts = [file.read_text() for file in [*root.glob("docs/*.md"), root / "README.md"]]
+    named = set(re.findall(r"\bILORA_[A-Z]+", " ".join(texts)))
+    known = {*variables._READ, *variables._WRITTEN, *variables._OTHERS}
+    assert named <= known
 
 
 def test_a_look_that_fails_does_not_hide_the_others(monkeypatch):

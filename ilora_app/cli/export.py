@@ -52,12 +52,13 @@ def export(
     Example: ilora export 20260131-120000-42 --rank 8 --out adapter
     """
     from ilora_app.quiet import quiet_libraries
+
+    quiet_libraries()  # before what follows is imported, as that has much to say
     from ilora_app.release import export as export_
     from ilora_app.release import hub
     from ilora_app.release.source import ReleaseError
     from ilora_app.tasks.models import ModelError
 
-    quiet_libraries()
     out = out.expanduser().absolute()
     request = export_.Request(place_of(run), out, rank or 0, merge, round_, measure)
     try:

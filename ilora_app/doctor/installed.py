@@ -14,6 +14,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from ilora_app.doctor.findings import OK, PROBLEM, WARNING, Finding
+from ilora_app.launch.app_files import PROJECT, is_repository
 from ilora_app.own_folder import ROOT
 
 _TRACKERS = ("tensorboard", "wandb", "mlflow")
@@ -68,15 +69,16 @@ def package(requirement: Requirement) -> Finding:
 
 
 def _declared() -> tuple[str, list[str]]:
-    """Bound of Python and the requirements: as installed, else of pyproject.toml."""
-    try:
-        about: Any = metadata.metadata("ilora")
-        python_bound = about["Requires-Python"] or ""
-        return python_bound, metadata.requires("ilora") or []
-    except metadata.PackageNotFoundError:
-        text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    """Bound of Python and the requirements: of a clone's own file, else as installed.
+
+    What is installed of a clone is as old as the last ``pip install -e .``.
+    """
+    if is_repository(ROOT):
+        text = (ROOT / PROJECT).read_text(encoding="utf-8")
         project = tomllib.loads(text)["project"]
         return project["requires-python"], project["dependencies"]
+    about: Any = metadata.metadata("ilora")
+    return about["Requires-Python"] or "", metadata.requires("ilora") or []
 
 
 def _module(name: str) -> str:

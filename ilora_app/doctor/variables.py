@@ -12,8 +12,8 @@ _PREFIX = "ILORA_"
 # Those that name a folder to read, those that name one to write, and the others.
 _READ, _WRITTEN = ("ILORA_SHARED",), ("ILORA_STATE", "ILORA_RUNS")
 _OTHERS = (
-    "ILORA_BASE", "ILORA_BIND", "ILORA_CACHE", "ILORA_EXTRAS", "ILORA_KEYS",
-    "ILORA_PORT", "ILORA_SUPERLINK", "ILORA_TORCH", "ILORA_UID",
+    "ILORA_BASE", "ILORA_BIND", "ILORA_BROWSER", "ILORA_CACHE", "ILORA_EXTRAS",
+    "ILORA_KEYS", "ILORA_PORT", "ILORA_SUPERLINK", "ILORA_TORCH", "ILORA_UID",
 )  # fmt: skip
 
 

@@ -11,8 +11,8 @@ from ilora_app import config
 from ilora_app.own_folder import ROOT
 from ilora_app.settings import Settings
 
-_PACKAGE, _PROJECT = "ilora_app", "pyproject.toml"
-_BESIDE = (_PROJECT, "README.md", "LICENSE")
+_PACKAGE, PROJECT = "ilora_app", "pyproject.toml"
+_BESIDE = (PROJECT, "README.md", "LICENSE")
 
 
 def copy_app(target: Path, source: Path = ROOT) -> None:
@@ -27,13 +27,13 @@ def copy_app(target: Path, source: Path = ROOT) -> None:
     target.mkdir(parents=True)
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(source / _PACKAGE, target / _PACKAGE, ignore=ignored)
-    if _is_repository(source):
+    if is_repository(source):
         for name in _BESIDE:
             if (source / name).is_file():
                 shutil.copy2(source / name, target / name)
     else:
         text = tomli_w.dumps(project())
-        (target / _PROJECT).write_text(text, encoding="utf-8")
+        (target / PROJECT).write_text(text, encoding="utf-8")
 
 
 def project() -> dict[str, Any]:
@@ -62,7 +62,7 @@ def project() -> dict[str, Any]:
     }
 
 
-def _is_repository(source: Path) -> bool:
+def is_repository(source: Path) -> bool:
     """Whether the pyproject.toml beside the package is the app's own."""
-    file = source / _PROJECT
+    file = source / PROJECT
     return file.is_file() and "[tool.flwr.app]" in file.read_text(encoding="utf-8")
