@@ -78,6 +78,7 @@ ALLOWED = {
         "report",
         "runs",
         "settings",
+        "strategies",
         "tasks",
         "doctor",
         "history",

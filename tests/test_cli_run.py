@@ -76,6 +76,27 @@ def test_mistakes_come_together():
         resolve(clients=1)
 
 
+def test_mistakes_of_the_method_and_of_folders_are_found_before_anything_is_started(
+    tmp_path,
+):
+    (tmp_path / "file").write_text("")
+    out, absent = str(tmp_path), str(tmp_path / "absent")
+    for options, message in (
+        ({"strategy": "fedavg"}, "strategy = 'fedavg': expected one of ilora, "),
+        ({"strategy": "fedit", "hetlora-gamma": 0.5}, "is not used, as fedit has no"),
+        ({"output-dir": out}, "expected a new or empty folder"),
+        ({"output-dir": f"{out}/file"}, "expected a new or empty folder"),
+        ({"resume": absent}, f"resume = '{absent}': expected latest, or the folder"),
+    ):
+        with pytest.raises(RequestError, match=re.escape(message)) as caught:
+            resolve(options=options)
+        assert len(caught.value.problems) == 1
+    resolve(options={"output-dir": absent})
+    resolve(options={"resume": "latest"})
+    resolve(options={"resume": out, "output-dir": out})
+    resolve(options={"resume": absent}, simulated=False)
+
+
 def test_the_command_prints_them_and_starts_nothing(monkeypatch):
     monkeypatch.setattr(Session, "run", lambda _: pytest.fail("it ran"))
     result = CliRunner().invoke(app, ["run", "--seed", "-1", "--set", "x=1"])

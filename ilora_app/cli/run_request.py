@@ -5,12 +5,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ilora_app import config
+from ilora_app.cli import run_checks
 from ilora_app.compare.presets import Preset, read_preset
 from ilora_app.own_folder import CONFIGS, presets
+from ilora_app.runs.resume import LATEST
 from ilora_app.settings import Settings
 
 CLIENTS = 8
-LATEST = "latest"
 _FOLDERS = ("model", "dataset", "output-dir", "resume")
 
 
@@ -66,6 +67,10 @@ class Request:
                 settings[key] = absolute(key, value)
         parsed, wrong = config.parse(settings)
         problems += wrong.values()
+        problems += run_checks.method(parsed, set(wrong))
+        if self.simulated:
+            # Those of a SuperLink that is there are folders of its machine.
+            problems += run_checks.folders(parsed)
         if self.clients is not None and self.clients < 1:
             problems.append(f"--clients {self.clients}: expected 1 or more")
         for name, value in (("--cpus", self.cpus), ("--gpus", self.gpus)):
