@@ -142,7 +142,11 @@ def test_the_app_is_copied_from_the_repository_and_made_up_elsewhere(tmp_path):
     copy_app(tmp_path / "b", place)
     made = tomllib.loads((tmp_path / "b" / "pyproject.toml").read_text())
     ours = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    assert made["tool"]["flwr"]["app"] == ours["tool"]["flwr"]["app"]
+    made_app, our_app = made["tool"]["flwr"]["app"], ours["tool"]["flwr"]["app"]
+    travels = made_app.pop("fab-include")
+    beside = ["/README.md", "/LICENSE"]
+    assert [*travels, *beside] == our_app.pop("fab-include")
+    assert made_app == our_app
     assert made["project"]["version"] == ours["project"]["version"]
     command = [BIN / "flwr", "build", "--app", str(tmp_path / "b")]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)

@@ -12,6 +12,13 @@ from ilora_app.own_folder import ROOT
 from ilora_app.settings import Settings
 
 _PACKAGE, PROJECT = "ilora_app", "pyproject.toml"
+# What Flower sends to nodes: that of the repository, less what is not in a wheel, as
+# Flower refuses a pattern that no file is of.
+_TRAVELS = (
+    "/ilora_app/**/*.py",
+    "/ilora_app/data/**/*.jsonl",
+    "/ilora_app/data/**/*.md",
+)
 _BESIDE = (PROJECT, "README.md", "LICENSE")
 
 
@@ -51,6 +58,7 @@ def project() -> dict[str, Any]:
             "flwr": {
                 "app": {
                     "publisher": "ilora",
+                    "fab-include": list(_TRAVELS),
                     "components": {
                         "serverapp": "ilora_app.server_app:app",
                         "clientapp": "ilora_app.client_app:app",
