@@ -1,12 +1,8 @@
 """Finished and unfinished runs in a folder: what each was, and how it came out."""
 
-import csv
-import json
-import math
 import os
 import shutil
 import socket
-import tomllib
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,7 +12,8 @@ from typing import Any
 
 from ilora_app import options
 from ilora_app.launch import processes
-from ilora_app.runs.places import CONFIG, EVENTS, METRICS, RUNS
+from ilora_app.run_files import config_of, events_of, number, rows_of
+from ilora_app.runs.places import CONFIG, EVENTS, RUNS
 
 RUNNING, FINISHED, FAILED, STOPPED = "running", "finished", "failed", "stopped"
 _ENDS = (FINISHED, FAILED, STOPPED)
@@ -70,7 +67,7 @@ def is_run(folder: Path) -> bool:
     """Whether a folder is that of a run: its config and its events are in it."""
     if not (folder / EVENTS).is_file():
         return False
-    settings = _config(folder)
+    settings = config_of(folder)
     return all(key in settings for key in _OWN_KEYS)
 
 
@@ -110,7 +107,7 @@ def find(name: str, root: Path, exact: bool = False) -> Path:
 
 def read(folder: Path, root: Path) -> Run:
     """Read what a run was and how it came out."""
-    settings, events, rows = _config(folder), _events(folder), _rows(folder)
+    settings, events, rows = config_of(folder), events_of(folder), rows_of(folder)
     begins = [e for e in events if e.get("event") in ("started", "resumed")]
     status, reason = _status(folder, events)
     metric = next((name for name in _QUALITY if any(name in r for r in rows)), "")
@@ -127,7 +124,7 @@ def read(folder: Path, root: Path) -> Run:
         model=str(settings.get("model", "")),
         dataset=str(settings.get("dataset", "")),
         round=int(rows[-1]["round"]) if rows else 0,
-        rounds=int(_number(rounds or settings.get("num-server-rounds")) or 0),
+        rounds=int(number(rounds or settings.get("num-server-rounds")) or 0),
         metric=metric,
         last=values[-1] if values else None,
         best=max(values, default=None),
@@ -138,9 +135,9 @@ def details(folder: Path) -> dict[str, Any]:
     """The config, the rows of metrics.csv, and what went wrong in them."""
     wrong = ("reply-left-out", "node-left-out", "model-unchanged")
     return {
-        "config": _config(folder),
-        "rows": _rows(folder),
-        "failures": [e for e in _events(folder) if e.get("event") in wrong],
+        "config": config_of(folder),
+        "rows": rows_of(folder),
+        "failures": [e for e in events_of(folder) if e.get("event") in wrong],
     }
 
 
@@ -178,7 +175,7 @@ def _folders(root: Path) -> Iterator[Path]:
 
 def _date(folder: Path, events: list[dict[str, Any]]) -> str:
     """When a run began: by its first event that says so, else by its config's file."""
-    times = [_number(event.get("time")) for event in events]
+    times = [number(event.get("time")) for event in events]
     for time in (*(t for t in times if t), (folder / CONFIG).stat().st_mtime):
         with suppress(OverflowError, OSError, ValueError):
             return datetime.fromtimestamp(time).isoformat(" ", "seconds")
@@ -208,53 +205,3 @@ def _at_work(pid: Any) -> bool:
     if not isinstance(pid, int) or not processes.alive(pid):
         return False
     return any(word in processes.command(pid) for word in ("flwr", "python", "ilora"))
-
-
-def _config(folder: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-
-
-def _events(folder: Path) -> list[dict[str, Any]]:
-    """Events; a line that a crash has left unfinished is left out."""
-    found: list[dict[str, Any]] = []
-    try:
-        text = (folder / EVENTS).read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return found
-    for line in text.splitlines():
-        try:
-            event = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(event, dict):
-            found.append(event)
-    return found
-
-
-def _rows(folder: Path) -> list[dict[str, float]]:
-    """Rounds, as in metrics.csv; cells that hold no finite number are left out.
-
-    What comes after a row that is no CSV is left out too.
-    """
-    rows: list[dict[str, float]] = []
-    with (
-        suppress(OSError, csv.Error),
-        (folder / METRICS).open(encoding="utf-8", errors="replace", newline="") as file,
-    ):
-        for row in csv.DictReader(file):
-            rows.append({k: n for k, t in row.items() if (n := _number(t)) is not None})
-    return [row for row in rows if "round" in row]
-
-
-def _number(text: Any) -> float | None:
-    """Read a finite number, a count as an integer; None for all else."""
-    try:
-        if isinstance(text, str) and text.isdecimal():
-            return int(text)
-        value = float(text)
-    except (TypeError, ValueError, OverflowError):
-        return None
-    return value if math.isfinite(value) else None

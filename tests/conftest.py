@@ -97,3 +97,22 @@ def read_events(folder: Path, kind: str) -> list[dict[str, Any]]:
     """Events of one kind, in order."""
     lines = (folder / "events.jsonl").read_text().splitlines()
     return [event for event in map(json.loads, lines) if event["event"] == kind]
+
+
+@pytest.fixture
+def section(tmp_path) -> Any:
+    """Part of a comparison: two methods, a bound, and one that failed; two seeds."""
+    from tests.made_up import entry, fail, finish, plan, rounds, section_of
+
+    names = ("ilora", "ilora+control-scope=head", "centralized", "ilora+local-steps=1")
+    made = plan(tmp_path, *map(entry, names))
+    low, high, bound, broken = made.entries
+    more = {"client_accuracy_worst": 0.25, "accuracy_r2": 0.5, "accuracy_r16": 0.6}
+    finish(made.job(low, 0.003, 0), rounds(0.1, 0.5, 0.6, **more))
+    finish(made.job(low, 0.003, 1), rounds(0.1, 0.3, 0.4))
+    finish(made.job(high, 0.003, 0), rounds(0.1, 0.9, 0.8, megabytes=2.0))
+    finish(made.job(high, 0.003, 1), rounds(0.1, "", 0.8, megabytes=2.0))
+    for seed in (0, 1):
+        finish(made.job(bound, 0.003, seed), rounds(0.1, 0.9, 0.95, megabytes=0.0))
+        fail(made.job(broken, 0.003, seed), "the run config has 1 mistake:\n  - a|b")
+    return section_of(made)

@@ -1,5 +1,6 @@
 """Small finished runs of every task, to export and to predict with."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,3 +52,8 @@ def finish(name: str, folder: Path) -> Finished:
 def ilora(*words: object) -> Any:
     """Call the command; returns click's result."""
     return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def objects(result: Any) -> list[dict[str, Any]]:
+    assert result.exit_code == 0, result.output
+    return [json.loads(line) for line in result.stdout.splitlines()]

@@ -4,10 +4,12 @@ import csv
 from pathlib import Path
 from typing import Any
 
+from ilora_app.compare import results
 from ilora_app.compare.jobs import FINISHED, Job, Record
 from ilora_app.compare.plan import Entry, Plan
 from ilora_app.compare.presets import Preset
 from ilora_app.compare.rows import Row
+from ilora_app.compare.sections import Section
 
 DEFAULT = Preset("default", (), None, "default")
 
@@ -56,3 +58,9 @@ def rounds(*accuracies: float | str, megabytes: float = 1.0, **last: Any) -> lis
 def fail(job: Job, reason: str) -> None:
     job.prepare()
     job.close(record(job, "failed", reason))
+
+
+def section_of(made: Plan, target: str = "auto") -> Section:
+    """Summarise every row of a plan."""
+    found = [results.summarise(made, one) for one in made.entries]
+    return Section.of("default", found, target)

@@ -3,25 +3,16 @@
 import csv
 import io
 import re
-from itertools import pairwise
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from ilora_app.compare import page, plots, results
-from ilora_app.compare.line_ends import spread
 from ilora_app.compare.presets import Preset
 from ilora_app.compare.sections import Section
 from ilora_app.compare.tables import cells, failures, heads, markdown, notes, raw
-from tests.made_up import entry, fail, finish, plan, rounds
+from tests.made_up import entry, fail, finish, plan, rounds, section_of
 
 RATES = (0.001, 0.003, 0.01)
-
-
-def section_of(made, target="auto") -> Section:
-    found = [results.summarise(made, one) for one in made.entries]
-    return Section.of("default", found, target)
 
 
 def named(section, summary) -> dict[str, str]:
@@ -81,23 +72,6 @@ def test_a_preset_can_use_the_rates_of_another(tmp_path):
         job = made.job(made.entries[0], rate, 0)
         finish(job, rounds(0.1, 0.2, held_out_accuracy=rate))
     assert results.choose(made, made.entries[1]).rate == 0.01
-
-
-@pytest.fixture
-def section(tmp_path) -> Section:
-    """Two methods, a bound, and one that failed; two seeds."""
-    names = ("ilora", "ilora+control-scope=head", "centralized", "ilora+local-steps=1")
-    made = plan(tmp_path, *map(entry, names))
-    low, high, bound, broken = made.entries
-    more = {"client_accuracy_worst": 0.25, "accuracy_r2": 0.5, "accuracy_r16": 0.6}
-    finish(made.job(low, 0.003, 0), rounds(0.1, 0.5, 0.6, **more))
-    finish(made.job(low, 0.003, 1), rounds(0.1, 0.3, 0.4))
-    finish(made.job(high, 0.003, 0), rounds(0.1, 0.9, 0.8, megabytes=2.0))
-    finish(made.job(high, 0.003, 1), rounds(0.1, "", 0.8, megabytes=2.0))
-    for seed in (0, 1):
-        finish(made.job(bound, 0.003, seed), rounds(0.1, 0.9, 0.95, megabytes=0.0))
-        fail(made.job(broken, 0.003, seed), "the run config has 1 mistake:\n  - a|b")
-    return section_of(made)
 
 
 def test_rows_are_sorted_and_bounds_are_apart(section):
@@ -173,62 +147,6 @@ def test_an_edge_and_missing_runs_are_said(tmp_path):
     assert (row["lr"], row["method"]) == ("0.01†", "ilora (1 of 2)")
     assert row["final"] == "0.200"
     assert len(notes(section)) == 2
-
-
-def test_curves_are_means_over_seeds_and_cost_is_cumulated(section):
-    best, low = section.methods
-    assert [p.mean for p in plots.by_round(low)] == pytest.approx([0.1, 0.4, 0.5])
-    assert [p.std for p in plots.by_round(low)][2] == pytest.approx(0.02**0.5)
-    assert [p.x for p in plots.by_megabytes(low)] == pytest.approx([0, 3, 6])
-    assert [p.mean for p in plots.by_round(best)] == pytest.approx([0.1, 0.9, 0.8])
-
-
-def test_rows_of_a_strategy_share_a_colour_and_the_plain_one_is_solid(section):
-    styles = plots.styles([*section.methods, *section.bounds])
-    plain, other = styles["ilora"], styles["ilora+control-scope=head"]
-    assert plain.colour == other.colour
-    assert (plain.dash, other.dash) == ("-", "--")
-    assert styles["centralized"].colour != plain.colour
-    alone = plots.styles([section.methods[0]])
-    assert alone["ilora+control-scope=head"].dash == "--"
-
-
-def test_many_rows_have_distinct_styles(tmp_path):
-    names = [f"method-{i}" for i in range(12)]
-    names += [f"{name}+drift-correction=x" for name in names]
-    made = plan(tmp_path, *map(entry, names), seeds=1)
-    for one in made.entries:
-        finish(made.job(one, 0.003, 0), rounds(0.1, 0.2))
-    section = section_of(made)
-    assert len(set(plots.styles(section.methods).values())) == 24
-    assert plots.curves([section]).startswith(b"\x89PNG")
-
-
-def test_the_best_of_many_rows_and_the_bounds_alone_are_in_colour(tmp_path):
-    names = [f"method-{i}" for i in range(20)]
-    made = plan(tmp_path, *map(entry, [*names, "centralized"]), seeds=1)
-    for i, one in enumerate(made.entries):
-        finish(made.job(one, 0.003, 0), rounds(0.1, i / 100))
-    section = section_of(made)
-    names = [summary.name for summary in plots.drawn(section)]
-    best = [f"method-{i}" for i in range(19, 19 - plots.BEST, -1)]
-    assert names == [*best, "centralized"]
-    assert plots.curves([section]).startswith(b"\x89PNG")
-
-
-@given(st.lists(st.floats(0, 1), max_size=40).map(sorted))
-def test_names_at_the_ends_of_lines_have_room_and_keep_their_order(wanted):
-    found = spread(wanted)
-    assert len(found) == len(wanted)
-    room = min(1 / max(len(wanted), 1), 0.045)
-    for low, high in pairwise(found):
-        assert high - low >= room - 1e-9
-    assert all(-1e-9 <= place <= 1 + 1e-9 for place in found)
-
-
-def test_names_stay_beside_their_lines_where_there_is_room():
-    assert spread([0.2, 0.5, 0.8]) == [0.2, 0.5, 0.8]
-    assert spread([]) == []
 
 
 def test_the_page_stands_alone(section):

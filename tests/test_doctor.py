@@ -5,6 +5,7 @@ import json
 import re
 import socket
 import threading
+import tomllib
 from importlib import metadata
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from typer.testing import CliRunner
 
 from ilora_app.cli import app
 from ilora_app.doctor import connections, findings, installed, machine, variables
+
+PYPROJECT = Path(__file__).parent.parent / "pyproject.toml"
+PROJECT = tomllib.loads(PYPROJECT.read_text())["project"]
 
 
 @pytest.fixture(autouse=True)
@@ -52,6 +56,7 @@ def test_it_looks_at_everything_and_exits_with_1_on_a_problem(monkeypatch):
     ("requirement", "state", "said"),
     [
         ("torch>=2.0", "ok", ""),
+        *((text, "ok", "") for text in PROJECT["dependencies"]),
         ("torch<2.0", "problem", "<2.0 is needed"),
         ("no-such-package>=1", "problem", "not installed"),
     ],

@@ -2,21 +2,15 @@
 
 import json
 import re
-import shlex
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from flwr.common.config import parse_config_args
 from safetensors.torch import load_file
 from transformers import AutoConfig
 
-from ilora_app import config
-from ilora_app.release import card, licences
-from ilora_app.release.source import open_run
 from tests.finished import RUNS, Finished, ilora
 from tests.test_app import run as run_app
 
@@ -132,75 +126,6 @@ def test_what_is_exported_can_be_measured(made, tmp_path):
     card = (out / "README.md").read_text()
     assert "Of what lies in this folder, on the test split" in card
     assert f"| loss | {row['loss']:.4f} |" in card
-
-
-def test_the_card_says_what_it_is_and_nothing_of_this_machine(made, tmp_path):
-    finished = made["bert"]
-    out = tmp_path / "adapter"
-    ilora("export", finished.folder, "--rank", 3, "--out", out)
-    card = (out / "README.md").read_text()
-    row = finished.server.folder.rows[-1]
-    for part in (
-        "strategy `flora`, 3 clients of rank 2, 4, 2, the model of round 2 of 2",
-        "a PEFT adapter of rank 3",
-        "% |\n| licence of the base model | not stated |",
-        f"| accuracy | {row['accuracy']:.4f} |",
-        "(this adapter is a cut of it)",
-        "| id | |\n|---|---|\n| 0 | ",
-        "flwr run . --stream --federation-config \"num-supernodes=3\"",
-        'strategy="flora"', 'dataset="PATH/data"', 'model="PATH/model"',
-        "library_name: peft", "pipeline_tag: text-classification",
-    ):  # fmt: skip
-        assert part in card, part
-    assert "_r2 |" not in card
-    for path in out.iterdir():
-        if path.suffix != ".safetensors" and path.name not in (
-            "adapter_config.json", "ilora.json",
-        ):  # fmt: skip
-            assert str(finished.folder.parent) not in path.read_text(), path.name
-
-
-@pytest.mark.parametrize(
-    "prompt",
-    [
-        "{text}\nIt's", 'say "{text}"', "cost: $HOME {text} `ls`", "a\\n{text}\\",
-        "\\\"' \t\r\x7f\x01 ünï 🦙 {text}", "{text} # no comment = 1",
-    ],
-)  # fmt: skip
-def test_the_command_of_the_card_gives_the_settings_again(made, tmp_path, prompt):
-    """As a shell, Flower and TOML read it."""
-    source = open_run(made["gpt2"].folder)
-    data = replace(source.settings.data, prompt_template=prompt)
-    settings = replace(source.settings, data=data)
-    words = shlex.split(card.command(replace(source, settings=settings)))
-    given = words[words.index("--run-config") + 1]
-    assert len(words) == words.index("--run-config") + 2
-    assert "\n" not in given
-    read = parse_config_args([given])
-    assert read["prompt-template"] == prompt
-    whole = config.dump(settings)
-    assert {key: whole[key] for key in read} | {
-        "model": read["model"], "dataset": read["dataset"]
-    } == read  # fmt: skip
-
-
-def test_licences_where_a_card_has_them(tmp_path):
-    assert licences.of_data("clinc150") == "cc-by-3.0"
-    assert licences.of_base("sentence-transformers/all-MiniLM-L6-v2") == "apache-2.0"
-    assert licences.of_base("nobody/nothing") == licences.NOT_STATED
-    assert licences.of_base(str(tmp_path / "absent")) == licences.NOT_STATED
-    assert licences.of_data("not a name") == licences.NOT_STATED
-    (tmp_path / "config.json").write_text("{}")
-    for text, expected in (
-        ("no metadata", "not stated"),
-        ("---\nlicense: mit\n---\n", "mit"),
-        ("---\nlicense: other\nlicense_name: ours\n---\n", "ours"),
-        ("---\nlicense: [mit, cc0-1.0]\n---\n", "mit, cc0-1.0"),
-        ("---\nlicense: [\n---\n", "not stated"),
-    ):
-        (tmp_path / "README.md").write_text(text)
-        assert licences.of_base(str(tmp_path)) == expected
-        assert licences.of_data(str(tmp_path)) == expected
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 import html
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -15,47 +14,8 @@ from ilora_app.cli import app
 from ilora_app.report.reading import read
 from tests.conftest import read_events
 from tests.local_run import metrics, run
+from tests.page import Page
 from tests.report_folder import BITES, REASON, hard_folder, write
-
-
-class Page(HTMLParser):
-    """What a browser would make of a page: tags with attributes, text, tables."""
-
-    VOID = ("meta", "image", "path", "use", "rect", "wbr", "img")
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict]] = []
-        self.open: list[str] = []
-        self.text = ""
-        self.rows: list[list[str]] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag not in self.VOID:
-            self.open.append(tag)
-        if tag == "tr":
-            self.rows.append([])
-        if tag in ("td", "th"):
-            self.rows[-1].append("")
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        if tag not in self.VOID:
-            assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if self.open and self.open[-1] not in ("style", "script"):
-            self.text += data
-        if {"td", "th"} & set(self.open):
-            self.rows[-1][-1] += data
-
-    def row(self, first: str) -> list[str]:
-        (found,) = [row for row in self.rows if row and row[0] == first]
-        return found
 
 
 @pytest.fixture(scope="module")

@@ -95,8 +95,10 @@ def test_a_server_that_was_killed_holds_nothing(tmp_path):
         "held = lock.hold(Path(sys.argv[1])); os.kill(os.getpid(), 9)"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
-    assert (tmp_path / ".lock").read_text().startswith("process ")
+    killed = (tmp_path / ".lock").read_text()
+    assert killed.startswith("process ")
     assert not lock.busy(tmp_path)
+    assert (tmp_path / ".lock").read_text() == killed, "to look changes nothing"
     with lock.hold(tmp_path):
         assert lock.busy(tmp_path)
         with pytest.raises(lock.BusyError, match=rf"process {os.getpid()} on"):

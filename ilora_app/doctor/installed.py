@@ -82,5 +82,5 @@ def _declared() -> tuple[str, list[str]]:
 
 
 def _module(name: str) -> str:
-    known = {"pillow": "PIL", "scikit-learn": "sklearn"}
+    known = {"pillow": "PIL", "scikit-learn": "sklearn", "pyyaml": "yaml"}
     return known.get(name, name.replace("-", "_"))

@@ -1,10 +1,11 @@
 """One server at a time in a run folder."""
 
+import contextlib
 import fcntl
 import os
 import socket
-from io import TextIOWrapper
 from pathlib import Path
+from typing import TextIO
 
 _FILE = ".lock"
 
@@ -13,7 +14,7 @@ class BusyError(RuntimeError):
     """Another server is at work in a run folder; says which process, and where."""
 
 
-def hold(folder: Path) -> TextIOWrapper:
+def hold(folder: Path) -> TextIO:
     """Keep others out of a run folder until the file returned is closed.
 
     The lock goes with the process, however it ends. On a file system without locks
@@ -27,10 +28,9 @@ def hold(folder: Path) -> TextIOWrapper:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        file.seek(0)
-        holder = file.read(200).strip() or "another process"
+        said = _said(file, folder)
         file.close()
-        raise BusyError(f"{holder} is at work in {folder}") from error
+        raise BusyError(said) from error
     except OSError:
         return file
     file.truncate(0)
@@ -40,13 +40,16 @@ def hold(folder: Path) -> TextIOWrapper:
 
 
 def busy(folder: Path) -> str:
-    """Say who is at work in a run folder, or nothing."""
-    if not (folder / _FILE).exists():
-        return ""
-    try:
-        hold(folder).close()
-    except BusyError as error:
-        return str(error)
-    except OSError:  # not ours to write: resuming says so better
-        return ""
+    """Say who is at work in a run folder, or nothing; changes nothing in it."""
+    with contextlib.suppress(OSError), (folder / _FILE).open(encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return _said(file, folder)
     return ""
+
+
+def _said(file: TextIO, folder: Path) -> str:
+    file.seek(0)
+    holder = file.read(200).strip() or "another process"
+    return f"{holder} is at work in {folder}"

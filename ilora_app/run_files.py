@@ -1,0 +1,62 @@
+"""What stands in the files of a run folder, as far as it can be read."""
+
+import csv
+import json
+import math
+import tomllib
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from ilora_app.runs.places import CONFIG, EVENTS, METRICS
+
+
+def config_of(folder: Path) -> dict[str, Any]:
+    """Run config as resolved; empty where it cannot be read."""
+    try:
+        return tomllib.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
+def events_of(folder: Path) -> list[dict[str, Any]]:
+    """Events; a line that a crash has left unfinished is left out."""
+    found: list[dict[str, Any]] = []
+    try:
+        text = (folder / EVENTS).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return found
+    for line in text.splitlines():
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(event, dict):
+            found.append(event)
+    return found
+
+
+def rows_of(folder: Path) -> list[dict[str, float]]:
+    """Rounds, as in metrics.csv; cells that hold no finite number are left out.
+
+    What comes after a row that is no CSV is left out too.
+    """
+    rows: list[dict[str, float]] = []
+    with (
+        suppress(OSError, csv.Error),
+        (folder / METRICS).open(encoding="utf-8", errors="replace", newline="") as file,
+    ):
+        for row in csv.DictReader(file):
+            rows.append({k: n for k, t in row.items() if (n := number(t)) is not None})
+    return [row for row in rows if "round" in row]
+
+
+def number(text: Any) -> float | None:
+    """Read a finite number, a count as an integer; None for all else."""
+    try:
+        if isinstance(text, str) and text.isdecimal():
+            return int(text)
+        value = float(text)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return value if math.isfinite(value) else None
