@@ -191,6 +191,23 @@ def test_the_command(hard, page, tmp_path, monkeypatch):
     assert out.read_bytes() == (hard / "report.html").read_bytes()
 
 
+def test_drift_beside_that_of_another_run(run_config, tmp_path):
+    """As of the same run without correction."""
+    folder, _, _ = run(run_config | {"evaluate-on": "train"})
+    without = {"drift-correction": "none", "evaluate-on": "train"}
+    other, _, _ = run(run_config | without | {"output-dir": str(tmp_path / "other")})
+    out = tmp_path / "out.html"
+    words = ["report", str(folder), "--out", str(out), "--beside", str(other)]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.output
+    text = html.unescape(out.read_text())
+    assert "drift-correction</code> 'control-variates' here, 'none' there." in text
+    assert "weights, beside" in text
+    assert "weights, beside" not in report.write(folder).read_text()
+    result = CliRunner().invoke(app, [*words[:-1], "no such run"])
+    assert result.exit_code == 2
+
+
 @pytest.mark.parametrize(
     ("files", "reason"),
     [

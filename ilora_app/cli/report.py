@@ -22,6 +22,15 @@ def report(
         Path | None,
         typer.Option(help="File to write; else report.html in the run folder."),
     ] = None,
+    beside: Annotated[
+        str,
+        typer.Option(
+            metavar="RUN",
+            help="Another run, such as the same without drift correction, whose client "
+            "drift is drawn beside this one's.",
+            autocompletion=runs,
+        ),
+    ] = "",
     open_: Annotated[
         bool, typer.Option("--open", help="Show it in the browser.")
     ] = False,
@@ -34,9 +43,10 @@ def report(
     """
     from ilora_app.report import ReportError, write
 
-    folder = Path(place_of(run))
+    folder = Path(place_of(run)).resolve()
+    other = Path(place_of(beside)).resolve() if beside else None
     try:
-        file = write(folder.resolve(), out and out.expanduser().resolve())
+        file = write(folder, out and out.expanduser().resolve(), other)
     except (ReportError, OSError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(MISTAKE) from error

@@ -11,12 +11,13 @@ class ReportError(ValueError):
     """A folder that holds no run to report on: what is missing."""
 
 
-def write(folder: Path, out: Path | None = None) -> Path:
+def write(folder: Path, out: Path | None = None, beside: Path | None = None) -> Path:
     """Write the report of a run.
 
     Args:
         folder: of the run.
         out: file to write; None: report.html in the folder.
+        beside: folder of another run, whose client drift is drawn beside this one's.
 
     Returns:
         The file.
@@ -30,9 +31,9 @@ def write(folder: Path, out: Path | None = None) -> Path:
     from ilora_app.report.reading import read
 
     file = out or folder / FILE
-    run = read(folder)
+    run, other = read(folder), read(beside) if beside else None
     try:
-        text = sections.page(run)
+        text = sections.page(run, other)
     except _STUMBLES as error:
         what = f"{type(error).__name__}: {error}"
         raise ReportError(

@@ -27,9 +27,10 @@ def lines(
     name: str,
     lines: Sequence[tuple[str, str, int, int]],
     label: str = "",
+    more: Sequence[tuple[str, Series, int, int]] = (),
 ) -> str:
-    """Draw columns of metrics.csv: (label, column, colour, dash) each."""
-    found = [(text, run.series(key), c, d) for text, key, c, d in lines]
+    """Draw columns of metrics.csv, (label, column, colour, dash), and more series."""
+    found = [(text, run.series(key), c, d) for text, key, c, d in lines] + list(more)
     found = [entry for entry in found if entry[1]]
     if not found:
         return ""

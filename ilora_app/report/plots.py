@@ -42,10 +42,12 @@ def loss(run: RunData) -> str:
     return charts.lines(run, "Loss", "loss", lines)
 
 
-def drift(run: RunData) -> str:
-    """Draw how far client updates lie from their mean."""
+def drift(run: RunData, other: RunData | None = None) -> str:
+    """Draw how far client updates lie from their mean, and of another run beside it."""
     lines = [("weights", "drift", 0, 0), ("head", "drift_head", 1, 1)]
-    return charts.lines(run, "Client drift", "drift", lines, label="Frobenius norm")
+    beside = [("weights, beside", "drift", 4, 2), ("head, beside", "drift_head", 3, 3)]
+    found = [(text, other.series(key), c, d) for text, key, c, d in beside if other]
+    return charts.lines(run, "Client drift", "drift", lines, "Frobenius norm", found)
 
 
 def accuracy_by_rank(run: RunData) -> str:

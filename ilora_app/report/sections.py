@@ -10,7 +10,7 @@ from ilora_app.report.reading import Client, RunData, client_name
 from ilora_app.report.records import BYTES, SECONDS, config, cost, failures, rounds
 
 
-def page(run: RunData) -> str:
+def page(run: RunData, other: RunData | None = None) -> str:
     """Make the whole page of a run."""
     strategy = run.config.get("strategy", "")
     parts = [
@@ -19,7 +19,7 @@ def page(run: RunData) -> str:
         section("Clients and ranks", _clients(run)),
         section("Data of the clients", _data(run)),
         section("What the ranks keep", _ranks(run)),
-        section("Client drift", _drift(run)),
+        section("Client drift", _drift(run, other)),
         section("Bytes and seconds", cost(run)),
         section("Failures", failures(run)),
         section("Rounds", rounds(run)),
@@ -161,7 +161,7 @@ def _ranks(run: RunData) -> str:
     return "".join(parts)
 
 
-def _drift(run: RunData) -> str:
+def _drift(run: RunData, other: RunData | None) -> str:
     chosen = run.config.get("drift-correction", "none")
     if chosen == "none":
         said = (
@@ -174,7 +174,9 @@ def _drift(run: RunData) -> str:
             f"This run had drift correction by {chosen} (scope: {scope}); "
             '`drift-correction = "none"` is the same run without.'
         )
-    parts = [look.prose(said), charts(plots.drift(run))]
+    parts = [look.prose(said), charts(plots.drift(run, other))]
+    if other:
+        parts.append(look.prose(_between(run, other)))
     if run.series("drift"):
         parts.append(
             note(
@@ -185,3 +187,14 @@ def _drift(run: RunData) -> str:
     else:
         parts.append(note("It was not measured: not all that clients train is sent."))
     return "".join(parts)
+
+
+def _between(run: RunData, other: RunData) -> str:
+    """Say in which settings two runs differ."""
+    keys = sorted({*run.config, *other.config} - {"output-dir", "resume", "report"})
+    differ = [
+        f"`{key}` {run.config.get(key)!r} here, {other.config.get(key)!r} there"
+        for key in keys
+        if run.config.get(key) != other.config.get(key)
+    ]
+    return f"Beside: {other.folder.name}; {'; '.join(differ) or 'no setting differs'}."
