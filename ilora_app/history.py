@@ -12,8 +12,8 @@ from typing import Any
 
 from ilora_app import options
 from ilora_app.launch import processes
-from ilora_app.run_files import config_of, events_of, number, rows_of
 from ilora_app.runs.places import CONFIG, EVENTS, RUNS
+from ilora_app.runs.reading import config_of, events_of, number, rows_of
 
 RUNNING, FINISHED, FAILED, STOPPED = "running", "finished", "failed", "stopped"
 _ENDS = (FINISHED, FAILED, STOPPED)
