@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -12,6 +13,12 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 pytestmark = pytest.mark.slow
+
+# Files of tests that need nothing else of the repository, a minute in all.
+TESTED = (
+    "factors", "decomposition", "truncate", "ledger",
+    "wire", "keys", "checkpoint", "app",
+)  # fmt: skip
 
 # Runs in a process of its own, far from the repository.
 TINY_RUN = """
@@ -75,6 +82,22 @@ def test_it_holds_the_app_its_data_and_its_presets(wheel):
         n for n in names if not n.startswith("ilora_app/") and ".dist-info/" not in n
     ]
     assert not strangers
+
+
+def test_its_tests_pass(installed, tmp_path):
+    """Tests of the mathematics, of whole runs and of bad replies, on what is in it."""
+    shutil.copytree(ROOT / "tests", tmp_path / "tests")
+    (tmp_path / "tests" / "test_place.py").write_text(
+        "import ilora_app\n\n\ndef test_place():\n"
+        f"    assert ilora_app.__file__.startswith({str(installed)!r})\n"
+    )
+    names = ("place", *TESTED)
+    call(
+        *("-m", "pytest", "-q", "-n", 0, "-p", "no:cacheprovider", "-m", "not slow"),
+        *(f"tests/test_{name}.py" for name in names),
+        cwd=tmp_path,
+        path=os.pathsep.join([str(installed), *here()]),
+    )
 
 
 def test_its_command_trains_exports_and_predicts(installed, tiny_model, tmp_path):
