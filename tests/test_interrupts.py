@@ -33,7 +33,9 @@ SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
 
 def start(file: Path, number: int, **more) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-c", SCRIPT, file, str(number)], **more)
+    return subprocess.Popen(
+        [sys.executable, "-P", "-c", SCRIPT, file, str(number)], **more
+    )
 
 
 @pytest.mark.parametrize("number", SIGNALS)
@@ -48,7 +50,14 @@ def test_a_signal_stops_once_and_the_clean_up_runs(tmp_path, number):
 def test_a_closed_terminal_stops_too_and_what_is_said_then_harms_nothing(tmp_path):
     child, master = pty.fork()
     if child == 0:
-        words = [sys.executable, "-c", SCRIPT, str(tmp_path / "f"), str(signal.SIGHUP)]
+        words = [
+            sys.executable,
+            "-P",
+            "-c",
+            SCRIPT,
+            str(tmp_path / "f"),
+            str(signal.SIGHUP),
+        ]
         os.execv(sys.executable, words)
     assert b"ready" in os.read(master, 100)
     os.close(master)

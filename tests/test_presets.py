@@ -10,8 +10,8 @@ import pytest
 
 from ilora_app import config, options
 from ilora_app.compare.presets import load_presets, read_preset
-from ilora_app.own_folder import ROOT
 
+ROOT = Path(__file__).parent.parent
 FILES = sorted((ROOT / "configs").glob("*.toml"))
 SETTINGS = {file.stem: tomllib.loads(file.read_text()) for file in FILES}
 VISION = [

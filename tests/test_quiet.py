@@ -6,7 +6,13 @@ import sys
 
 def test_commands_say_what_they_say_and_nothing_else(tmp_path):
     words = ["predict", str(tmp_path), "a text"]
-    command = [sys.executable, "-c", "from ilora_app.cli import app; app()", *words]
+    command = [
+        sys.executable,
+        "-P",
+        "-c",
+        "from ilora_app.cli import app; app()",
+        *words,
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2
     assert not done.stdout

@@ -14,11 +14,11 @@ import torch
 
 from ilora_app import config, options
 from ilora_app.compare.presets import read_preset
-from ilora_app.own_folder import ROOT
 from ilora_app.settings import Settings
 from ilora_app.tasks.metrics import IGNORED
 from tests.local_run import metrics, run
 
+ROOT = Path(__file__).parent.parent
 pytestmark = pytest.mark.slow
 
 

@@ -94,7 +94,7 @@ def test_a_server_that_was_killed_holds_nothing(tmp_path):
         "import os, sys; from pathlib import Path; from ilora_app.runs import lock\n"
         "held = lock.hold(Path(sys.argv[1])); os.kill(os.getpid(), 9)"
     )
-    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
+    subprocess.run([sys.executable, "-P", "-c", code, str(tmp_path)], check=False)
     killed = (tmp_path / ".lock").read_text()
     assert killed.startswith("process ")
     assert not lock.busy(tmp_path)
