@@ -153,6 +153,23 @@ def test_the_report_alone_can_be_written_again(done):
     assert {file.name for file in out.iterdir()} > OUTPUTS
 
 
+def test_a_script_reads_what_the_table_holds(done):
+    out, _ = done
+    words = ["compare", "--out", str(out), "--report-only", "--json"]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.output
+    (line,) = result.stdout.splitlines()
+    said = json.loads(line)
+    assert (said["folder"], said["failures"]) == (str(out), [])
+    assert {Path(file).name for file in said["files"]} == OUTPUTS
+    rows = list(csv.DictReader((out / "table.csv").open()))
+    texts = [
+        {key: "" if v is None else str(v) for key, v in row.items()}
+        for row in said["rows"]
+    ]
+    assert texts == rows
+
+
 def test_a_failed_run_shows_with_its_reason_and_is_run_again(tmp_path, tiny):
     words = ("--strategies", "ilora,ilora+client-ranks=999", "--lr", "0.003")
     words += ("--seeds", "1")
@@ -168,10 +185,13 @@ def test_a_failed_run_shows_with_its_reason_and_is_run_again(tmp_path, tiny):
     assert reason in rows[1]["reason"]
     log = tmp_path / "runs/default/ilora+client-ranks=999/lr-0.003/seed-0.log"
     assert "ConfigError" in log.read_text()
-    again = compare(tmp_path, tiny, *words)
-    assert "1 of 2 runs are there already" in again.output
-    assert "[2/2]" in again.output
+    again = compare(tmp_path, tiny, *words, "--json")
+    assert "1 of 2 runs are there already" in again.stderr
+    assert "[2/2]" in again.stderr
     assert again.exit_code == 1
+    (failure,) = json.loads(again.stdout)["failures"]
+    assert failure["runs"] == "ilora+client-ranks=999, lr 0.003, seed 0"
+    assert reason in failure["reason"]
 
 
 def test_mistakes_come_together_and_nothing_is_run(tmp_path, tiny):

@@ -14,7 +14,6 @@ from ilora_app.compare.local_engine import LocalEngine
 from ilora_app.compare.progress import Progress
 from ilora_app.compare.ray_engine import RayEngine, reason_in
 from ilora_app.launch import processes
-from ilora_app.own_folder import ROOT
 from tests.local_run import metrics
 from tests.made_up import entry, fail, finish, plan, rounds
 
@@ -183,7 +182,7 @@ def test_the_ray_engine_runs_jobs_and_its_numbers_are_the_local_engines(
     good, bad = jobs(tmp_path, run_config, "ilora+x=1", "ilora+y")
     bad.config["client-ranks"] = "999"
     told = Told()
-    engine = RayEngine(tmp_path / "flower", ROOT)
+    engine = RayEngine(tmp_path / "flower")
     try:
         engine.run([good, bad], told)
     finally:

@@ -128,6 +128,25 @@ def test_what_is_exported_can_be_measured(made, tmp_path):
     assert f"| loss | {row['loss']:.4f} |" in card
 
 
+@pytest.mark.parametrize("merge", [False, True])
+def test_a_script_reads_what_was_made(made, tmp_path, merge):
+    out = tmp_path / "out"
+    words = ["--merge"] if merge else ["--rank", 2, "--measure"]
+    result = ilora("export", made["bert"].folder, "--out", out, "--json", *words)
+    assert result.exit_code == 0, result.output
+    said = json.loads(result.stdout)
+    assert (said["folder"], said["round"], said["pushed"]) == (str(out), "last", None)
+    if merge:
+        kept = (said["kind"], said["rank"], said["energy"], said["measured"])
+        assert kept == ("model", None, 1.0, {})
+        return
+    assert (said["kind"], said["rank"]) == ("adapter", 2)
+    card = (out / "README.md").read_text()
+    assert 0 < said["energy"] < 1
+    assert f"{100 * said['energy']:.2f} %" in card
+    assert f"| loss | {said['measured']['loss']:.4f} |" in card
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

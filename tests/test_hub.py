@@ -101,10 +101,12 @@ def hub(monkeypatch):
 @pytest.mark.parametrize("public", [False, True])
 def test_everything_is_uploaded_to_a_new_repository(made, tmp_path, hub, public):
     server, out = hub(), tmp_path / "adapter"
-    words = ["--push", "me/model", *(["--public"] if public else [])]
+    words = ["--push", "me/model", *(["--public", "--json"] if public else [])]
     result = ilora("export", made["bert"].folder, "--out", out, *words)
     assert result.exit_code == 0, result.output
-    assert f"{server.address}/me/model" in result.output
+    address = f"{server.address}/me/model"
+    assert address in result.output
+    assert not public or json.loads(result.stdout)["pushed"] == address
     assert server.created["name"] == "model"
     assert server.created.get("private") is not public
     written = {p.name: p.read_bytes() for p in out.iterdir()}

@@ -1,5 +1,6 @@
 """Keys are what TLS and Flower accept, their owner's alone, and never replaced."""
 
+import json
 import os
 import socket
 import ssl
@@ -174,6 +175,24 @@ def test_the_command_says_what_goes_where_and_shows_no_key(tmp_path):
     assert f"to node-2:          {tmp_path}/keys/node-2, " in done.output
     assert f"flwr supernode register {tmp_path}/keys/node-1.pub" in done.output
     assert "PRIVATE" not in done.output
+
+
+def test_a_script_reads_where_every_file_goes_and_no_key(tmp_path):
+    out = tmp_path / "keys"
+    done = run("--out", out, "--nodes", 2, "--host", "fl.example.org", "--json")
+    assert done.exit_code == 0, done.output
+    said = json.loads(done.stdout)
+    assert said["offline"] == [str(out / "ca.key")]
+    assert said["nodes"]["node-2"] == [str(out / "node-2"), str(out / "ca.crt")]
+    nodes = [file for files in said["nodes"].values() for file in files]
+    everywhere = [*said["offline"], *said["superlink"], *nodes, *said["register"]]
+    assert set(everywhere) == {str(file) for file in out.iterdir()}
+    assert set(said["offline"]).isdisjoint([*said["superlink"], *nodes])
+    assert "PRIVATE" not in done.output
+    done = run("--out", tmp_path / "more", "--nodes", 1, "--nodes-only", "--json")
+    said = json.loads(done.stdout)
+    assert said["nodes"] == {"node-1": [str(tmp_path / "more" / "node-1")]}
+    assert (said["offline"], said["superlink"]) == ([], [])
 
 
 def test_the_command_overwrites_nothing(tmp_path):

@@ -1,6 +1,7 @@
 """The report of a run: what it says, and that it stands alone and harms nothing."""
 
 import html
+import json
 import re
 from pathlib import Path
 
@@ -187,6 +188,8 @@ def test_the_command(hard, page, tmp_path, monkeypatch):
     result = CliRunner().invoke(app, ["report", "mine", "--out", str(out)])
     assert result.exit_code == 0, result.output
     assert result.output.strip() == str(out)
+    said = CliRunner().invoke(app, ["report", "mine", "--out", str(out), "--json"])
+    assert json.loads(said.stdout) == {"run": str(hard), "file": str(out)}
     # The same run gives the same page.
     assert out.read_bytes() == (hard / "report.html").read_bytes()
 

@@ -1,5 +1,6 @@
 """``ilora compare``: every strategy on the same data, seeds and learning rates."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -76,6 +77,14 @@ def compare(
     report_only: Annotated[
         bool, typer.Option("--report-only", help="Write the outputs, run nothing.")
     ] = False,
+    json_: Annotated[
+        bool,
+        typer.Option(
+            "--json",
+            help="Print one line of JSON at the end: files, rows, failures; all else "
+            "goes to stderr.",
+        ),
+    ] = False,
 ) -> None:
     """Compare strategies; run again to go on where it was stopped.
 
@@ -86,7 +95,7 @@ def compare(
     from ilora_app.compare.request import Request, RequestError
     from ilora_app.compare.runner import BusyError, locked
 
-    console = terminal.console()
+    console = terminal.console(stderr=json_)
     out = out.expanduser().resolve()
     request = Request(
         strategies, presets, seeds, lr, select_seeds, lr_from, tuple(set_ or ()),
@@ -101,7 +110,7 @@ def compare(
             if target != "auto":
                 request = replace(request, target=target)
             plan, left_out = request.plan(out)
-            _finish(plan, request, console)
+            _finish(plan, request, console, json_)
             return
         plan, left_out = request.plan(out)
         if conflicts := plan.conflicts():
@@ -113,6 +122,7 @@ def compare(
         with locked(out):
             request.save(out)
             _run(plan, request, runs_on, console)
+        _finish(plan, request, console, json_)
     except (RequestError, BusyError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(MISTAKE) from error
@@ -134,25 +144,36 @@ def _run(
 
     with interruptible(), progress.shown():
         runner.run(plan, engine, progress, report_so_far)
-    _finish(plan, request, console)
 
 
-def _finish(plan: "Plan", request: "Request", console: "Console") -> None:
+def _finish(
+    plan: "Plan", request: "Request", console: "Console", as_json: bool
+) -> None:
     """Write the outputs, say where they are, and fail where a run did."""
     from ilora_app.compare import report
-    from ilora_app.compare.tables import failures
+    from ilora_app.compare.tables import failures, numbers
 
     sections = report.write(plan, request)
-    for section in sections:
-        for name, reason in failures(section):
-            console.print(
-                f"failed: {section.name}, {name}: {reason}",
-                markup=False,
-                soft_wrap=True,
-            )
-    for name in report.FILES:
-        console.print(str(plan.out / name), markup=False, soft_wrap=True)
-    if any(failures(section) for section in sections):
+    files = [str(plan.out / name) for name in report.FILES]
+    failed = [(s.name, runs, reason) for s in sections for runs, reason in failures(s)]
+    for preset, runs, reason in failed:
+        line = f"failed: {preset}, {runs}: {reason}"
+        console.print(line, markup=False, soft_wrap=True)
+    if as_json:
+        said = {
+            "folder": str(plan.out),
+            "files": files,
+            "rows": numbers(sections),
+            "failures": [
+                {"preset": preset, "runs": runs, "reason": reason}
+                for preset, runs, reason in failed
+            ],
+        }
+        typer.echo(json.dumps(said, allow_nan=False))
+    else:
+        for file in files:
+            console.print(file, markup=False, soft_wrap=True)
+    if failed:
         raise typer.Exit(RUN_FAILED)
 
 
@@ -161,17 +182,7 @@ def _engine(name: str, out: Path, workers: int | None) -> "Engine":
 
     from ilora_app.compare.local_engine import LocalEngine
     from ilora_app.compare.ray_engine import RayEngine
-    from ilora_app.compare.request import RequestError
-    from ilora_app.own_folder import ROOT
 
     if name == RayEngine.name:
-        if not (ROOT / "pyproject.toml").is_file():
-            raise RequestError(
-                [
-                    "--engine ray: flwr run needs the app's own folder, and ilora is "
-                    "installed without it: expected --engine local, or ilora from a "
-                    "clone (pip install -e .)"
-                ]
-            )
-        return RayEngine(out / "flower", ROOT)
+        return RayEngine(out / "flower")
     return LocalEngine(workers or os.cpu_count() or 1)

@@ -1,12 +1,18 @@
 """``ilora export``: a run as what plain transformers and PEFT load."""
 
+import json
+import math
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from ilora_app.cli.complete import runs
 from ilora_app.cli.naming import MISTAKE, place_of
+
+if TYPE_CHECKING:
+    from ilora_app.release.card import Made
+    from ilora_app.release.export import Request
 
 
 def export(
@@ -46,6 +52,9 @@ def export(
     public: Annotated[
         bool, typer.Option("--public", help="Upload it for everybody to see.")
     ] = False,
+    json_: Annotated[
+        bool, typer.Option("--json", help="Print JSON: what was made, and where.")
+    ] = False,
 ) -> None:
     """Export the model of a run, with a card.
 
@@ -67,17 +76,36 @@ def export(
         if push:
             hub.check(push)
         made = export_.export(request)
-        typer.echo(f"{out}: {_described(made.merged, made.rank)}")
-        if made.energy < 1.0:
-            typer.echo(f"it holds {100 * made.energy:.2f} % of the global update")
-        for name, value in made.measured:
-            typer.echo(f"{name} {value:.4f}")
-        if push:
-            typer.echo(hub.push(out, push, public))
+        if not json_:
+            typer.echo("\n".join(_lines(request, made)))
+        address = hub.push(out, push, public) if push else None
+        if json_:
+            typer.echo(_object(request, made, address))
+        elif address:
+            typer.echo(address)
     except (ReleaseError, ModelError, OSError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(MISTAKE) from error
 
 
-def _described(merged: bool, rank: int) -> str:
-    return "the whole model" if merged else f"an adapter of rank {rank}"
+def _lines(request: "Request", made: "Made") -> list[str]:
+    """Say to people what was made."""
+    what = "the whole model" if made.merged else f"an adapter of rank {made.rank}"
+    lines = [f"{request.out}: {what}"]
+    if made.energy < 1.0:
+        lines.append(f"it holds {100 * made.energy:.2f} % of the global update")
+    return lines + [f"{name} {value:.4f}" for name, value in made.measured]
+
+
+def _object(request: "Request", made: "Made", address: str | None) -> str:
+    """Say the same as JSON; energy is the part of the global update that is kept."""
+    said = {
+        "folder": str(request.out),
+        "kind": "model" if made.merged else "adapter",
+        "rank": None if made.merged else made.rank,
+        "round": request.which,
+        "energy": made.energy,
+        "measured": {n: v if math.isfinite(v) else None for n, v in made.measured},
+        "pushed": address,
+    }
+    return json.dumps(said)

@@ -1,7 +1,8 @@
 """``ilora keys``: what a federation over TLS with authenticated nodes needs."""
 
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
 
@@ -40,6 +41,9 @@ def keys(
     nodes_only: Annotated[
         bool, typer.Option("--nodes-only", help="No CA and no server: nodes alone.")
     ] = False,
+    json_: Annotated[
+        bool, typer.Option("--json", help="Print JSON: which files go where; no key.")
+    ] = False,
 ) -> None:
     """Make the CA, the server's certificate, and each node's key pair.
 
@@ -61,31 +65,47 @@ def keys(
     except KeysError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(MISTAKE) from error
-    for line in what_goes_where(request):
-        typer.echo(line)
+    places = what_goes_where(request)
+    typer.echo(json.dumps(places) if json_ else "\n".join(_lines(places)))
 
 
-def what_goes_where(request: "Request") -> list[str]:
-    """Say who needs which of the files."""
-    folder, names = request.out, request.node_names
-    lines = []
-    if request.hosts:
-        if request.ca is None:
-            lines.append(f"keep offline:       {folder / 'ca.key'}")
-        files = ", ".join(
-            str(folder / name)
-            for name in ("ca.crt", "server.crt", "server.key", "superexec.secret")
-        )
-        lines.append(f"to the SuperLink:   {files}")
-    for name in names:
-        files = f"{folder / name}"
-        if request.hosts:
-            files += f", {folder / 'ca.crt'}"
-        lines.append(f"to {name + ':':<17}{files}")
-    if names:
+class Places(TypedDict):
+    """Files by who needs them, as paths."""
+
+    offline: list[str]
+    superlink: list[str]
+    nodes: dict[str, list[str]]
+    register: list[str]
+
+
+def what_goes_where(request: "Request") -> Places:
+    """Say who needs which of the files; public keys are registered, once."""
+
+    def paths(*names: str) -> list[str]:
+        return [str(request.out / name) for name in names]
+
+    names, server = request.node_names, bool(request.hosts)
+    shared = ("ca.crt", "server.crt", "server.key", "superexec.secret")
+    return {
+        "offline": paths("ca.key") if server and request.ca is None else [],
+        "superlink": paths(*shared) if server else [],
+        "nodes": {n: paths(n, *(["ca.crt"] if server else [])) for n in names},
+        "register": paths(*(f"{name}.pub" for name in names)),
+    }
+
+
+def _lines(places: Places) -> list[str]:
+    """Say it to people."""
+    rows = [
+        ("keep offline", places["offline"]),
+        ("to the SuperLink", places["superlink"]),
+    ]
+    rows += [(f"to {name}", files) for name, files in places["nodes"].items()]
+    lines = [f"{who + ':':<20}{', '.join(files)}" for who, files in rows if files]
+    if places["register"]:
         lines.append("then register each node's public key, once:")
         lines += [
-            f"  flwr supernode register {folder / name}.pub <connection>"
-            for name in names
+            f"  flwr supernode register {file} <connection>"
+            for file in places["register"]
         ]
     return lines

@@ -1,5 +1,6 @@
 """``ilora report``: what a run came to, as one page."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -31,6 +32,9 @@ def report(
             autocompletion=runs,
         ),
     ] = "",
+    json_: Annotated[
+        bool, typer.Option("--json", help="Print JSON: the run's folder, and the file.")
+    ] = False,
     open_: Annotated[
         bool, typer.Option("--open", help="Show it in the browser.")
     ] = False,
@@ -50,6 +54,7 @@ def report(
     except (ReportError, OSError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(MISTAKE) from error
-    typer.echo(str(file))
+    said = json.dumps({"run": str(folder), "file": str(file)})
+    typer.echo(said if json_ else str(file))
     if open_:
         typer.launch(file.as_uri())

@@ -16,15 +16,14 @@ class RayEngine:
     """``flwr run``, one after the other, against a SuperLink of its own.
 
     Args:
-        folder: for the SuperLink's files.
-        app: folder of the app; a copy of it is run, so that nothing else travels.
+        folder: for the SuperLink's files, and for a copy of the app.
 
     """
 
     name = "ray"
 
-    def __init__(self, folder: Path, app: Path) -> None:
-        self._folder, self._app = folder, app
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._stack = ExitStack()
         self._link: SuperLink | None = None
 
@@ -62,6 +61,6 @@ class RayEngine:
 
     def _start(self) -> SuperLink:
         if self._link is None:
-            copy_app(self._folder / "app", self._app)
+            copy_app(self._folder / "app")
             self._link = self._stack.enter_context(superlink(self._folder / "home"))
         return self._link

@@ -87,12 +87,7 @@ def markdown(sections: Sequence[Section], about: Sequence[str]) -> str:
 
 def raw(sections: Sequence[Section]) -> str:
     """table.csv: mean, standard deviation and number of seeds, each in a column."""
-    rows: list[dict[str, object]] = []
-    for section in sections:
-        groups = (("method", section.methods), ("bound", section.bounds))
-        for kind, summaries in groups:
-            rows += [_raw_row(section, kind, summary) for summary in summaries]
-        rows += [_raw_row(section, "none", summary) for summary in section.empty]
+    rows = numbers(sections)
     names = list(dict.fromkeys(name for row in rows for name in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, names, restval="", lineterminator="\n")
@@ -101,22 +96,33 @@ def raw(sections: Sequence[Section]) -> str:
     return text.getvalue()
 
 
-def _raw_row(section: Section, kind: str, summary: Summary) -> dict[str, object]:
+def numbers(sections: Sequence[Section]) -> list[dict[str, object]]:
+    """Rows of all sections with raw numbers; None where there is no number."""
+    rows: list[dict[str, object]] = []
+    for section in sections:
+        groups = (("method", section.methods), ("bound", section.bounds))
+        for kind, summaries in groups:
+            rows += [_numbers(section, kind, summary) for summary in summaries]
+        rows += [_numbers(section, "none", summary) for summary in section.empty]
+    return rows
+
+
+def _numbers(section: Section, kind: str, summary: Summary) -> dict[str, object]:
     reasons = [" ".join(record.reason.split()) for _, record in summary.failures]
     row: dict[str, object] = {
         "preset": summary.entry.preset.name,
         "method": summary.name,
         "kind": kind,
         "status": "finished" if summary.runs else "failed" if reasons else "not run",
-        "learning_rate": "" if summary.choice.rate is None else summary.choice.rate,
+        "learning_rate": summary.choice.rate,
         "learning_rate_at_edge": summary.choice.edge,
         "seeds": len(summary.runs),
-        "target": "" if section.target is None else section.target,
+        "target": section.target,
     }
     for column in section.columns:
         spread = Spread.of(column.value(run) for run in summary.runs)
-        row[f"{column.key}_mean"] = spread.mean if spread else ""
-        row[f"{column.key}_std"] = spread.std if spread and spread.n > 1 else ""
+        row[f"{column.key}_mean"] = spread.mean if spread else None
+        row[f"{column.key}_std"] = spread.std if spread and spread.n > 1 else None
         row[f"{column.key}_n"] = spread.n if spread else 0
     return row | {"failed": len(reasons), "reason": "; ".join(dict.fromkeys(reasons))}
 
