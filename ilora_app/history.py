@@ -89,7 +89,7 @@ def find(name: str, root: Path, exact: bool = False) -> Path:
         HistoryError: there is none, or more than one, or it is no run.
 
     """
-    places = [root / name, Path(name).expanduser()] if name.strip() else []
+    places = [root / name, options.folder(name)] if name.strip() else []
     there = [place for place in places if place.is_dir()]
     if there and is_run(there[0]):
         return there[0]

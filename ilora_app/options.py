@@ -106,7 +106,7 @@ def lower_is_better(column: str) -> bool:
     return found is not None and found[1] in ("loss", "perplexity")
 
 
-def folder(value: str) -> Path:
+def folder(value: str | Path) -> Path:
     """Read a folder's name, with ``$VARIABLE`` and ``~`` filled in.
 
     What is not known stays as it is: ``$UNSET``, and ``~nobody``, where pathlib would

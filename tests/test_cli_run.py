@@ -173,23 +173,25 @@ def test_a_connection_that_is_not_there_is_a_failure(tmp_path, monkeypatch):
     assert "no-such-link" in outcome.reason
 
 
-def commands(group: Any = None, before: str = "") -> Iterator[str]:
+def commands(group: Any = None, before: str = "") -> Iterator[tuple[str, Any]]:
     """Every command there is, with those of its groups."""
     for name, command in (group or get_command(app)).commands.items():
         if hasattr(command, "commands"):
             yield from commands(command, f"{before}{name} ")
         else:
-            yield before + name
+            yield before + name, command
 
 
-@pytest.mark.parametrize("command", list(commands()))
-def test_help_is_complete_and_has_an_example(command):
-    result = CliRunner().invoke(
-        app, [*command.split(), "--help"], env={"COLUMNS": "200"}
-    )
+@pytest.mark.parametrize(("name", "command"), list(commands()))
+def test_help_is_complete_and_has_an_example(name, command):
+    result = CliRunner().invoke(app, [*name.split(), "--help"], env={"COLUMNS": "200"})
     assert result.exit_code == 0
     text = re.sub(r"\x1b\[[0-9;]*m", "", result.output)
-    assert f"Example: ilora {command} " in text
+    assert f"Example: ilora {name} " in text
+    for parameter in command.params:
+        assert parameter.help
+        assert " ".join(parameter.help.split()[:3]) in text, parameter.name
+    assert "--json" in text
 
 
 def test_the_shell_completes_commands_options_and_values(tmp_path, monkeypatch):

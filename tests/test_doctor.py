@@ -170,8 +170,10 @@ def test_variables(monkeypatch, tmp_path):
 
 def test_every_variable_that_is_documented_is_known():
     root = Path(__file__).parent.parent
-    texts = [file.read_text() for file in [*root.glob("docs/*.md"), root / "README.md"]]
-    named = set(re.findall(r"\bILORA_[A-Z]+", " ".join(texts)))
+    files = [*root.glob("docs/*.md"), root / "README.md", *root.glob("docker/*.y*ml")]
+    files += [*root.glob("docker/.env*"), *root.glob("docker/Dockerfile*")]
+    texts = [file.read_text() for file in files]
+    named = set(re.findall(r"\bILORA_[A-Z]+(?:_[A-Z]+)*", " ".join(texts)))
     known = {*variables._READ, *variables._WRITTEN, *variables._OTHERS}
     assert named <= known
 

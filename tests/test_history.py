@@ -167,6 +167,16 @@ def test_rm_refuses_what_is_no_run_or_at_work(root, monkeypatch):
     assert "holds" in result.output
 
 
+def test_a_script_removes_and_is_not_asked(root):
+    words = ("rm", "group/one", "--root", str(root), "--json")
+    result = runs(*words)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "expected with --yes" in result.stderr
+    result = runs(*words, "--yes")
+    assert json.loads(result.stdout) == {"removed": [str(root / "group" / "one")]}
+    assert not (root / "group" / "one").exists()
+
+
 def test_rm_wants_the_whole_id(root):
     result = runs("rm", "group/o", "--yes", "--root", str(root))
     assert result.exit_code == 2

@@ -116,7 +116,8 @@ def test_days_are_those_of_the_server(tmp_path):
 
 def test_a_renewed_certificate_is_accepted_by_the_nodes_of_before(folder, tmp_path):
     make(Request(tmp_path / "new", HOSTS, nodes=0, ca=folder))
-    assert not (tmp_path / "new" / "ca.key").exists()
+    made = {file.name for file in (tmp_path / "new").iterdir()}
+    assert made == {"ca.crt", "server.crt", "server.key"}  # no other secret
     assert handshake(tmp_path / "new", HOSTS[0], ca=folder) == "TLSv1.3"
     assert handshake(tmp_path / "new", HOSTS[0]) == "TLSv1.3"
 
@@ -193,6 +194,9 @@ def test_a_script_reads_where_every_file_goes_and_no_key(tmp_path):
     said = json.loads(done.stdout)
     assert said["nodes"] == {"node-1": [str(tmp_path / "more" / "node-1")]}
     assert (said["offline"], said["superlink"]) == ([], [])
+    words = ("--ca", out, "--nodes", 0, "--host", "fl.example.org", "--json")
+    said = json.loads(run("--out", tmp_path / "new", *words).stdout)
+    assert set(said["superlink"]) == {str(f) for f in (tmp_path / "new").iterdir()}
 
 
 def test_the_command_overwrites_nothing(tmp_path):

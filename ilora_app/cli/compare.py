@@ -1,6 +1,5 @@
 """``ilora compare``: every strategy on the same data, seeds and learning rates."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -69,7 +68,8 @@ def compare(
         typer.Option(help="ray: flwr run. local: processes without Ray."),
     ] = "ray",
     workers: Annotated[
-        int | None, typer.Option(help="Processes of the local engine; else the cores.")
+        int | None,
+        typer.Option(min=1, help="Processes of the local engine; else the cores."),
     ] = None,
     target: Annotated[
         str, typer.Option(help="Accuracy to reach; auto: 95 % of the best row's.")
@@ -92,11 +92,12 @@ def compare(
 
     Example: ilora compare --strategies ilora,fedit --seeds 3 --out comparison
     """
+    from ilora_app import options
     from ilora_app.compare.request import Request, RequestError
-    from ilora_app.compare.runner import BusyError, locked
+    from ilora_app.compare.runner import FolderError, locked
 
     console = terminal.console(stderr=json_)
-    out = out.expanduser().resolve()
+    out = options.folder(out).resolve()
     request = Request(
         strategies, presets, seeds, lr, select_seeds, lr_from, tuple(set_ or ()),
         clients, target, lr_search, lr_finalists,
@@ -123,7 +124,7 @@ def compare(
             request.save(out)
             _run(plan, request, runs_on, console)
         _finish(plan, request, console, json_)
-    except (RequestError, BusyError) as error:
+    except (RequestError, FolderError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(MISTAKE) from error
     except KeyboardInterrupt:
@@ -169,7 +170,7 @@ def _finish(
                 for preset, runs, reason in failed
             ],
         }
-        typer.echo(json.dumps(said, allow_nan=False))
+        typer.echo(terminal.as_json(said))
     else:
         for file in files:
             console.print(file, markup=False, soft_wrap=True)

@@ -3,9 +3,8 @@
 import os
 import tomllib
 from contextlib import suppress
-from pathlib import Path
 
-from ilora_app import own_folder
+from ilora_app import options, own_folder
 
 # Here again, as what declares them imports torch: completion is to be quick.
 STRATEGIES = (
@@ -23,7 +22,7 @@ def presets(incomplete: str) -> list[str]:
 
 def superlinks(incomplete: str) -> list[str]:
     """Connections of Flower's config.toml."""
-    home = Path(os.environ.get("FLWR_HOME", "~/.flwr")).expanduser()
+    home = options.folder(os.environ.get("FLWR_HOME", "~/.flwr"))
     names: list[str] = []
     with suppress(OSError, tomllib.TOMLDecodeError):
         found = tomllib.loads((home / "config.toml").read_text(encoding="utf-8"))

@@ -1,6 +1,5 @@
 """``ilora doctor``: whether this machine can run the app, and what to do if not."""
 
-import json
 from dataclasses import asdict
 from typing import Annotated
 
@@ -41,6 +40,6 @@ def doctor(
         if finding.advice:
             console.print(Text(f"{'':<9}-> {finding.advice}"), soft_wrap=True)
     if json_:
-        typer.echo(json.dumps([asdict(finding) for finding in findings], indent=1))
+        typer.echo(terminal.as_json([asdict(f) for f in findings], indent=1))
     if any(finding.state == "problem" for finding in findings):
         raise typer.Exit(PROBLEMS)

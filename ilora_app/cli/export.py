@@ -1,12 +1,11 @@
 """``ilora export``: a run as what plain transformers and PEFT load."""
 
-import json
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from ilora_app.cli import terminal
 from ilora_app.cli.complete import runs
 from ilora_app.cli.naming import MISTAKE, place_of
 
@@ -63,12 +62,13 @@ def export(
     from ilora_app.quiet import quiet_libraries
 
     quiet_libraries()  # before what follows is imported, as that has much to say
+    from ilora_app import options
     from ilora_app.release import export as export_
     from ilora_app.release import hub
     from ilora_app.release.source import ReleaseError
     from ilora_app.tasks.models import ModelError
 
-    out = out.expanduser().absolute()
+    out = options.folder(out).absolute()
     request = export_.Request(place_of(run), out, rank or 0, merge, round_, measure)
     try:
         if public and not push:
@@ -103,9 +103,9 @@ def _object(request: "Request", made: "Made", address: str | None) -> str:
         "folder": str(request.out),
         "kind": "model" if made.merged else "adapter",
         "rank": None if made.merged else made.rank,
-        "round": request.which,
+        "round": made.round,
         "energy": made.energy,
-        "measured": {n: v if math.isfinite(v) else None for n, v in made.measured},
+        "measured": dict(made.measured),
         "pushed": address,
     }
-    return json.dumps(said)
+    return terminal.as_json(said)

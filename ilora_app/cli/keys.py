@@ -1,10 +1,11 @@
 """``ilora keys``: what a federation over TLS with authenticated nodes needs."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
+
+from ilora_app.cli import terminal
 
 if TYPE_CHECKING:
     from ilora_app.deploy.keys import Request
@@ -49,6 +50,7 @@ def keys(
 
     Example: ilora keys --out keys --nodes 3 --host fl.example.org --host 192.0.2.7
     """
+    from ilora_app import options
     from ilora_app.deploy.keys import KeysError, Request, make
 
     hosts = tuple(host or ())
@@ -60,13 +62,13 @@ def keys(
                 "--host is missing: expected the name or address by which nodes reach "
                 "the SuperLink (or --nodes-only)"
             )
-        request = Request(out.expanduser(), hosts, nodes, first, days, ca)
+        request = Request(options.folder(out), hosts, nodes, first, days, ca)
         make(request)
     except KeysError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(MISTAKE) from error
     places = what_goes_where(request)
-    typer.echo(json.dumps(places) if json_ else "\n".join(_lines(places)))
+    typer.echo(terminal.as_json(places) if json_ else "\n".join(_lines(places)))
 
 
 class Places(TypedDict):
@@ -85,7 +87,9 @@ def what_goes_where(request: "Request") -> Places:
         return [str(request.out / name) for name in names]
 
     names, server = request.node_names, bool(request.hosts)
-    shared = ("ca.crt", "server.crt", "server.key", "superexec.secret")
+    shared = ["ca.crt", "server.crt", "server.key"]
+    if request.ca is None:  # else the server has one, and its SuperExec knows it
+        shared.append("superexec.secret")
     return {
         "offline": paths("ca.key") if server and request.ca is None else [],
         "superlink": paths(*shared) if server else [],

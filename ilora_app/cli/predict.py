@@ -1,12 +1,12 @@
 """``ilora predict``: labels with probabilities, or what a language model writes."""
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from ilora_app.cli import terminal
 from ilora_app.cli.complete import runs
 from ilora_app.cli.naming import MISTAKE, place_of
 
@@ -88,7 +88,7 @@ def _object(found: "Prediction") -> str:
                 {"label": name, "probability": value} for name, value in found.labels
             ]
         }
-    return json.dumps({"input": found.row, **said}, ensure_ascii=False)
+    return terminal.as_json({"input": found.row, **said}, ensure_ascii=False)
 
 
 def _lines(found: "Prediction", many: bool) -> str:

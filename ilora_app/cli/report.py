@@ -1,11 +1,11 @@
 """``ilora report``: what a run came to, as one page."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ilora_app.cli import terminal
 from ilora_app.cli.complete import runs
 from ilora_app.cli.naming import MISTAKE, place_of
 
@@ -45,16 +45,17 @@ def report(
 
     Example: ilora report ~/.ilora/runs/20260102-101500-123 --open
     """
+    from ilora_app import options
     from ilora_app.report import ReportError, write
 
     folder = Path(place_of(run)).resolve()
     other = Path(place_of(beside)).resolve() if beside else None
     try:
-        file = write(folder, out and out.expanduser().resolve(), other)
+        file = write(folder, out and options.folder(out).resolve(), other)
     except (ReportError, OSError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(MISTAKE) from error
-    said = json.dumps({"run": str(folder), "file": str(file)})
+    said = terminal.as_json({"run": str(folder), "file": str(file)})
     typer.echo(said if json_ else str(file))
     if open_:
         typer.launch(file.as_uri())

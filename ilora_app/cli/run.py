@@ -47,7 +47,9 @@ def run(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Run folder; else a new one under ~/.ilora/runs."),
+        typer.Option(
+            help="Run folder; else a new one under $ILORA_RUNS, or ~/.ilora/runs."
+        ),
     ] = None,
     resume: Annotated[
         str | None, typer.Option(help="Go on with a run: latest, or its folder.")

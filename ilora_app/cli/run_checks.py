@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from ilora_app import config, options, strategies
+from ilora_app.runs.places import outside
 from ilora_app.runs.resume import LATEST
 from ilora_app.settings import Settings
 from ilora_app.strategies import STRATEGIES
@@ -31,9 +32,11 @@ def folders(settings: Settings) -> list[str]:
         if resume != LATEST and not options.folder(resume).is_dir():
             right = f"{LATEST}, or the folder of a run"
             return [config.describe("resume", resume, right)]
-    elif out and _taken(options.folder(out)):
-        right = "a new or empty folder: a run never writes over another"
-        return [config.describe("output-dir", out, right)]
+    elif out:
+        folder = options.folder(out)
+        taken = "a new or empty folder: a run never writes over another"
+        if right := outside(folder) or (taken if _taken(folder) else ""):
+            return [config.describe("output-dir", out, right)]
     return []
 
 

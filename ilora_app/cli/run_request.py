@@ -2,9 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from ilora_app import config
+from ilora_app import config, options
 from ilora_app.cli import run_checks
 from ilora_app.compare.presets import Preset, read_preset
 from ilora_app.own_folder import CONFIGS, presets
@@ -89,7 +88,7 @@ class Request:
         nothing = Preset("", ())
         if not self.preset:
             return nothing, []
-        path = Path(self.preset).expanduser()
+        path = options.folder(self.preset)
         if path.suffix != ".toml":
             path = CONFIGS / f"{self.preset}.toml"
         if not path.is_file():
@@ -124,7 +123,7 @@ def absolute(key: str, value: str) -> str:
     """
     if not value or value.startswith("$") or (key == "resume" and value == LATEST):
         return value
-    path = Path(value).expanduser()
+    path = options.folder(value)
     written_as_path = value.startswith((".", "/", "~"))
     if key in ("output-dir", "resume") or written_as_path:
         return str(path.resolve())

@@ -14,6 +14,7 @@ import tomli_w
 from rich.console import Console
 
 from ilora_app import config
+from ilora_app.cli import terminal
 from ilora_app.cli.run_request import title_of
 from ilora_app.compare.jobs import what_is_wrong
 from ilora_app.launch.app_files import copy_app
@@ -63,7 +64,7 @@ class Outcome:
 
     def line(self) -> str:
         """All of it as one line of JSON."""
-        return json.dumps(asdict(self))
+        return terminal.as_json(asdict(self))
 
 
 class Session:

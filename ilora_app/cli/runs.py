@@ -18,7 +18,8 @@ runs = typer.Typer(
 )
 
 Root = Annotated[
-    Path | None, typer.Option(help="Folder of the runs; else ~/.ilora/runs.")
+    Path | None,
+    typer.Option(help="Folder of the runs; else $ILORA_RUNS, or ~/.ilora/runs."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Id = Annotated[
@@ -43,7 +44,7 @@ def list_(root: Root = None, json_: Json = False) -> None:
     place = _place(root)
     found = history.listed(place)
     if json_:
-        typer.echo(json.dumps([asdict(run) for run in found], indent=1))
+        typer.echo(terminal.as_json([asdict(run) for run in found], indent=1))
         return
     if not found:
         typer.echo(f"no runs in {place}")
@@ -84,7 +85,7 @@ def show(run: Id, root: Root = None, json_: Json = False) -> None:
     folder = find(run, place)
     found, details = history.read(folder, place), history.details(folder)
     if json_:
-        typer.echo(json.dumps({**asdict(found), **details}, indent=1, default=str))
+        typer.echo(terminal.as_json({**asdict(found), **details}, indent=1))
         return
     from ilora_app.watch.lines import round_line
     from ilora_app.watch.state import RunState, failure_of
@@ -111,6 +112,7 @@ def rm(
     ],
     root: Root = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    json_: Json = False,
 ) -> None:
     """Remove run folders, with their adapters and checkpoints.
 
@@ -119,6 +121,10 @@ def rm(
     from ilora_app import history
 
     place = _place(root)
+    if json_ and not yes:
+        typer.echo("--json: expected with --yes, as there is nobody to ask", err=True)
+        raise typer.Exit(MISTAKE)
+    removed = []
     # All are found before the first is removed.
     folders = list(dict.fromkeys(find(one, place, exact=True) for one in run))
     for folder in folders:
@@ -129,18 +135,21 @@ def rm(
             continue
         try:
             history.remove(folder, place)
-        except history.HistoryError as error:
+        except (history.HistoryError, OSError) as error:
             typer.echo(str(error), err=True)
             raise typer.Exit(MISTAKE) from error
-        typer.echo(f"removed {folder}")
+        removed.append(str(folder))
+        typer.echo(f"removed {folder}", err=json_)
+    if json_:
+        typer.echo(terminal.as_json({"removed": removed}))
 
 
 def _place(root: Path | None) -> Path:
-    from ilora_app import history
+    from ilora_app import history, options
 
     if root is None:
         return history.default_root()
-    place = root.expanduser()
+    place = options.folder(root)
     if not place.is_dir():
         typer.echo(f"--root {root}: expected a folder", err=True)
         raise typer.Exit(MISTAKE)

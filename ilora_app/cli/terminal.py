@@ -1,8 +1,10 @@
 """Where a command writes: a live view and colours in a terminal, plain lines else."""
 
+import json
+import math
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -32,3 +34,18 @@ def console(
     return Console(
         stderr=stderr, width=width, force_terminal=live, force_interactive=live
     )
+
+
+def as_json(value: Any, **options: Any) -> str:
+    """Write for a script; a number that is none, such as a loss of NaN, is null."""
+    return json.dumps(_finite(value), default=str, allow_nan=False, **options)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value

@@ -5,7 +5,7 @@ import tomllib
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from ilora_app import config
+from ilora_app import config, options
 from ilora_app.own_folder import presets as names_of
 from ilora_app.settings import MethodSettings
 
@@ -52,7 +52,7 @@ def load_presets(names: str, folder: Path) -> tuple[list[Preset], list[str]]:
     presets: dict[str, Preset] = {}
     problems: list[str] = []
     for name in dict.fromkeys(part.strip() for part in names.split(",")):
-        path = Path(name).expanduser()
+        path = options.folder(name)
         if path.suffix != ".toml":
             path = folder / f"{name}.toml"
         if not path.is_file():

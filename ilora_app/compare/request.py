@@ -124,15 +124,18 @@ class Request:
         """Read what a comparison's folder was made with.
 
         Raises:
-            RequestError: there is none.
+            RequestError: there is none, or it cannot be read.
 
         """
+        file = out / FILE
         try:
-            text = (out / FILE).read_text(encoding="utf-8")
+            found: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+            return cls(**{**found, "set": tuple(found["set"])})
         except OSError as error:
             raise RequestError([f"--out {out}: no comparison is in it"]) from error
-        found: Mapping[str, Any] = json.loads(text)
-        return cls(**{**found, "set": tuple(found["set"])})
+        except (ValueError, KeyError, TypeError) as error:
+            right = "expected what a comparison of this version has written there"
+            raise RequestError([f"{file} cannot be read ({error}): {right}"]) from error
 
     def command(self) -> str:
         """The command that asks for it, without the folder."""

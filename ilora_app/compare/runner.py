@@ -12,7 +12,7 @@ from ilora_app.compare.presets import Preset
 from ilora_app.compare.results import choose, finalists
 
 
-class BusyError(RuntimeError):
+class FolderError(RuntimeError):
     """Another comparison is at work in the folder."""
 
 
@@ -89,15 +89,19 @@ def locked(out: Path) -> Iterator[None]:
     """Keep a second comparison out of a folder.
 
     Raises:
-        BusyError: there is one at work in it.
+        FolderError: there is one at work in it, or it cannot be made or written.
 
     """
-    out.mkdir(parents=True, exist_ok=True)
-    with (out / ".lock").open("w") as file:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        lock = (out / ".lock").open("w")
+    except OSError as error:
+        raise FolderError(f"--out {out}: cannot be written: {error}") from error
+    with lock as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise BusyError(f"--out {out}: a comparison is at work in it") from error
+            raise FolderError(f"--out {out}: a comparison is at work in it") from error
         yield
 
 

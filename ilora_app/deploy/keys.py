@@ -68,6 +68,7 @@ def make(request: Request) -> list[Path]:
         if request.ca is None:
             ca, ca_key = _certificate_authority(max(CA_DAYS, request.days))
             files["ca.key"] = (_pem(ca_key), True)
+            files["superexec.secret"] = (secrets.token_hex(32).encode(), True)
         else:
             ca, ca_key = load_ca(request.ca)
         key = ec.generate_private_key(ec.SECP384R1())
@@ -75,7 +76,6 @@ def make(request: Request) -> list[Path]:
         files["ca.crt"] = (ca.public_bytes(serial.Encoding.PEM), False)
         files["server.crt"] = (server.public_bytes(serial.Encoding.PEM), False)
         files["server.key"] = (_pem(key), True)
-        files["superexec.secret"] = (secrets.token_hex(32).encode(), True)
     for name in request.node_names:
         key = ec.generate_private_key(ec.SECP384R1())
         public = key.public_key().public_bytes(

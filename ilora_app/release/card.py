@@ -33,6 +33,7 @@ class Made:
 
     Attributes:
         merged: the whole model; else an adapter.
+        round: whose model it is.
         rank: of the adapter; 0 without one.
         energy: part of the global update that the adapter holds.
         measured: with what is exported itself, on the test split; empty: it was not.
@@ -40,6 +41,7 @@ class Made:
     """
 
     merged: bool
+    round: int
     rank: int = 0
     energy: float = 1.0
     measured: tuple[tuple[str, float], ...] = ()

@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from ilora_app import options
+
 _VARIABLE = "ILORA_RUNS"
 
 RUNS = os.environ.get(_VARIABLE) or "~/.ilora/runs"
@@ -20,7 +22,7 @@ def outside(folder: Path) -> str:
     root = os.environ.get(_VARIABLE)
     if not root:
         return ""
-    place = Path(root).expanduser()
+    place = options.folder(root)
     if folder.resolve().is_relative_to(place.resolve()):
         return ""
     return f"a folder under {place}, where {_VARIABLE} of the server has all runs"

@@ -68,5 +68,7 @@ class RunSettings:
         True, "Write the adapters, or the whole model, into the run folder at the end."
     )
     output_dir: str = option(
-        "", "Folder of the run; empty: ~/.ilora/runs/<time>-<run id>."
+        "",
+        "Folder of the run; empty: <time>-<run id> under $ILORA_RUNS, else "
+        "~/.ilora/runs.",
     )

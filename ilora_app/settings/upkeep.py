@@ -22,7 +22,7 @@ class KeepingSettings:
         "",
         "Go on with an earlier run after its last finished round: latest, or its run "
         "folder; empty starts anew. Latest is the run in output-dir, or of those under "
-        "~/.ilora/runs the newest of the same configuration.",
+        "$ILORA_RUNS, else ~/.ilora/runs, the newest of the same configuration.",
     )
     keep_checkpoints: int = option(
         2,

@@ -11,6 +11,8 @@ import datasets
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
+from ilora_app import options
+
 FOLDER = "ILORA_CACHE"
 """Environment variable: the folder. It is no run-config key, since the node's operator
 decides where the node writes."""
@@ -37,9 +39,8 @@ def rows(
     if not named:
         return encode()
     identity = (data._fingerprint, _digest(tokenizer), how)
-    folder = (
-        Path(named).expanduser() / hashlib.sha256(repr(identity).encode()).hexdigest()
-    )
+    name = hashlib.sha256(repr(identity).encode()).hexdigest()
+    folder = options.folder(named) / name
     if folder.is_dir():
         loaded: Rows = datasets.load_from_disk(str(folder)).to_list()
         return loaded

@@ -1,0 +1,86 @@
+"""Mistakes in folders end a command with 2 and a line; what a script reads is JSON."""
+
+import json
+import math
+
+import pytest
+from typer.testing import CliRunner
+
+from ilora_app import history
+from ilora_app.cli import app, terminal
+from ilora_app.cli.run_session import Outcome
+from ilora_app.compare.request import FILE
+
+
+def refused(*words: object) -> str:
+    """What the command says as it ends with 2, with nothing on stdout."""
+    result = CliRunner().invoke(app, list(map(str, words)))
+    assert result.exit_code == 2, result.output
+    assert isinstance(result.exception, SystemExit)
+    assert result.stdout == ""
+    return result.stderr
+
+
+def test_a_folder_that_cannot_be_made():
+    place = "/proc/no-folder-is-made-here"
+    words = ("--engine", "local", "--strategies", "ilora", "--json")
+    assert f"--out {place}: cannot be written" in refused(
+        "compare", "--out", place, *words
+    )
+    assert f"--out {place}" in refused("keys", "--out", place, "--host", "a.example")
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"set": [], "nonsense": 1}'])
+def test_a_comparison_that_cannot_be_read(tmp_path, text):
+    (tmp_path / FILE).write_text(text)
+    said = refused("compare", "--out", tmp_path, "--report-only")
+    assert f"{tmp_path / FILE} cannot be read" in said
+
+
+def test_a_number_of_workers_that_is_none(tmp_path):
+    words = ("--engine", "local", "--workers", "-1")
+    assert "--workers" in refused("compare", "--out", tmp_path / "x", *words)
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_home_that_nobody_has(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    nobody = "~no-such-user/x"
+    assert "expected a folder" in refused("runs", "list", "--root", nobody)
+    assert "there is no run" in refused("runs", "show", nobody)
+    assert f"--config '{nobody}'" in refused("run", "--config", nobody)
+    assert f"--presets '{nobody}'" in refused(
+        "compare", "--out", "x", "--engine", "local", "--presets", nobody
+    )
+    for command in ("export", "report"):
+        assert "there is no run" in refused(command, nobody, "--out", "x")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_folder_elsewhere_than_all_runs_are(tmp_path, monkeypatch):
+    monkeypatch.setenv("ILORA_RUNS", str(tmp_path / "runs"))
+    said = refused("run", "--out", tmp_path / "elsewhere")
+    assert f"expected a folder under {tmp_path / 'runs'}" in said
+
+
+def test_a_run_that_may_not_be_removed(tmp_path, monkeypatch):
+    folder = tmp_path / "one"
+    folder.mkdir()
+    keys = ("strategy", "num-server-rounds", "output-dir")
+    (folder / "config.toml").write_text("".join(f'{key} = ""\n' for key in keys))
+    (folder / "events.jsonl").write_text("")
+
+    def forbidden(path: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(history.shutil, "rmtree", forbidden)
+    said = refused("runs", "rm", "one", "--root", tmp_path, "--yes", "--json")
+    assert "Permission denied" in said
+    assert folder.is_dir()
+
+
+def test_numbers_that_are_none_are_null():
+    bad = [math.nan, math.inf, {"x": -math.inf}, (1.5, math.nan)]
+    assert json.loads(terminal.as_json(bad)) == [None, None, {"x": None}, [1.5, None]]
+    found = json.loads(Outcome(metrics={"loss": math.nan, "accuracy": 0.5}).line())
+    assert found["metrics"] == {"loss": None, "accuracy": 0.5}
