@@ -120,7 +120,6 @@ def train(message: Message, context: Context) -> Message:
         wire.RANK: upload.rank,
     }
     content[wire.ARRAYS] = wire.encode_tensors(only(upload.tensors, plan.up))
-    content[wire.METRICS] = MetricRecord({**metrics})
     if upload.slots:
         content[wire.SLOTS] = wire.encode_tensors(upload.slots)
     if correction:
@@ -128,6 +127,8 @@ def train(message: Message, context: Context) -> Message:
             full_gradient, upload.rank if upload.pruned else None
         )
         content[wire.CORRECTION] = wire.encode_tensors(deltas)
+        metrics[wire.ANEW] = int(correction.anew)
+    content[wire.METRICS] = MetricRecord({**metrics})
     node_state.keep(message, context, node.settings.keeping.keep_checkpoints + 1)
     return Message(RecordDict(content), reply_to=message)
 
@@ -138,6 +139,7 @@ def evaluate(message: Message, context: Context) -> Message:
     """Evaluate the received model on this node's held-out examples."""
     config: Any = message.content.config_records[wire.CONFIG]
     node = _node(message, context)
+    node_state.taken_up(message, context)
     received = Received.read(message, context.state, keep=False)
     backbone = node.backbone()
     half = ClientHalf(node.settings.method)

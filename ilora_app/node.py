@@ -23,6 +23,9 @@ from ilora_app.tasks.labels import label_ids, label_names
 from ilora_app.tasks.loading import load_backbone
 from ilora_app.tasks.task import TASKS
 
+# Examples that tell a node's data from that of others.
+_FIRST = 32
+
 
 class NodeError(ValueError):
     """A node that cannot take part as it is configured."""
@@ -212,8 +215,12 @@ class Node:
         return training
 
     def seed(self, server_round: int) -> int:
-        """Seed of this node's batches in one round, whatever process it runs in."""
-        who = self.data_path or self.partition
+        """Seed of this node in one round, whatever process it runs in.
+
+        Many nodes may have their data under one path, each on its machine: what it is
+        tells them apart, and is the same when the run is repeated.
+        """
+        who = _digest(self) if self.data_path else self.partition
         text = f"{self.settings.run.seed}/{server_round}/{who}"
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
 
@@ -242,6 +249,17 @@ def _partition(context: Context) -> tuple[int, int]:
 def _examples(node: Node) -> tuple[Examples, Examples]:
     part = node.part()
     return node.encode(part.train), node.encode(part.held_out)
+
+
+@lru_cache(maxsize=256)
+def _digest(node: Node) -> str:
+    """Tell a node's own data from that of others: by its size, and how it begins."""
+    examples, _ = node.examples()
+    found = hashlib.sha256(f"{node.data_path}/{len(examples)}".encode())
+    first = examples.batch(list(range(min(_FIRST, len(examples)))))
+    for name in sorted(first):
+        found.update(first[name].contiguous().numpy().tobytes())
+    return found.hexdigest()
 
 
 @lru_cache(maxsize=4)

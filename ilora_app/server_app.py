@@ -97,7 +97,7 @@ class Server:
             num_rounds=run.num_server_rounds,
             timeout=run.round_timeout,
             train_config=told(self.labels, self.run_key),
-            evaluate_config=told(self.labels),
+            evaluate_config=told(self.labels, self.run_key),
             evaluate_fn=self.evaluate,
         )
         self.save()

@@ -18,7 +18,9 @@ ARRAYS, CORRECTION, CONFIG, METRICS = "arrays", "correction", "config", "metrics
 BASE, SLOTS = "base", "slots"
 OFFSET, OFFSET_BASIS = "offset.", "offset-basis"
 ROUND, EXAMPLES, HELD_OUT = "server-round", "num-examples", "num-held-out"
-TAKEN, COUNTED_ON = "correction-taken-in-round", "counted-on"
+TAKEN, ANEW = "correction-taken-in-round", "correction-anew"
+COUNTED_ON, HELD, HOLDS = "counted-on", "held-since", "holds-from-now-on"
+FACTORS_RANK = "rank-of-factors"
 BASE_START, BASE_END = "base-version-held", "base-version-sent"
 EVALUATE, EVALUATION = "evaluate-before-training", "evaluation"
 LOSS, ACCURACY, SECONDS = "loss", "accuracy", "seconds"
@@ -168,6 +170,18 @@ def number(
         right = f"{least:g} or more" if value < least else f"at most {most:g}"
         raise WireError(f"metrics: {name} is {value!r}, expected {right}")
     return float(value)
+
+
+def flag(record: object, name: str) -> bool:
+    """Read 0 or 1 from a metric record; absent is 0.
+
+    Raises:
+        WireError: it is something else.
+
+    """
+    if not isinstance(record, MetricRecord) or name not in record:
+        return False
+    return number(record, name, least=0, most=1) == 1
 
 
 def content_bytes(content: RecordDict) -> int:

@@ -93,6 +93,7 @@ def test_packing_keeps_every_token_and_learns_no_first_one(tokenizer):
     plain = examples(tokenizer, rows)
     packed = examples(tokenizer, rows, packing=True)
     assert len(packed) < len(plain)
+    assert packed.count == plain.count == len(rows)  # n_k
     flat = [token for row in plain.rows for token in row["input_ids"]]
     assert [token for row in packed.rows for token in row["input_ids"]] == flat
     assert sum(len(learned(r)) for r in packed.rows) == (

@@ -89,6 +89,37 @@ def test_control_settings_need_control_variates(name, key):
     }
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("control_basis", "rotate"), ("control_normalisation", "all")],
+)
+def test_the_head_alone_has_no_basis_and_no_ranks(key, value):
+    dashed = key.replace("_", "-")
+    found = refused("ilora", control_scope="head", **{key: value})
+    assert set(found) == {dashed}
+    assert "every member holds the head" in found[dashed]
+
+
+@pytest.mark.parametrize("name", ["ilora", "flora"])
+def test_a_language_model_has_no_head_to_correct(name):
+    values = {"drift_correction": "control-variates", "control_scope": "head"}
+    found = refused(name, task="causal-lm", **values)
+    assert "has no head that is trained" in found["control-scope"]
+    saved = {"modules_to_save": "lm_head"}
+    assert refused(name, task="causal-lm", **saved, **values) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "limit"),
+    [("centralized", {"min_replies": 2}), ("local", {"max_update_norm": 3.0})],
+)
+def test_limits_that_a_bound_cannot_have(name, limit):
+    chosen = settings(name)
+    chosen = replace(chosen, limits=replace(chosen.limits, **limit))
+    (key,) = limit
+    assert set(problems(STRATEGIES[name], chosen)) == {key.replace("_", "-")}
+
+
 SCOPES = {
     "flora": ({"head"}, "would be reset every round: control-scope = 'head'"),
     "fedavg-full": ({"all"}, "no factors apart from a head: control-scope = 'all'"),

@@ -1,6 +1,8 @@
 """Nodes that hold data of their own, tokenised data kept on disk, and the plot."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +73,30 @@ def test_nodes_whose_data_has_one_path_are_told_apart(run_config, small_data, tm
     ranks = [{e["identity"]: e["rank"] for e in met[i : i + 3]} for i in (0, 3)]
     assert ranks[0] == ranks[1]
     assert sorted(ranks[0].values()) == [2, 4, 8]
+
+
+def test_seeds_are_of_the_data_and_not_of_its_path_alone(run_config, small_data):
+    """One path on two machines: other batches there, and the same again here."""
+
+    def seed(rows: slice) -> int:
+        code = (
+            "import json, sys\nfrom ilora_app import config\n"
+            "from ilora_app.node import Node\n"
+            "settings = config.load(json.loads(sys.argv[1]))\n"
+            "classes = tuple(json.loads(sys.argv[3]))\n"
+            "print(Node(settings, 4, 0, 1, sys.argv[2], classes).seed(1))"
+        )
+        (here / "train.jsonl").write_text("\n".join(lines[rows]) + "\n")
+        words = [sys.executable, "-P", "-c", code, json.dumps(run_config), str(here)]
+        words.append(json.dumps(sorted({json.loads(line)["domain"] for line in lines})))
+        return int(subprocess.run(words, stdout=subprocess.PIPE, check=True).stdout)
+
+    lines = (Path(small_data) / "train.jsonl").read_text().splitlines()
+    here = Path(run_config["output-dir"]).parent / "data"
+    here.mkdir()
+    one, other = seed(slice(0, 200)), seed(slice(200, 400))
+    assert one != other
+    assert seed(slice(0, 200)) == one
 
 
 def test_nodes_with_folders_of_their_own_federate(run_config, folders):

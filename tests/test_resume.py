@@ -118,7 +118,10 @@ def test_a_member_that_stays_away_is_still_a_member(corrected, tmp_path):
     assert list(metrics(folder)["clients"].iloc[2:]) == [2, 2, 2]
 
 
-def test_a_node_that_restarts_within_a_run_takes_up_its_place(corrected, tmp_path):
+@pytest.mark.parametrize("after", ["train", "evaluate"])
+def test_a_node_that_restarts_within_a_run_takes_up_its_place(
+    corrected, tmp_path, after
+):
     """Same data, another node id, an empty memory: the numbers do not change."""
     whole, _, _ = run(corrected)
     corrected["output-dir"] = str(tmp_path / "again")
@@ -129,7 +132,7 @@ def test_a_node_that_restarts_within_a_run_takes_up_its_place(corrected, tmp_pat
             replies = super().send_and_receive(messages, timeout=timeout)
             asked = messages[0].content.config_records.get("config", {})
             kind = messages[0].metadata.message_type
-            if kind == "evaluate" and asked["server-round"] == 2:
+            if kind == after and asked["server-round"] == 2:
                 fresh = fresh_grid(corrected)._contexts[998]
                 del self._contexts[2]
                 self._contexts[998] = fresh

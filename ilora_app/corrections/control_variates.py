@@ -7,24 +7,31 @@ uploads c_k+ - c_k, and c <- c + pad(sum_k (c_k+ - c_k)) / N.
 A reply may be lost or refused after the client has sent it. Then c has not moved, and
 the client must not move c_k either: it keeps c_k+ aside until a later message says in
 which round the server last took its upload.
+
+A client may lose its c_k. It begins anew at zero then and says so, and the server,
+which knows what every client has brought into c, takes that part out again.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
-import torch
-from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 from torch import Tensor
 
-from ilora_app import wire
-from ilora_app.corrections.fitting import columns, fit, keep_rank, whole
+from ilora_app.corrections.fitting import (
+    Flat,
+    added,
+    columns,
+    keep_rank,
+    negative,
+    whole,
+)
 from ilora_app.lora.control import (
     BASES,
     NORMALISATIONS,
     SCOPES,
-    GradientCorrection,
     add_deltas,
+    change_of_basis,
     mean_over_members,
-    rotate,
+    turned,
     within_scope,
     zeros_like,
 )
@@ -33,10 +40,8 @@ from ilora_app.lora.factors import AdapterState, LoraFactors
 Taken = Mapping[str, int]
 """Name of a node -> round in which its upload was last taken."""
 
-# Names in the client's own state: c_k, c_k+ while it is not acknowledged, and the
-# columns of B under which each was computed.
-_OWN, _PENDING, _BASIS = "control-variate", "control-variate-pending", "-basis"
-_PENDING_ROUND = "control-variate-pending-round"
+TOTAL = "total"
+"""Name of the sum of all c_k among those of the nodes."""
 
 
 class ControlVariates:
@@ -70,17 +75,18 @@ class ControlVariates:
         self.basis = basis
         self.scope = scope
         self._total: AdapterState | None = None
+        # What each node's uploads have come to: its part of the total.
+        self._parts: dict[int, Flat] = {}
         self._taken: dict[int, int] = {}
 
     def begin(self, adapter: AdapterState) -> None:
         """Set c = 0, in the shapes of the global model."""
         self._total = zeros_like(within_scope(adapter, self.scope))
-        self._taken = {}
+        self._parts, self._taken = {}, {}
 
     def control(self, member_ranks: Sequence[int]) -> AdapterState:
         """c at r_max, for a federation of these ranks."""
-        assert self._total is not None, "begin() comes first"
-        return mean_over_members(self._total, member_ranks, self.normalisation)
+        return mean_over_members(self._known(), member_ranks, self.normalisation)
 
     def share(self, rank: int, member_ranks: Sequence[int]) -> dict[str, Tensor]:
         """c cut to the first ``rank`` columns of B and rows of A, for one client."""
@@ -93,9 +99,10 @@ class ControlVariates:
     def aggregate(
         self,
         server_round: int,
-        deltas: Mapping[int, Mapping[str, Tensor]],
+        deltas: Mapping[int, Flat],
         old: LoraFactors,
         new: LoraFactors,
+        anew: Collection[int] = (),
     ) -> None:
         """Update c from the uploads, then follow the change of basis old -> new.
 
@@ -106,134 +113,89 @@ class ControlVariates:
             deltas: c_k+ - c_k by node, in order, without factors that did not train.
             old: factors at r_max that were broadcast.
             new: factors at r_max that will be.
+            anew: nodes that had no c_k, or another than the server counts on, and
+                began at zero.
 
         """
-        assert self._total is not None, "begin() comes first"
-        states = [whole(delta, self._total) for delta in deltas.values()]
-        fresh = add_deltas(self._total, states)
-        if not all(value.isfinite().all() for value in fresh.named_tensors().values()):
-            fresh = self._total
-        else:
-            self._taken.update(dict.fromkeys(deltas, server_round))
+        for node in anew:
+            self.forget(node)
+        total = self._known()
+        fresh = add_deltas(total, [whole(delta, total) for delta in deltas.values()])
+        if all(value.isfinite().all() for value in fresh.named_tensors().values()):
+            self._total = fresh
+            for node, delta in deltas.items():
+                self._parts[node] = added(self._parts.get(node, {}), delta)
+                self._taken[node] = server_round
         if self.basis == "rotate":
-            fresh = rotate(fresh, columns(old), columns(new))
-        self._total = fresh.contiguous()
+            change = change_of_basis(columns(old), columns(new))
+            self._total = turned(self._known(), change)
+            for node, part in self._parts.items():
+                padded = whole(part, self._total)
+                self._parts[node] = turned(padded, change).contiguous().named_tensors()
+        self._total = self._known().contiguous()
 
-    def take_over(self, old: int, new: int, restored: bool) -> None:
-        """Note that a node came back under another id, with its c_k or without."""
-        taken = self._taken.pop(old, None)
-        if restored and taken is not None:
-            self._taken[new] = taken
+    def forget(self, node: int) -> None:
+        """Take what a node has brought into c out again: it holds no c_k any more."""
+        self._taken.pop(node, None)
+        part = self._parts.pop(node, None)
+        if part is not None:
+            self._take_out(part)
 
-    def saved(self, names: Mapping[int, str]) -> tuple[dict[str, Tensor], Taken]:
-        """The sum of all c_k, and when uploads were last taken, by names of nodes."""
-        assert self._total is not None, "begin() comes first"
+    def take_over(
+        self, old: int, new: int, restored: bool, rank: int | None = None
+    ) -> None:
+        """Note that a node came back under another id, with its c_k or without.
+
+        Args:
+            old, new: its ids.
+            restored: it has kept its c_k.
+            rank: that it goes on with where it is smaller than before; it gives up
+                its part of c in the other directions.
+
+        """
+        if not restored:
+            self.forget(old)
+        taken, part = self._taken.pop(old, None), self._parts.pop(old, None)
+        if taken is None or part is None:
+            return
+        if rank is not None:
+            kept = {name: keep_rank(name, value, rank) for name, value in part.items()}
+            self._take_out({name: part[name] - kept[name] for name in part})
+            part = kept
+        self._taken[new], self._parts[new] = taken, part
+
+    def saved(self, names: Mapping[int, str]) -> tuple[dict[str, Flat], Taken]:
+        """The sum of all c_k and the part of each node, and when uploads were taken.
+
+        Args:
+            names: of the nodes that may come back; the parts of others are taken out.
+
+        """
+        total = self._known()
+        lost = [part for node, part in self._parts.items() if node not in names]
+        total = add_deltas(total, [whole(negative(part), total) for part in lost])
         taken = {names[n]: v for n, v in self._taken.items() if n in names}
-        return self._total.named_tensors(), taken
+        parts = {names[n]: v for n, v in self._parts.items() if n in names}
+        return {TOTAL: total.named_tensors(), **parts}, taken
 
     def load(
-        self, total: Mapping[str, Tensor], taken: Taken, nodes: Mapping[str, int]
+        self, saved: Mapping[str, Flat], taken: Taken, nodes: Mapping[str, int]
     ) -> None:
         """Go on from what :meth:`saved` gave, with node ids in place of names."""
-        self._total = AdapterState.from_named_tensors(total)
+        self._total = AdapterState.from_named_tensors(saved[TOTAL])
         self._taken = {nodes[name]: value for name, value in taken.items()}
+        self._parts = {nodes[n]: v for n, v in saved.items() if n in nodes and v}
+
+    def _known(self) -> AdapterState:
+        assert self._total is not None, "begin() comes first"
+        return self._total
+
+    def _take_out(self, part: Flat) -> None:
+        total = self._known()
+        self._total = add_deltas(total, [whole(negative(part), total)])
 
     def __str__(self) -> str:
         return (
             f"{self.name} (normalisation {self.normalisation}, basis {self.basis}, "
             f"scope {self.scope})"
         )
-
-
-class ControlVariatesClient:
-    """Client half, for one round.
-
-    Args:
-        server_control: c as received, by flat name.
-        received: the factors received with it.
-        memory: the client's own state (``context.state``), read now and written by
-            :meth:`finish`.
-        basis: as on the server.
-        server_round: this round.
-        last_taken: round in which the server last took this client's upload.
-
-    """
-
-    def __init__(
-        self,
-        server_control: Mapping[str, Tensor],
-        received: LoraFactors,
-        memory: RecordDict,
-        basis: str,
-        server_round: int,
-        last_taken: int,
-    ) -> None:
-        self._received = received
-        self._memory = memory
-        self._basis = basis
-        self._round = server_round
-        self._settle(last_taken)
-        self._own = self._recall(server_control)
-        self.correction = {n: c - self._own[n] for n, c in server_control.items()}
-        self._hook: GradientCorrection | None = None
-
-    def hook(self, parameters: Mapping[str, Tensor]) -> GradientCorrection:
-        """Build the optimizer step pre-hook that applies c - c_k."""
-        self._hook = GradientCorrection(parameters, self.correction)
-        return self._hook
-
-    def finish(
-        self,
-        full_gradient: Mapping[str, Tensor] | None = None,
-        rank: int | None = None,
-    ) -> dict[str, Tensor]:
-        """Keep the new mean gradient c_k+ aside, and return c_k+ - c_k.
-
-        Args:
-            full_gradient: the mean gradient over all local data at the received model
-                (``full-pass``); None takes the mean over the local steps
-                (``local-mean``).
-            rank: the client goes on with so many directions, and gives up its part of
-                c in the others; None: with all.
-
-        """
-        assert self._hook is not None, "hook() comes first"
-        found = full_gradient or self._hook.mean_gradient()
-        fresh = {name: found[name].float().cpu() for name in self._own}
-        if rank is not None:
-            fresh = {
-                name: keep_rank(name, value, rank) for name, value in fresh.items()
-            }
-        self._memory[_PENDING] = wire.encode_tensors(fresh)
-        self._memory[_PENDING_ROUND] = ConfigRecord({wire.ROUND: self._round})
-        if self._basis == "rotate":
-            basis = wire.encode_tensors(columns(self._received))
-            self._memory[_PENDING + _BASIS] = basis
-        return {name: fresh[name] - self._own[name] for name in self._own}
-
-    def _settle(self, last_taken: int) -> None:
-        """Make the pending c_k+ this client's own if the server took it."""
-        if _PENDING not in self._memory:
-            return
-        took = self._memory.config_records[_PENDING_ROUND][wire.ROUND] == last_taken
-        for suffix in ("", _BASIS):
-            pending = self._memory.pop(_PENDING + suffix, None)
-            if took and isinstance(pending, ArrayRecord):
-                # A round in which one factor trained moves that part of c_k alone.
-                before = self._memory.get(_OWN + suffix, ArrayRecord())
-                self._memory[_OWN + suffix] = ArrayRecord({**before, **pending})
-
-    def _recall(self, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Read c_k from memory, in the coordinates and the rank of this round."""
-        if _OWN not in self._memory:
-            return {name: torch.zeros_like(value) for name, value in like.items()}
-        own = wire.decode_tensors(self._memory.array_records[_OWN])
-        if self._basis == "rotate":
-            old = wire.decode_tensors(self._memory.array_records[_OWN + _BASIS])
-            kept = AdapterState.from_named_tensors(own)
-            own = rotate(kept, old, columns(self._received)).named_tensors()
-        return {
-            name: fit(own[name], value.shape) if name in own else zeros
-            for name, value in like.items()
-            for zeros in [torch.zeros_like(value)]
-        }

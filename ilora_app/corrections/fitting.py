@@ -7,8 +7,25 @@ from torch import Tensor
 
 from ilora_app.lora.factors import AdapterState, LoraFactors, group_of
 
+Flat = Mapping[str, Tensor]
+"""Tensors by flat name."""
 
-def whole(delta: Mapping[str, Tensor], total: AdapterState) -> AdapterState:
+
+def added(part: Flat, delta: Flat) -> Flat:
+    """Add an upload to what a node has brought so far, at the rank of the upload."""
+    sums = {
+        name: fit(part[name], value.shape) + value if name in part else value
+        for name, value in delta.items()
+    }
+    return {**part, **sums}
+
+
+def negative(part: Flat) -> Flat:
+    """Turn the sign."""
+    return {name: -value for name, value in part.items()}
+
+
+def whole(delta: Flat, total: AdapterState) -> AdapterState:
     """Make an upload as large as the total: zeros where it says nothing."""
     return AdapterState.from_named_tensors(
         {

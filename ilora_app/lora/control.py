@@ -31,15 +31,51 @@ def zeros_like(state: AdapterState) -> AdapterState:
     return AdapterState.from_named_tensors(flat)
 
 
+Change = Mapping[str, tuple[Tensor, Tensor]]
+"""Module -> (T, T^-1) of a change of basis B' = B T, A' = T^-1 A."""
+
+
+def change_of_basis(old_B: Mapping[str, Tensor], new_B: Mapping[str, Tensor]) -> Change:
+    r"""T = B^+ B' by least squares, and its inverse by least squares as well.
+
+    T^-1 = B'^+ B is the same for an exact change of basis, and bounded where the new
+    basis covers an old direction only in part.
+
+    Args:
+        old_B: module -> B of shape (d_out, r).
+        new_B: module -> B' of shape (d_out, r'); r' may differ from r.
+
+    """
+    found = {}
+    for module, B in old_B.items():
+        old, new = B.double(), new_B[module].double()
+        T = torch.linalg.pinv(old) @ new  # (r, r')
+        found[module] = (T, torch.linalg.pinv(new) @ old)  # (r', r)
+    return found
+
+
+def turned(control: AdapterState, change: Change) -> AdapterState:
+    """Transform gradients: c_B' = c_B T^-T and c_A' = T^T c_A; the head is kept.
+
+    Args:
+        control: c_B of shape (d_out, r) and c_A of shape (r, d_in) by module.
+        change: of the basis that it was computed in.
+
+    """
+    pairs = {}
+    for module, (c_B, c_A) in control.factors.items():
+        T, T_inverse = change[module]
+        pairs[module] = (
+            (c_B.double() @ T_inverse.T).to(c_B.dtype),
+            (T.T @ c_A.double()).to(c_A.dtype),
+        )
+    return AdapterState(LoraFactors(pairs), control.head)
+
+
 def rotate(
     control: AdapterState, old_B: Mapping[str, Tensor], new_B: Mapping[str, Tensor]
 ) -> AdapterState:
-    r"""Express a control variate in the coordinates of another basis.
-
-    With B' = B T and A' = T^-1 A gradients transform as c_B' = c_B T^-T and
-    c_A' = T^T c_A; T = B^+ B' by least squares. The inverse is taken by least squares
-    as well, T^-1 = B'^+ B: the same for an exact change of basis, and bounded where the
-    new basis covers an old direction only in part. The head has no basis and is kept.
+    """Express a control variate in the coordinates of another basis.
 
     Args:
         control: c_B of shape (d_out, r) and c_A of shape (r, d_in) by module.
@@ -47,16 +83,7 @@ def rotate(
         new_B: module -> B' of shape (d_out, r'); r' may differ from r.
 
     """
-    pairs = {}
-    for module, (c_B, c_A) in control.factors.items():
-        old, new = old_B[module].double(), new_B[module].double()
-        T = torch.linalg.pinv(old) @ new  # (r, r')
-        T_inverse = torch.linalg.pinv(new) @ old  # (r', r)
-        pairs[module] = (
-            (c_B.double() @ T_inverse.T).to(c_B.dtype),
-            (T.T @ c_A.double()).to(c_A.dtype),
-        )
-    return AdapterState(LoraFactors(pairs), control.head)
+    return turned(control, change_of_basis(old_B, new_B))
 
 
 def add_deltas(total: AdapterState, deltas: Sequence[AdapterState]) -> AdapterState:

@@ -154,6 +154,7 @@ class LoraStrategy(Evaluation, Strategy):
                 {u.member.node_id: u.correction for u in updates},
                 old=self.share(state, state.adapter.factors.rank).adapter.factors,
                 new=made.state.adapter.factors,
+                anew=[u.member.node_id for u in updates if u.anew],
             )
         self.holdings.moved(state.adapter, made.state.adapter)
         self._state = made.state.contiguous()
@@ -225,6 +226,9 @@ class LoraStrategy(Evaluation, Strategy):
         for node in returned:
             self.holdings.take_over(node.old, node.new, node.restored)
             if self.drift_correction:
-                self.drift_correction.take_over(node.old, node.new, node.restored)
+                rank = node.rank
+                if rank is not None:
+                    rank = self.trained_rank(self.started(), rank)
+                self.drift_correction.take_over(node.old, node.new, node.restored, rank)
         self.journal.nodes(self.federation)
         return present

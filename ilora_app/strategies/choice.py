@@ -5,10 +5,12 @@ from typing import Any
 
 from ilora_app.corrections import ControlVariates
 from ilora_app.settings import MethodSettings, ModelSettings, Settings
+from ilora_app.settings.model import LANGUAGE
 from ilora_app.strategies.method import Method
 
 # Settings of control variates: read under any method that runs with them.
 _CONTROL = ("control-estimator", "control-normalisation", "control-scope")
+HEAD = "head"
 
 
 def resolve(method: type[Method], settings: Settings) -> Settings:
@@ -49,16 +51,37 @@ def problems(method: type[Method], settings: Settings) -> dict[str, str]:
             f"control-scope = {chosen.control_scope!r}: {method.uncorrected}"
         )
 
+    headless = model.task == LANGUAGE and model.modules_to_save in ("auto", "")
+    if corrected and chosen.control_scope == HEAD and headless:
+        found["control-scope"] = (
+            f"control-scope = {HEAD!r}: expected all or factors, or drift-correction "
+            f"= 'none', as a model of {LANGUAGE} has no head that is trained"
+        )
     if (chosen.control_basis, model.init_gain) == ("rotate", "scaled") and corrected:
         found["control-basis"] = (
             "control-basis = 'rotate': expected keep, as init-gain = 'scaled' starts "
             "every rank in coordinates of its own, which the server's c cannot follow"
         )
 
+    if name == "centralized" and settings.limits.min_replies > 1:
+        found["min-replies"] = (
+            f"min-replies = {settings.limits.min_replies}: expected 1, as centralized "
+            "trains on one client"
+        )
+    if name == "local" and settings.limits.max_update_norm:
+        found["max-update-norm"] = (
+            f"max-update-norm = {settings.limits.max_update_norm:g}: is not used, as "
+            "local clients send nothing"
+        )
+
     used = set(method.uses) | {"drift-correction"}
     reasons = {}
     if corrected:
         used |= set(_CONTROL)
+        if chosen.control_scope == HEAD:
+            used -= {"control-basis", "control-normalisation"}
+            why = "every member holds the head, in the same coordinates"
+            reasons = dict.fromkeys(("control-basis", "control-normalisation"), why)
     else:
         used -= {"control-basis"}
         reasons = dict.fromkeys(

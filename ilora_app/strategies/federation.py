@@ -12,13 +12,12 @@ from flwr.supercore import log
 
 from ilora_app import wire
 from ilora_app.strategies.members import Member as Member
-from ilora_app.strategies.members import Returned
+from ilora_app.strategies.members import Returned, read
 
 _POLL_SECONDS = 0.5
 # A node that comes later and does not say its rank in this time is asked again later,
 # with twice the time: a slow one would never get in otherwise.
 _QUERY_SECONDS = 60.0
-_MOST_PARTS = 1_000_000
 
 
 class FederationError(RuntimeError):
@@ -47,6 +46,7 @@ class Federation:
         self.returned: list[Returned] = []
         self.left_out: dict[int, str] = {}
         self._members: dict[int, Member] = {}
+        self._waiting: set[int] = set()
         self._patience = _QUERY_SECONDS
 
     @property
@@ -141,10 +141,31 @@ class Federation:
         self.left_out[member.node_id] = reason
         log(WARNING, "%s is left out: %s", member, reason)
 
-    def _take_up(self, member: Member, state_round: int, connected: set[int]) -> Member:
-        """Give a member the place that it had before, if it had one."""
+    def _take_up(
+        self, member: Member, state_round: int, connected: set[int]
+    ) -> Member | None:
+        """Give a member the place that it had before, if it had one.
+
+        Returns:
+            The member; None where its place is taken by one that is connected: it may
+            be itself before a restart, which Flower notices after a minute.
+
+        """
+        named = [old for old in self.members if old.identity == member.identity != ""]
+        twin = next((old for old in named if old.node_id in connected), None)
+        if twin:
+            if member.node_id not in self._waiting:
+                log(
+                    WARNING,
+                    "%s waits until node %d is gone: both are %s",
+                    member,
+                    twin.node_id,
+                    wire.readable(member.identity),
+                )
+            self._waiting.add(member.node_id)
+            return None
         away = [old for old in self.members if old.node_id not in connected]
-        by_name = [old for old in away if old.identity == member.identity != ""]
+        by_name = [old for old in away if old in named]
         # A registered node has its id for good, and may have lost what it kept.
         by_id = [old for old in away if old.home == member.node_id]
         if not by_name + by_id:
@@ -152,7 +173,9 @@ class Federation:
         old = (by_name + by_id)[0]
         del self._members[old.node_id]
         restored = state_round > 0
-        self.returned.append(Returned(old.node_id, member.node_id, restored))
+        rank = min(member.rank, old.rank)
+        smaller = rank if rank < old.rank else None
+        self.returned.append(Returned(old.node_id, member.node_id, restored, smaller))
         if (old.examples, old.held_out) != (member.examples, member.held_out):
             log(
                 WARNING,
@@ -163,7 +186,7 @@ class Federation:
                 old.examples,
                 old.held_out,
             )
-        return replace(member, rank=min(member.rank, old.rank))
+        return replace(member, rank=rank)
 
     def _read(self, replies: Iterable[Message], connected: set[int]) -> None:
         for reply in replies:
@@ -177,62 +200,19 @@ class Federation:
                 )
                 continue
             try:
-                member, state_round = self._member(node, reply.content)
+                member, state_round = read(node, reply.content, self.largest_rank)
             except wire.WireError as error:
                 self.left_out[node] = wire.readable(str(error), 4000)
                 log(WARNING, "node %d is left out: %s", node, self.left_out[node])
                 continue
-            self._members[node] = self._take_up(member, state_round, connected)
+            taken_up = self._take_up(member, state_round, connected)
+            if taken_up:
+                self._members[node] = taken_up
         self._log_members()
-
-    def _member(self, node: int, content: RecordDict) -> tuple[Member, int]:
-        """Read what a node says of itself, and the round whose state it has kept."""
-        facts = content.get(wire.CONFIG)
-        if not isinstance(facts, ConfigRecord):
-            raise wire.WireError("its answer has no config record")
-        if facts.get(wire.PROBLEM):
-            raise wire.WireError(wire.readable(str(facts[wire.PROBLEM]), 4000))
-        rank, examples = facts.get(wire.RANK), facts.get(wire.EXAMPLES)
-        if type(rank) is not int or rank < 1:
-            raise wire.WireError(f"{wire.RANK} = {rank!r}: expected 1 or more")
-        if type(examples) is not int or examples < 1:
-            raise wire.WireError(f"{wire.EXAMPLES} = {examples!r}: expected 1 or more")
-        if self.largest_rank is not None and rank > self.largest_rank:
-            log(
-                WARNING,
-                "node %d offers rank %d; it trains at %d, the largest rank of this run",
-                node,
-                rank,
-                self.largest_rank,
-            )
-            rank = self.largest_rank
-        held_out = facts.get(wire.HELD_OUT)
-        identity, kept = facts.get(wire.IDENTITY), facts.get(wire.STATE_ROUND)
-        member = Member(
-            node_id=node,
-            rank=rank,
-            examples=examples,
-            held_out=held_out if type(held_out) is int and held_out > 0 else 0,
-            **_part(facts.get(wire.PARTITION), facts.get(wire.PARTITIONS)),
-            identity=identity[:80] if isinstance(identity, str) else "",
-            home=node,
-        )
-        return member, kept if type(kept) is int else 0
 
     def _log_members(self) -> None:
         ranks = ", ".join(str(rank) for rank in self.ranks)
         log(INFO, "Federation: %d members of ranks %s", len(self._members), ranks)
-
-
-def _part(number: object, of: object) -> dict[str, int]:
-    """Read which part of how many a node holds; nothing where that makes no sense."""
-    if type(number) is not int or type(of) is not int:
-        return {}
-    return (
-        {"partition": number, "partitions": of}
-        if 0 <= number < of <= _MOST_PARTS
-        else {}
-    )
 
 
 def sample(

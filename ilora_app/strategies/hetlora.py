@@ -23,8 +23,11 @@ from ilora_app.strategies.state import Aggregate, GlobalState, Update, weights_o
 
 
 def tail_of(rank: int, gamma: float) -> int:
-    """First index that pruning would take away: floor(gamma r), at least 1."""
-    return max(1, min(int(gamma * rank), rank - 1)) if rank > 1 else 1
+    """First index that pruning would take away: floor(gamma r), at least 1.
+
+    It is r where nothing would be: at gamma = 1 or rank 1.
+    """
+    return max(1, int(gamma * rank))
 
 
 class HetLoRAClient(ClientHalf):
@@ -35,7 +38,7 @@ class HetLoRAClient(ClientHalf):
     ) -> Callable[[], Tensor] | None:
         """Return lambda sum ||A[t:]|| ||B[:, t:]|| over layers, t = floor(gamma r)."""
         first = tail_of(rank, self.settings.hetlora_gamma)
-        if rank == 1 or self.settings.hetlora_lambda == 0:
+        if first == rank or self.settings.hetlora_lambda == 0:
             return None
 
         def term() -> Tensor:
@@ -47,7 +50,7 @@ class HetLoRAClient(ClientHalf):
     def finish(self, start: AdapterState, trained: AdapterState, rank: int) -> Upload:
         """Cut to floor(gamma r) if the product of the tails fell below its start."""
         first = tail_of(rank, self.settings.hetlora_gamma)
-        if rank > 1 and _tail(trained.factors, first) < _tail(start.factors, first):
+        if first < rank and _tail(trained.factors, first) < _tail(start.factors, first):
             return Upload(trained.cut(first).named_tensors(), first, pruned=True)
         return Upload(trained.named_tensors(), rank)
 

@@ -35,13 +35,22 @@ class Holdings:
         self, node: int, plan: Plan, tensors: Mapping[str, Tensor]
     ) -> list[str]:
         """Groups that need not be sent: the node keeps them and they are the same."""
-        since = self._groups.get(node, 0)
+        since = self.since(node)
         there = {group for group in GROUPS if only(tensors, (group,))}
         return [
             group
             for group in plan.kept
             if group in plan.down and group in there and self._changed[group] <= since
         ]
+
+    @property
+    def time(self) -> int:
+        """Now: what a node is sent holds from this time on."""
+        return self._time
+
+    def since(self, node: int) -> int:
+        """Time of what the node is known to hold; 0: nothing is."""
+        return self._groups.get(node, 0)
 
     def base(self, node: int) -> int:
         """Version of the base that the node holds."""

@@ -46,6 +46,9 @@ def write(
         **{name: _words(getattr(plan, name)) for name in _GROUPS},
         _POOLED: plan.pooled,
         wire.COUNTED_ON: _words(counted_on),
+        wire.FACTORS_RANK: share.adapter.factors.rank,
+        wire.HELD: holdings.since(node),
+        wire.HOLDS: holdings.time,
         wire.OFFSET_BASIS: share.basis,
     }
     records: dict[str, Any] = {
@@ -113,8 +116,13 @@ class Received:
                 wire.decode_increment(content.array_records[wire.BASE]),
             )
         memory = Memory(state)
+        counted_on = _tuple(config[wire.COUNTED_ON])
+        if counted_on:
+            memory.is_of(int(config[wire.HELD]))
+        if keep:
+            memory.note(int(config[wire.HOLDS]))
         return cls(
-            memory.complete(received, plan, _tuple(config[wire.COUNTED_ON])),
+            memory.complete(received, plan, counted_on, int(config[wire.FACTORS_RANK])),
             plan,
             offset,
             str(config[wire.OFFSET_BASIS]),

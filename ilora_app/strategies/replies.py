@@ -117,6 +117,7 @@ class Replies(Method):
             loss=wire.number(metrics, wire.LOSS),
             seconds=wire.number(metrics, wire.SECONDS, least=0),
             correction=uploaded,
+            anew=wire.flag(metrics, wire.ANEW),
         )
         self.limits.check(update, None if self.personal else self.lora_scaling)
         return update

@@ -58,6 +58,8 @@ def run(
 
         clock = time.perf_counter()
         new_arrays, metrics = strategy.aggregate_train(number, replies)
+        # A node that comes back before the round's evaluation goes on from here.
+        strategy.federation.finished_round = number
         row["seconds_aggregate"] = _since(clock)
         measured = strategy.take_measured_before()
         if measured:
@@ -165,7 +167,6 @@ def _close(strategy: LoraStrategy, rows: list[Row], num_rounds: int) -> None:
         parts.append(f"MB down {down:.2f} up {up:.2f}")
         parts.append(f"{_seconds(row):.1f} s")
     log(INFO, "%s", "  ".join(parts))
-    strategy.federation.finished_round = row["round"]
     strategy.after_round(rows)
 
 

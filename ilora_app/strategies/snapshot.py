@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from ilora_app.corrections.control_variates import TOTAL
 from ilora_app.lora.factors import AdapterState, LoraFactors, Pair
 from ilora_app.lora.ledger import Increment, Ledger
 from ilora_app.strategies.federation import Federation, Member
@@ -62,7 +63,8 @@ def take(strategy: LoraStrategy) -> Snapshot:
             tensors |= _flat(_INCREMENT.format(version), increment)
     if strategy.drift_correction:
         control, facts["taken"] = strategy.drift_correction.saved(names)
-        tensors |= _under(_CONTROL, control)
+        for name, part in control.items():
+            tensors |= _under(f"{_CONTROL}{name}/", part)
     return Snapshot(tensors, facts)
 
 
@@ -81,8 +83,8 @@ def put_back(strategy: LoraStrategy, snapshot: Snapshot) -> GlobalState:
     nodes = {str(i): -1 - i for i in range(len(facts["members"]))}
     strategy.holdings = Holdings.of(facts["holdings"], nodes)
     if strategy.drift_correction:
-        control = _within(_CONTROL, tensors)
-        strategy.drift_correction.load(control, facts["taken"], nodes)
+        parts = {n: _within(f"{_CONTROL}{n}/", tensors) for n in (TOTAL, *nodes)}
+        strategy.drift_correction.load(parts, facts["taken"], nodes)
     ledger = None
     if "ledger" in facts:
         versions = range(facts["ledger"])

@@ -142,6 +142,7 @@ class Update:
         loss: mean training loss of its local steps.
         seconds: its training time.
         correction: what its drift correction uploads; empty without one.
+        anew: its drift correction began at zero, whatever the server counts on.
 
     """
 
@@ -152,6 +153,7 @@ class Update:
     loss: float
     seconds: float
     correction: Mapping[str, Tensor]
+    anew: bool = False
 
     @property
     def rank(self) -> int:

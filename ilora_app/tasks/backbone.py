@@ -148,6 +148,9 @@ class Backbone:
                     if group_of(name) != "head":
                         parameters[name].zero_()
             for name, value in adapter.named_tensors().items():
+                if value.shape != parameters[name].shape:  # copy_ would broadcast
+                    shapes = tuple(value.shape), tuple(parameters[name].shape)
+                    raise ValueError(f"{name}: shape %s, expected %s" % shapes)
                 parameters[name].copy_(value)
             for name, layer in self._layers() if taken_out else ():
                 L, R = taken_out[name]  # type: ignore[index]

@@ -32,6 +32,11 @@ class LanguageExamples(Examples):
     def __len__(self) -> int:
         return len(self.rows)
 
+    @property
+    def count(self) -> int:
+        """Rows before packing."""
+        return len(self.prompts)
+
     def batch(
         self, indices: list[int], generator: torch.Generator | None = None
     ) -> Batch:

@@ -27,6 +27,11 @@ class Examples(ABC):
     def __len__(self) -> int:
         """Count the examples."""
 
+    @property
+    def count(self) -> int:
+        """Rows of the data behind them: n_k. Packed ones are several of these."""
+        return len(self)
+
     @abstractmethod
     def batch(
         self, indices: list[int], generator: torch.Generator | None = None

@@ -87,7 +87,7 @@ def train(
         scaler.update()
         total += loss * len(indices)
         seen += len(indices)
-    return Outcome(len(examples), total / seen, time.perf_counter() - clock)
+    return Outcome(examples.count, total / seen, time.perf_counter() - clock)
 
 
 def mean_gradient(
