@@ -1,6 +1,7 @@
 """A tiny real model and a small real data set, in local folders."""
 
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,14 @@ def _node_state(tmp_path_factory: pytest.TempPathFactory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ILORA_STATE", str(tmp_path_factory.mktemp("nodes")))
         yield
+
+
+@pytest.fixture
+def heeds_hangups():
+    """As in a terminal: under nohup processes inherit that SIGHUP is ignored."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 @pytest.fixture(scope="session")

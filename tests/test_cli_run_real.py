@@ -74,6 +74,7 @@ def test_a_real_run_shows_its_rounds_and_ends_with_json(words, tmp_path, tempora
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("heeds_hangups")
 def test_a_closed_terminal_stops_all_that_was_started(words, tmp_path, temporary):
     with start([*words, "--rounds", "500"], temporary) as command:
         wait_for_folder(command)

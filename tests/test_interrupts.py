@@ -38,6 +38,7 @@ def start(file: Path, number: int, **more) -> subprocess.Popen[bytes]:
     )
 
 
+@pytest.mark.usefixtures("heeds_hangups")
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_stops_once_and_the_clean_up_runs(tmp_path, number):
     with start(tmp_path / "f", number, stdout=subprocess.PIPE) as process:
@@ -47,6 +48,7 @@ def test_a_signal_stops_once_and_the_clean_up_runs(tmp_path, number):
     assert (tmp_path / "f").read_text() == "cleaned up"
 
 
+@pytest.mark.usefixtures("heeds_hangups")
 def test_a_closed_terminal_stops_too_and_what_is_said_then_harms_nothing(tmp_path):
     child, master = pty.fork()
     if child == 0:
