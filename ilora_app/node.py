@@ -13,6 +13,7 @@ from flwr.supercore import log
 
 from ilora_app import affordable, config, node_config, wire
 from ilora_app.affordable import AUTO, load_of, needed
+from ilora_app.node_config import NodeError as NodeError
 from ilora_app.settings import DataSettings, Settings, TrainingSettings
 from ilora_app.settings.model import IMAGE
 from ilora_app.strategies import STRATEGIES, ClientHalf, LoraStrategy
@@ -25,10 +26,6 @@ from ilora_app.tasks.task import TASKS
 
 # Examples that tell a node's data from that of others.
 _FIRST = 32
-
-
-class NodeError(ValueError):
-    """A node that cannot take part as it is configured."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +66,7 @@ class Node:
         if wrong:
             raise NodeError("; ".join(wrong))
         own = str(facts.get(wire.DATA_PATH, ""))
-        partition, partitions = (0, 1) if own else _partition(context)
+        partition, partitions = (0, 1) if own else node_config.partition(facts)
         dealt = settings.ranks[partition % len(settings.ranks)]
         rank = facts.get(wire.RANK, None if own else dealt)
         if rank == AUTO:
@@ -223,26 +220,6 @@ class Node:
         who = _digest(self) if self.data_path else self.partition
         text = f"{self.settings.run.seed}/{server_round}/{who}"
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
-
-
-def _partition(context: Context) -> tuple[int, int]:
-    """Read which partition a node holds, of how many."""
-    facts = context.node_config
-    partition, partitions = facts.get(wire.PARTITION), facts.get(wire.PARTITIONS)
-    if not isinstance(partition, int) or not isinstance(partitions, int):
-        raise NodeError(
-            f"--node-config {wire.PARTITION} = {partition!r}, {wire.PARTITIONS} = "
-            f"{partitions!r}: expected whole numbers, such as "
-            f'"{wire.PARTITION}=0 {wire.PARTITIONS}=2", or a folder of its own, '
-            f"such as "
-            f"\"{wire.DATA_PATH}='/data/train'\""
-        )
-    if not 0 <= partition < partitions:
-        raise NodeError(
-            f"--node-config {wire.PARTITION} = {partition}: expected 0 to "
-            f"{partitions - 1}, as {wire.PARTITIONS} = {partitions}"
-        )
-    return partition, partitions
 
 
 @lru_cache(maxsize=256)

@@ -50,3 +50,31 @@ def _is_right(name: str, value: object, key: Key) -> bool:
     if type(value) is not key.kind:
         return False
     return value >= key.least if isinstance(value, int) else bool(value)
+
+
+class NodeError(ValueError):
+    """A node that cannot take part as it is configured."""
+
+
+def partition(facts: Mapping[str, object]) -> tuple[int, int]:
+    """Read which partition a node holds, of how many.
+
+    Raises:
+        NodeError: it is none.
+
+    """
+    number, of = facts.get(wire.PARTITION), facts.get(wire.PARTITIONS)
+    if not isinstance(number, int) or not isinstance(of, int):
+        raise NodeError(
+            f"--node-config {wire.PARTITION} = {number!r}, {wire.PARTITIONS} = "
+            f"{of!r}: expected whole numbers, such as "
+            f'"{wire.PARTITION}=0 {wire.PARTITIONS}=2", or a folder of its own, '
+            f"such as "
+            f"\"{wire.DATA_PATH}='/data/train'\""
+        )
+    if not 0 <= number < of:
+        raise NodeError(
+            f"--node-config {wire.PARTITION} = {number}: expected 0 to "
+            f"{of - 1}, as {wire.PARTITIONS} = {of}"
+        )
+    return number, of

@@ -4,69 +4,10 @@ import pytest
 import torch
 from flwr.app import RecordDict
 
-from ilora_app import wire
 from ilora_app.corrections import ControlVariates, ControlVariatesClient
-from ilora_app.corrections.fitting import fit
 from ilora_app.lora.factors import AdapterState, LoraFactors
 from tests.builders import random_state
-
-
-class Federation:
-    """Clients with given raw gradients, over rounds; replies can be lost."""
-
-    def __init__(self, ranks, adapter, basis="keep", **settings):
-        self.server = ControlVariates(basis=basis, **settings)
-        self.server.begin(adapter)
-        self.ranks, self.adapter, self.basis = list(ranks), adapter, basis
-        self.memories = [RecordDict() for _ in ranks]
-        self.number = 0
-
-    def join(self, rank):
-        self.ranks.append(rank)
-        self.memories.append(RecordDict())
-
-    def round(self, gradients, lost=(), new=None):
-        """One round; returns what each client's hook added to its gradient."""
-        self.number += 1
-        added, deltas, anew = [], {}, []
-        for node, rank in enumerate(self.ranks):
-            received, gradient = self.adapter.cut(rank), gradients[node]
-            client = ControlVariatesClient(
-                self.server.share(rank, self.ranks),
-                received.factors,
-                self.memories[node],
-                self.basis,
-                self.number,
-                self.server.last_taken(node),
-            )
-            parameters = {
-                name: torch.nn.Parameter(value.clone())
-                for name, value in received.named_tensors().items()
-            }
-            hook = client.hook(parameters)
-            for name, parameter in parameters.items():
-                parameter.grad = gradient[name].clone()
-            hook(torch.optim.SGD(parameters.values(), lr=0.1))
-            added.append({n: p.grad - gradient[n] for n, p in parameters.items()})
-            delta = client.finish()
-            if node not in lost:
-                deltas[node] = delta
-                anew += [node] * client.anew
-        new = new or self.adapter
-        self.server.aggregate(
-            self.number, deltas, self.adapter.factors, new.factors, anew
-        )
-        self.adapter = new
-        return added
-
-
-def gradient(rank, seed):
-    return random_state(rank, seed=seed).named_tensors()
-
-
-def largest(added):
-    return max(float(v.abs().max()) for one in added for v in one.values())
-
+from tests.controlled import Federation, gradient, largest
 
 HEAD = "head.classifier.weight"
 
@@ -109,61 +50,6 @@ def test_a_lost_reply_leaves_both_sides_where_they_were():
     mean = sum(g[HEAD] for g in gradients) / 3
     for one, own in zip(added, gradients, strict=True):
         torch.testing.assert_close(one[HEAD], mean - own[HEAD])
-
-
-def clients_total(federation):
-    """sum_k pad(c_k), from what the clients of acknowledged uploads keep."""
-    total = {}
-    for memory in federation.memories:
-        record = memory["control-variate-pending"]
-        for name, value in wire.decode_tensors(record).items():
-            like = federation.adapter.named_tensors()[name]
-            total[name] = total.get(name, 0) + fit(value, like.shape)
-    return total
-
-
-@pytest.mark.parametrize("basis", ["keep", "rotate"])
-def test_a_client_that_has_lost_its_state_leaves_nothing_behind_in_c(basis):
-    """Or has one of an earlier round, or its first reply after that is lost."""
-    ranks = [3, 2, 3]
-    federation = Federation(ranks, random_state(3), basis, normalisation="all")
-    old = {}
-    for number in range(1, 8):
-        if number == 2:
-            old = dict(federation.memories[0].items())
-        if number == 4:
-            federation.memories[1] = RecordDict()
-            federation.memories[0] = RecordDict(old)
-        gradients = [gradient(r, 10 * number + r) for r in ranks]
-        federation.round(gradients, lost=[1] if number in (4, 5) else [])
-    control = federation.server.control(ranks).named_tensors()
-    for name, value in clients_total(federation).items():
-        assert torch.allclose(3 * control[name], value, atol=1e-5), name
-
-
-def test_a_client_that_comes_back_with_a_smaller_rank_gives_up_the_rest():
-    """The other one is the sole holder then, and has nothing to correct there."""
-    federation = Federation([4, 4], random_state(4))
-    same = gradient(4, 1)
-    federation.round([gradient(4, 2), same])
-    federation.server.take_over(0, 0, True, rank=2)
-    federation.ranks[0] = 2
-    _, added = federation.round([gradient(2, 3), same])
-    for name, value in added.items():
-        beyond = value[:, 2:] if name.endswith("lora_B") else value[2:]
-        assert name.startswith("head") or beyond.abs().max() < 1e-6
-
-
-def test_what_is_saved_is_of_those_that_may_come_back():
-    federation = Federation([3, 3], random_state(3), normalisation="all")
-    federation.round([gradient(3, 1), gradient(3, 2)])
-    saved, taken = federation.server.saved({1: "one"})
-    again = ControlVariates(normalisation="all")
-    again.load(saved, taken, {"one": 7})
-    for name, value in again.control([3]).named_tensors().items():
-        assert torch.allclose(value, gradient(3, 2)[name], atol=1e-6)
-    again.forget(7)
-    assert largest([again.control([3]).named_tensors()]) < 1e-6
 
 
 @pytest.mark.parametrize("normalisation", ["all", "holders"])

@@ -12,12 +12,14 @@ Flat = Mapping[str, Tensor]
 
 
 def added(part: Flat, delta: Flat) -> Flat:
-    """Add an upload to what a node has brought so far, at the rank of the upload."""
-    sums = {
-        name: fit(part[name], value.shape) + value if name in part else value
-        for name, value in delta.items()
-    }
-    return {**part, **sums}
+    """Add an upload to what a node has brought so far, whatever the rank of each."""
+    sums = dict(part)
+    for name, value in delta.items():
+        if name in part:
+            shape = torch.Size(map(max, part[name].shape, value.shape))
+            value = fit(part[name], shape) + fit(value, shape)
+        sums[name] = value
+    return sums
 
 
 def negative(part: Flat) -> Flat:

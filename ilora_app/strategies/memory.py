@@ -13,7 +13,7 @@ from ilora_app.lora.factors import group_of, only
 from ilora_app.lora.ledger import accumulate
 from ilora_app.strategies.state import Plan
 
-_KEPT, _OWN, _TIME = "kept-groups", "own-groups", "held-since"
+_KEPT, _OWN, _TIME = "kept-groups", "own-groups", "held-at-time"
 _BASE, _VERSION = "base", "base-version"
 
 
@@ -28,7 +28,7 @@ class Memory:
     def __init__(self, state: RecordDict) -> None:
         self._state = state
 
-    def is_of(self, time: int) -> None:
+    def check_time(self, time: int) -> None:
         """See that what this client keeps is what the server counts on.
 
         Raises:
@@ -44,7 +44,7 @@ class Memory:
                 f"it holds is of time {held}"
             )
 
-    def note(self, time: int) -> None:
+    def set_time(self, time: int) -> None:
         """Note the time of a training message: what it brings is held from now on."""
         self._state[_TIME] = ConfigRecord({_TIME: time})
 

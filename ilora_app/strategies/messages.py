@@ -47,8 +47,8 @@ def write(
         _POOLED: plan.pooled,
         wire.COUNTED_ON: _words(counted_on),
         wire.FACTORS_RANK: share.adapter.factors.rank,
-        wire.HELD: holdings.since(node),
-        wire.HOLDS: holdings.time,
+        wire.HELD_AT: holdings.since(node),
+        wire.SENT_AT: holdings.time,
         wire.OFFSET_BASIS: share.basis,
     }
     records: dict[str, Any] = {
@@ -118,9 +118,9 @@ class Received:
         memory = Memory(state)
         counted_on = _tuple(config[wire.COUNTED_ON])
         if counted_on:
-            memory.is_of(int(config[wire.HELD]))
+            memory.check_time(int(config[wire.HELD_AT]))
         if keep:
-            memory.note(int(config[wire.HOLDS]))
+            memory.set_time(int(config[wire.SENT_AT]))
         return cls(
             memory.complete(received, plan, counted_on, int(config[wire.FACTORS_RANK])),
             plan,
