@@ -80,13 +80,14 @@ def run_one(name: str, data: str, seed: int, changes: Config) -> Config:
     torch.set_num_threads(1)
     from flwr.app import Context, RecordDict
 
-    from ilora_app import checks, client_app, config, server_app
-    from ilora_app.local import LocalGrid
-    from ilora_app.settings import Settings
+    from ilora_app import client_app, server_app
+    from ilora_app.launch.local_grid import LocalGrid
+    from ilora_app.server import preflight
+    from ilora_app.settings import Settings, parsing
 
     clock = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        run_config = config.dump(Settings()) | {
+        run_config = parsing.dump(Settings()) | {
             "fraction-evaluate": 0.0,
             **changes,
             "seed": seed,
@@ -94,7 +95,7 @@ def run_one(name: str, data: str, seed: int, changes: Config) -> Config:
         }
         grid = LocalGrid(client_app.app, run_config, nodes=8)
         context = Context(1, 0, {}, RecordDict(), run_config)
-        prepared = checks.prepare(context.run_config)
+        prepared = preflight.prepare(context.run_config)
         federation = server_app.meet(grid, prepared)
         server = server_app.Server(prepared, federation, run_id=1)
         # Only the final global model is read; evaluating does not touch training.

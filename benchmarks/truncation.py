@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import torch
 
-from ilora_app.lora.decomposition import METHODS, truncate_product
+from ilora_app.lora.decomposition import DECOMPOSITIONS, truncate_product
 
 Pair = tuple[torch.Tensor, torch.Tensor]
 
@@ -51,7 +51,7 @@ def main() -> None:
     A = torch.randn(options.rho, options.size, generator=generator)
     print("| method | factored ms | dense ms | ratio | difference |")
     print("|---|---|---|---|---|")
-    for method in METHODS:
+    for method in DECOMPOSITIONS:
         fast, cut = best_of(lambda m=method: truncate_product(B, A, options.rank, m), 5)
         slow, whole = best_of(lambda m=method: dense(B, A, options.rank, m), 1)
         exact = whole[0] @ whole[1]

@@ -6,7 +6,7 @@ A message or reply holds one record of each kind: ``arrays`` (what is trained),
 
 import contextlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,9 @@ ARRAYS, CORRECTION, CONFIG, METRICS = "arrays", "correction", "config", "metrics
 BASE, SLOTS = "base", "slots"
 OFFSET, OFFSET_BASIS = "offset.", "offset-basis"
 ROUND, EXAMPLES, HELD_OUT = "server-round", "num-examples", "num-held-out"
-TAKEN, ANEW = "correction-taken-in-round", "correction-anew"
+LAST_TAKEN, CORRECTION_LOST = "correction-taken-in-round", "correction-lost"
+# Fields of a plan that a client needs.
+PLAN, POOLED = ("trains", "up", "own", "kept"), "pooled"
 COUNTED_ON, HELD_AT, SENT_AT = "counted-on", "held-at-version", "sent-version"
 FACTORS_RANK = "rank-of-factors"
 BASE_START, BASE_END = "base-version-held", "base-version-sent"
@@ -37,6 +39,7 @@ DATA_PATH, CLASSES = "data-path", "classes"
 RUN_KEY, IDENTITY, STATE_ROUND = "run-key", "identity", "state-of-round"
 # An array's own description of itself is shorter than this.
 _HEADER = 4096
+_NONE = "none"
 _LEFT, _RIGHT, _DENSE = ".left", ".right", ".dense"
 
 
@@ -182,6 +185,16 @@ def flag(record: object, name: str) -> bool:
     if not isinstance(record, MetricRecord) or name not in record:
         return False
     return number(record, name, least=0, most=1) == 1
+
+
+def words(values: Sequence[str]) -> str:
+    """Write words as one value; Flower cannot count the bytes of an empty one."""
+    return " ".join(values) or _NONE
+
+
+def from_words(value: object) -> tuple[str, ...]:
+    """Read what :func:`words` wrote."""
+    return () if value == _NONE else tuple(str(value).split())
 
 
 def content_bytes(content: RecordDict) -> int:

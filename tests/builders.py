@@ -3,8 +3,7 @@
 import torch
 
 from ilora_app.lora.factors import AdapterState, LoraFactors
-from ilora_app.strategies.federation import Member
-from ilora_app.strategies.state import Share, Update
+from ilora_app.methods.state import Share, Update
 
 SHAPES = {"encoder.query": (12, 10), "encoder.value": (9, 14)}
 
@@ -42,7 +41,8 @@ def update(
 ) -> Update:
     rank = adapter.factors.rank
     return Update(
-        member=Member(100 + partition, rank, int(examples), partition=partition),
+        node=100 + partition,
+        rank=rank,
         received=received or Share(adapter),
         adapter=adapter,
         examples=examples,

@@ -9,8 +9,8 @@ import pytest
 import torch
 from transformers import AutoTokenizer, BertConfig, BertModel
 
-from ilora_app import config
-from ilora_app.settings import Settings
+from ilora_app.federation import membership
+from ilora_app.settings import Settings, parsing
 from ilora_app.tasks import models, sources
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
@@ -24,6 +24,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread():
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _poll_often():
+    """Nodes in this process are there at once, or never."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(membership, "_POLL_SECONDS", 0.01)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -82,7 +90,7 @@ def small_data(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture
 def run_config(tiny_model: str, small_data: str, tmp_path: Path) -> dict[str, Any]:
     """Run config of a job that takes a second or two."""
-    return config.dump(Settings()) | {
+    return parsing.dump(Settings()) | {
         "model": tiny_model,
         "dataset": small_data,
         "output-dir": str(tmp_path / "run"),

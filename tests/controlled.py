@@ -4,6 +4,7 @@ import torch
 from flwr.app import RecordDict
 
 from ilora_app.corrections import ControlVariates, ControlVariatesClient
+from ilora_app.node.client_state import ClientState
 from tests.builders import random_state
 
 
@@ -14,17 +15,17 @@ class Federation:
         self.server = ControlVariates(basis=basis, **settings)
         self.server.begin(adapter)
         self.ranks, self.adapter, self.basis = list(ranks), adapter, basis
-        self.memories = [RecordDict() for _ in ranks]
+        self.memories = [ClientState(RecordDict()) for _ in ranks]
         self.number = 0
 
     def join(self, rank):
         self.ranks.append(rank)
-        self.memories.append(RecordDict())
+        self.memories.append(ClientState(RecordDict()))
 
     def round(self, gradients, lost=(), new=None):
         """One round; returns what each client's hook added to its gradient."""
         self.number += 1
-        added, deltas, anew = [], {}, []
+        added, deltas, lost_states = [], {}, []
         for node, rank in enumerate(self.ranks):
             received, gradient = self.adapter.cut(rank), gradients[node]
             client = ControlVariatesClient(
@@ -47,10 +48,10 @@ class Federation:
             delta = client.finish()
             if node not in lost:
                 deltas[node] = delta
-                anew += [node] * client.anew
+                lost_states += [node] * client.lost
         new = new or self.adapter
         self.server.aggregate(
-            self.number, deltas, self.adapter.factors, new.factors, anew
+            self.number, deltas, self.adapter.factors, new.factors, lost_states
         )
         self.adapter = new
         return added

@@ -40,12 +40,12 @@ def finish(name: str, folder: Path) -> Finished:
     kind, settings = RUNS[name]
     run_config = job(tiny_models.make(kind, folder), folder, **settings)
     path, _, server = run(run_config)
-    server.backbone.install(server._model(None))
-    server.backbone.model.eval()
-    batch = server.test.batch(list(range(8)))
+    server.prepared.backbone.install(server.strategy.global_model(None))
+    server.prepared.backbone.model.eval()
+    batch = server.prepared.test.batch(list(range(8)))
     batch.pop("labels")
     with torch.inference_mode():
-        logits = server.backbone.forward(batch).logits
+        logits = server.prepared.backbone.forward(batch).logits
     return Finished(path, run_config, server, batch, logits)
 
 

@@ -5,7 +5,9 @@ from pathlib import Path
 import pandas
 import pytest
 
-from ilora_app import checks, client_app, server_app
+from ilora_app import client_app
+from ilora_app.server import enrolment, preflight
+from ilora_app.server.run import Server
 from tests.local_run import FaultyGrid, files, metrics
 
 
@@ -35,10 +37,10 @@ class Failing(FaultyGrid):
         return replies
 
 
-def start(run_config, grid) -> server_app.Server:
-    prepared = checks.prepare(run_config)
-    server = server_app.Server(prepared, server_app.meet(grid, prepared), run_id=1)
-    server.run(grid)
+def start(run_config, grid) -> Server:
+    prepared = preflight.prepare(run_config)
+    server = Server(prepared, enrolment.meet(grid, prepared), grid, run_id=1)
+    server.run()
     return server
 
 
@@ -59,7 +61,7 @@ def fresh_grid(run_config, nodes: int = 3, **settings) -> FaultyGrid:
     return grid
 
 
-def resumed(run_config, nodes: int = 3, **settings) -> server_app.Server:
+def resumed(run_config, nodes: int = 3, **settings) -> Server:
     run_config = run_config | {"resume": "latest"}
     return start(run_config, fresh_grid(run_config, nodes, **settings))
 

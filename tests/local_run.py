@@ -7,8 +7,10 @@ from typing import Any
 import pandas
 from flwr.app import Context, Message, RecordDict
 
-from ilora_app import checks, client_app, server_app
-from ilora_app.local import LocalGrid
+from ilora_app import client_app
+from ilora_app.launch.local_grid import LocalGrid
+from ilora_app.server import enrolment, preflight
+from ilora_app.server.run import Server
 
 Tamper = Callable[[Message], Message | None]
 
@@ -46,13 +48,13 @@ class FaultyGrid(LocalGrid):
 
 def run(
     run_config: dict[str, Any], nodes: int = 3, **grid_settings: Any
-) -> tuple[Path, FaultyGrid, server_app.Server]:
+) -> tuple[Path, FaultyGrid, Server]:
     """Run the app; returns the run folder, the grid and the server."""
     grid = FaultyGrid(client_app.app, run_config, nodes, **grid_settings)
     context = Context(1, 0, {}, RecordDict(), run_config)
-    prepared = checks.prepare(context.run_config)
-    server = server_app.Server(prepared, server_app.meet(grid, prepared), run_id=1)
-    server.run(grid)
+    prepared = preflight.prepare(context.run_config)
+    server = Server(prepared, enrolment.meet(grid, prepared), grid, run_id=1)
+    server.run()
     return server.folder.path, grid, server
 
 

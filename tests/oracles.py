@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ilora_app import strategies
 from ilora_app.lora.initialisation import qr_directions
+from ilora_app.methods import METHODS
 from ilora_app.strategies import LoraStrategy
 from tests.quadratic import HEAD, Dense, Problem, Taken
 
@@ -93,7 +93,7 @@ def norm_weighted(problem: Problem, history: History) -> Dense:
 def first_columns(problem: Problem, history: History) -> Dense:
     """D on the span of its first r_max columns, less the mean of what was taken out."""
     taken, found = history[-1], {}
-    out = mean(taken, lambda t: t.taken_out)
+    out = mean(taken, lambda t: t.offset)
     for m, D in mean(taken, Taken.product).items():
         Q = torch.linalg.qr(D[:, : max(problem.ranks)]).Q
         found[m] = Q @ Q.T @ D - out[m]
@@ -167,7 +167,8 @@ class Row:
     tolerance: float = 1e-6
 
     def make(self, **common: Any) -> LoraStrategy:
-        return strategies.STRATEGIES[self.name](**self.settings, **common)
+        method = METHODS[self.name](**self.settings)
+        return LoraStrategy(method, **common)
 
     def __str__(self) -> str:
         return self.label or self.name
@@ -211,7 +212,7 @@ def size(history: History, module: str) -> float:
     parts = [
         float(x[module].norm())
         for t in history[-1]
-        for x in (t.product(), t.taken_out, t.base)
+        for x in (t.product(), t.offset, t.base)
         if module in x
     ]
     return max(1e-3, *parts) if parts else 1.0

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ilora_app.launch import processes
+from ilora_app.runs import processes
 
 BIN = Path(sys.executable).parent
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ilora_app.lora.factors import AdapterState, LoraFactors
-from ilora_app.strategies.client import Upload
+from ilora_app.methods.client import Upload
 from tests.builders import SHAPES
 
 SCALING = 2.0
@@ -29,7 +29,7 @@ class Taken:
     trained: AdapterState
     upload: Upload
     base: Dense
-    taken_out: Dense
+    offset: Dense
 
     @property
     def sent(self) -> AdapterState:
@@ -50,7 +50,7 @@ class Taken:
     def model(self) -> Dense:
         """T + B A - O of every layer: (W - W0) / s of this client."""
         return {
-            m: BA + self.base.get(m, 0.0) - self.taken_out.get(m, 0.0)
+            m: BA + self.base.get(m, 0.0) - self.offset.get(m, 0.0)
             for m, BA in self.product().items()
         }
 

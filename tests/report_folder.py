@@ -7,8 +7,7 @@ from typing import Any
 
 import tomli_w
 
-from ilora_app import config
-from ilora_app.settings import Settings
+from ilora_app.settings import Settings, parsing
 
 BITES = '<script>alert("x")</script>'
 CLASSES = (BITES, "$a_1$ & b", "ordinary", "w" * 60)
@@ -70,7 +69,7 @@ def hard_folder(folder: Path, clients: int = 12, rounds: int = 30) -> Path:
 
 def write(folder: Path, rows: list[dict[str, Any]], events: list[dict]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    resolved = config.dump(Settings()) | {
+    resolved = parsing.dump(Settings()) | {
         "model": BITES, "num-server-rounds": 30, "drift-correction": "control-variates",
     }  # fmt: skip
     (folder / "config.toml").write_text(tomli_w.dumps(resolved))

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from ilora_app import wire
-from ilora_app.strategies.state import Share
+from ilora_app.methods.state import Share
 from tests.conftest import read_events
 from tests.local_run import metrics, run
 
@@ -61,9 +61,9 @@ def test_each_node_gets_factors_of_its_rank_and_nothing_more(run_config, correct
     """
     run_config["drift-correction"] = correction
     _, grid, server = run(run_config)
-    shapes = list(server.backbone.shapes().values())
-    head = sum(v.numel() for v in server.backbone.initial_head().values())
-    ranks = {m.node_id: m.rank for m in server.federation.members}
+    shapes = list(server.prepared.backbone.shapes().values())
+    head = sum(v.numel() for v in server.prepared.backbone.initial_head().values())
+    ranks = {m.node_id: m.rank for m in server.membership.members}
     trains = [m for m in grid.sent if m.metadata.message_type == MessageType.TRAIN]
     assert len(trains) == 6
     for message in trains:
@@ -103,6 +103,7 @@ def test_the_adapter_on_the_untouched_base_is_the_model_that_was_evaluated(
     run_config["init-gain"] = gain
     folder, _, server = run(run_config)
     base_folder = run_config["model"]
+    strategy, prepared = server.strategy, server.prepared
     evaluated = metrics(folder).iloc[-1]
     for name, rank in (("adapter", None), ("adapter-r2", 2), ("adapter-r4", 4)):
         torch.manual_seed(99)  # the new head of the base must not matter
@@ -110,18 +111,17 @@ def test_the_adapter_on_the_untouched_base_is_the_model_that_was_evaluated(
             base_folder, num_labels=10
         )
         loaded = PeftModel.from_pretrained(base, folder / name).eval()
-        state = server.strategy.started()
-        models = [Share(server.strategy.model(state, rank))]
+        models = [Share(strategy.global_model(rank))]
         if rank:  # what a client would train from, over its changed base
-            models.append(server.strategy.share(state, rank))
-        batch = server.test.batch(list(range(len(server.test))))
+            models.append(strategy.method.share(strategy.state, rank))
+        batch = prepared.test.batch(list(range(len(prepared.test))))
         with torch.inference_mode():
             there = loaded(**batch)
             for model in models:
-                taken_out = model.taken_out(server.backbone.directions)
-                server.backbone.install(model.adapter, taken_out)
-                server.backbone.model.eval()
-                here = server.backbone.model(**batch).logits
+                offset = model.offset(prepared.backbone.directions)
+                prepared.backbone.install(model.adapter, offset)
+                prepared.backbone.model.eval()
+                here = prepared.backbone.model(**batch).logits
                 torch.testing.assert_close(there.logits, here, atol=1e-4, rtol=0)
         assert there.logits.std() > 0
         column = f"loss_r{rank}" if rank else "loss"
@@ -182,7 +182,7 @@ def test_every_switch_learns_and_makes_a_difference(run_config, tmp_path, change
 
 def test_a_node_names_its_own_rank(run_config):
     _, _, server = run(run_config, node_configs={1: {"lora-rank": 6}})
-    assert server.federation.ranks == [2, 6, 8]
+    assert server.membership.ranks == [2, 6, 8]
 
 
 def test_sampling_asks_a_part_of_the_nodes(run_config):

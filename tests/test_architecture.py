@@ -1,4 +1,4 @@
-"""Imports go one way, and nothing is unpickled."""
+"""The rooms of the package, the one way of imports between them, and their limits."""
 
 import ast
 from pathlib import Path
@@ -7,127 +7,138 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "ilora_app"
 
-# part of the app -> parts it may import
-ALLOWED = {
-    "lora": {"lora"},
-    "options": {"options"},
-    "settings": {"lora", "options", "settings"},
-    "config": {"settings", "config"},
-    "wire": {"lora", "wire"},
-    "corrections": {"lora", "wire", "corrections"},
-    "strategies": {"lora", "wire", "settings", "corrections", "strategies"},
-    "tasks": {"lora", "options", "settings", "tasks"},
-    "runs": {"lora", "options", "settings", "config", "track", "runs"},
-    "track": {"track"},
-    "own_folder": {"own_folder"},
-    "launch": {"own_folder", "config", "settings", "launch"},
-    "watch": {"options", "launch", "runs", "watch"},
-    "history": {"options", "launch", "runs"},
-    "doctor": {"own_folder", "options", "launch", "runs", "affordable", "doctor"},
-    "node_state": {"options", "wire", "runs", "node_state"},
-    "affordable": {"settings", "affordable"},
-    "node_config": {"wire", "affordable", "node_state", "node_config"},
-    "keeper": {"config", "settings", "strategies", "runs", "keeper"},
-    "compare": {
-        "compare",
-        "own_folder",
-        "launch",
-        "strategies",
-        "settings",
-        "config",
-        "options",
-        "local",
-        "checks",
-        "client_app",
-        "meeting",
-        "server_app",
-        "runs",
-        "report",
-    },
-    "report": {"report", "config"},
-    "telling": {
-        "lora",
-        "settings",
-        "strategies",
-        "tasks",
-        "runs",
-        "report",
-        "telling",
-    },
-    "deploy": {"deploy"},
-    "release": {
-        "release",
-        "lora",
-        "options",
-        "settings",
-        "config",
-        "runs",
-        "tasks",
-    },
-    "predict": {"predict", "release", "options", "settings", "tasks"},
-    "cli": {
-        "cli",
-        "options",
-        "own_folder",
-        "compare",
-        "config",
-        "deploy",
-        "predict",
-        "quiet",
-        "release",
-        "report",
-        "runs",
-        "settings",
-        "strategies",
-        "tasks",
-        "doctor",
-        "history",
-        "launch",
-        "watch",
-    },
+# Room -> rooms that its files may import; the order is that of docs/architecture.md,
+# from the ground up, and a room may only name rooms above it in this table.
+ROOMS: dict[str, str] = {
+    "lora": "",
+    "settings": "",
+    "track": "",
+    "deploy": "",
+    "wire": "",
+    "methods": "lora settings",
+    "corrections": "lora settings",
+    "tasks": "lora settings",
+    "runs": "lora settings track",
+    "report": "settings",
+    "federation": "lora settings wire methods corrections",
+    "strategies": "settings methods corrections federation",
+    "node": "lora settings wire methods corrections tasks runs",
+    "server": "lora settings track wire methods tasks runs report federation "
+    "strategies",
+    "client_app": "settings wire tasks node",
+    "server_app": "settings tasks runs federation server",
+    "launch": "settings wire runs",
+    "watch": "settings runs launch",
+    "export": "lora settings tasks runs",
+    "predict": "settings tasks export",
+    "doctor": "settings runs node launch",
+    "compare": "settings methods runs report federation server client_app launch",
+    "cli": "settings deploy methods tasks runs report federation launch watch export "
+    "predict doctor compare",
 }
+LOOSE = {"__init__.py", "client_app.py", "server_app.py", "wire.py"}
+LINES = 250
 
 
-def imported_parts(file: Path) -> set[str]:
-    found = set()
-    for node in ast.walk(ast.parse(file.read_text())):
-        names = []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names = [node.module]
-            if node.module == "ilora_app":
-                names = [f"ilora_app.{alias.name}" for alias in node.names]
-        found |= {n.split(".")[1] for n in names if n.startswith("ilora_app.")}
+def modules() -> dict[str, Path]:
+    """Dotted name -> file, of everything in the package."""
+    found = {}
+    for file in PACKAGE.rglob("*.py"):
+        parts = file.relative_to(PACKAGE.parent).with_suffix("").parts
+        found[".".join(parts).removesuffix(".__init__")] = file
     return found
 
 
-@pytest.mark.parametrize("part", ALLOWED)
-def test_imports_go_one_way(part):
-    folder = PACKAGE / part
-    files = list(folder.rglob("*.py")) if folder.is_dir() else [PACKAGE / f"{part}.py"]
-    assert files
-    for file in files:
-        extra = imported_parts(file) - ALLOWED[part]
-        assert not extra, f"{file.name} imports {extra}"
+MODULES = modules()
 
 
-def test_the_mathematics_imports_torch_alone():
-    for file in (PACKAGE / "lora").glob("*.py"):
-        tree = ast.parse(file.read_text())
-        roots = {
-            (getattr(node, "module", None) or node.names[0].name).split(".")[0]
-            for node in ast.walk(tree)
-            if isinstance(node, ast.Import | ast.ImportFrom)
-        }
-        assert roots <= {
-            "torch",
-            "ilora_app",
-            "collections",
-            "dataclasses",
-            "math",
-            "typing",
-        }
+def outside(file: Path) -> set[str]:
+    """Top-level names of what a file imports, the package itself left out."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module.split(".")[0])
+    return found - {"ilora_app"}
+
+
+def inside(file: Path) -> set[str]:
+    """Modules of the package that a file imports, for types or in functions too."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                name = f"{node.module}.{alias.name}"
+                found.add(name if name in MODULES else node.module)
+    return (found & set(MODULES)) - {"ilora_app"}
+
+
+def room(module: str) -> str:
+    return module.split(".")[1]
+
+
+def test_the_package_root_holds_the_two_apps_and_the_wire():
+    assert {file.name for file in PACKAGE.glob("*.py")} == LOOSE
+    folders = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    files = {name.removesuffix(".py") for name in LOOSE} - {"__init__"}
+    assert folders | files == set(ROOMS)
+
+
+def test_the_table_of_rooms_goes_one_way():
+    below: set[str] = set()
+    for name, allowed in ROOMS.items():
+        assert set(allowed.split()) <= below, name
+        below.add(name)
+
+
+@pytest.mark.parametrize("name", ROOMS)
+def test_imports_go_down_only(name):
+    allowed = {name, *ROOMS[name].split()}
+    used = set()
+    for module, file in MODULES.items():
+        if module != "ilora_app" and room(module) == name:
+            rooms = {room(other) for other in inside(file)}
+            assert rooms <= allowed, f"{module} imports {rooms - allowed}"
+            used |= rooms
+    assert allowed - used <= {name}, "the table allows what nobody needs"
+
+
+def test_no_files_import_each_other_in_a_ring():
+    graph = {name: inside(file) - {name} for name, file in MODULES.items()}
+    while True:
+        free = {name for name, imports in graph.items() if not imports & set(graph)}
+        if not free:
+            break
+        graph = {name: graph[name] for name in set(graph) - free}
+    assert not graph, f"each of these imports another of them: {sorted(graph)}"
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_file_can_be_read_in_a_sitting(name):
+    lines = len(MODULES[name].read_text().splitlines())
+    limit = 100 if name.endswith(("client_app", "server_app")) else LINES
+    assert lines <= limit, f"{name} has {lines} lines, {limit} at most"
+
+
+@pytest.mark.parametrize(
+    ("name", "allowed"),
+    [
+        ("lora", {"torch"}),
+        ("methods", {"torch"}),
+        ("corrections", {"torch"}),
+        ("settings", set()),
+    ],
+)
+def test_mathematics_knows_no_flower_no_log_and_no_network(name, allowed):
+    plain = {
+        "abc", "collections", "contextlib", "dataclasses", "difflib", "importlib",
+        "math", "os", "pathlib", "re", "sys", "tomllib", "typing",
+    }  # fmt: skip
+    for file in (PACKAGE / name).rglob("*.py"):
+        assert outside(file) <= allowed | plain, file.name
 
 
 def test_nothing_is_unpickled():
@@ -139,17 +150,9 @@ def test_nothing_is_unpickled():
 
 def test_plots_and_terminals_are_not_for_nodes():
     """What a node installs and imports stays small."""
-    for file in PACKAGE.rglob("*.py"):
-        tree = ast.parse(file.read_text())
-        roots = set()
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Import):
-                roots |= {alias.name.split(".")[0] for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and node.module:
-                roots.add(node.module.split(".")[0])
-        part = file.relative_to(PACKAGE).parts[0]
-        if part not in ("compare", "cli", "watch"):
-            drawing = part in ("runs", "report")
-            assert drawing or "matplotlib" not in roots, file.name
-            assert not roots & {"rich", "typer"}, file.name
-            assert not imported_parts(file) & {"compare", "cli", "watch"}, file.name
+    for module, file in MODULES.items():
+        if module == "ilora_app" or room(module) in ("compare", "cli", "watch"):
+            continue
+        drawing = room(module) in ("runs", "report")
+        assert drawing or "matplotlib" not in outside(file), module
+        assert not outside(file) & {"rich", "typer"}, module

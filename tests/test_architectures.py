@@ -8,10 +8,9 @@ import pytest
 import torch
 from peft import PeftModel
 
-from ilora_app import config
 from ilora_app.lora.factors import AdapterState
-from ilora_app.settings import Settings
-from ilora_app.strategies import STRATEGIES
+from ilora_app.methods import METHODS
+from ilora_app.settings import Settings, parsing
 from ilora_app.tasks import training
 from ilora_app.tasks.task import TASKS
 from tests import tiny_models
@@ -28,7 +27,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
 
 def job(named: dict[str, Any], folder: Path, **changes: Any) -> dict[str, Any]:
     return {
-        **config.dump(Settings()),
+        **parsing.dump(Settings()),
         "num-server-rounds": 1,
         "client-ranks": "2,4",
         "local-steps": 2,
@@ -43,7 +42,7 @@ def job(named: dict[str, Any], folder: Path, **changes: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("kind", tiny_models.ARCHITECTURES)
-@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("strategy", METHODS)
 def test_a_round_and_its_export(made, tmp_path, kind, strategy):
     check(job(made[kind], tmp_path, strategy=strategy), strategy)
 
@@ -70,14 +69,14 @@ def test_a_tied_layer_takes_no_increment_into_the_embeddings(made, tmp_path):
     run_config = job(made["gpt2"], tmp_path, strategy="fedex-lora", **chosen)
     check(run_config, "fedex-lora")
     _, _, server = run(run_config | {"output-dir": str(tmp_path / "again")})
-    backbone, model = server.backbone, server._model(None)
+    backbone, model = server.prepared.backbone, server.strategy.global_model(None)
     words = backbone._peft.get_input_embeddings().weight
     before = words.detach().clone()
-    size = server.settings.training.eval_batch_size
+    size = server.prepared.settings.training.eval_batch_size
     backbone.install(model)
-    factored = training.evaluate(backbone, server.test, size)
+    factored = training.evaluate(backbone, server.prepared.test, size)
     backbone.install_merged(model)
-    merged = training.evaluate(backbone, server.test, size)
+    merged = training.evaluate(backbone, server.prepared.test, size)
     assert merged["loss"] == pytest.approx(factored["loss"], abs=1e-5)
     assert torch.equal(words, before)
 
@@ -86,18 +85,18 @@ def check(run_config: dict[str, Any], strategy: str) -> None:
     folder, _, server = run(run_config)
     table = metrics(folder)
     assert table["clients"].iloc[-1] == (1 if strategy == "centralized" else 3)
-    if server.strategy.personal:
+    if server.strategy.method.personal:
         assert not (folder / "adapter").exists()
         return
     assert math.isfinite(table["loss"].iloc[-1])
     assert table["loss"].iloc[-1] != table["loss"].iloc[0]
-    trained: AdapterState = server._model(None)
-    server.backbone.install(trained)
-    batch = server.test.batch(list(range(8)))
+    trained: AdapterState = server.strategy.global_model(None)
+    server.prepared.backbone.install(trained)
+    batch = server.prepared.test.batch(list(range(8)))
     batch.pop("labels")
     with torch.inference_mode():
-        server.backbone.model.eval()
-        expected = server.backbone.model(**batch).logits
+        server.prepared.backbone.model.eval()
+        expected = server.prepared.backbone.model(**batch).logits
         assert expected.isfinite().all()
         torch.testing.assert_close(
             reloaded(server, folder)(**batch).logits, expected, atol=1e-5, rtol=1e-4
@@ -106,11 +105,12 @@ def check(run_config: dict[str, Any], strategy: str) -> None:
 
 def reloaded(server: Any, folder: Path) -> Any:
     """What a user of plain transformers and PEFT loads."""
-    task = TASKS[server.settings.model.task]
-    if server.strategy.whole_model:
+    task = TASKS[server.prepared.settings.model.task]
+    if server.strategy.method.whole_model:
         return task.auto_model.from_pretrained(folder / "model").eval()
-    options = {"num_labels": len(server.labels)} if server.labels else {}
+    labels = server.prepared.labels
+    options = {"num_labels": len(labels)} if labels else {}
     base = task.auto_model.from_pretrained(
-        server.settings.model.model, ignore_mismatched_sizes=True, **options
+        server.prepared.settings.model.model, ignore_mismatched_sizes=True, **options
     )
     return PeftModel.from_pretrained(base, folder / "adapter").eval()

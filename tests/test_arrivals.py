@@ -1,6 +1,8 @@
 """Nodes that come later, go away, or cannot take part."""
 
-from ilora_app import checks, client_app, server_app
+from ilora_app import client_app
+from ilora_app.server import enrolment, preflight
+from ilora_app.server.run import Server
 from tests.conftest import read_events
 from tests.local_run import FaultyGrid, metrics, run
 
@@ -12,7 +14,7 @@ def test_a_node_that_appears_later_takes_part(run_config):
     clients = list(metrics(folder)["clients"].iloc[1:])
     assert clients[0] == 2
     assert clients[-1] == 3
-    assert server.federation.ranks == [2, 4, 8]
+    assert server.membership.ranks == [2, 4, 8]
     assert [e["rank"] for e in read_events(folder, "member")] == [2, 4, 8]
 
 
@@ -23,7 +25,7 @@ def test_a_late_node_of_a_larger_rank_trains_at_the_largest_of_the_run(run_confi
         arrivals={3: 3},
         node_configs={2: {"lora-rank": 30}},
     )
-    assert server.federation.ranks == [2, 4, 8]
+    assert server.membership.ranks == [2, 4, 8]
 
 
 def test_a_node_that_cannot_take_part_is_recorded(run_config):
@@ -45,8 +47,8 @@ def test_rounds_wait_for_nodes_that_went_away(run_config):
 
     run_config |= {"round-timeout": 0.3}
     grid = Leaving(client_app.app, run_config, 3)
-    prepared = checks.prepare(run_config)
-    server = server_app.Server(prepared, server_app.meet(grid, prepared), run_id=1)
-    rows = server.run(grid)
+    prepared = preflight.prepare(run_config)
+    server = Server(prepared, enrolment.meet(grid, prepared), grid, run_id=1)
+    rows = server.run()
     assert [row.get("asked") for row in rows] == [None, 3, 0]
     assert rows[2]["loss"] == rows[1]["loss"]

@@ -5,9 +5,9 @@ import torch
 from transformers import AutoModelForSequenceClassification
 
 from ilora_app.lora.factors import AdapterState, LoraFactors
+from ilora_app.methods.ilora import ILoRA
+from ilora_app.methods.state import Share
 from ilora_app.settings import ModelSettings
-from ilora_app.strategies import ILoRA
-from ilora_app.strategies.state import Share
 from ilora_app.tasks.backbone import Backbone
 from ilora_app.tasks.loading import load_backbone
 from tests.conftest import MINILM
@@ -41,9 +41,9 @@ def test_initialisation_leaves_the_logits_of_the_real_model_unchanged(gain):
     state = strategy.begin(initial)
     for rank in (1, 2, 4, 8, 16):
         share = strategy.share(state, rank)
-        taken_out = share.taken_out(backbone.directions)
-        assert taken_out
-        backbone.install(share.adapter, taken_out)
+        offset = share.offset(backbone.directions)
+        assert offset
+        backbone.install(share.adapter, offset)
         torch.testing.assert_close(logits(backbone), expected, atol=1e-5, rtol=0)
         parameters = backbone.parameters()
         assert all(p.requires_grad for p in parameters.values())
@@ -73,7 +73,7 @@ def noisy(backbone: Backbone, rank: int, seed: int) -> Share:
 def test_collect_gives_back_what_was_installed(tiny):
     for rank in (3, 8, 3):
         model = noisy(tiny, rank, seed=rank)
-        tiny.install(model.adapter, model.taken_out(tiny.directions))
+        tiny.install(model.adapter, model.offset(tiny.directions))
         collected = tiny.collect().named_tensors()
         expected = model.adapter.named_tensors()
         assert list(collected) == list(expected)
@@ -83,19 +83,19 @@ def test_collect_gives_back_what_was_installed(tiny):
 def test_an_installed_model_owes_nothing_to_the_one_before(tiny):
     """One process serves many clients: order must not matter, to the last bit."""
     first, second = noisy(tiny, 4, seed=1), noisy(tiny, 8, seed=2)
-    tiny.install(first.adapter, first.taken_out(tiny.directions))
+    tiny.install(first.adapter, first.offset(tiny.directions))
     before = logits(tiny)
-    tiny.install(second.adapter, second.taken_out(tiny.directions))
+    tiny.install(second.adapter, second.offset(tiny.directions))
     assert not torch.equal(logits(tiny), before)
     tiny.install(second.adapter, {})
-    tiny.install(first.adapter, first.taken_out(tiny.directions))
+    tiny.install(first.adapter, first.offset(tiny.directions))
     assert torch.equal(logits(tiny), before)
 
 
 def test_the_layers_compute_w0_plus_the_difference(tiny):
     """Against a plain model whose weights were changed densely, in float64 math."""
     model = noisy(tiny, 4, seed=3)
-    tiny.install(model.adapter, model.taken_out(tiny.directions))
+    tiny.install(model.adapter, model.offset(tiny.directions))
     plain = AutoModelForSequenceClassification.from_pretrained(
         tiny._peft.config.name_or_path, num_labels=len(LABELS)
     ).eval()
@@ -104,7 +104,7 @@ def test_the_layers_compute_w0_plus_the_difference(tiny):
     with torch.no_grad():
         for name, (B, A) in model.adapter.factors.items():
             R = directions[name][1].double()
-            taken = B.double() @ model.offset[name].double() @ R
+            taken = B.double() @ model.coefficients[name].double() @ R
             s = ModelSettings().lora_scaling
             layers[name].weight += s * (B.double() @ A.double() - taken).float()
         for name, value in model.adapter.head.items():

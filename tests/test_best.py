@@ -7,8 +7,8 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForSequenceClassification
 
-from ilora_app import config
 from ilora_app.runs import best
+from ilora_app.settings import parsing
 from tests.interruptions import interrupted, resumed
 from tests.local_run import files, metrics, run
 
@@ -34,8 +34,8 @@ def test_which_round_is_the_best(metric, values, winner):
 
 @pytest.mark.parametrize("name", ["round", "seconds_train", "drift", "bytes_up", ""])
 def test_columns_that_say_nothing_of_a_model_are_refused(name):
-    with pytest.raises(config.ConfigError, match="says how good a model is"):
-        config.load({"best-metric": name})
+    with pytest.raises(parsing.ConfigError, match="says how good a model is"):
+        parsing.load({"best-metric": name})
 
 
 def test_its_adapter_is_the_model_of_that_round(run_config):
@@ -55,10 +55,10 @@ def test_its_adapter_is_the_model_of_that_round(run_config):
     model = PeftModel.from_pretrained(base, folder / "best" / "adapter").eval()
     total = 0.0
     with torch.inference_mode():
-        for batch in server.test.batches(50):
+        for batch in server.prepared.test.batches(50):
             total += float(model(**batch).loss) * len(batch["labels"])
     expected = table[found["round"]]
-    assert total / len(server.test) == pytest.approx(expected, abs=1e-5)
+    assert total / len(server.prepared.test) == pytest.approx(expected, abs=1e-5)
     assert f"{expected:.4f}" in (folder / "best/adapter/README.md").read_text()
 
 

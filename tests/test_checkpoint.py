@@ -206,7 +206,7 @@ def test_a_disk_that_has_no_room_for_the_best_round_does_not_end_the_run(
     monkeypatch.setattr(best, "write", without_room)
     folder, _, server = run(run_config)
     assert "the best round is not kept" in caplog.text
-    assert server.keeper.best is None
+    assert server.checkpointer.best is None
     assert not list(folder.glob("*best*"))
     assert (folder / "adapter" / "adapter_model.safetensors").is_file()
 

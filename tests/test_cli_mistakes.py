@@ -6,10 +6,10 @@ import math
 import pytest
 from typer.testing import CliRunner
 
-from ilora_app import history
 from ilora_app.cli import app, terminal
 from ilora_app.cli.run_session import Outcome
 from ilora_app.compare.request import FILE
+from ilora_app.runs import history
 
 
 def refused(*words: object) -> str:

@@ -14,14 +14,14 @@ from rich.console import Console
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from ilora_app import strategies
 from ilora_app.cli import app, complete, run_session
 from ilora_app.cli.run_request import Request, RequestError, absolute
 from ilora_app.cli.run_session import Session
 from ilora_app.launch import app_files
 from ilora_app.launch.app_files import copy_app
 from ilora_app.launch.superlink import BIN, SuperLinkError
-from ilora_app.settings import upkeep
+from ilora_app.methods import METHODS
+from ilora_app.settings import keeping
 
 ROOT = Path(__file__).parent.parent
 
@@ -133,13 +133,13 @@ def test_folders_are_made_absolute_and_names_are_left(tmp_path, monkeypatch):
 
 
 def test_the_app_is_copied_from_the_repository_and_made_up_elsewhere(tmp_path):
-    copy_app(tmp_path / "a")
+    copy_app(tmp_path / "a", {})
     assert (tmp_path / "a" / "pyproject.toml").is_file()
     assert not list((tmp_path / "a").rglob("__pycache__"))
     place = tmp_path / "site-packages"
     place.mkdir()
     (place / "ilora_app").symlink_to(ROOT / "ilora_app")
-    copy_app(tmp_path / "b", place)
+    copy_app(tmp_path / "b", {}, place)
     made = tomllib.loads((tmp_path / "b" / "pyproject.toml").read_text())
     ours = tomllib.loads((ROOT / "pyproject.toml").read_text())
     made_app, our_app = made["tool"]["flwr"]["app"], ours["tool"]["flwr"]["app"]
@@ -158,7 +158,7 @@ def test_a_superlink_that_does_not_start_is_a_failure(monkeypatch):
         raise SuperLinkError("flower-superlink ended with 1")
 
     monkeypatch.setattr(run_session, "superlink", broken)
-    monkeypatch.setattr(app_files, "copy_app", lambda _: None)
+    monkeypatch.setattr(app_files, "copy_app", lambda *_: None)
     result = CliRunner().invoke(app, ["run", "--json"])
     assert result.exit_code == 1
     assert "failed: flower-superlink ended with 1" in result.stderr
@@ -222,5 +222,5 @@ def test_the_shell_completes_commands_options_and_values(tmp_path, monkeypatch):
 
 
 def test_what_completion_knows_by_heart_is_what_there_is():
-    assert tuple(strategies.STRATEGIES) == complete.STRATEGIES
-    assert complete.TRACKERS == upkeep.TRACKERS
+    assert tuple(METHODS) == complete.STRATEGIES
+    assert complete.TRACKERS == keeping.TRACKERS

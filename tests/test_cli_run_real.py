@@ -10,17 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from ilora_app import config
-from ilora_app.launch import processes
 from ilora_app.launch.superlink import BIN, superlink
-from ilora_app.settings import Settings
+from ilora_app.runs import processes
+from ilora_app.settings import Settings, parsing
 from tests.conftest import read_events
 
 
 @pytest.fixture
 def words(run_config, tmp_path) -> list[str]:
     """The words of a tiny run."""
-    defaults = config.dump(Settings())
+    defaults = parsing.dump(Settings())
     changed = {k: v for k, v in run_config.items() if v != defaults[k]}
     texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in changed.items()}
     return ["--clients", "3", *(f"--set={k}={v}" for k, v in texts.items())]

@@ -9,10 +9,9 @@ import pandas
 import pytest
 from typer.testing import CliRunner, Result
 
-from ilora_app import config
 from ilora_app.cli import app
 from ilora_app.compare.runner import locked
-from ilora_app.settings import Settings
+from ilora_app.settings import Settings, parsing
 from tests.local_run import metrics, run
 
 OUTPUTS = {"table.md", "table.csv", "curves.png", "cost.png", "index.html"}
@@ -38,6 +37,7 @@ def tiny(tiny_model, small_data) -> dict[str, Any]:
         "min-partition-size": 5,
         "client-ranks": "2,4,8",
         "eval-batch-size": 100,
+        "report": "false",
     }
 
 
@@ -104,7 +104,7 @@ def test_a_run_in_a_worker_is_the_run_of_the_app_to_the_last_bit(done, tiny, tmp
     out, _ = done
     (name,) = [n for n in runs(out) if n.startswith("default/ilora/") and "seed-1" in n]
     record = runs(out)[name]
-    settings = config.dump(Settings()) | record["config"]
+    settings = parsing.dump(Settings()) | record["config"]
     folder, *_ = run(settings | {"output-dir": str(tmp_path / "run")}, nodes=3)
     theirs = metrics(out / "runs" / name.removesuffix(".json"))
     pandas.testing.assert_frame_equal(metrics(folder), theirs, check_exact=True)

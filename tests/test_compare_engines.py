@@ -13,7 +13,7 @@ from ilora_app.compare.jobs import FAILED, FINISHED, Job, Record, what_is_wrong
 from ilora_app.compare.local_engine import LocalEngine
 from ilora_app.compare.progress import Progress
 from ilora_app.compare.ray_engine import RayEngine, reason_in
-from ilora_app.launch import processes
+from ilora_app.runs import processes
 from tests.local_run import metrics
 from tests.made_up import entry, fail, finish, plan, rounds
 

@@ -3,15 +3,16 @@
 import pytest
 from typer.testing import CliRunner
 
-from ilora_app import strategies
 from ilora_app.cli import app
 from ilora_app.compare import plan as plans
 from ilora_app.compare.presets import Preset
 from ilora_app.compare.request import Request, RequestError
 from ilora_app.compare.rows import parse_pairs, parse_rows
+from ilora_app.federation import validity
+from ilora_app.methods import METHODS
 from tests.made_up import DEFAULT, entry, finish, plan, rounds
 
-NAMES = list(strategies.STRATEGIES)
+NAMES = list(METHODS)
 
 
 def test_all_is_every_strategy_and_repeated_rows_are_merged():
@@ -58,7 +59,7 @@ def test_all_leaves_out_what_a_strategy_cannot_have(monkeypatch):
         wrong = settings.method.drift_correction == "none"
         return {"drift-correction": "drift-correction = 'none': no"} if wrong else {}
 
-    monkeypatch.setattr(strategies, "problems", problems)
+    monkeypatch.setattr(validity, "problems", problems)
     rows, _ = parse_rows("all,all+drift-correction=none")
     entries, wrong, left_out = plans.make_entries([DEFAULT], rows, {})
     assert [e.row.name for e in entries] == NAMES

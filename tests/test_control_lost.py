@@ -4,9 +4,9 @@ import pytest
 import torch
 from flwr.app import RecordDict
 
-from ilora_app import wire
 from ilora_app.corrections import ControlVariates
 from ilora_app.corrections.fitting import fit
+from ilora_app.node.client_state import ClientState
 from tests.builders import random_state
 from tests.controlled import Federation, gradient, largest
 
@@ -15,8 +15,7 @@ def clients_total(federation):
     """sum_k pad(c_k), from what the clients of acknowledged uploads keep."""
     total = {}
     for memory in federation.memories:
-        record = memory["control-variate-pending"]
-        for name, value in wire.decode_tensors(record).items():
+        for name, value in memory.tensors("control-variate-pending").items():
             like = federation.adapter.named_tensors()[name]
             total[name] = total.get(name, 0) + fit(value, like.shape)
     return total
@@ -30,10 +29,10 @@ def test_a_client_that_has_lost_its_state_leaves_nothing_behind_in_c(basis):
     old = {}
     for number in range(1, 8):
         if number == 2:
-            old = dict(federation.memories[0].items())
+            old = dict(federation.memories[0]._records.items())
         if number == 4:
-            federation.memories[1] = RecordDict()
-            federation.memories[0] = RecordDict(old)
+            federation.memories[1] = ClientState(RecordDict())
+            federation.memories[0] = ClientState(RecordDict(old))
         gradients = [gradient(r, 10 * number + r) for r in ranks]
         federation.round(gradients, lost=[1] if number in (4, 5) else [])
     control = federation.server.control(ranks).named_tensors()

@@ -6,6 +6,7 @@ from flwr.app import RecordDict
 
 from ilora_app.corrections import ControlVariates, ControlVariatesClient
 from ilora_app.lora.factors import AdapterState, LoraFactors
+from ilora_app.node.client_state import ClientState
 from tests.builders import random_state
 from tests.controlled import Federation, gradient, largest
 
@@ -122,7 +123,7 @@ def test_full_pass_gradient_replaces_the_local_mean():
     server, adapter = ControlVariates(), random_state(2)
     server.begin(adapter)
     client = ControlVariatesClient(
-        server.share(2, [2]), adapter.factors, RecordDict(), "keep", 1, 0
+        server.share(2, [2]), adapter.factors, ClientState(RecordDict()), "keep", 1, 0
     )
     client.hook({n: torch.nn.Parameter(t) for n, t in adapter.named_tensors().items()})
     full = random_state(2, seed=7).named_tensors()

@@ -50,7 +50,7 @@ def loss(run: Toy) -> float:
     """Of the global model; of the mean over clients where models are personal."""
     p, model = run.problem, run.model()
     models = [model]
-    if run.strategy.personal:
+    if run.strategy.method.personal:
         models = [t.model() | {HEAD: t.trained.head[HEAD]} for t in run.history[-1]]
     return sum(
         float(((found[HEAD] - p.heads[0]) ** 2).sum()) / 2

@@ -10,7 +10,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ilora_app.lora.decomposition import METHODS, singular_values, truncate_product
+from ilora_app.lora.decomposition import (
+    DECOMPOSITIONS,
+    singular_values,
+    truncate_product,
+)
 
 
 @st.composite
@@ -62,7 +66,7 @@ ORACLES = {
 }
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", DECOMPOSITIONS)
 @given(product=products())
 @settings(max_examples=150, deadline=None)
 def test_product_equals_the_dense_cut(method, product):
@@ -77,7 +81,7 @@ def test_product_equals_the_dense_cut(method, product):
     )
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", DECOMPOSITIONS)
 @given(product=products())
 @settings(max_examples=80, deadline=None)
 def test_basis_is_orthonormal_deterministic_and_nested(method, product):
@@ -95,7 +99,7 @@ def test_basis_is_orthonormal_deterministic_and_nested(method, product):
         )
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", DECOMPOSITIONS)
 def test_unpivoted_signs_and_surplus_rows(method):
     generator = torch.Generator().manual_seed(3)
     B = torch.randn(12, 3, generator=generator, dtype=torch.float64)
@@ -108,7 +112,7 @@ def test_unpivoted_signs_and_surplus_rows(method):
         assert (torch.diagonal(A_r)[:3] > 0).all()
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", DECOMPOSITIONS)
 def test_surplus_rows_are_exactly_zero_for_dependent_factors(method):
     """rho = 6 but D has rank 3: what is left is rounding, and must not be kept."""
     generator = torch.Generator().manual_seed(6)
@@ -131,14 +135,14 @@ def test_qr_equals_torch_qr_of_the_dense_product():
     torch.testing.assert_close(A_r, R[:5])
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", DECOMPOSITIONS)
 def test_zero_product_gives_zero_and_a_usable_basis(method):
     B_r, A_r = truncate_product(torch.randn(6, 4), torch.zeros(4, 5), 3, method)
     assert not A_r.any()
     torch.testing.assert_close(B_r.T @ B_r, torch.eye(3))
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", DECOMPOSITIONS)
 def test_float32_is_close_to_float64(method):
     generator = torch.Generator().manual_seed(5)
     B = torch.randn(64, 20, generator=generator, dtype=torch.float64)
@@ -161,7 +165,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", DECOMPOSITIONS)
 def test_never_forms_the_product(method):
     """At 4096 x 4096 the product takes 64 MiB: peak memory grows by far less."""
     done = subprocess.run(

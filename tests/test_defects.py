@@ -41,12 +41,12 @@ def test_a_client_starts_at_the_model_and_adds_nothing_twice(row: Row):
     for _ in range(4):
         before = run.state
         for t in run.round():
-            if run.strategy.personal or run.strategy.whole_model:
+            if run.strategy.method.personal or run.strategy.method.whole_model:
                 continue
-            held = dense(run.strategy.model(before, t.rank).factors)
+            held = dense(run.strategy.method.model(before, t.rank).factors)
             for module in SHAPES:
                 B, A = (x.double() for x in t.start.factors[module])
-                found = B @ A + t.base.get(module, 0) - t.taken_out.get(module, 0)
+                found = B @ A + t.base.get(module, 0) - t.offset.get(module, 0)
                 expected = held.get(module, torch.zeros(SHAPES[module]))
                 torch.testing.assert_close(found, expected.double(), **CLOSE)
 

@@ -15,7 +15,7 @@ from peft import PeftModel
 from transformers import AutoModelForSequenceClassification
 
 from ilora_app.deploy import keys
-from ilora_app.launch import processes
+from ilora_app.runs import processes
 from tests.deployment import CONNECTION, Run, deployment
 from tests.hospitals import Federation, deal_out, held, took_part
 from tests.local_run import metrics

@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from ilora_app.deploy import keys
-from ilora_app.launch import processes
+from ilora_app.runs import processes
 from tests.compose import DOCKER, Machine, env_file, load, order, steps
 from tests.deployment import ROOT, pairs
 from tests.hospitals import deal_out

@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 from typer.testing import CliRunner
 
 from ilora_app.cli import app
-from ilora_app.doctor import connections, findings, installed, machine, variables
+from ilora_app.doctor import connections, examine, installed, machine, variables
 
 PYPROJECT = Path(__file__).parent.parent / "pyproject.toml"
 PROJECT = tomllib.loads(PYPROJECT.read_text())["project"]
@@ -95,10 +95,10 @@ def test_a_clone_goes_by_its_own_file_and_a_wheel_by_what_is_installed(
 
 
 def test_little_memory_and_little_room(monkeypatch, tmp_path):
-    from ilora_app import affordable
+    from ilora_app.node import auto_rank
 
     for free, state in ((int(1e9), "problem"), (int(3e9), "warning"), (10**11, "ok")):
-        monkeypatch.setattr(affordable, "free_memory", lambda _, free=free: free)
+        monkeypatch.setattr(auto_rank, "free_memory", lambda _, free=free: free)
         assert next(machine.memory()).state == state
     usage = type("Usage", (), {"free": 1e8})
     monkeypatch.setattr(machine.shutil, "disk_usage", lambda _: usage)
@@ -184,6 +184,6 @@ def test_a_look_that_fails_does_not_hide_the_others(monkeypatch):
         yield
 
     monkeypatch.setattr(machine, "devices", broken)
-    found = list(findings.examine(network=False))
+    found = list(examine.examine(network=False))
     assert any("boom" in one.found and one.state == "warning" for one in found)
     assert found[-1].name.startswith(("variables", "ILORA_"))

@@ -4,9 +4,11 @@ import pytest
 from flwr.app import Message, MessageType, MetricRecord
 from flwr.superlink.grid import HttpGrid
 
-from ilora_app import checks, config, meeting, wire
-from ilora_app.local import LocalGrid
-from ilora_app.strategies import STRATEGIES
+from ilora_app import wire
+from ilora_app.launch.local_grid import LocalGrid
+from ilora_app.methods import METHODS
+from ilora_app.server import enrolment, preflight
+from ilora_app.settings import parsing
 from tests.conftest import read_events
 from tests.interruptions import assert_same, interrupted, resumed
 from tests.local_run import metrics, run
@@ -21,7 +23,7 @@ def sent(grid, kind: str) -> int:
     return sum(m.metadata.message_type == kind for m in grid.sent)
 
 
-@pytest.mark.parametrize("name", STRATEGIES)
+@pytest.mark.parametrize("name", METHODS)
 def test_the_numbers_are_the_same_in_the_same_rows(run_config, tmp_path, name):
     """The model is measured before it is trained on, and training does not notice."""
     run_config |= {"strategy": name, "num-server-rounds": 3, "test-examples": 40}
@@ -30,7 +32,7 @@ def test_the_numbers_are_the_same_in_the_same_rows(run_config, tmp_path, name):
     on_the_way, grid, server = run(run_config)
     tables = [metrics(folder).set_index("round") for folder in (apart, on_the_way)]
     assert not read_events(on_the_way, "reply-left-out")
-    columns = [*MEASURED, *(["accuracy"] if server.strategy.personal else [])]
+    columns = [*MEASURED, *(["accuracy"] if server.strategy.method.personal else [])]
     for number in (1, 2, 3):
         for column in columns:
             values = [table[column][number] for table in tables]
@@ -80,18 +82,18 @@ def test_a_resumed_run_measures_the_round_that_it_goes_on_from(run_config, tmp_p
 
 
 def test_auto_is_train_on_real_nodes_alone():
-    settings = config.load({})
+    settings = parsing.load({})
     here = LocalGrid.__new__(LocalGrid)
     there = HttpGrid.__new__(HttpGrid)
-    assert meeting.evaluate_on(settings, here) == "evaluate"
-    assert meeting.evaluate_on(settings, there) == "train"
-    chosen = config.load({"best-metric": "client_accuracy_worst"})
-    assert meeting.evaluate_on(chosen, there) == "evaluate"
-    asked = config.load({"evaluate-on": "train"})
-    assert meeting.evaluate_on(asked, here) == "train"
+    assert enrolment.evaluate_on(settings, here) == "evaluate"
+    assert enrolment.evaluate_on(settings, there) == "train"
+    chosen = parsing.load({"best-metric": "client_accuracy_worst"})
+    assert enrolment.evaluate_on(chosen, there) == "evaluate"
+    asked = parsing.load({"evaluate-on": "train"})
+    assert enrolment.evaluate_on(asked, here) == "train"
 
 
 def test_a_best_round_that_nobody_could_keep_is_refused(run_config):
     run_config |= {"evaluate-on": "train", "best-metric": "held_out_accuracy"}
-    with pytest.raises(config.ConfigError, match="as evaluate-on is train"):
-        checks.prepare(run_config)
+    with pytest.raises(parsing.ConfigError, match="as evaluate-on is train"):
+        preflight.prepare(run_config)

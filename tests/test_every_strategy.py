@@ -6,14 +6,14 @@ from flwr.app import MessageType
 from peft import PeftModel
 from transformers import AutoModelForSequenceClassification
 
-from ilora_app.strategies import STRATEGIES
+from ilora_app.methods import METHODS
 from tests.conftest import read_events
 from tests.local_run import metrics, run
 
 PERSONAL = ("fedsa-lora", "local")
 
 
-@pytest.mark.parametrize("name", STRATEGIES)
+@pytest.mark.parametrize("name", METHODS)
 def test_it_learns_and_its_export_is_the_model_that_was_evaluated(run_config, name):
     run_config |= {"strategy": name, "num-server-rounds": 3, "evaluate-every": 2}
     if name in ("centralized", "local"):
@@ -32,7 +32,7 @@ def test_it_learns_and_its_export_is_the_model_that_was_evaluated(run_config, na
     assert (
         table["held_out_accuracy"].iloc[-1] >= table["client_accuracy_worst"].iloc[-1]
     )
-    ranks = {f"accuracy_r{rank}" for rank in server.federation.ranks}
+    ranks = {f"accuracy_r{rank}" for rank in server.membership.ranks}
     assert ranks <= set(table)
     if name in PERSONAL:
         assert not list(folder.glob("adapter*"))
@@ -50,9 +50,9 @@ def test_it_learns_and_its_export_is_the_model_that_was_evaluated(run_config, na
 def _loss(model: torch.nn.Module, server) -> float:
     total = 0.0
     with torch.inference_mode():
-        for batch in server.test.batches(50):
+        for batch in server.prepared.test.batches(50):
             total += float(model(**batch).loss) * len(batch["labels"])
-    return total / len(server.test)
+    return total / len(server.prepared.test)
 
 
 def test_pooled_training_does_not_mind_a_node_that_is_not_there(run_config):
@@ -71,7 +71,7 @@ def test_pooled_training_does_not_mind_a_node_that_is_not_there(run_config):
 def test_a_node_that_comes_to_full_fine_tuning_keeps_its_rank(run_config):
     run_config |= {"strategy": "fedavg-full"}
     _, _, server = run(run_config, arrivals={2: 3})
-    assert server.federation.ranks == [2, 4, 8]
+    assert server.membership.ranks == [2, 4, 8]
 
 
 def test_pruned_ranks_are_trained_and_measured_as_such(run_config):
@@ -81,8 +81,8 @@ def test_pruned_ranks_are_trained_and_measured_as_such(run_config):
     }  # fmt: skip
     folder, _, server = run(run_config)
     assert not read_events(folder, "reply-left-out")
-    assert max(server.federation.ranks) <= 4
-    largest = max(server.federation.ranks)
+    assert max(server.membership.ranks) <= 4
+    largest = max(server.membership.ranks)
     assert f"accuracy_r{largest}" in metrics(folder)
 
 

@@ -4,8 +4,8 @@ from flwr.app import Message, RecordDict
 from flwr.superlink.grid import InMemoryGrid
 
 from ilora_app import client_app
-from ilora_app.local import LocalGrid
-from ilora_app.strategies.exchange import exchange
+from ilora_app.federation.exchange import exchange
+from ilora_app.launch.local_grid import LocalGrid
 
 
 class Pulled(LocalGrid):

@@ -24,8 +24,8 @@ def loaded(folder: Path, finished: Finished) -> Any:
     lines = lines.replace("PATH/model", finished.config["model"])
     names: dict[str, Any] = {}
     exec(lines, names)
-    if finished.server.labels:
-        assert names["labels"] == list(finished.server.labels)
+    if finished.server.prepared.labels:
+        assert names["labels"] == list(finished.server.prepared.labels)
     return names["model"]
 
 
@@ -43,7 +43,7 @@ def check(folder: Path, finished: Finished, atol: float = 1e-5) -> Any:
 @pytest.mark.parametrize("name", [name for name in RUNS if name != "whole"])
 def test_adapter_truncated_adapter_and_merged_model_are_the_run_s(made, name, tmp_path):
     finished = made[name]
-    labels = dict(enumerate(finished.server.labels))
+    labels = dict(enumerate(finished.server.prepared.labels))
     result = ilora("export", finished.folder, "--out", tmp_path / "adapter")
     assert result.exit_code == 0, result.output
     check(tmp_path / "adapter", finished)

@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 from flwr.common.config import parse_config_args
 
-from ilora_app import config
-from ilora_app.release import card, licences
-from ilora_app.release.source import open_run
+from ilora_app.export import card, licences
+from ilora_app.export.source import open_run
+from ilora_app.settings import parsing
 from tests.finished import ilora
 
 
@@ -56,7 +56,7 @@ def test_the_command_of_the_card_gives_the_settings_again(made, tmp_path, prompt
     assert "\n" not in given
     read = parse_config_args([given])
     assert read["prompt-template"] == prompt
-    whole = config.dump(settings)
+    whole = parsing.dump(settings)
     assert {key: whole[key] for key in read} | {
         "model": read["model"], "dataset": read["dataset"]
     } == read  # fmt: skip

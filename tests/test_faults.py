@@ -16,8 +16,8 @@ from flwr.app import (
 )
 
 from ilora_app import wire
-from ilora_app.strategies.federation import Member
-from ilora_app.strategies.replies import Asked, collect
+from ilora_app.federation.member import Member
+from ilora_app.federation.replies import Request, collect
 from tests.conftest import read_events
 from tests.local_run import metrics, run
 
@@ -169,7 +169,7 @@ def test_what_no_check_foresaw_ends_one_reply_and_no_run():
     member = Member(node_id=7, rank=2, examples=5)
     reply = Message(RecordDict(), dst_node_id=1, message_type=MessageType.TRAIN)
     reply.metadata.__dict__["_src_node_id"] = 7
-    good, [(who, reason)] = collect({7: Asked(member, None)}, [reply], read, 1.0)
+    good, [(who, reason)] = collect({7: Request(member, None)}, [reply], read, 1.0)
     assert (good, who) == ([], member)
     assert reason.startswith("its reply cannot be read: RuntimeError: no such thing?")
     assert len(reason) < 600
@@ -200,7 +200,7 @@ def test_with_no_good_reply_the_model_stays(run_config):
     folder, _, server = run(run_config, tamper=tamper)
     assert metrics(folder)["loss"].nunique() == 1
     assert len(read_events(folder, "model-unchanged")) == 2
-    assert server.strategy.started().step == 0
+    assert server.strategy.state.step == 0
 
 
 def test_after_a_lost_first_round_clients_start_where_they_did(run_config):

@@ -10,8 +10,8 @@ import sys
 import pytest
 from typer.testing import CliRunner, Result
 
-from ilora_app import history
 from ilora_app.cli import app
+from ilora_app.runs import history
 from tests.local_run import run
 
 
@@ -22,11 +22,10 @@ def runs(*words: str, **more) -> Result:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory, tiny_model, small_data):
     """A folder with one real run in it, below another folder."""
-    from ilora_app import config
-    from ilora_app.settings import Settings
+    from ilora_app.settings import Settings, parsing
 
     root = tmp_path_factory.mktemp("runs")
-    settings = config.dump(Settings()) | {
+    settings = parsing.dump(Settings()) | {
         "model": tiny_model, "dataset": small_data, "client-ranks": "2,4",
         "output-dir": str(root / "group" / "one"), "num-server-rounds": 2,
         "local-steps": 2, "min-partition-size": 5, "eval-batch-size": 100,

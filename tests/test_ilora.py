@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from ilora_app.lora.decomposition import METHODS
+from ilora_app.lora.decomposition import DECOMPOSITIONS
 from ilora_app.lora.factors import AdapterState, LoraFactors
 from ilora_app.lora.initialisation import qr_directions
-from ilora_app.strategies import ILoRA
-from ilora_app.strategies.state import GlobalState, Share
+from ilora_app.methods.ilora import ILoRA
+from ilora_app.methods.state import GlobalState, Share
 from tests.builders import SHAPES, random_factors, random_state, random_weights, update
 
 
@@ -15,12 +15,12 @@ def dense_share(
     share: Share, directions: LoraFactors, received: Share | None = None
 ) -> dict[str, torch.Tensor]:
     """B A - O of every layer, in float64: what a client's model adds to W0."""
-    taken_out = (received or share).taken_out(lambda rank: directions.cut(rank))
+    offset = (received or share).offset(lambda rank: directions.cut(rank))
     found = {}
     for name, (B, A) in share.adapter.factors.items():
         found[name] = B.double() @ A.double()
-        if name in taken_out:
-            L, R = taken_out[name]
+        if name in offset:
+            L, R = offset[name]
             found[name] -= L.double() @ R.double()
     return found
 
@@ -46,7 +46,7 @@ def started(rank: int, **settings) -> tuple[ILoRA, GlobalState, LoraFactors]:
     return strategy, strategy.begin(AdapterState(directions, head)), directions
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", DECOMPOSITIONS)
 def test_aggregate_equals_the_dense_mean_where_nothing_is_cut(method):
     """rho = 7 <= r_max = 9: D itself, for unequal ranks and weights."""
     strategy = ILoRA(decomposition=method, qr_start=False)
@@ -73,7 +73,7 @@ def test_aggregate_equals_the_dense_mean_where_nothing_is_cut(method):
     torch.testing.assert_close(made.state.adapter.head["classifier.weight"], head)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", DECOMPOSITIONS)
 def test_order_of_clients_does_not_matter(method):
     strategy = ILoRA(decomposition=method, qr_start=False)
     updates = [update(i, random_state(r, seed=i)) for i, r in enumerate([2, 1, 3])]
@@ -112,7 +112,7 @@ def test_start_leaves_every_rank_at_w0(gain):
 
 
 @pytest.mark.parametrize("gain", ["paper", "scaled"])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", DECOMPOSITIONS)
 def test_without_training_the_model_stays_w0_for_every_rank(method, gain):
     strategy, state, directions = started(6, decomposition=method, init_gain=gain)
     for _ in range(3):
@@ -130,7 +130,7 @@ def test_without_training_the_model_stays_w0_for_every_rank(method, gain):
 
 
 @pytest.mark.parametrize("gain", ["paper", "scaled"])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", DECOMPOSITIONS)
 def test_global_model_is_the_mean_of_client_models_in_every_round(method, gain):
     """W0 + s (D - D0) exactly, with unequal ranks and changing participation.
 
@@ -158,7 +158,7 @@ def test_global_model_is_the_mean_of_client_models_in_every_round(method, gain):
             torch.testing.assert_close(delta, expected[name], atol=2e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", DECOMPOSITIONS)
 def test_a_client_starts_at_its_projection_of_the_global_model(method):
     """W0 + s P (D - D0), with P on the first r_k columns of B."""
     strategy, state, directions = started(9, decomposition=method)
@@ -186,17 +186,17 @@ def test_first_round_d0_is_the_formula():
         update(i, (got := strategy.share(state, rank)).adapter, received=got)
         for i, rank in enumerate([2, 4])
     ]
-    taken_out = strategy.aggregate(state, updates).state.taken_out
+    offset = strategy.aggregate(state, updates).state.offset
     for name, (Q, R) in directions.items():
         target = 1e-4 * (Q.shape[0] * R.shape[1]) ** 0.5
         expected = sum(
             0.5 * target / torch.linalg.norm(R[:r]) * Q[:, :r] @ R[:r] for r in (2, 4)
         )
-        L, same_R = taken_out[name]
+        L, same_R = offset[name]
         torch.testing.assert_close(L @ same_R, expected, atol=1e-7, rtol=1e-5)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", DECOMPOSITIONS)
 def test_energy_kept_equals_the_dense_ratio(method):
     strategy = ILoRA(decomposition=method, qr_start=False)
     updates = [update(i, random_state(4, seed=i)) for i in range(3)]
@@ -220,7 +220,7 @@ def test_standard_start_has_no_offset():
     strategy = ILoRA(qr_start=False)
     state = strategy.begin(AdapterState(random_factors(4), {}))
     share = strategy.share(state, 2)
-    assert not share.offset
+    assert not share.coefficients
     assert torch.equal(
         share.adapter.factors["encoder.query"][0],
         state.adapter.factors["encoder.query"][0][:, :2],

@@ -5,11 +5,7 @@ import math
 import pytest
 import torch
 
-from ilora_app.lora.initialisation import (
-    gain_squared,
-    qr_directions,
-    standard_factors,
-)
+from ilora_app.lora.initialisation import gain_squared, qr_directions, standard_factors
 from tests.builders import random_weights
 
 

@@ -134,7 +134,7 @@ def test_part_of_the_energy_is_what_merges():
     taken = run.round()
     for module in SHAPES:
         whole = sum(
-            t.examples / 30 * (t.product()[module] - t.taken_out[module]) for t in taken
+            t.examples / 30 * (t.product()[module] - t.offset[module]) for t in taken
         )
         kept = product(run.state.ledger.total[module])
         lost = float(((whole - kept) ** 2).sum() / (whole**2).sum())

@@ -8,11 +8,12 @@ import pytest
 import torch
 from flwr.app import Array, ArrayRecord, Message, MessageType, MetricRecord
 
-from ilora_app import checks, wire
-from ilora_app.config import ConfigError
-from ilora_app.strategies import STRATEGIES
-from ilora_app.strategies.limits import Limits, update_norm
-from ilora_app.strategies.state import Share
+from ilora_app import wire
+from ilora_app.federation.limits import Limits, update_norm
+from ilora_app.methods import METHODS
+from ilora_app.methods.state import Share
+from ilora_app.server import preflight
+from ilora_app.settings.parsing import ConfigError
 from tests.builders import random_state, update
 from tests.conftest import read_events
 from tests.local_run import metrics, run
@@ -64,7 +65,7 @@ def huge(reply: Message) -> Message:
     return reply
 
 
-@pytest.mark.parametrize("name", STRATEGIES)
+@pytest.mark.parametrize("name", METHODS)
 def test_a_huge_update_is_left_out_under_every_strategy(run_config, name):
     run_config |= {"strategy": name, "max-update-norm": 100.0, "test-examples": 40}
     tamper = on_training(huge)
@@ -116,7 +117,7 @@ def test_the_norm_of_a_correction_is_that_of_all_its_tensors():
 def test_a_limit_on_what_nobody_sends_is_refused(run_config):
     run_config |= {"strategy": "fedit", "max-correction-norm": 1.0}
     with pytest.raises(ConfigError, match="drift-correction is not control-variates"):
-        checks.prepare(run_config)
+        preflight.prepare(run_config)
 
 
 def test_a_client_counts_for_max_examples_at_most(run_config, tmp_path):
@@ -129,8 +130,8 @@ def test_a_client_counts_for_max_examples_at_most(run_config, tmp_path):
         }  # fmt: skip
         folder, _, server = run(run_config)
         assert not read_events(folder, "reply-left-out")
-        weights[limit] = server.strategy.started().adapter.head
-        counts = [member.examples for member in server.federation.members]
+        weights[limit] = server.strategy.state.adapter.head
+        counts = [member.examples for member in server.membership.members]
     assert min(counts) > 20
     assert len(set(counts)) > 1
     assert any(not weights[0][n].equal(weights[20][n]) for n in weights[0])

@@ -5,8 +5,8 @@ from pathlib import Path
 import torch
 
 from ilora_app import client_app, wire
+from ilora_app.methods.hetlora import tail_of
 from ilora_app.runs import store
-from ilora_app.strategies.hetlora import tail_of
 from tests.conftest import read_events
 from tests.interruptions import fresh_grid, interrupted, resumed, start
 from tests.local_run import FaultyGrid, metrics, run
@@ -37,7 +37,7 @@ def test_c_is_the_sum_of_what_clients_hold_after_one_has_lost_its_own(run_config
     run_config |= {"control-normalisation": "all", "test-examples": 40}
     grid = Restarting(run_config, ("train", 3))
     server = start(run_config, grid)
-    control = server.strategy.drift_correction.control(server.federation.ranks)
+    control = server.strategy.drift_correction.control(server.membership.ranks)
     total = {name: 3 * value for name, value in control.named_tensors().items()}
     for context in grid._contexts.values():
         pending = context.state.array_records["control-variate-pending"]
@@ -61,8 +61,8 @@ def test_a_node_that_is_back_before_it_is_missed_waits(run_config, caplog):
 
     run_config |= {"num-server-rounds": 5, "test-examples": 40, "round-timeout": 1.0}
     server = start(run_config, Ghost(run_config, ("evaluate", 2), 998))
-    assert server.federation.ranks == [2, 4, 8]
-    assert [m.node_id for m in server.federation.members] == [1, 998, 3]
+    assert server.membership.ranks == [2, 4, 8]
+    assert [m.node_id for m in server.membership.members] == [1, 998, 3]
     assert "waits until node 2 is gone: both are partition-1-of-3" in caplog.text
     clients = list(metrics(server.folder.path)["clients"].iloc[1:])
     assert (clients[2], clients[-1]) == (2, 3)
@@ -112,9 +112,9 @@ def test_a_smaller_rank_cuts_what_was_kept(run_config):
 
     run_config |= {"strategy": "ffa-lora", "num-server-rounds": 4, "test-examples": 40}
     server = start(run_config, Smaller(run_config, ("evaluate", 2), 998))
-    assert server.federation.ranks == [2, 1, 8]
+    assert server.membership.ranks == [2, 1, 8]
     assert not read_events(server.folder.path, "reply-left-out")
-    kept = server.strategy.started().adapter.factors
+    kept = server.strategy.state.adapter.factors
     assert all(torch.isfinite(B).all() for _, (B, _) in kept.items())
 
 

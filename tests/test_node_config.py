@@ -2,7 +2,7 @@
 
 import pytest
 
-from ilora_app import node_config
+from ilora_app.node import config
 from tests.conftest import read_events
 from tests.local_run import run
 
@@ -16,7 +16,7 @@ RIGHT = {"partition-id": 0, "num-partitions": 2, "lora-rank": 4}
     ],
 )  # fmt: skip
 def test_right_ones(more):
-    assert node_config.problems(RIGHT | more) == []
+    assert config.problems(RIGHT | more) == []
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_right_ones(more):
     ],
 )
 def test_wrong_ones(more, problem):
-    (found,) = node_config.problems(RIGHT | more)
+    (found,) = config.problems(RIGHT | more)
     assert found.startswith(f"--node-config {problem}")
 
 
@@ -43,4 +43,4 @@ def test_the_server_hears_all_that_is_wrong(run_config):
     (event,) = read_events(folder, "node-left-out")
     assert "did you mean lora-rank?" in event["reason"]
     assert "lora-rank = 'x': expected a whole number above 0" in event["reason"]
-    assert server.federation.ranks == [2, 8]
+    assert server.membership.ranks == [2, 8]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ilora_app import options
+from ilora_app.settings import options
 from ilora_app.tasks import sources
 
 

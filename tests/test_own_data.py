@@ -1,19 +1,21 @@
 """Nodes that hold data of their own, tokenised data kept on disk, and the plot."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from flwr.app import Context, RecordDict
 
-from ilora_app import checks, server_app, wire
-from ilora_app.local import LocalGrid
-from ilora_app.node import Node
-from ilora_app.strategies.federation import FederationError
-from ilora_app.tasks import cache
+from ilora_app import methods, wire
+from ilora_app.federation.membership import FederationError
+from ilora_app.launch.local_grid import LocalGrid
+from ilora_app.node import data as node_data
+from ilora_app.node.data import NodeData
+from ilora_app.node.node import Node
+from ilora_app.server import enrolment, preflight
+from ilora_app.server.run import Server
+from ilora_app.tasks import cache, data, sources
 from tests.conftest import read_events
 from tests.local_run import client_app, metrics, run
 
@@ -53,9 +55,9 @@ def grid_of(run_config: dict[str, Any], configs: list[dict[str, Any]]) -> LocalG
 
 def federate(run_config: dict[str, Any], configs: list[dict[str, Any]]) -> Path:
     grid = grid_of(run_config, configs)
-    prepared = checks.prepare(Context(1, 0, {}, RecordDict(), run_config).run_config)
-    server = server_app.Server(prepared, server_app.meet(grid, prepared), run_id=1)
-    server.run(grid)
+    prepared = preflight.prepare(Context(1, 0, {}, RecordDict(), run_config).run_config)
+    server = Server(prepared, enrolment.meet(grid, prepared), grid, run_id=1)
+    server.run()
     return server.folder.path
 
 
@@ -79,21 +81,18 @@ def test_seeds_are_of_the_data_and_not_of_its_path_alone(run_config, small_data)
     """One path on two machines: other batches there, and the same again here."""
 
     def seed(rows: slice) -> int:
-        code = (
-            "import json, sys\nfrom ilora_app import config\n"
-            "from ilora_app.node import Node\n"
-            "settings = config.load(json.loads(sys.argv[1]))\n"
-            "classes = tuple(json.loads(sys.argv[3]))\n"
-            "print(Node(settings, 4, 0, 1, sys.argv[2], classes).seed(1))"
-        )
         (here / "train.jsonl").write_text("\n".join(lines[rows]) + "\n")
-        words = [sys.executable, "-P", "-c", code, json.dumps(run_config), str(here)]
-        words.append(json.dumps(sorted({json.loads(line)["domain"] for line in lines})))
-        return int(subprocess.run(words, stdout=subprocess.PIPE, check=True).stdout)
+        for cached in (
+            sources._opened, data.found_own, node_data._digest, node_data._examples,
+        ):  # fmt: skip
+            cached.cache_clear()  # as in another process
+        return Node(settings, 4, NodeData(settings, 0, 1, str(here), classes)).seed(1)
 
     lines = (Path(small_data) / "train.jsonl").read_text().splitlines()
     here = Path(run_config["output-dir"]).parent / "data"
     here.mkdir()
+    settings = methods.load(run_config)
+    classes = tuple(sorted({json.loads(line)["domain"] for line in lines}))
     one, other = seed(slice(0, 200)), seed(slice(200, 400))
     assert one != other
     assert seed(slice(0, 200)) == one
@@ -140,8 +139,8 @@ def test_a_node_that_cannot_take_part_is_left_out_with_its_reason(
 ):
     configs = [node_config, {wire.DATA_PATH: folders[0], wire.RANK: 2}]
     grid = grid_of(run_config, configs)
-    prepared = checks.prepare(run_config)
-    federation = server_app.meet(grid, prepared)
+    prepared = preflight.prepare(run_config)
+    federation = enrolment.meet(grid, prepared)
     assert [m.rank for m in federation.members] == [2]
     (reason,) = federation.left_out.values()
     assert expected in reason
@@ -155,7 +154,7 @@ def test_a_class_that_the_federation_does_not_know_leaves_the_node_out(
         path.read_text() + '{"text": "hello", "domain": "astrology"}\n' * 20
     )
     grid = grid_of(run_config, [{wire.DATA_PATH: f, wire.RANK: 2} for f in folders])
-    federation = server_app.meet(grid, checks.prepare(run_config))
+    federation = enrolment.meet(grid, preflight.prepare(run_config))
     assert len(federation.members) == 2
     (reason,) = federation.left_out.values()
     assert "the class 'astrology' is not one of the federation's: auto" in reason
@@ -166,7 +165,7 @@ def test_pooling_is_refused_where_data_is_not_shared(run_config, folders):
         1, 1, {wire.DATA_PATH: folders[0], wire.RANK: 2}, RecordDict(), run_config
     )
     with pytest.raises(ValueError, match="which nodes with data of their own do not"):
-        Node.of(context, ("a", "b")).pooled()
+        Node.of(context, ("a", "b")).data.pooled()
 
 
 def test_tokenised_rows_are_kept_where_the_operator_says(
@@ -174,11 +173,10 @@ def test_tokenised_rows_are_kept_where_the_operator_says(
 ):
     first = metrics(run(run_config)[0])
     monkeypatch.setenv(cache.FOLDER, str(tmp_path / "cache"))
-    from ilora_app import node
 
     tables = []
     for name in ("cold", "warm"):
-        node._examples.cache_clear()
+        node_data._examples.cache_clear()
         changed = run_config | {"output-dir": str(tmp_path / name)}
         tables.append(metrics(run(changed)[0]))
         kept = [path.name for path in (tmp_path / "cache").iterdir()]

@@ -6,6 +6,7 @@ import torch
 from ilora_app import wire
 from ilora_app.corrections import ControlVariates
 from ilora_app.lora.factors import only
+from ilora_app.methods import METHODS
 from ilora_app.settings import MethodSettings
 from ilora_app.strategies import FedSALoRA, Local, LoRAA2
 from tests.builders import SHAPES
@@ -71,16 +72,20 @@ def own_control(run: Toy, node: int) -> dict[str, torch.Tensor]:
         found |= wire.decode_tensors(state.array_records["control-variate"])
     if "control-variate-pending" in state:
         record = state.config_records["control-variate-pending-round"]
-        if record[wire.ROUND] == run.strategy.drift_correction.last_taken(node):
+        if record[
+            "control-variate-pending-round"
+        ] == run.strategy.drift_correction.last_taken(node):
             pending = state.array_records["control-variate-pending"]
             found |= wire.decode_tensors(pending)
     return found
 
 
-@pytest.mark.parametrize("row", [row for row in TABLE if row.make().corrected], ids=str)
+@pytest.mark.parametrize(
+    "row", [row for row in TABLE if METHODS[row.name].corrected], ids=str
+)
 def test_server_control_is_the_sum_of_what_clients_keep(row: Row):
     """c = sum_k pad(c_k) / N after faults of every kind, for every strategy."""
-    scope = row.make().corrected[0]
+    scope = METHODS[row.name].corrected[0]
     correction = ControlVariates(normalisation="all", scope=scope)
     settings = MethodSettings(hetlora_lambda=9.0)
     problem = Problem((1, 2, 4, 3), (10, 70, 20, 40), rate=0.003)
@@ -88,7 +93,7 @@ def test_server_control_is_the_sum_of_what_clients_keep(row: Row):
     late = {"n4": "absent"}
     for faults in (late, late | {"n2": "lost"}, {"n3": "crash"}, {"n1": "error"}, {}):
         assert run.round(**faults)
-        members = run.strategy.federation.members
+        members = run.strategy.membership.members
         c = correction.control([m.rank for m in members]).named_tensors()
         for name, value in c.items():
             total = torch.zeros_like(value)
@@ -99,7 +104,7 @@ def test_server_control_is_the_sum_of_what_clients_keep(row: Row):
                     total[tuple(slice(0, n) for n in part.shape)] += part
             mean = total / len(members)
             torch.testing.assert_close(value, mean, atol=1e-5, rtol=1e-5)
-    trained = only(c, run.strategy.plan(run.state).up)
+    trained = only(c, run.strategy.method.plan(run.state).up)
     assert trained
     assert all(value.norm() > 0 for value in trained.values())
 

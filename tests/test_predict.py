@@ -27,7 +27,7 @@ def exported(finished: Finished, folder: Path) -> dict[str, Path]:
 def test_texts(made, tmp_path):
     """The probabilities are those of the model that the run has measured."""
     finished = made["bert"]
-    texts = finished.server.test.tokenizer
+    texts = finished.server.prepared.test.tokenizer
     given = [
         json.loads(line)["text"]
         for line in (Path(finished.config["dataset"]) / "test.jsonl")
@@ -39,8 +39,9 @@ def test_texts(made, tmp_path):
         given, truncation=True, max_length=length, padding=True, return_tensors="pt"
     )
     with torch.inference_mode():
-        expected = finished.server.backbone.forward(dict(batch)).logits.softmax(dim=1)
-    labels = finished.server.labels
+        logits = finished.server.prepared.backbone.forward(dict(batch)).logits
+    expected = logits.softmax(dim=1)
+    labels = finished.server.prepared.labels
     for name, folder in exported(finished, tmp_path).items():
         found = objects(
             ilora("predict", folder, *given, "--json", "--top", 99, "--batch-size", 7)
@@ -92,7 +93,7 @@ def test_a_run_goes_by_a_beginning_of_its_id(made, tmp_path, monkeypatch):
 
 
 def test_what_people_read(made):
-    folder, labels = made["bert"].folder, made["bert"].server.labels
+    folder, labels = made["bert"].folder, made["bert"].server.prepared.labels
     result = ilora("predict", folder, "what is my balance", "--top", 2)
     lines = [line.rsplit(None, 1) for line in result.stdout.splitlines()]
     assert len(lines) == 2
@@ -137,13 +138,14 @@ def test_images(made, tmp_path):
         data[number]["img"].save(tmp_path / names[-1])
     lines = "".join(json.dumps({"img": name}) + "\n" for name in names)
     (tmp_path / "images.jsonl").write_text(lines)
-    encoded = finished.server.test
+    encoded = finished.server.prepared.test
     images = [{"bytes": None, "path": str(tmp_path / name)} for name in names]
     batch = type(encoded)(images, [0] * 3, encoded.processor, False, "here").batch(
         [0, 1, 2]
     )
     with torch.inference_mode():
-        expected = finished.server.backbone.forward(batch).logits.softmax(dim=1)
+        logits = finished.server.prepared.backbone.forward(batch).logits
+    expected = logits.softmax(dim=1)
     for folder in exported(finished, tmp_path / "out").values():
         files = [tmp_path / name for name in names]
         for found in (
@@ -156,7 +158,7 @@ def test_images(made, tmp_path):
         ):
             for one, row in zip(found, expected, strict=True):
                 chances = {s["label"]: s["probability"] for s in one["labels"]}
-                values = [chances[label] for label in finished.server.labels]
+                values = [chances[label] for label in finished.server.prepared.labels]
                 torch.testing.assert_close(
                     torch.tensor(values), row, atol=1e-5, rtol=1e-4
                 )
@@ -172,7 +174,8 @@ def test_images(made, tmp_path):
 def test_completions(made, tmp_path, name):
     """Greedy ones, the same alone and beside longer prompts."""
     finished = made[name]
-    backbone, tokenizer = finished.server.backbone, finished.server.test.tokenizer
+    prepared = finished.server.prepared
+    backbone, tokenizer = prepared.backbone, prepared.test.tokenizer
     texts = ["pay", "what is the weather like in the city of boston today"]
     expected = []
     for text in texts:

@@ -11,7 +11,7 @@ def test_what_a_language_model_cannot_go_on_from(made):
     run = made["gpt2"].folder
     said = failure(run, "one", "", "three")
     assert "row 2 of 3, {'text': ''}: expected a text" in said
-    config = made["gpt2"].server.backbone.model.config
+    config = made["gpt2"].server.prepared.backbone.model.config
     most = config.max_position_embeddings
     said = failure(run, "one", "--max-new-tokens", most + 1)
     assert f"--max-new-tokens {most + 1}: expected at most {most}" in said

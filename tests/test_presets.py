@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ilora_app import config, options
 from ilora_app.compare.presets import load_presets, read_preset
+from ilora_app.settings import options, parsing
 
 ROOT = Path(__file__).parent.parent
 FILES = sorted((ROOT / "configs").glob("*.toml"))
@@ -45,7 +45,7 @@ def test_there_are_presets():
 def test_the_papers_settings_are_those_of_the_paper(name):
     preset, _ = read_preset(ROOT / "configs" / f"{name}.toml")
     assert preset.clients == 3
-    settings = config.dump(config.load(SETTINGS[name]))
+    settings = parsing.dump(parsing.load(SETTINGS[name]))
     skew = 0.3 if name in VISION else 0.5
     expected = PAPER | {"dirichlet-alpha": skew, "partitioner": "dirichlet"}
     assert {key: settings[key] for key in expected} == expected
@@ -85,7 +85,7 @@ def test_folders_under_the_shared_one_are_there(name):
 def test_a_preset_is_a_run_config_with_its_command_in_line_one(file: Path):
     first, rest = file.read_text().split("\n", 1)
     settings = tomllib.loads(rest)
-    config.load(settings)
+    parsing.load(settings)
     assert settings
     words = shlex.split(first.removeprefix("# "))
     assert words[:4] == ["flwr", "run", ".", "--stream"]

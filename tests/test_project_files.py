@@ -70,7 +70,7 @@ def test_links_between_files_lead_somewhere(page):
 def test_what_travels_to_nodes_is_the_program_and_nothing_beside_it(tmp_path):
     """A federation run from a clone leaves keys, state and data in it."""
     app = tmp_path / "clone"
-    copy_app(app)
+    copy_app(app, {})
     shutil.copy(ROOT / ".gitignore", app)
     deep = app / "flwr/apps/a/b/c/d/e/f/g/h/i/j"
     for place in (app / "docker/data/node-1", app / "records", app / "keys", deep):
@@ -79,7 +79,7 @@ def test_what_travels_to_nodes_is_the_program_and_nothing_beside_it(tmp_path):
         (place / "more.py").write_text("")
     with ZipFile(io.BytesIO(build_fab_from_disk(app))) as fab:
         names = fab.namelist()
-    assert "ilora_app/strategies/ilora.py" in names
+    assert "ilora_app/methods/ilora.py" in names
     assert "ilora_app/data/clinc150/train.jsonl" in names
     rest = [name for name in names if not name.startswith("ilora_app/")]
     assert {name.partition("/")[0] for name in rest} <= {

@@ -12,9 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from ilora_app import config, options
 from ilora_app.compare.presets import read_preset
-from ilora_app.settings import Settings
+from ilora_app.settings import Settings, options, parsing
 from ilora_app.tasks.metrics import IGNORED
 from tests.local_run import metrics, run
 
@@ -35,14 +34,14 @@ def trained(name: str, folder: Path, **changes):
     settings |= {key.replace("_", "-"): value for key, value in changes.items()}
     settings |= {"output-dir": str(folder / "run"), "save-adapters": False}
     settings["evaluate-every"] = settings["num-server-rounds"]
-    path, _, server = run(config.dump(Settings()) | settings, preset.clients)
+    path, _, server = run(parsing.dump(Settings()) | settings, preset.clients)
     table = metrics(path).set_index("round")
     return table.loc[0], table.loc[settings["num-server-rounds"]], server
 
 
 def commonest(server) -> float:
     """Accuracy of always guessing the commonest class of the test examples."""
-    counts = Counter(server.test.labels)
+    counts = Counter(server.prepared.test.labels)
     return max(counts.values()) / sum(counts.values())
 
 
@@ -52,9 +51,10 @@ def standard_error(accuracy: float, examples: int) -> float:
 
 def test_vit_tiny_learns_cifar_100(tmp_path):
     before, after, server = trained("vit-cifar100-tiny", tmp_path, num_server_rounds=4)
-    assert len(set(server.test.labels)) > 90
+    test = server.prepared.test
+    assert len(set(test.labels)) > 90
     chance = max(commonest(server), before.accuracy)
-    assert after.accuracy > chance + 5 * standard_error(chance, len(server.test))
+    assert after.accuracy > chance + 5 * standard_error(chance, len(test))
     # An untrained head is worse than one that gives every class the same share.
     assert after.loss < min(before.loss, math.log(100)) - 0.2
     assert after.f1 > before.f1
@@ -62,17 +62,19 @@ def test_vit_tiny_learns_cifar_100(tmp_path):
 
 def test_minilm_learns_qnli_from_pairs(tmp_path):
     before, after, server = trained("qnli-tiny", tmp_path)
-    texts = server.test.rows[0]["input_ids"]
-    assert texts.count(server.test.tokenizer.sep_token_id) == 2  # question, sentence
+    test = server.prepared.test
+    texts = test.rows[0]["input_ids"]
+    assert texts.count(test.tokenizer.sep_token_id) == 2  # question, sentence
     chance = max(commonest(server), before.accuracy)
-    assert after.accuracy > chance + 3 * standard_error(chance, len(server.test))
+    assert after.accuracy > chance + 3 * standard_error(chance, len(test))
     assert after.loss < min(before.loss, math.log(2)) - 0.01
 
 
 def test_a_tiny_llama_learns_e2e(tmp_path):
     before, after, server = trained("e2e-tiny", tmp_path, num_server_rounds=3)
+    test = server.prepared.test
     answers = torch.tensor(
-        [t for row in server.test.rows for t in row["labels"] if t != IGNORED]
+        [t for row in test.rows for t in row["labels"] if t != IGNORED]
     )
     shares = torch.bincount(answers) / len(answers)
     # What knows only how often each token occurs in these very answers.

@@ -3,8 +3,7 @@
 import tomllib
 from pathlib import Path
 
-from ilora_app import config, reference
-from ilora_app.settings import Settings
+from ilora_app.settings import Settings, parsing, reference
 
 SETTINGS = Path(__file__).parent.parent / "docs" / "settings.md"
 
@@ -18,11 +17,11 @@ def test_the_readme_table_is_current():
 
 def test_the_table_has_every_key():
     table = reference.table()
-    assert all(f"| `{key}` |" in table for _, key, _ in config.options())
+    assert all(f"| `{key}` |" in table for _, key, _ in parsing.options())
 
 
 def test_defaults_are_written_as_a_run_config_takes_them():
-    defaults = config.dump(Settings())
+    defaults = parsing.dump(Settings())
     for line in reference.table().splitlines():
         if line.startswith("| `"):
             key, value = (cell.strip(" `") for cell in line.split("|")[1:3])

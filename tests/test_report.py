@@ -10,8 +10,8 @@ import torch
 from flwr.app import MessageType
 from typer.testing import CliRunner
 
-from ilora_app import report
 from ilora_app.cli import app
+from ilora_app.report import page as report
 from ilora_app.report.reading import read
 from tests.conftest import read_events
 from tests.local_run import metrics, run
@@ -63,7 +63,7 @@ def test_a_run_ends_with_its_report(run_config):
         assert sum(found) / 3 == pytest.approx(mean)
         assert [client["rank"] for client in event["clients"]] == [2, 4, 8]
     (spectra,) = read_events(folder, "singular-values")
-    model = server.strategy.model(server.strategy.started())
+    model = server.strategy.global_model()
     assert set(spectra["layers"]) == set(model.factors.pairs)
     for name, (B, A) in model.factors.items():
         dense = torch.linalg.svdvals(2.0 * B.double() @ A.double())

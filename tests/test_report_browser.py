@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from ilora_app import report
 from ilora_app.compare import page, plots, results
 from ilora_app.compare.sections import Section
+from ilora_app.report import page as report
 from tests.made_up import entry, fail, finish, plan, rounds
 from tests.report_folder import BITES, hard_folder
 

@@ -6,14 +6,14 @@ import pandas
 import pytest
 
 from ilora_app import client_app
-from ilora_app.strategies import STRATEGIES
+from ilora_app.methods import METHODS
 from tests.conftest import read_events
 from tests.interruptions import assert_same, fresh_grid, interrupted, resumed, start
 from tests.local_run import FaultyGrid, files, metrics, run
 
 
 def cases():
-    for name, strategy in STRATEGIES.items():
+    for name, strategy in METHODS.items():
         yield name, {}
         if strategy.corrected and name != "ilora":
             more = {"drift-correction": "control-variates"}
@@ -114,7 +114,7 @@ def test_a_member_that_stays_away_is_still_a_member(corrected, tmp_path):
     """c is a mean over all members, and a rank is measured whoever holds it."""
     folder = interrupted(corrected)
     server = resumed(corrected, arrivals={997: 10_000})
-    assert server.federation.ranks == [2, 4, 8]
+    assert server.membership.ranks == [2, 4, 8]
     assert list(metrics(folder)["clients"].iloc[2:]) == [2, 2, 2]
 
 
@@ -139,7 +139,7 @@ def test_a_node_that_restarts_within_a_run_takes_up_its_place(
             return replies
 
     server = start(corrected, Restarting(client_app.app, corrected, 3))
-    assert server.federation.ranks == [2, 4, 8]
+    assert server.membership.ranks == [2, 4, 8]
     assert_same(whole, Path(corrected["output-dir"]))
 
 

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from transformers import BertConfig, BertModel
 
-from ilora_app import checks, config
+from ilora_app.federation.membership import FederationError
 from ilora_app.runs import lock
-from ilora_app.strategies.federation import FederationError
+from ilora_app.server import preflight
+from ilora_app.settings import parsing
 from ilora_app.tasks.loading import load_backbone
 from tests.interruptions import interrupted, resumed
 from tests.local_run import files, run
@@ -31,7 +32,7 @@ from tests.local_run import files, run
 def test_what_differs_is_refused(run_config, change, difference):
     folder, _, _ = run(run_config)
     before = files(folder)
-    with pytest.raises(config.ConfigError, match="mistake") as caught:
+    with pytest.raises(parsing.ConfigError, match="mistake") as caught:
         resumed(run_config | change)
     assert difference in str(caught.value)
     assert files(folder) == before
@@ -43,13 +44,15 @@ def test_other_weights_under_the_same_name_are_refused(run_config, tmp_path):
     shutil.copytree(run_config["model"], place)
     run_config |= {"model": str(place)}
     run(run_config)
-    checks.prepare(run_config | {"resume": "latest"})
+    preflight.prepare(run_config | {"resume": "latest"})
     for change in ({"hidden_size": 64}, {}):
         made = BertModel(BertConfig.from_pretrained(run_config["model"], **change))
         made.save_pretrained(place)
         load_backbone.cache_clear()  # another process, as a resumed run has
-        with pytest.raises(config.ConfigError, match="those that it names now are oth"):
-            checks.prepare(run_config | {"resume": "latest"})
+        with pytest.raises(
+            parsing.ConfigError, match="those that it names now are oth"
+        ):
+            preflight.prepare(run_config | {"resume": "latest"})
 
 
 def test_a_server_with_a_place_for_runs_writes_nowhere_else(
@@ -63,12 +66,14 @@ def test_a_server_with_a_place_for_runs_writes_nowhere_else(
     for wrong in (tmp_path / "x", place / "../x", place / "link/x", "/etc/x"):
         for given in ({"output-dir": str(wrong)}, {"resume": str(wrong)}):
             wanted = run_config | {"output-dir": ""} | given
-            with pytest.raises(config.ConfigError, match=r"a folder under .*/runs, wh"):
-                checks.prepare(wanted)
+            with pytest.raises(
+                parsing.ConfigError, match=r"a folder under .*/runs, wh"
+            ):
+                preflight.prepare(wanted)
     folder, _, _ = run(run_config | {"output-dir": str(place / "one")})
     assert folder == place / "one"
     again = run_config | {"output-dir": "", "resume": str(folder)}
-    assert checks.prepare(again).resumed.folder == folder
+    assert preflight.prepare(again).resumed.folder == folder
 
 
 def test_a_run_that_is_at_work_is_refused(run_config):
@@ -77,8 +82,8 @@ def test_a_run_that_is_at_work_is_refused(run_config):
 
     def ask(reply):
         if (folder_of / "checkpoints/round-1").exists() and not said:
-            with pytest.raises(config.ConfigError) as caught:
-                checks.prepare(run_config | {"resume": "latest"})
+            with pytest.raises(parsing.ConfigError) as caught:
+                preflight.prepare(run_config | {"resume": "latest"})
             said.append(str(caught.value))
         return reply
 
@@ -86,7 +91,7 @@ def test_a_run_that_is_at_work_is_refused(run_config):
     assert f"process {os.getpid()} on " in said[0]
     assert f"is at work in {folder}" in said[0]
     run_config |= {"num-server-rounds": 3, "keep-checkpoints": 1}
-    assert checks.prepare(run_config | {"resume": "latest"}).resumed.folder == folder
+    assert preflight.prepare(run_config | {"resume": "latest"}).resumed.folder == folder
 
 
 def test_a_server_that_was_killed_holds_nothing(tmp_path):
@@ -111,19 +116,21 @@ def test_latest_is_the_newest_run_of_this_configuration(
 ):
     monkeypatch.setenv("HOME", str(tmp_path))
     del run_config["output-dir"]
-    with pytest.raises(config.ConfigError, match=r"\.ilora/runs has none"):
-        checks.prepare(run_config | {"resume": "latest"})
+    with pytest.raises(parsing.ConfigError, match=r"\.ilora/runs has none"):
+        preflight.prepare(run_config | {"resume": "latest"})
     first, _, _ = run(run_config)
     run_config["seed"] = 1
     (first.parent / "notes.txt").write_text("no run")
-    with pytest.raises(config.ConfigError, match="seed is 1, and was 0"):
-        checks.prepare(run_config | {"resume": "latest"})
+    with pytest.raises(parsing.ConfigError, match="seed is 1, and was 0"):
+        preflight.prepare(run_config | {"resume": "latest"})
     second = first.parent / "second"
     run(run_config | {"output-dir": str(second)})
     for seed, folder in ((1, second), (0, first)):
         wanted = run_config | {"resume": "latest", "seed": seed}
-        assert checks.prepare(wanted).resumed.folder == folder
-    assert checks.prepare(run_config | {"resume": str(second)}).resumed.folder == second
+        assert preflight.prepare(wanted).resumed.folder == folder
+    assert (
+        preflight.prepare(run_config | {"resume": str(second)}).resumed.folder == second
+    )
 
 
 def test_a_folder_that_cannot_be_resumed(run_config, tmp_path):
@@ -132,10 +139,10 @@ def test_a_folder_that_cannot_be_resumed(run_config, tmp_path):
         (str(tmp_path / "none"), "a run with a checkpoint"),
     ):
         wanted = run_config | {"resume": resume, "output-dir": ""}
-        with pytest.raises(config.ConfigError, match=right):
-            checks.prepare(wanted)
-    with pytest.raises(config.ConfigError, match="a run goes on where it is"):
-        checks.prepare(run_config | {"resume": str(tmp_path / "none")})
+        with pytest.raises(parsing.ConfigError, match=right):
+            preflight.prepare(wanted)
+    with pytest.raises(parsing.ConfigError, match="a run goes on where it is"):
+        preflight.prepare(run_config | {"resume": str(tmp_path / "none")})
 
 
 def test_another_number_of_partitions_is_refused(run_config):

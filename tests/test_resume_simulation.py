@@ -10,8 +10,8 @@ from pathlib import Path
 import pandas
 import pytest
 
-from ilora_app.launch import processes
 from ilora_app.launch.superlink import PID
+from ilora_app.runs import processes
 from tests.conftest import read_events
 from tests.local_run import metrics, run
 from tests.superlink import SuperLink, superlink

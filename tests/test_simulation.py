@@ -3,8 +3,7 @@
 import pandas
 import pytest
 
-from ilora_app import config
-from ilora_app.settings import Settings
+from ilora_app.settings import Settings, parsing
 from tests.local_run import metrics, run
 from tests.superlink import superlink
 
@@ -19,7 +18,7 @@ def link(tmp_path_factory):
 
 def overrides(run_config: dict, folder) -> dict:
     """What differs from the defaults, as a user would write it."""
-    defaults = config.dump(Settings())
+    defaults = parsing.dump(Settings())
     changed = {k: v for k, v in run_config.items() if v != defaults[k]}
     return changed | {"output-dir": str(folder)}
 

@@ -52,7 +52,7 @@ def test_one_client_alone_is_the_model(row):
     for _ in range(3):
         (client,) = run.round()
         check(row, run)
-        if not run.strategy.personal and client.sent.factors.pairs:
+        if not run.strategy.method.personal and client.sent.factors.pairs:
             for name, value in client.model().items():
                 close = row.tolerance * size(run.history, name)
                 assert float((run.model()[name] - value).norm()) <= close
@@ -67,7 +67,7 @@ def test_order_of_replies_changes_no_bit(row):
         there.round(**events)
         back.round(**events)
     one, other = (
-        run.strategy.model(run.state).named_tensors() for run in (there, back)
+        run.strategy.method.model(run.state).named_tensors() for run in (there, back)
     )
     assert set(one) == set(other)
     for name, value in one.items():

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from ilora_app import checks, server_app, track
-from ilora_app.config import ConfigError
+from ilora_app import track
 from ilora_app.runs.folder import RunFolder
+from ilora_app.server import preflight
+from ilora_app.server.saving import ModelWriter
 from ilora_app.settings import Settings
+from ilora_app.settings.parsing import ConfigError
 from ilora_app.track import Trackers
 from tests.local_run import metrics, run
 
@@ -111,7 +113,7 @@ def test_a_package_that_is_absent_is_a_mistake_before_round_1(run_config, monkey
     )
     wrong = run_config | {"track": "wandb", "text-columns": "nope"}
     with pytest.raises(ConfigError) as caught:
-        checks.prepare(wrong)
+        preflight.prepare(wrong)
     first, second = caught.value.problems
     assert first.startswith("track = 'wandb': expected its package to be installed")
     assert 'pip install "ilora[wandb]"' in first
@@ -120,7 +122,7 @@ def test_a_package_that_is_absent_is_a_mistake_before_round_1(run_config, monkey
 
 def test_names_that_are_no_trackers_are_refused(run_config):
     with pytest.raises(ConfigError, match="names out of tensorboard, wandb, mlflow"):
-        checks.prepare(run_config | {"track": "tensorboard,comet"})
+        preflight.prepare(run_config | {"track": "tensorboard,comet"})
     assert track.problems(("comet",)) == []
 
 
@@ -200,7 +202,7 @@ def test_the_server_records_its_failure(run_config, monkeypatch):
     def broken(*_: object) -> None:
         raise RuntimeError("no memory left")
 
-    monkeypatch.setattr(server_app.Server, "save", broken)
+    monkeypatch.setattr(ModelWriter, "save_ranks", broken)
     with pytest.raises(RuntimeError, match="no memory"):
         run(run_config)
     assert ends(Path(run_config["output-dir"]))[-1] == "failed"

@@ -76,11 +76,11 @@ def test_the_full_pass_gradient_is_that_of_the_mean_loss(backbone, examples):
 def test_training_lowers_the_loss_and_is_repeatable(backbone, examples):
     settings = TrainingSettings(local_steps=30, learning_rate=1e-2)
     start = backbone.collect()
-    taken_out = start.factors.pairs
+    offset = start.factors.pairs
     before = training.evaluate(backbone, examples, 64)["loss"]
     ends = []
     for _ in range(2):
-        backbone.install(start, taken_out)
+        backbone.install(start, offset)
         outcome = training.train(backbone, examples, settings, seed=5)
         ends.append(backbone.collect().named_tensors())
     assert outcome.examples == 50

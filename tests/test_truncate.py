@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from ilora_app.export.truncate import truncated
 from ilora_app.lora.factors import AdapterState, LoraFactors
-from ilora_app.release.truncate import truncated
 from tests.builders import random_factors, random_state
 
 

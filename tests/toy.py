@@ -5,6 +5,7 @@ records, memory and client halves are the app's.
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import torch
 from flwr.app import (
@@ -19,12 +20,12 @@ from flwr.app import (
 
 from ilora_app import wire
 from ilora_app.corrections import ControlVariatesClient
-from ilora_app.local import LocalGrid
+from ilora_app.launch.local_grid import LocalGrid
 from ilora_app.lora.factors import AdapterState, LoraFactors, only
 from ilora_app.lora.initialisation import qr_directions, standard_factors
+from ilora_app.node.instructions import Instructions
 from ilora_app.settings import MethodSettings
 from ilora_app.strategies import LoraStrategy
-from ilora_app.strategies.messages import Received
 from tests.quadratic import HEAD, HEAD_SHAPE, SCALING, Dense, Problem, Taken, dense
 
 
@@ -88,21 +89,21 @@ class ToyGrid(LocalGrid):
         """One round of one client, in the order of ``client_app.train``."""
         problem, config = self.problem, message.content.config_records[wire.CONFIG]
         number = int(config[wire.ROUND])
-        half = self.strategy.client_half(self.settings)
-        received = Received.read(message, memory, keep=True)
+        half = self.strategy.method.client_half(self.settings)
+        received = Instructions.read(message, memory, keep=True)
         plan, rank = received.plan, received.rank
-        shapes = {} if self.strategy.whole_model else problem.shapes
+        shapes = {} if self.strategy.method.whole_model else problem.shapes
         start = half.start(received.tensors, shapes, rank, 1000 * number + k)
-        taken_out = {
+        offset = {
             m: (L @ R).double()
-            for m, (L, R) in received.taken_out(
+            for m, (L, R) in received.offset(
                 start, lambda r: qr_directions(problem.W0.items(), r)
             ).items()
         }
         fixed = {
             m: W
             + SCALING
-            * (received.base.get(m, 0.0) - taken_out.get(m, torch.zeros(1)).float())
+            * (received.base.get(m, 0.0) - offset.get(m, torch.zeros(1)).float())
             for m, W in problem.W0.items()
         }
         everything = {n: t.clone() for n, t in start.named_tensors().items()}
@@ -120,10 +121,10 @@ class ToyGrid(LocalGrid):
             correction = ControlVariatesClient(
                 wire.decode_tensors(message.content.array_records[wire.CORRECTION]),
                 start.factors,
-                memory,
+                received.state,
                 self.settings.control_basis,
                 number,
-                int(config[wire.TAKEN]),
+                int(config[wire.LAST_TAKEN]),
             )
             optimizer.register_step_pre_hook(correction.hook(parameters))
         penalty = half.penalty(parameters, rank)
@@ -137,11 +138,11 @@ class ToyGrid(LocalGrid):
 
         flat = {n: t.detach().clone() for n, t in everything.items()}
         trained = AdapterState.from_named_tensors(flat)
-        received.memory.keep_own(flat, plan)
+        received.state.keep_own(flat, plan)
         upload = half.finish(start, trained, rank)
         base = {m: T.double() for m, T in received.base.items()}
         self.taken[k + 1] = Taken(
-            k + 1, rank, examples, start, trained, upload, base, taken_out
+            k + 1, rank, examples, start, trained, upload, base, offset
         )
         metrics: dict[str, int | float] = {
             wire.EXAMPLES: examples,
@@ -168,23 +169,23 @@ class Toy:
 
     def __init__(self, strategy: LoraStrategy, problem: Problem, settings=None):
         self.strategy, self.problem = strategy, problem
-        strategy.min_available_nodes = 1
+        strategy.participation = replace(strategy.participation, min_available_nodes=1)
         self.grid = ToyGrid(problem, strategy, settings)
         self.number = 0
         self.history: list[list[Taken]] = []
         rank = max(problem.ranks)
-        if strategy.whole_model:
+        if strategy.method.whole_model:
             factors = LoraFactors({})
-        elif getattr(strategy, "qr_start", False):
+        elif getattr(strategy.method, "qr_start", False):
             factors = qr_directions(problem.W0.items(), rank)
         else:
             draw = torch.Generator().manual_seed(3)
             factors = standard_factors(problem.shapes, rank, draw)
         head = {HEAD: torch.zeros(HEAD_SHAPE)}
-        if strategy.whole_model:
+        if strategy.method.whole_model:
             head |= problem.W0
         self.arrays = wire.encode_tensors(AdapterState(factors, head).named_tensors())
-        self.state = strategy.started(self.arrays)
+        self.state = strategy.begin(self.arrays)
 
     def round(self, **faults: str) -> list[Taken]:
         """Train once; ``n2="lost"`` is a fault of node 2. Returns what was taken."""
@@ -206,16 +207,16 @@ class Toy:
     def take(self, replies: list[Message]) -> list[Taken]:
         """Aggregate the replies of a round."""
         self.arrays_out, _ = self.strategy.aggregate_train(self.number, replies)
-        self.state = self.strategy.started()
+        self.state = self.strategy.state
         taken = [self.grid.taken[node] for node in sorted(self.grid.taken)]
         self.history.append(taken)
         return taken
 
     def model(self) -> Dense:
         """(W - W0) / s of the global model, and the head, in float64."""
-        model = self.strategy.model(self.state)
+        model = self.strategy.method.model(self.state)
         found = dense(model.factors)
-        if self.strategy.whole_model:
+        if self.strategy.method.whole_model:
             W0 = self.problem.W0
             found = {m: (model.head[m].double() - W0[m]) / SCALING for m in W0}
         zeros = {m: torch.zeros(s).double() for m, s in self.problem.shapes.items()}

@@ -9,9 +9,9 @@ from my_data import RANKS, my_model, my_rows
 
 from ilora_app import wire
 from ilora_app.lora.factors import only
+from ilora_app.node.instructions import Instructions
 from ilora_app.settings import MethodSettings
 from ilora_app.strategies import ILoRA
-from ilora_app.strategies.messages import Received
 
 app = ClientApp()
 
@@ -34,11 +34,11 @@ def train(message: Message, context: Context) -> Message:
     k, of = (int(context.node_config[n]) for n in ("partition-id", "num-partitions"))
     backbone = my_model(str(context.run_config["model"]))
     half = ILoRA.client_half(MethodSettings())
-    received = Received.read(message, context.state, keep=True)
-    start = half.start(received.tensors, backbone.shapes(), received.rank, seed=k)
-    taken_out = received.taken_out(start, backbone.directions)
-    backbone.install(start, taken_out, received.base)
-    parameters = only(backbone.parameters(), received.plan.trains)
+    sent = Instructions.read(message, context.state, keep=True)
+    start = half.start(sent.tensors, backbone.shapes(), sent.rank, seed=k)
+    offset = sent.offset(start, backbone.directions)
+    backbone.install(start, offset, sent.base)
+    parameters = only(backbone.parameters(), sent.plan.trains)
 
     # From here on it is a training loop like any other.
     rows, steps = my_rows(k, of), int(context.run_config["steps"])
@@ -60,8 +60,8 @@ def train(message: Message, context: Context) -> Message:
         optimizer.step()
         total += loss.item()
 
-    upload = half.finish(start, backbone.collect(), received.rank)
-    tensors = only(upload.tensors, received.plan.up)
+    upload = half.finish(start, backbone.collect(), sent.rank)
+    tensors = only(upload.tensors, sent.plan.up)
     metrics = {
         wire.EXAMPLES: len(rows),
         wire.LOSS: total / steps,

@@ -6,9 +6,10 @@ from pathlib import Path
 from flwr.app import ArrayRecord, Context, MetricRecord
 from flwr.serverapp import Grid, ServerApp
 
-from ilora_app import config, wire
+from ilora_app import wire
 from ilora_app.lora.factors import AdapterState
 from ilora_app.runs.adapter import write_weights
+from ilora_app.settings import parsing
 from ilora_app.strategies import ILoRA
 from ilora_app.tasks import data, training
 from ilora_app.tasks.labels import label_names
@@ -21,7 +22,7 @@ app = ServerApp()
 @app.main()
 def main(grid: Grid, context: Context) -> None:
     """Train, tell the accuracy after every round, and write the adapter."""
-    settings = config.load(context.run_config)
+    settings = parsing.load(context.run_config)
     task, seed = settings.model.task, settings.run.seed
     source = data.found(settings.data, task, seed)
     labels = label_names(source, seed)
@@ -45,7 +46,7 @@ def main(grid: Grid, context: Context) -> None:
         evaluate_fn=evaluate,
     )
     if settings.run.output_dir:
-        model = strategy.model(strategy.started())
+        model = strategy.global_model()
         # In the backbone's settings "auto" has become the names of modules.
         found = replace(settings, model=backbone.settings)
         write_weights(Path(settings.run.output_dir), model, found, backbone.fused)

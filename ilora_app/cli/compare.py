@@ -92,9 +92,9 @@ def compare(
 
     Example: ilora compare --strategies ilora,fedit --seeds 3 --out comparison
     """
-    from ilora_app import options
     from ilora_app.compare.request import Request, RequestError
     from ilora_app.compare.runner import FolderError, locked
+    from ilora_app.settings import options
 
     console = terminal.console(stderr=json_)
     out = options.folder(out).resolve()

@@ -4,7 +4,8 @@ import os
 import tomllib
 from contextlib import suppress
 
-from ilora_app import options, own_folder
+from ilora_app.launch import paths
+from ilora_app.settings import options
 
 # Here again, as what declares them imports torch: completion is to be quick.
 STRATEGIES = (
@@ -17,7 +18,7 @@ TRACKERS = ("tensorboard", "wandb", "mlflow")
 
 def presets(incomplete: str) -> list[str]:
     """Names of the presets that come with the app."""
-    return [name for name in own_folder.presets() if name.startswith(incomplete)]
+    return [name for name in paths.presets() if name.startswith(incomplete)]
 
 
 def superlinks(incomplete: str) -> list[str]:
@@ -33,7 +34,7 @@ def superlinks(incomplete: str) -> list[str]:
 
 def runs(incomplete: str) -> list[str]:
     """Ids of the runs under ~/.ilora/runs."""
-    from ilora_app import history
+    from ilora_app.runs import history
 
     names = [run.id for run in history.listed(history.default_root())]
     return [name for name in names if name.startswith(incomplete)]

@@ -25,7 +25,7 @@ def doctor(
     """
     from rich.text import Text
 
-    from ilora_app.doctor import examine
+    from ilora_app.doctor.examine import examine
 
     findings = []
     console = terminal.console()

@@ -10,8 +10,8 @@ from ilora_app.cli.complete import runs
 from ilora_app.cli.naming import MISTAKE, place_of
 
 if TYPE_CHECKING:
-    from ilora_app.release.card import Made
-    from ilora_app.release.export import Request
+    from ilora_app.export.card import Made
+    from ilora_app.export.request import Request
 
 
 def export(
@@ -59,13 +59,13 @@ def export(
 
     Example: ilora export 20260131-120000-42 --rank 8 --out adapter
     """
-    from ilora_app.quiet import quiet_libraries
+    from ilora_app.tasks.libraries import quiet_libraries
 
     quiet_libraries()  # before what follows is imported, as that has much to say
-    from ilora_app import options
-    from ilora_app.release import export as export_
-    from ilora_app.release import hub
-    from ilora_app.release.source import ReleaseError
+    from ilora_app.export import hub
+    from ilora_app.export import request as export_
+    from ilora_app.export.source import ReleaseError
+    from ilora_app.settings import options
     from ilora_app.tasks.models import ModelError
 
     out = options.folder(out).absolute()

@@ -50,8 +50,8 @@ def keys(
 
     Example: ilora keys --out keys --nodes 3 --host fl.example.org --host 192.0.2.7
     """
-    from ilora_app import options
     from ilora_app.deploy.keys import KeysError, Request, make
+    from ilora_app.settings import options
 
     hosts = tuple(host or ())
     try:

@@ -16,7 +16,8 @@ def place_of(run: str) -> str:
         typer.Exit: with 2, where there is none, or more than one.
 
     """
-    from ilora_app import history, options
+    from ilora_app.runs import history
+    from ilora_app.settings import options
 
     root = history.default_root()
     places = [options.folder(run), root / run] if run.strip() else []
@@ -38,7 +39,7 @@ def find(run: str, root: Path, exact: bool = False) -> Path:
         typer.Exit: with 2, where there is none, or more than one.
 
     """
-    from ilora_app import history
+    from ilora_app.runs import history
 
     try:
         return history.find(run, root, exact)

@@ -48,12 +48,12 @@ def predict(
 
     Example: ilora predict adapter "what is my balance" --top 3
     """
-    from ilora_app.quiet import quiet_libraries
+    from ilora_app.tasks.libraries import quiet_libraries
 
     quiet_libraries()  # before what follows is imported, as that has much to say
+    from ilora_app.export.source import ReleaseError
     from ilora_app.predict import inputs as inputs_
     from ilora_app.predict.predictor import Predictor
-    from ilora_app.release.source import ReleaseError
     from ilora_app.settings.model import IMAGE
     from ilora_app.tasks.models import ModelError
     from ilora_app.tasks.sources import DataError

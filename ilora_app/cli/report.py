@@ -45,8 +45,9 @@ def report(
 
     Example: ilora report ~/.ilora/runs/20260102-101500-123 --open
     """
-    from ilora_app import options
-    from ilora_app.report import ReportError, write
+    from ilora_app.report.page import write
+    from ilora_app.report.reading import ReportError
+    from ilora_app.settings import options
 
     folder = Path(place_of(run)).resolve()
     other = Path(place_of(beside)).resolve() if beside else None

@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-from ilora_app import config, options, strategies
+from ilora_app.federation import validity
 from ilora_app.runs.places import outside
 from ilora_app.runs.resume import LATEST
-from ilora_app.settings import Settings
-from ilora_app.strategies import STRATEGIES
+from ilora_app.settings import Settings, options, parsing
 
 
 def method(settings: Settings, known: set[str]) -> list[str]:
@@ -17,11 +16,9 @@ def method(settings: Settings, known: set[str]) -> list[str]:
         known: keys whose values are reported already.
 
     """
-    name = settings.run.strategy
-    if name not in STRATEGIES:
-        right = "one of " + ", ".join(STRATEGIES)
-        return [config.describe("strategy", name, right)]
-    refused = strategies.problems(settings)
+    if "strategy" in known:
+        return []
+    refused = validity.problems(settings)
     return [text for key, text in refused.items() if key not in known]
 
 
@@ -31,12 +28,12 @@ def folders(settings: Settings) -> list[str]:
     if resume:
         if resume != LATEST and not options.folder(resume).is_dir():
             right = f"{LATEST}, or the folder of a run"
-            return [config.describe("resume", resume, right)]
+            return [parsing.describe("resume", resume, right)]
     elif out:
         folder = options.folder(out)
         taken = "a new or empty folder: a run never writes over another"
         if right := outside(folder) or (taken if _taken(folder) else ""):
-            return [config.describe("output-dir", out, right)]
+            return [parsing.describe("output-dir", out, right)]
     return []
 
 

@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ilora_app import config, options
+from ilora_app import methods
 from ilora_app.cli import run_checks
 from ilora_app.compare.presets import Preset, read_preset
-from ilora_app.own_folder import CONFIGS, presets
+from ilora_app.launch.paths import CONFIGS, presets
 from ilora_app.runs.resume import LATEST
-from ilora_app.settings import Settings
+from ilora_app.settings import Settings, options, parsing
 
 CLIENTS = 8
 _FOLDERS = ("model", "dataset", "output-dir", "resume")
@@ -20,7 +20,7 @@ class RequestError(ValueError):
     def __init__(self, problems: list[str]) -> None:
         self.problems = problems
         lines = "".join(f"\n  - {problem}" for problem in problems)
-        number = config.count(len(problems), "mistake")
+        number = parsing.count(len(problems), "mistake")
         super().__init__(f"the command has {number}, and nothing was run:{lines}")
 
 
@@ -59,12 +59,12 @@ class Request:
             if not equals or not key:
                 problems.append(f"--set {pair!r}: expected KEY=VALUE")
             else:
-                settings[key] = config.value_of(key, text)
+                settings[key] = parsing.value_of(key, text)
         settings |= self.options
         for key in _FOLDERS:
             if isinstance(value := settings.get(key), str):
                 settings[key] = absolute(key, value)
-        parsed, wrong = config.parse(settings)
+        parsed, wrong = methods.parse(settings)
         problems += wrong.values()
         problems += run_checks.method(parsed, set(wrong))
         if self.simulated:
@@ -132,6 +132,6 @@ def absolute(key: str, value: str) -> str:
 
 def title_of(settings: Mapping[str, object]) -> str:
     """Say in a few words what is run."""
-    whole = config.dump(Settings()) | dict(settings)
+    whole = parsing.dump(Settings()) | dict(settings)
     names = [str(whole[key]).rstrip("/").split("/")[-1] for key in ("model", "dataset")]
     return f"{whole['strategy']}: {' on '.join(names)}"

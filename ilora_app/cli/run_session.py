@@ -13,20 +13,14 @@ from typing import Any
 import tomli_w
 from rich.console import Console
 
-from ilora_app import config
 from ilora_app.cli import terminal
 from ilora_app.cli.run_request import title_of
 from ilora_app.compare.jobs import what_is_wrong
 from ilora_app.launch.app_files import copy_app
 from ilora_app.launch.flower_log import message, reason_in
-from ilora_app.launch.processes import stop
-from ilora_app.launch.superlink import (
-    SuperLink,
-    SuperLinkError,
-    existing,
-    superlink,
-)
-from ilora_app.settings import Settings
+from ilora_app.launch.superlink import SuperLink, SuperLinkError, existing, superlink
+from ilora_app.runs.processes import stop
+from ilora_app.settings import Settings, parsing
 from ilora_app.watch.follow import Follower
 from ilora_app.watch.state import FAILED, FINISHED, STOPPED, RunState
 from ilora_app.watch.view import View
@@ -87,7 +81,7 @@ class Session:
     ) -> None:
         self._settings, self._federation = dict(settings), federation
         self._connection = connection
-        whole = config.dump(Settings()) | self._settings
+        whole = parsing.dump(Settings()) | self._settings
         self._state = RunState(int(whole["num-server-rounds"]))
         self._view = View(console, self._state, title_of(settings))
         self._follower: Follower | None = None
@@ -132,7 +126,7 @@ class Session:
         return found
 
     def _run(self, place: Path, log: Path) -> Outcome:
-        copy_app(place / "app")
+        copy_app(place / "app", self._settings)
         run_config = place / "run.toml"
         text = tomli_w.dumps(self._settings)
         run_config.write_text(text, encoding="utf-8")

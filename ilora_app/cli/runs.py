@@ -39,7 +39,7 @@ def list_(root: Root = None, json_: Json = False) -> None:
 
     Example: ilora runs list --root comparison/runs
     """
-    from ilora_app import history
+    from ilora_app.runs import history
 
     place = _place(root)
     found = history.listed(place)
@@ -79,7 +79,7 @@ def show(run: Id, root: Root = None, json_: Json = False) -> None:
 
     Example: ilora runs show 20261121-1530 --json
     """
-    from ilora_app import history
+    from ilora_app.runs import history
 
     place = _place(root)
     folder = find(run, place)
@@ -118,7 +118,7 @@ def rm(
 
     Example: ilora runs rm 20261121-153000-42 --yes
     """
-    from ilora_app import history
+    from ilora_app.runs import history
 
     place = _place(root)
     if json_ and not yes:
@@ -145,7 +145,8 @@ def rm(
 
 
 def _place(root: Path | None) -> Path:
-    from ilora_app import history, options
+    from ilora_app.runs import history
+    from ilora_app.settings import options
 
     if root is None:
         return history.default_root()

@@ -9,9 +9,8 @@ from typing import Any
 
 import tomli_w
 
-from ilora_app import config
 from ilora_app.runs.machine import hardware, versions
-from ilora_app.settings import Settings
+from ilora_app.settings import Settings, parsing
 
 FINISHED, FAILED = "finished", "failed"
 
@@ -79,7 +78,7 @@ class Job:
 
     def differences(self, record: "Record") -> list[str]:
         """Keys in which a finished run is another one than this."""
-        then = dict(config.dump(Settings())) | record.config
+        then = dict(parsing.dump(Settings())) | record.config
         now = {**self.config}
         for settings in (then, now):
             for key in ("output-dir", "keep-checkpoints"):

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ilora_app import config, strategies
+from ilora_app import methods
 from ilora_app.compare.jobs import FINISHED, Job
 from ilora_app.compare.presets import Preset
 from ilora_app.compare.rows import Config, Row, own_keys
-from ilora_app.settings import Settings
+from ilora_app.federation import validity
+from ilora_app.settings import Settings, parsing
 
 CLIENTS = 8
 
@@ -72,7 +73,7 @@ class Plan:
             entry.clients,
             folder,
             {
-                **config.dump(Settings()),
+                **parsing.dump(Settings()),
                 # A run that was interrupted is run again: nothing has to be kept.
                 "keep-checkpoints": 0,
                 **entry.config,
@@ -149,7 +150,7 @@ class Plan:
                     if record and record.status == FINISHED:
                         for key in job.differences(record):
                             found[key] = found.get(key, 0) + 1
-        return [f"{key} in {config.count(n, 'run')}" for key, n in found.items()]
+        return [f"{key} in {parsing.count(n, 'run')}" for key, n in found.items()]
 
 
 def make_entries(
@@ -194,16 +195,13 @@ def make_entries(
 
 def _problems(settings: Config, clients: int) -> list[str]:
     """Mistakes of one entry's config as a whole."""
-    parsed, wrong = config.parse(settings)
+    parsed, wrong = methods.parse(settings)
     if wrong:
         return list(wrong.values())
     right = f"at most {clients}, the number of clients"
     found = [
-        config.describe(key, value, right)
-        for key, value in config.dump(parsed).items()
+        parsing.describe(key, value, right)
+        for key, value in parsing.dump(parsed).items()
         if key.startswith("min-") and key.endswith("-nodes") and value > clients
     ]
-    if parsed.run.strategy not in strategies.STRATEGIES:
-        right = "one of " + ", ".join(strategies.STRATEGIES)
-        return [*found, config.describe("strategy", parsed.run.strategy, right)]
-    return found + list(strategies.problems(parsed).values())
+    return found + list(validity.problems(parsed).values())

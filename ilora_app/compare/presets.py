@@ -5,16 +5,16 @@ import tomllib
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from ilora_app import config, options
-from ilora_app.own_folder import presets as names_of
-from ilora_app.settings import MethodSettings
+from ilora_app import methods
+from ilora_app.launch.paths import presets as names_of
+from ilora_app.settings import MethodSettings, options, parsing
 
 # Keys of the method; presets that differ in these alone can be held together.
 METHOD = (
     "strategy",
     "initialisation",
     "init-gain",
-    *(config.key_of(entry.name) for entry in fields(MethodSettings)),
+    *(parsing.key_of(entry.name) for entry in fields(MethodSettings)),
 )
 
 
@@ -78,7 +78,7 @@ def read_preset(path: Path) -> tuple[Preset, list[str]]:
         settings = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         return Preset(path.stem, ()), [f"not TOML: {error}"]
-    _, wrong = config.parse(settings)
+    _, wrong = methods.parse(settings)
     first = text.partition("\n")[0]
     number = re.search(r"num-supernodes=(\d+)", first) if first[:1] == "#" else None
     clients = int(number[1]) if number else None

@@ -29,6 +29,8 @@ class RayEngine:
 
     def run(self, jobs: Sequence[Job], watch: Watch) -> None:
         """Run one job after the other."""
+        together = {key: value for job in jobs for key, value in job.config.items()}
+        copy_app(self._folder / "app", together)
         for job in jobs:
             watch.started(job)
             clock = time.perf_counter()
@@ -61,6 +63,5 @@ class RayEngine:
 
     def _start(self) -> SuperLink:
         if self._link is None:
-            copy_app(self._folder / "app")
             self._link = self._stack.enter_context(superlink(self._folder / "home"))
         return self._link

@@ -9,7 +9,7 @@ from ilora_app.compare.request import Request
 from ilora_app.compare.results import Summary, summarise
 from ilora_app.compare.sections import Section
 from ilora_app.compare.tables import markdown, raw
-from ilora_app.config import count
+from ilora_app.settings.parsing import count
 
 FILES = ("table.md", "table.csv", "curves.png", "cost.png", "index.html")
 

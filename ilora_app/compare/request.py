@@ -10,8 +10,8 @@ from typing import Any
 from ilora_app.compare.plan import Plan, make_entries
 from ilora_app.compare.presets import load_presets
 from ilora_app.compare.rows import parse_pairs, parse_rows
-from ilora_app.config import count
-from ilora_app.own_folder import CONFIGS
+from ilora_app.launch.paths import CONFIGS
+from ilora_app.settings.parsing import count
 
 FILE = "compare.json"
 

@@ -4,8 +4,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ilora_app import config
-from ilora_app.strategies import STRATEGIES
+from ilora_app import methods
+from ilora_app.methods import METHODS
+from ilora_app.settings import parsing
 
 ALL = "all"
 Config = dict[str, object]
@@ -54,19 +55,22 @@ def parse_rows(text: str) -> tuple[list[Row], list[str]]:
     problems: list[str] = []
     for item in _split(text, ","):
         name, *pairs = _split(item, "+")
-        settings, wrong = parse_pairs(pairs, f"--strategies {item}")
+        strategy = {} if name == ALL else {"strategy": name}
+        settings, wrong = parse_pairs(pairs, f"--strategies {item}", strategy)
         problems += wrong
-        names = list(STRATEGIES) if name == ALL else [name]
-        if name != ALL and name not in STRATEGIES:
-            right = f"{ALL}, or one of {', '.join(STRATEGIES)}"
-            problems.append(f"--strategies {name}: expected {right}")
+        names = list(METHODS) if name == ALL else [name]
+        try:
+            if name != ALL:
+                methods.find(name)
+        except methods.MethodError as error:
+            problems.append(f"--strategies {name}: expected {ALL}, or {error}")
             continue
         for one in names:
             changes: Config = {"strategy": one, **settings}
             full = "+".join([one, *pairs])
             rows.append(Row(full, tuple(changes.items()), name == ALL))
     if not rows and not problems:
-        right = f"{ALL}, or names with commas between them: {', '.join(STRATEGIES)}"
+        right = f"{ALL}, or names with commas between them: {', '.join(METHODS)}"
         problems.append(f"--strategies {text!r}: expected {right}")
     merged: dict[str, Row] = {}
     for row in rows:
@@ -76,8 +80,15 @@ def parse_rows(text: str) -> tuple[list[Row], list[str]]:
     return list(merged.values()), list(dict.fromkeys(problems))
 
 
-def parse_pairs(pairs: list[str], where: str) -> tuple[Config, list[str]]:
+def parse_pairs(
+    pairs: list[str], where: str, beside: Mapping[str, object] | None = None
+) -> tuple[Config, list[str]]:
     """Read settings ``KEY=VALUE`` and check names, types and ranges.
+
+    Args:
+        pairs: as given.
+        where: for the mistakes.
+        beside: the strategy, which may declare keys of its own.
 
     Returns:
         The settings, and every mistake, each with ``where`` it is.
@@ -92,8 +103,9 @@ def parse_pairs(pairs: list[str], where: str) -> tuple[Config, list[str]]:
         elif key in _OWN:
             problems.append(f"{where}: {key} is not set here: use {_OWN[key]}")
         else:
-            found[key] = config.value_of(key, text)
-    _, wrong = config.parse(found)
+            found[key] = parsing.value_of(key, text)
+    _, wrong = methods.parse({**(beside or {}), **found})
+    wrong.pop("strategy", None)
     problems += [f"{where}: {problem}" for problem in wrong.values()]
     return found, problems
 

@@ -34,16 +34,18 @@ def execute(run_config: Mapping[str, object], clients: int) -> None:
     import torch
     from flwr.app import Context, RecordDict
 
-    from ilora_app import checks, client_app, meeting, server_app
-    from ilora_app.local import LocalGrid
+    from ilora_app import client_app
+    from ilora_app.launch.local_grid import LocalGrid
+    from ilora_app.server import enrolment, preflight
+    from ilora_app.server.run import Server
 
     torch.set_num_threads(1)
     values = dict(run_config)
     grid = LocalGrid(client_app.app, values, clients)  # type: ignore[arg-type]
     context = Context(1, 0, {}, RecordDict(), values)  # type: ignore[arg-type]
-    prepared = checks.prepare(context.run_config)
-    federation = meeting.meet(grid, prepared)
-    server_app.Server(prepared, federation, run_id=1).run(grid)
+    prepared = preflight.prepare(context.run_config)
+    membership = enrolment.meet(grid, prepared)
+    Server(prepared, membership, grid, run_id=1).run()
 
 
 def _logged(run_config: dict[str, object], clients: int, log: Path) -> str:

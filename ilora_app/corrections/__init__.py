@@ -4,7 +4,9 @@ A correction adds a term to the gradients of local training. It knows factors an
 head, never a model or a strategy, so any strategy can carry any of them.
 """
 
-from ilora_app.corrections.control_variates import ControlVariates
-from ilora_app.corrections.control_variates_client import ControlVariatesClient
+from ilora_app.corrections.control_variates import (
+    ControlVariates,
+    ControlVariatesClient,
+)
 
 __all__ = ["ControlVariates", "ControlVariatesClient"]

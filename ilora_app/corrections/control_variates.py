@@ -8,7 +8,7 @@ A reply may be lost or refused after the client has sent it. Then c has not move
 the client must not move c_k either: it keeps c_k+ aside until a later message says in
 which round the server last took its upload.
 
-A client may lose its c_k. It begins anew at zero then and says so, and the server,
+A client may lose its c_k. It begins at zero again then and says so, and the server,
 which knows what every client has brought into c, takes that part out again.
 """
 
@@ -16,32 +16,18 @@ from collections.abc import Collection, Mapping, Sequence
 
 from torch import Tensor
 
-from ilora_app.corrections.fitting import (
-    Flat,
-    added,
-    columns,
-    keep_rank,
-    negative,
-    whole,
-)
+from ilora_app.corrections.client_variate import ClientVariate
+from ilora_app.corrections.contributions import Contributions
+from ilora_app.corrections.fitting import Flat, columns, keep_rank
+from ilora_app.corrections.memory import ClientMemory
 from ilora_app.lora.control import (
-    BASES,
-    NORMALISATIONS,
-    SCOPES,
-    add_deltas,
+    GradientCorrection,
     change_of_basis,
     mean_over_members,
-    turned,
     within_scope,
-    zeros_like,
 )
 from ilora_app.lora.factors import AdapterState, LoraFactors
-
-Taken = Mapping[str, int]
-"""Name of a node -> round in which its upload was last taken."""
-
-TOTAL = "total"
-"""Name of the sum of all c_k among those of the nodes."""
+from ilora_app.settings.method import BASES, NORMALISATIONS, SCOPES
 
 
 class ControlVariates:
@@ -74,19 +60,17 @@ class ControlVariates:
         self.normalisation = normalisation
         self.basis = basis
         self.scope = scope
-        self._total: AdapterState | None = None
-        # What each node's uploads have come to: its part of the total.
-        self._parts: dict[int, Flat] = {}
+        self._sum = Contributions(AdapterState(LoraFactors({}), {}))
         self._taken: dict[int, int] = {}
 
     def begin(self, adapter: AdapterState) -> None:
         """Set c = 0, in the shapes of the global model."""
-        self._total = zeros_like(within_scope(adapter, self.scope))
-        self._parts, self._taken = {}, {}
+        self._sum = Contributions(within_scope(adapter, self.scope))
+        self._taken = {}
 
     def control(self, member_ranks: Sequence[int]) -> AdapterState:
         """c at r_max, for a federation of these ranks."""
-        return mean_over_members(self._known(), member_ranks, self.normalisation)
+        return mean_over_members(self._sum.total, member_ranks, self.normalisation)
 
     def share(self, rank: int, member_ranks: Sequence[int]) -> dict[str, Tensor]:
         """c cut to the first ``rank`` columns of B and rows of A, for one client."""
@@ -102,7 +86,7 @@ class ControlVariates:
         deltas: Mapping[int, Flat],
         old: LoraFactors,
         new: LoraFactors,
-        anew: Collection[int] = (),
+        lost: Collection[int] = (),
     ) -> None:
         """Update c from the uploads, then follow the change of basis old -> new.
 
@@ -113,33 +97,22 @@ class ControlVariates:
             deltas: c_k+ - c_k by node, in order, without factors that did not train.
             old: factors at r_max that were broadcast.
             new: factors at r_max that will be.
-            anew: nodes that had no c_k, or another than the server counts on, and
+            lost: nodes that had no c_k, or another than the server counts on, and
                 began at zero.
 
         """
-        for node in anew:
+        for node in lost:
             self.forget(node)
-        total = self._known()
-        fresh = add_deltas(total, [whole(delta, total) for delta in deltas.values()])
-        if all(value.isfinite().all() for value in fresh.named_tensors().values()):
-            self._total = fresh
-            for node, delta in deltas.items():
-                self._parts[node] = added(self._parts.get(node, {}), delta)
-                self._taken[node] = server_round
+        if self._sum.add(deltas):
+            self._taken |= dict.fromkeys(deltas, server_round)
         if self.basis == "rotate":
-            change = change_of_basis(columns(old), columns(new))
-            self._total = turned(self._known(), change)
-            for node, part in self._parts.items():
-                padded = whole(part, self._total)
-                self._parts[node] = turned(padded, change).contiguous().named_tensors()
-        self._total = self._known().contiguous()
+            self._sum.change_coordinates(change_of_basis(columns(old), columns(new)))
+        self._sum.contiguous()
 
     def forget(self, node: int) -> None:
         """Take what a node has brought into c out again: it holds no c_k any more."""
         self._taken.pop(node, None)
-        part = self._parts.pop(node, None)
-        if part is not None:
-            self._take_out(part)
+        self._sum.remove(node)
 
     def take_over(
         self, old: int, new: int, restored: bool, rank: int | None = None
@@ -155,47 +128,92 @@ class ControlVariates:
         """
         if not restored:
             self.forget(old)
-        taken, part = self._taken.pop(old, None), self._parts.pop(old, None)
-        if taken is None or part is None:
-            return
-        if rank is not None:
-            kept = {name: keep_rank(name, value, rank) for name, value in part.items()}
-            self._take_out({name: part[name] - kept[name] for name in part})
-            part = kept
-        self._taken[new], self._parts[new] = taken, part
+        round_ = self._taken.pop(old, None)
+        if round_ is not None and self._sum.move(old, new, rank):
+            self._taken[new] = round_
 
-    def saved(self, names: Mapping[int, str]) -> tuple[dict[str, Flat], Taken]:
+    def saved(self, names: Mapping[int, str]) -> tuple[dict[str, Flat], dict[str, int]]:
         """The sum of all c_k and the part of each node, and when uploads were taken.
 
         Args:
             names: of the nodes that may come back; the parts of others are taken out.
 
         """
-        total = self._known()
-        lost = [part for node, part in self._parts.items() if node not in names]
-        total = add_deltas(total, [whole(negative(part), total) for part in lost])
         taken = {names[n]: v for n, v in self._taken.items() if n in names}
-        parts = {names[n]: v for n, v in self._parts.items() if n in names}
-        return {TOTAL: total.named_tensors(), **parts}, taken
+        return self._sum.saved(names), taken
 
     def load(
-        self, saved: Mapping[str, Flat], taken: Taken, nodes: Mapping[str, int]
+        self,
+        saved: Mapping[str, Flat],
+        taken: Mapping[str, int],
+        nodes: Mapping[str, int],
     ) -> None:
         """Go on from what :meth:`saved` gave, with node ids in place of names."""
-        self._total = AdapterState.from_named_tensors(saved[TOTAL])
+        self._sum = Contributions.of(saved, nodes)
         self._taken = {nodes[name]: value for name, value in taken.items()}
-        self._parts = {nodes[n]: v for n, v in saved.items() if n in nodes and v}
-
-    def _known(self) -> AdapterState:
-        assert self._total is not None, "begin() comes first"
-        return self._total
-
-    def _take_out(self, part: Flat) -> None:
-        total = self._known()
-        self._total = add_deltas(total, [whole(negative(part), total)])
 
     def __str__(self) -> str:
         return (
             f"{self.name} (normalisation {self.normalisation}, basis {self.basis}, "
             f"scope {self.scope})"
         )
+
+
+class ControlVariatesClient:
+    """Client half, for one round.
+
+    Args:
+        server_control: c as received, by flat name.
+        received: the factors received with it.
+        memory: what this client keeps; read now and written by :meth:`finish`.
+        basis: as on the server.
+        server_round: this round.
+        last_taken: round in which the server last took this client's upload.
+
+    """
+
+    def __init__(
+        self,
+        server_control: Mapping[str, Tensor],
+        received: LoraFactors,
+        memory: ClientMemory,
+        basis: str,
+        server_round: int,
+        last_taken: int,
+    ) -> None:
+        self._received = received
+        self._variate = ClientVariate(memory, basis)
+        self._round = server_round
+        self.lost = not self._variate.settle(last_taken)
+        """The server counts on a c_k that is not here: this client begins at zero."""
+        self._own = self._variate.recall(server_control, received)
+        self.correction = {n: c - self._own[n] for n, c in server_control.items()}
+        self._hook: GradientCorrection | None = None
+
+    def hook(self, parameters: Mapping[str, Tensor]) -> GradientCorrection:
+        """Build the optimizer step pre-hook that applies c - c_k."""
+        self._hook = GradientCorrection(parameters, self.correction)
+        return self._hook
+
+    def finish(
+        self,
+        full_gradient: Mapping[str, Tensor] | None = None,
+        rank: int | None = None,
+    ) -> dict[str, Tensor]:
+        """Keep the new mean gradient c_k+ aside, and return c_k+ - c_k.
+
+        Args:
+            full_gradient: the mean gradient over all local data at the received model
+                (``full-pass``); None takes the mean over the local steps
+                (``local-mean``).
+            rank: the client goes on with so many directions, and gives up its part of
+                c in the others; None: with all.
+
+        """
+        assert self._hook is not None, "hook() comes first"
+        found = full_gradient or self._hook.mean_gradient()
+        fresh = {name: found[name].float().cpu() for name in self._own}
+        if rank is not None:
+            fresh = {name: keep_rank(name, v, rank) for name, v in fresh.items()}
+        self._variate.keep_pending(fresh, self._received, self._round)
+        return {name: fresh[name] - self._own[name] for name in self._own}

@@ -11,7 +11,7 @@ Flat = Mapping[str, Tensor]
 """Tensors by flat name."""
 
 
-def added(part: Flat, delta: Flat) -> Flat:
+def add(part: Flat, delta: Flat) -> Flat:
     """Add an upload to what a node has brought so far, whatever the rank of each."""
     sums = dict(part)
     for name, value in delta.items():
@@ -22,12 +22,12 @@ def added(part: Flat, delta: Flat) -> Flat:
     return sums
 
 
-def negative(part: Flat) -> Flat:
+def negate(part: Flat) -> Flat:
     """Turn the sign."""
     return {name: -value for name, value in part.items()}
 
 
-def whole(delta: Flat, total: AdapterState) -> AdapterState:
+def pad_to(delta: Flat, total: AdapterState) -> AdapterState:
     """Make an upload as large as the total: zeros where it says nothing."""
     return AdapterState.from_named_tensors(
         {

@@ -7,8 +7,8 @@ import urllib.request
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from ilora_app.doctor.findings import OK, WARNING, Finding
-from ilora_app.launch import processes
+from ilora_app.doctor.finding import OK, WARNING, Finding
+from ilora_app.runs import processes
 
 PORT = 39091
 """Where Flower's own ``flwr run`` starts a SuperLink that goes on afterwards."""

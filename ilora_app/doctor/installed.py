@@ -13,9 +13,9 @@ from typing import Any
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from ilora_app.doctor.findings import OK, PROBLEM, WARNING, Finding
+from ilora_app.doctor.finding import OK, PROBLEM, WARNING, Finding
 from ilora_app.launch.app_files import PROJECT, is_repository
-from ilora_app.own_folder import ROOT
+from ilora_app.launch.paths import ROOT
 
 _TRACKERS = ("tensorboard", "wandb", "mlflow")
 

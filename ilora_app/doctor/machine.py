@@ -5,9 +5,9 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from ilora_app import options
-from ilora_app.doctor.findings import OK, PROBLEM, WARNING, Finding
+from ilora_app.doctor.finding import OK, PROBLEM, WARNING, Finding
 from ilora_app.runs.places import RUNS
+from ilora_app.settings import options
 
 GB = 1e9
 # Below these a run of the smallest model fails, or one of a usual model may.
@@ -41,7 +41,7 @@ def memory() -> Iterator[Finding]:
     """What is free, a container's limit included."""
     import torch
 
-    from ilora_app.affordable import free_memory
+    from ilora_app.node.auto_rank import free_memory
 
     free = free_memory(torch.device("cpu"))
     advice = "fewer clients at a time: ilora run --cpus 2, or more memory"

@@ -4,9 +4,9 @@ import difflib
 import os
 from collections.abc import Iterator
 
-from ilora_app import options
-from ilora_app.doctor.findings import OK, PROBLEM, WARNING, Finding
+from ilora_app.doctor.finding import OK, PROBLEM, WARNING, Finding
 from ilora_app.doctor.machine import folder
+from ilora_app.settings import options
 
 _PREFIX = "ILORA_"
 # Those that name a folder to read, those that name one to write, and the others.

@@ -1,15 +1,16 @@
 """The folder of the app for ``flwr run``: a copy, so that nothing else travels."""
 
 import shutil
+import tomllib
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import tomli_w
 
-from ilora_app import config
-from ilora_app.own_folder import ROOT
-from ilora_app.settings import Settings
+from ilora_app.launch.paths import ROOT
+from ilora_app.settings import Settings, parsing
 
 _PACKAGE, PROJECT = "ilora_app", "pyproject.toml"
 # What Flower sends to nodes: that of the repository, less what is not in a wheel, as
@@ -22,11 +23,15 @@ _TRAVELS = (
 _BESIDE = (PROJECT, "README.md", "LICENSE")
 
 
-def copy_app(target: Path, source: Path = ROOT) -> None:
+def copy_app(
+    target: Path, run_config: Mapping[str, object], source: Path = ROOT
+) -> None:
     """Copy the package and its pyproject.toml; one is written where it is installed.
 
     Args:
         target: what is in it is removed.
+        run_config: keys in it that are a method's own are declared to Flower, which
+            refuses others.
         source: folder with the package.
 
     """
@@ -41,6 +46,13 @@ def copy_app(target: Path, source: Path = ROOT) -> None:
     else:
         text = tomli_w.dumps(project())
         (target / PROJECT).write_text(text, encoding="utf-8")
+    known = parsing.dump(Settings())
+    own = {key: value for key, value in run_config.items() if key not in known}
+    if own:
+        file = target / PROJECT
+        found = tomllib.loads(file.read_text(encoding="utf-8"))
+        found["tool"]["flwr"]["app"]["config"] |= own
+        file.write_text(tomli_w.dumps(found), encoding="utf-8")
 
 
 def project() -> dict[str, Any]:
@@ -63,7 +75,7 @@ def project() -> dict[str, Any]:
                         "serverapp": "ilora_app.server_app:app",
                         "clientapp": "ilora_app.client_app:app",
                     },
-                    "config": config.dump(Settings()),
+                    "config": parsing.dump(Settings()),
                 }
             }
         },

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from ilora_app.launch import processes
 from ilora_app.launch.flower_log import run_id_in
-from ilora_app.launch.processes import stop
+from ilora_app.runs import processes
+from ilora_app.runs.processes import stop
 
 BIN = Path(sys.executable).parent
 CONNECTION = "own"

@@ -12,11 +12,6 @@ from torch import Tensor
 
 from ilora_app.lora.factors import AdapterState, LoraFactors
 
-ESTIMATORS = ("local-mean", "full-pass")
-NORMALISATIONS = ("all", "holders")
-BASES = ("keep", "rotate")
-SCOPES = ("all", "head", "factors")
-
 
 def within_scope(state: AdapterState, scope: str) -> AdapterState:
     """Keep what is corrected: ``all``, the ``head`` alone, or the ``factors`` alone."""
@@ -54,7 +49,7 @@ def change_of_basis(old_B: Mapping[str, Tensor], new_B: Mapping[str, Tensor]) ->
     return found
 
 
-def turned(control: AdapterState, change: Change) -> AdapterState:
+def change_coordinates(control: AdapterState, change: Change) -> AdapterState:
     """Transform gradients: c_B' = c_B T^-T and c_A' = T^T c_A; the head is kept.
 
     Args:
@@ -83,7 +78,7 @@ def rotate(
         new_B: module -> B' of shape (d_out, r'); r' may differ from r.
 
     """
-    return turned(control, change_of_basis(old_B, new_B))
+    return change_coordinates(control, change_of_basis(old_B, new_B))
 
 
 def add_deltas(total: AdapterState, deltas: Sequence[AdapterState]) -> AdapterState:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ilora_app.lora.factors import LoraFactors, stack
 
-METHODS = ("qr", "pivoted-qr", "svd")
+DECOMPOSITIONS = ("qr", "pivoted-qr", "svd")
 
 # A direction counts as zero when its length is below this many roundings of the
 # numbers it was computed from.
@@ -204,9 +204,10 @@ def _noise(B: Tensor) -> Tensor:
 
 
 def _check(B: Tensor, A: Tensor, rank: int, method: str) -> None:
-    if method not in METHODS:
+    if method not in DECOMPOSITIONS:
         raise ValueError(
-            f"decomposition {method!r} is unknown: use one of {', '.join(METHODS)}"
+            f"decomposition {method!r} is unknown: use one of "
+            + ", ".join(DECOMPOSITIONS)
         )
     if B.ndim != 2 or A.ndim != 2 or B.shape[1] != A.shape[0]:
         raise ValueError(

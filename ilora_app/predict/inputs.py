@@ -5,8 +5,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from ilora_app import options
-from ilora_app.release.source import ReleaseError
+from ilora_app.export.source import ReleaseError
+from ilora_app.settings import options
 
 Row = dict[str, str]
 

@@ -10,14 +10,13 @@ import torch
 from peft import PeftModel
 from torch import Tensor
 
-from ilora_app import options
-from ilora_app.options import names
+from ilora_app.export import whole
+from ilora_app.export.facts import NAME, Facts
+from ilora_app.export.source import LAST, ReleaseError, find_run, open_run
 from ilora_app.predict.inputs import Row
-from ilora_app.release import whole
-from ilora_app.release.facts import NAME, Facts
-from ilora_app.release.source import LAST, ReleaseError, find_run, open_run
-from ilora_app.settings import DataSettings
+from ilora_app.settings import DataSettings, options
 from ilora_app.settings.model import IMAGE, LANGUAGE
+from ilora_app.settings.options import names
 from ilora_app.tasks import causal_lm
 from ilora_app.tasks.loading import load_pretrained
 from ilora_app.tasks.models import ModelError

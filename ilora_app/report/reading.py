@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ilora_app.report import ReportError
-
 RoundRow = dict[str, float]
 Event = dict[str, Any]
 Series = list[tuple[int, float]]
+
+
+class ReportError(ValueError):
+    """A folder that holds no run to report on: what is missing."""
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,11 @@
 import time
 from html import escape
 
-from ilora_app.config import count
 from ilora_app.report import look, plots
 from ilora_app.report.pieces import charts, folded, last, note, section
 from ilora_app.report.reading import Client, RunData, client_name
 from ilora_app.report.records import BYTES, SECONDS, config, cost, failures, rounds
+from ilora_app.settings.parsing import count
 
 
 def page(run: RunData, other: RunData | None = None) -> str:

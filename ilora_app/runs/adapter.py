@@ -9,10 +9,10 @@ from peft import LoraConfig, TaskType
 from safetensors.torch import load_file, save_file
 
 from ilora_app.lora.factors import AdapterState, LoraFactors
-from ilora_app.options import names
 from ilora_app.runs.card import card
 from ilora_app.settings import Settings
 from ilora_app.settings.model import LANGUAGE, TEXT
+from ilora_app.settings.options import names
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 _PREFIX = "base_model.model."

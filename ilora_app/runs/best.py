@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ilora_app import options
 from ilora_app.runs import store
+from ilora_app.settings import options
 
 
 def better(metric: str, value: float, than: float) -> bool:

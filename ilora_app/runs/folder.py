@@ -12,11 +12,10 @@ from typing import Any
 
 import tomli_w
 
-from ilora_app import options
-from ilora_app.config import dump
 from ilora_app.runs import lock
 from ilora_app.runs.places import EVENTS, RUNS
-from ilora_app.settings import Settings
+from ilora_app.settings import Settings, options
+from ilora_app.settings.parsing import dump
 from ilora_app.track import Trackers
 
 

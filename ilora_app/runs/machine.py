@@ -7,7 +7,7 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
-from ilora_app import config
+from ilora_app.settings import parsing
 
 _PACKAGES = ("ilora", "flwr", "torch", "transformers", "peft", "ray")
 
@@ -33,4 +33,4 @@ def hardware() -> str:
     names = [line.partition(":")[2] for line in lines if line.startswith("model name")]
     if names:
         model = " ".join(names[0].split())
-    return f"{model}, {config.count(os.cpu_count() or 1, 'core')}"
+    return f"{model}, {parsing.count(os.cpu_count() or 1, 'core')}"

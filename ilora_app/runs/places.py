@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from ilora_app import options
+from ilora_app.settings import options
 
 _VARIABLE = "ILORA_RUNS"
 

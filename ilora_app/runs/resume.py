@@ -4,12 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ilora_app import config, options
 from ilora_app.runs import lock
 from ilora_app.runs.checkpoint import Checkpoint, Checkpoints
 from ilora_app.runs.places import RUNS, outside
 from ilora_app.runs.store import TornError
-from ilora_app.settings import Settings
+from ilora_app.settings import Settings, options, parsing
 
 LATEST = "latest"
 
@@ -52,7 +51,7 @@ def find(settings: Settings) -> tuple[Resumed | None, list[str]]:
     found, problems = _find(settings)
     if found and (by := lock.busy(found.folder)):
         right = f"a run that nobody is at work on, and {by}"
-        return None, [config.describe("resume", settings.keeping.resume, right)]
+        return None, [parsing.describe("resume", settings.keeping.resume, right)]
     return found, problems
 
 
@@ -76,12 +75,12 @@ def _find(settings: Settings) -> tuple[Resumed | None, list[str]]:
         folder = options.folder(wanted)
         if not folder.is_absolute():
             right = f"{LATEST}, or a run folder: absolute, or under ~"
-            return None, [config.describe("resume", wanted, right)]
+            return None, [parsing.describe("resume", wanted, right)]
         if given and options.folder(given) != folder:
             right = (
                 f"the folder of resume ({folder}), or none: a run goes on where it is"
             )
-            return None, [config.describe("output-dir", given, right)]
+            return None, [parsing.describe("output-dir", given, right)]
         return _one(folder, settings)
     if given:
         return _one(options.folder(given), settings)
@@ -94,7 +93,7 @@ def _find(settings: Settings) -> tuple[Resumed | None, list[str]]:
         problems = problems or wrong
     if not problems:
         right = f"a run with a checkpoint, and {options.folder(RUNS)} has none"
-        problems = [config.describe("resume", wanted, right)]
+        problems = [parsing.describe("resume", wanted, right)]
     return None, problems
 
 
@@ -118,18 +117,18 @@ def _one(folder: Path, settings: Settings) -> tuple[Resumed | None, list[str]]:
     wanted = settings.keeping.resume
     if right := outside(folder):
         key = "resume" if wanted != LATEST else "output-dir"
-        return None, [config.describe(key, str(folder), right)]
+        return None, [parsing.describe(key, str(folder), right)]
     try:
         checkpoint = Checkpoints(folder).load()
     except TornError as error:
         right = f"a run with a checkpoint: {error}"
-        return None, [config.describe("resume", wanted, right)]
-    differ = differences(checkpoint.config, config.dump(settings))
+        return None, [parsing.describe("resume", wanted, right)]
+    differ = differences(checkpoint.config, parsing.dump(settings))
     if differ:
         right = f"the configuration of {folder}: {'; '.join(differ)}"
-        return None, [config.describe("resume", wanted, right)]
+        return None, [parsing.describe("resume", wanted, right)]
     rounds = settings.run.num_server_rounds
     if rounds < checkpoint.round:
         right = f"{checkpoint.round} or more, the rounds that {folder} has run"
-        return None, [config.describe("num-server-rounds", rounds, right)]
+        return None, [parsing.describe("num-server-rounds", rounds, right)]
     return Resumed(folder, checkpoint), []

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from ilora_app import options
-from ilora_app.options import above, at_least, below_one, not_empty, option
+from ilora_app.settings import options
+from ilora_app.settings.options import above, at_least, below_one, not_empty, option
 
 AUTO = "auto"
 PARTITIONERS = (

@@ -2,15 +2,19 @@
 
 from dataclasses import dataclass
 
-from ilora_app import options
-from ilora_app.options import above, at_least, option, within
+from ilora_app.settings import options
+from ilora_app.settings.options import above, at_least, option, within
 
 
 @dataclass(frozen=True)
 class RunSettings:
     """The federation and its rounds."""
 
-    strategy: str = option("ilora", "Method, server and client half together.")
+    strategy: str = option(
+        "ilora",
+        "Method, server and client half together; package.module:Class for one that "
+        "lies outside this package.",
+    )
     num_server_rounds: int = option(
         10, "Rounds. Paper: 5, at scale 20.", check=at_least(1)
     )

@@ -2,9 +2,14 @@
 
 from dataclasses import dataclass
 
-from ilora_app.lora.control import BASES, ESTIMATORS, NORMALISATIONS, SCOPES
-from ilora_app.lora.decomposition import METHODS
-from ilora_app.options import above, at_least, option, part_of_one, within
+from ilora_app.settings.options import above, at_least, option, part_of_one, within
+
+DECOMPOSITIONS = ("qr", "pivoted-qr", "svd")
+RESIDUALS = ("drop", "merge")
+ESTIMATORS = ("local-mean", "full-pass")
+NORMALISATIONS = ("all", "holders")
+BASES = ("keep", "rotate")
+SCOPES = ("all", "head", "factors")
 
 
 @dataclass(frozen=True)
@@ -14,13 +19,13 @@ class MethodSettings:
     decomposition: str = option(
         "qr",
         "How ilora cuts the concatenated product. Paper: qr.",
-        choices=METHODS,
+        choices=DECOMPOSITIONS,
     )
     residual: str = option(
         "drop",
         "What ilora does with what the cut drops: nothing, or merge it into the base "
         "of every client. Paper: drop.",
-        choices=("drop", "merge"),
+        choices=RESIDUALS,
     )
     residual_energy: float = option(
         1.0,

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from ilora_app.lora.initialisation import GAINS
-from ilora_app.options import above, at_least, below_one, not_empty, option
+from ilora_app.settings.options import above, at_least, below_one, not_empty, option
 
 TEXT, IMAGE, LANGUAGE = "text-classification", "image-classification", "causal-lm"
 TASKS = (TEXT, IMAGE, LANGUAGE)
+GAINS = ("paper", "scaled")
 DTYPES = ("float32", "bfloat16", "float16")
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ilora_app.options import above, at_least, below_one, option
+from ilora_app.settings.options import above, at_least, below_one, option
 
 
 @dataclass(frozen=True)

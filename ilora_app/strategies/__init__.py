@@ -1,95 +1,145 @@
-"""The methods by name, server and client half together. One file a method."""
+"""The methods as Flower strategies, with the constructor names of Flower's FedAvg.
 
+``ILoRA(fraction_train=0.5, decomposition="svd")`` is a
+:class:`~ilora_app.federation.strategy.LoraStrategy` that has the method
+:class:`ilora_app.methods.ilora.ILoRA`.
+"""
+
+from ilora_app import methods
 from ilora_app.corrections import ControlVariates
+from ilora_app.federation import validity
+from ilora_app.federation.evaluation import EVALUATE
+from ilora_app.federation.event_log import Recorder
+from ilora_app.federation.limits import Limits
+from ilora_app.federation.membership import Membership
+from ilora_app.federation.participation import Participation
+from ilora_app.federation.strategy import LoraStrategy
+from ilora_app.methods import (
+    centralized,
+    fedavg_full,
+    fedex_lora,
+    fedit,
+    fedsa_lora,
+    ffa_lora,
+    flexlora,
+    flora,
+    hetlora,
+    ilora,
+    local,
+    lora_a2,
+    lora_fair,
+    rolora,
+)
 from ilora_app.settings import Settings
-from ilora_app.strategies import choice
-from ilora_app.strategies.base import LoraStrategy
-from ilora_app.strategies.centralized import Centralized
-from ilora_app.strategies.client import ClientHalf
-from ilora_app.strategies.fedavg_full import FedAvgFull
-from ilora_app.strategies.federation import Federation
-from ilora_app.strategies.fedex_lora import FedExLoRA
-from ilora_app.strategies.fedit import FedIT
-from ilora_app.strategies.fedsa_lora import FedSALoRA
-from ilora_app.strategies.ffa_lora import FFALoRA
-from ilora_app.strategies.flexlora import FlexLoRA
-from ilora_app.strategies.flora import FLoRA
-from ilora_app.strategies.hetlora import HetLoRA
-from ilora_app.strategies.ilora import ILoRA
-from ilora_app.strategies.journal import Recorder
-from ilora_app.strategies.limits import Limits
-from ilora_app.strategies.local import Local
-from ilora_app.strategies.lora_a2 import LoRAA2
-from ilora_app.strategies.lora_fair import LoRAFAIR
-from ilora_app.strategies.rolora import RoLoRA
+from ilora_app.strategies.method_strategy import MethodStrategy
 
-STRATEGIES: dict[str, type[LoraStrategy]] = {
-    "ilora": ILoRA,
-    "fedit": FedIT,
-    "flora": FLoRA,
-    "ffa-lora": FFALoRA,
-    "lora-fair": LoRAFAIR,
-    "hetlora": HetLoRA,
-    "flexlora": FlexLoRA,
-    "fedex-lora": FedExLoRA,
-    "rolora": RoLoRA,
-    "fedsa-lora": FedSALoRA,
-    "lora-a2": LoRAA2,
-    "centralized": Centralized,
-    "local": Local,
-    "fedavg-full": FedAvgFull,
-}
 
-BOUNDS = ("centralized", "local", "fedavg-full")
-"""Names that are no methods of federated LoRA, but what to hold them against."""
+class ILoRA(MethodStrategy, method=ilora.ILoRA):
+    """ILoRA: concatenated QR of factors of unequal rank."""
+
+
+class FedIT(MethodStrategy, method=fedit.FedIT):
+    """FedIT: means of the factors."""
+
+
+class FLoRA(MethodStrategy, method=flora.FLoRA):
+    """FLoRA: stacked factors, merged into the base."""
+
+
+class FFALoRA(MethodStrategy, method=ffa_lora.FFALoRA):
+    """FFA-LoRA: A is frozen, B is averaged."""
+
+
+class LoRAFAIR(MethodStrategy, method=lora_fair.LoRAFAIR):
+    """LoRA-FAIR: means of the factors, and a correction of B."""
+
+
+class HetLoRA(MethodStrategy, method=hetlora.HetLoRA):
+    """HetLoRA: factors weighted by norm, ranks that prune themselves."""
+
+
+class FlexLoRA(MethodStrategy, method=flexlora.FlexLoRA):
+    """FlexLoRA: SVD of the exact mean."""
+
+
+class FedExLoRA(MethodStrategy, method=fedex_lora.FedExLoRA):
+    """FedEx-LoRA: means of the factors, and the residual in the base."""
+
+
+class RoLoRA(MethodStrategy, method=rolora.RoLoRA):
+    """RoLoRA: B and A take turns."""
+
+
+class FedSALoRA(MethodStrategy, method=fedsa_lora.FedSALoRA):
+    """FedSA-LoRA: A is shared, every client keeps its B."""
+
+
+class LoRAA2(MethodStrategy, method=lora_a2.LoRAA2):
+    """LoRA-A2: factors take turns, clients send their top rank slots."""
+
+
+class Centralized(MethodStrategy, method=centralized.Centralized):
+    """Pooled data: a bound."""
+
+
+class Local(MethodStrategy, method=local.Local):
+    """No federation: a bound."""
+
+
+class FedAvgFull(MethodStrategy, method=fedavg_full.FedAvgFull):
+    """FedAvg on all weights: a bound."""
 
 
 def build(
-    settings: Settings, federation: Federation, recorder: Recorder
+    settings: Settings,
+    membership: Membership,
+    recorder: Recorder,
+    evaluate_on: str = EVALUATE,
 ) -> LoraStrategy:
-    """Make the strategy that the settings name, with its drift correction."""
-    strategy = STRATEGIES[settings.run.strategy]
-    settings = resolve(settings)
-    run, method = settings.run, settings.method
+    """Make the strategy that the settings name, with its drift correction.
+
+    Args:
+        settings: of the run.
+        membership: members met before.
+        recorder: receives events.
+        evaluate_on: ``evaluate`` or ``train``.
+
+    Raises:
+        MethodError: there is no such method.
+
+    """
+    settings = validity.resolve(settings)
+    run, chosen = settings.run, settings.method
+    method = methods.find(run.strategy)
     correction = None
-    if method.drift_correction == ControlVariates.name:
+    if chosen.drift_correction == ControlVariates.name:
         correction = ControlVariates(
-            normalisation=method.control_normalisation,
-            basis=method.control_basis,
-            scope=method.control_scope,
+            normalisation=chosen.control_normalisation,
+            basis=chosen.control_basis,
+            scope=chosen.control_scope,
         )
-    return strategy(
-        **strategy.options(settings),
-        fraction_train=run.fraction_train,
-        fraction_evaluate=run.fraction_evaluate,
-        min_train_nodes=run.min_train_nodes,
-        min_evaluate_nodes=run.min_evaluate_nodes,
-        min_available_nodes=run.min_available_nodes,
+    return LoraStrategy(
+        method(**method.options(settings)),
+        Participation(
+            run.fraction_train,
+            run.fraction_evaluate,
+            run.min_train_nodes,
+            run.min_evaluate_nodes,
+            run.min_available_nodes,
+            run.seed,
+        ),
         lora_scaling=settings.model.lora_scaling,
-        seed=run.seed,
         evaluate_every=run.evaluate_every,
+        evaluate_on=evaluate_on,
         drift_correction=correction,
-        federation=federation,
+        membership=membership,
         recorder=recorder,
         limits=Limits(**vars(settings.limits)),
     )
 
 
-def resolve(settings: Settings) -> Settings:
-    """Put what ``auto`` means under the named strategy in its place."""
-    return choice.resolve(STRATEGIES[settings.run.strategy], settings)
-
-
-def problems(settings: Settings) -> dict[str, str]:
-    """Settings that the named strategy cannot have: key -> what is wrong."""
-    return choice.problems(STRATEGIES[settings.run.strategy], settings)
-
-
 __all__ = [
-    "BOUNDS",
-    "STRATEGIES",
     "Centralized",
-    "ClientHalf",
     "FFALoRA",
     "FLoRA",
     "FedAvgFull",
@@ -103,8 +153,7 @@ __all__ = [
     "LoRAFAIR",
     "Local",
     "LoraStrategy",
+    "MethodStrategy",
     "RoLoRA",
     "build",
-    "problems",
-    "resolve",
 ]

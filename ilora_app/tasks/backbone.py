@@ -13,8 +13,8 @@ from transformers import PreTrainedModel
 
 from ilora_app.lora.factors import AdapterState, LoraFactors, Pair, group_of
 from ilora_app.lora.initialisation import qr_directions
-from ilora_app.options import names
 from ilora_app.settings import ModelSettings
+from ilora_app.settings.options import names
 from ilora_app.tasks import fit, models, modules
 from ilora_app.tasks.fingerprint import fingerprint
 from ilora_app.tasks.merging import MergedBase
@@ -122,21 +122,21 @@ class Backbone:
     def install(
         self,
         adapter: AdapterState,
-        taken_out: Mapping[str, Pair] | None = None,
+        offset: Mapping[str, Pair] | None = None,
         base: Mapping[str, Tensor] | None = None,
     ) -> None:
         """Become the model W0 + s (T + B A - O) with this head.
 
         Args:
             adapter: factors of any rank r, or none, and the head.
-            taken_out: O = L R by module, shapes (d_out, n) and (n, d_in).
+            offset: O = L R by module, shapes (d_out, n) and (n, d_in).
             base: T by module, shape (d_out, d_in).
 
         """
         rank = adapter.factors.rank
         active = [self._ensure("rank", rank or 1)]
-        if taken_out:
-            out = next(R.shape[0] for _, R in taken_out.values())
+        if offset:
+            out = next(R.shape[0] for _, R in offset.values())
             active.append(self._ensure("base", out))
         self._peft.base_model.set_adapter(active)
         self._active = active[0]
@@ -152,8 +152,8 @@ class Backbone:
                     shapes = tuple(value.shape), tuple(parameters[name].shape)
                     raise ValueError(f"{name}: shape %s, expected %s" % shapes)
                 parameters[name].copy_(value)
-            for name, layer in self._layers() if taken_out else ():
-                L, R = taken_out[name]  # type: ignore[index]
+            for name, layer in self._layers() if offset else ():
+                L, R = offset[name]  # type: ignore[index]
                 for side, value in ((layer.lora_B, -L), (layer.lora_A, R)):
                     side[active[1]].weight.copy_(value).requires_grad_(False)
 

@@ -11,7 +11,7 @@ import datasets
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
-from ilora_app import options
+from ilora_app.settings import options
 
 FOLDER = "ILORA_CACHE"
 """Environment variable: the folder. It is no run-config key, since the node's operator

@@ -11,8 +11,8 @@ import torch
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
-from ilora_app.options import names
 from ilora_app.settings import DataSettings
+from ilora_app.settings.options import names
 from ilora_app.tasks import cache
 from ilora_app.tasks.examples import Batch, Examples
 from ilora_app.tasks.metrics import IGNORED, TokenScores

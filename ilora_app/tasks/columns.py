@@ -6,10 +6,10 @@ from dataclasses import replace
 import datasets
 from datasets import Features
 
-from ilora_app.options import names
 from ilora_app.settings import DataSettings
 from ilora_app.settings.data import AUTO
 from ilora_app.settings.model import IMAGE, LANGUAGE, TEXT
+from ilora_app.settings.options import names
 
 _PAIRS = (
     ("question", "sentence"),

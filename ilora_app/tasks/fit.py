@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from torch import nn
 from transformers import PreTrainedModel
 
-from ilora_app.options import names
 from ilora_app.settings import ModelSettings
 from ilora_app.settings.data import AUTO
+from ilora_app.settings.options import names
 
 # Modules that a classification model draws anew: without training they are noise.
 _NEW_HEADS = ("classifier", "score")

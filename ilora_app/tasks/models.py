@@ -6,7 +6,7 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
-from ilora_app import options
+from ilora_app.settings import options
 
 
 @dataclass(frozen=True)

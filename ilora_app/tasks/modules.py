@@ -9,9 +9,9 @@ from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPP
 from torch import nn
 from transformers import PreTrainedModel
 
-from ilora_app.options import names
 from ilora_app.settings import ModelSettings
 from ilora_app.settings.data import AUTO
+from ilora_app.settings.options import names
 from ilora_app.tasks.fit import is_linear, matching
 
 # Names of query and value, alone or fused with the key, as architectures have them.

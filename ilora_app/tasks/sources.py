@@ -6,8 +6,7 @@ from pathlib import Path
 import datasets
 from datasets import Dataset, DatasetDict
 
-from ilora_app import options
-from ilora_app.settings import DataSettings
+from ilora_app.settings import DataSettings, options
 
 PACKAGED = Path(__file__).parent.parent / "data"
 

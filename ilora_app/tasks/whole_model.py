@@ -43,7 +43,7 @@ class WholeModel(Backbone):
     def install(
         self,
         adapter: AdapterState,
-        taken_out: Mapping[str, Pair] | None = None,
+        offset: Mapping[str, Pair] | None = None,
         base: Mapping[str, Tensor] | None = None,
     ) -> None:
         """Take these weights."""

@@ -11,7 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from ilora_app.options import lower_is_better
+from ilora_app.settings.options import lower_is_better
 from ilora_app.watch import lines
 from ilora_app.watch.state import RunState, failure_of, printable
 

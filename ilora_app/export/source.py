@@ -1,0 +1,194 @@
+"""A finished run as what an export is made from: its model, its settings, its rows."""
+
+import csv
+import json
+import tomllib
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from transformers import AutoConfig
+
+from ilora_app.runs.adapter import CONFIG, WEIGHTS
+from ilora_app.runs.places import RUNS
+from ilora_app.settings import Settings, options, parsing
+from ilora_app.tasks.task import TASKS
+
+LAST, BEST = "last", "best"
+ROUNDS = (LAST, BEST)
+
+
+class ReleaseError(ValueError):
+    """Something that cannot be exported or read: what, with which value, and why."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """The global model of one round of a run.
+
+    Attributes:
+        run: the run folder.
+        settings: of the run, as resolved.
+        model: folder of the adapter, or of the whole model.
+        whole: every weight was trained; there is no adapter.
+        labels: names of the classes in the order of their ids; none without classes.
+        round: whose model it is.
+        row: of that round in metrics.csv, numbers alone.
+        ranks: of the clients, in the order of their partitions.
+
+    """
+
+    run: Path
+    settings: Settings
+    model: Path
+    whole: bool
+    labels: tuple[str, ...]
+    round: int
+    row: dict[str, float]
+    ranks: tuple[int, ...]
+
+
+def find_run(run: str) -> Path:
+    """Find a run folder by its path or by its name under ``~/.ilora/runs``.
+
+    Raises:
+        ReleaseError: there is none.
+
+    """
+    folders = [options.folder(run), options.folder(RUNS) / run]
+    for folder in folders:
+        if run and (folder / "config.toml").is_file():
+            return folder
+    for place in folders[0].parents[:2]:
+        if (place / "config.toml").is_file() and folders[0].is_dir():
+            raise ReleaseError(
+                f"{folders[0]} is a part of a run: expected {place} (with --round best "
+                "for what is in best/)"
+            )
+    tried = " and ".join(dict.fromkeys(str(folder) for folder in folders))
+    raise ReleaseError(
+        f"run {run!r}: expected a run folder, with a config.toml in it; tried {tried}"
+    )
+
+
+def open_run(folder: Path, which: str = LAST) -> Source:
+    """Read a run folder.
+
+    Args:
+        folder: of the run.
+        which: ``last`` or ``best``.
+
+    Raises:
+        ReleaseError: it holds no model, or is not whole.
+
+    """
+    try:
+        text = (folder / "config.toml").read_text(encoding="utf-8")
+        settings = _settings(tomllib.loads(text))
+    except (OSError, ValueError) as error:
+        raise ReleaseError(
+            f"{folder / 'config.toml'} cannot be read: {error}"
+        ) from None
+    place = folder / "best" if which == BEST else folder
+    model, whole = _model(place, which, settings)
+    rows = _rows(folder)
+    if which == BEST:
+        number = _best_round(place / "best.json")
+    else:
+        number = int(max(rows, default=settings.run.num_server_rounds))
+    return Source(
+        run=folder,
+        settings=settings,
+        model=model,
+        whole=whole,
+        labels=labels_of(model, settings.model.task),
+        round=number,
+        row=rows.get(number, {}),
+        ranks=_ranks(folder),
+    )
+
+
+def labels_of(model: Path, task: str) -> tuple[str, ...]:
+    """Names of the classes, from the config.json of a model's or adapter's folder.
+
+    Raises:
+        ReleaseError: there is no such file.
+
+    """
+    if not TASKS[task].has_classes:
+        return ()
+    try:
+        found = AutoConfig.from_pretrained(model, local_files_only=True).id2label
+    except (OSError, ValueError) as error:
+        cause = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ReleaseError(
+            f"{model / 'config.json'}, which names the classes, cannot be read: {cause}"
+        ) from None
+    return tuple(found[i] for i in sorted(found))
+
+
+def _settings(config: dict[str, object]) -> Settings:
+    """Read a run's config, without the keys that its method alone declares."""
+    known = parsing.dump(Settings())
+    return parsing.load({key: v for key, v in config.items() if key in known})
+
+
+def _model(place: Path, which: str, settings: Settings) -> tuple[Path, bool]:
+    """Folder of the model, and whether every weight is in it."""
+    adapter, whole = place / "adapter", place / "model"
+    if (adapter / WEIGHTS).is_file() and (adapter / CONFIG).is_file():
+        return adapter, False
+    if (whole / "config.json").is_file():
+        return whole, True
+    if which == BEST and not place.is_dir():
+        why = "no round was the best yet, or none was measured by best-metric"
+    elif not settings.run.save_adapters:
+        why = "it was run with save-adapters = false"
+    elif settings.run.strategy in ("fedsa-lora", "local"):
+        why = f"under {settings.run.strategy} clients keep models of their own"
+    else:
+        why = "it has not ended, or was stopped; its last round may be in best/"
+    raise ReleaseError(f"{place} holds no model: {why}")
+
+
+def _rows(folder: Path) -> dict[int, dict[str, float]]:
+    """metrics.csv by round."""
+    try:
+        with (folder / "metrics.csv").open(encoding="utf-8", newline="") as file:
+            return {
+                int(row["round"]): {k: float(v) for k, v in row.items() if v}
+                for row in csv.DictReader(file)
+            }
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+        raise ReleaseError(
+            f"{folder / 'metrics.csv'} cannot be read: {error}"
+        ) from None
+
+
+def _ranks(folder: Path) -> tuple[int, ...]:
+    """Ranks of the members that events.jsonl tells of."""
+    found: dict[int, int] = {}
+    try:
+        text = (folder / "events.jsonl").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ()
+    for line in text.splitlines():
+        # A crash leaves a line torn.
+        with suppress(ValueError, TypeError, KeyError, AttributeError):
+            event = json.loads(line)
+            if event["event"] == "member":
+                partition = event.get("partition")
+                who = event["node_id"] if partition is None else partition
+                found[int(who)] = int(event["rank"])
+    return tuple(found[who] for who in sorted(found))
+
+
+def _best_round(path: Path) -> int:
+    try:
+        return int(json.loads(path.read_text(encoding="utf-8"))["round"])
+    except KeyError:
+        raise ReleaseError(f"{path} cannot be read: it names no round") from None
+    except (OSError, ValueError, TypeError) as error:
+        raise ReleaseError(f"{path} cannot be read: {error}") from None

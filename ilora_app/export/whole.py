@@ -1,0 +1,85 @@
+"""Whether the folder of a model is whole: before a library says so in its own words."""
+
+import json
+from pathlib import Path
+
+from peft import PeftConfig
+from safetensors import SafetensorError, safe_open
+
+from ilora_app.export.source import ReleaseError
+from ilora_app.runs.adapter import CONFIG, WEIGHTS
+from ilora_app.settings.model import IMAGE
+
+TOKENIZER = "tokenizer.json"
+_JSON = (
+    CONFIG, "config.json", "generation_config.json", TOKENIZER,
+    "tokenizer_config.json", "preprocessor_config.json",
+)  # fmt: skip
+
+
+def check(folder: Path, task: str, merged: bool) -> None:
+    """Check the files of an adapter or of a whole model.
+
+    Args:
+        folder: of the model.
+        task: of the model.
+        merged: the whole model is in it; else an adapter.
+
+    Raises:
+        ReleaseError: with the file that is absent or torn.
+
+    """
+    wanted = ["config.json"] if merged else [CONFIG, WEIGHTS]
+    wanted.append(
+        "preprocessor_config.json" if task == IMAGE else "tokenizer_config.json"
+    )
+    for name in wanted:
+        if not (folder / name).is_file():
+            raise ReleaseError(f"{folder}: expected {name} in it, and there is none")
+    for name in _JSON:
+        if (folder / name).is_file():
+            _check_json(folder / name)
+    weights = sorted(folder.glob("*.safetensors"))
+    if not weights:
+        raise ReleaseError(
+            f"{folder}: expected model.safetensors in it, and there is none"
+        )
+    for file in weights:
+        try:
+            with safe_open(file, framework="pt"):
+                pass
+        except (OSError, SafetensorError) as error:
+            raise ReleaseError(f"{file} cannot be read: {error}") from None
+    if not merged:
+        transposed(folder)
+
+
+def transposed(folder: Path) -> bool:
+    """Whether an adapter is for layers that hold their weights transposed.
+
+    Raises:
+        ReleaseError: its adapter_config.json is none of PEFT's.
+
+    """
+    try:
+        return bool(PeftConfig.from_pretrained(folder).fan_in_fan_out)
+    except Exception as error:
+        # Whatever stands in the file, PEFT may stumble over it in any way.
+        why = f"expected what PEFT writes ({reason(error)})"
+        raise ReleaseError(f"{folder / CONFIG} cannot be read: {why}") from None
+
+
+def reason(error: Exception) -> str:
+    """Write in a line what a library has stumbled over, with the kind of mistake."""
+    first = (str(error).splitlines() or [""])[0]
+    name = type(error).__name__
+    return f"{name}: {first}" if first else name
+
+
+def _check_json(file: Path) -> None:
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ReleaseError(f"{file} cannot be read: {error}") from None
+    if not isinstance(found, dict) or not found:
+        raise ReleaseError(f"{file} cannot be read: expected an object with entries")

@@ -1,0 +1,42 @@
+"""From checked updates to the next global model, or why there is none."""
+
+import torch
+from flwr.app import ArrayRecord
+
+from ilora_app import wire
+from ilora_app.federation.limits import Limits
+from ilora_app.methods import Method
+from ilora_app.methods.state import Aggregate, GlobalState, Update
+
+
+class UnusableError(Exception):
+    """A round whose replies make no model, with the reason."""
+
+
+def aggregate(
+    method: Method, limits: Limits, state: GlobalState, updates: list[Update]
+) -> tuple[Aggregate, ArrayRecord]:
+    """Aggregate, and encode the global model that comes out.
+
+    Args:
+        method: that is run.
+        limits: say how many updates are enough.
+        state: the model that clients trained from.
+        updates: checked, in the order of members.
+
+    Raises:
+        UnusableError: too few replies to aggregate, or no finite result.
+
+    """
+    too_few = limits.enough(updates)
+    if too_few:
+        raise UnusableError(too_few)
+    try:
+        found = method.aggregate(state, updates)
+        model = method.model(found.state).named_tensors()
+    except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
+        text = f"the aggregate cannot be computed ({error})"
+        raise UnusableError(text) from error
+    if not all(bool(tensor.isfinite().all()) for tensor in model.values()):
+        raise UnusableError("the aggregate is not finite")
+    return found, wire.encode_tensors(model)

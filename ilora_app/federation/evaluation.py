@@ -1,0 +1,187 @@
+"""Evaluation by the clients: in messages of its own, or in those of training.
+
+With ``evaluate_on = "evaluate"`` a round has a second exchange, in which nodes measure
+its model. With ``"train"`` a node measures the model that a training message brings
+before it trains on it, so that a round is one message a node: what comes back belongs
+to the round before, and only the last round has a message of its own.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from flwr.app import ConfigRecord, Message, MessageType, MetricRecord
+
+from ilora_app import wire
+from ilora_app.federation import messages, metrics
+from ilora_app.federation.client_versions import ClientVersions
+from ilora_app.federation.event_log import EventLog
+from ilora_app.federation.member import Member
+from ilora_app.federation.participation import Participation
+from ilora_app.federation.replies import Request, collect, read_evaluation
+from ilora_app.methods import Method
+from ilora_app.methods.state import GlobalState, Plan
+
+MEASURED_BY_CLIENTS = ("client_", "held_out_")
+"""Columns, by their beginning, of what clients measure on data of their own."""
+
+EVALUATE, TRAIN = "evaluate", "train"
+
+
+class Evaluation:
+    """Has clients evaluate, and reads what they found.
+
+    Args:
+        method: says what a client evaluates.
+        participation: who is asked.
+        events: what was found is recorded there.
+        every: rounds between evaluations; the last round always has one.
+        on: ``evaluate`` or ``train``.
+
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        participation: Participation,
+        events: EventLog,
+        every: int = 1,
+        on: str = EVALUATE,
+    ) -> None:
+        self._method = method
+        self._participation = participation
+        self._events = events
+        self._every = every
+        self._on = on
+        self._requests: dict[int, Request] = {}
+        self._earlier: dict[str, int | float] = {}
+
+    def is_due(self, server_round: int, num_rounds: int) -> bool:
+        """Whether the model is evaluated after this round."""
+        return server_round == num_rounds or server_round % self._every == 0
+
+    def is_asked_for(self, server_round: int, plan: Plan, num_rounds: int) -> bool:
+        """Whether the model of this round is evaluated in messages of their own."""
+        self._requests = {}
+        if server_round < num_rounds and self._is_on_training(plan):
+            return False
+        return self.is_due(server_round, num_rounds)
+
+    def with_training(
+        self, server_round: int, num_rounds: int, plan: Plan, member: Member
+    ) -> dict[str, Any]:
+        """What a training message says of evaluating the model of the round before."""
+        before = server_round - 1
+        if not self._is_on_training(plan) or not before:
+            return {}
+        if not self.is_due(before, num_rounds):
+            return {}
+        if not (self._method.personal or member.held_out):
+            return {}
+        return {wire.EVALUATE: True, wire.TEST_SPLIT: self._method.personal}
+
+    def read_with_training(
+        self,
+        server_round: int,
+        requests: Mapping[int, Request],
+        replies: Mapping[int, Message],
+        num_rounds: int,
+        timeout: float,
+    ) -> None:
+        """Note what came with the training replies of a round, of the one before.
+
+        Args:
+            server_round: of the replies.
+            requests: to the nodes whose updates are used, by node id.
+            replies: by node id.
+            num_rounds: of the run.
+            timeout: for the reason of a reply that did not come.
+
+        """
+        asked = {
+            node: request
+            for node, request in requests.items()
+            if self.with_training(
+                server_round, num_rounds, request.plan, request.member
+            )
+        }
+        found, bad = collect(
+            asked,
+            (replies[node] for node in asked),
+            lambda reply, request: _read(reply, request, wire.EVALUATION),
+            timeout,
+        )
+        self._events.replies_left_out(server_round, "evaluate", bad)
+        self._events.clients(server_round - 1, found)
+        results = [result for _, result in found]
+        self._earlier = metrics.of_evaluation(results) if results else {}
+
+    def take_earlier(self) -> dict[str, int | float]:
+        """Hand out, once, what the clients measured of the round before."""
+        found, self._earlier = self._earlier, {}
+        return found
+
+    def configure(
+        self,
+        server_round: int,
+        state: GlobalState,
+        present: list[Member],
+        versions: ClientVersions,
+        config: ConfigRecord,
+    ) -> list[Message]:
+        """Send each sampled node what it would hold of the new model.
+
+        Where clients end with models of their own, all of them are asked, and measure
+        theirs on the test split as well.
+        """
+        personal, members = self._method.personal, present
+        if not personal:
+            members = self._participation.draw_evaluate(
+                [member for member in present if member.held_out], server_round
+            )
+        plan = self._method.plan(state)
+        self._requests = {
+            member.node_id: Request(
+                member, self._method.evaluated(state, member.rank), plan
+            )
+            for member in members
+        }
+        facts = {**config, wire.ROUND: server_round, wire.TEST_SPLIT: personal}
+        return [
+            Message(
+                messages.write(
+                    request.share,
+                    plan,
+                    state.ledger,
+                    versions,
+                    node,
+                    {**facts, wire.RANK: request.member.rank},
+                ),
+                node,
+                MessageType.EVALUATE,
+            )
+            for node, request in self._requests.items()
+        ]
+
+    def aggregate(
+        self, server_round: int, replies: Iterable[Message], timeout: float
+    ) -> MetricRecord | None:
+        """Mean, worst and spread of what the clients measured on their own data."""
+        found, bad = collect(self._requests, replies, _read, timeout)
+        self._events.replies_left_out(server_round, "evaluate", bad)
+        self._events.clients(server_round, found)
+        results = [result for _, result in found]
+        return MetricRecord({**metrics.of_evaluation(results)}) if results else None
+
+    def _is_on_training(self, plan: Plan) -> bool:
+        """Whether training messages take the place of those of evaluation.
+
+        Not where one node trains on the data of all: the others would not be asked.
+        """
+        return self._on == TRAIN and not plan.pooled
+
+
+def _read(
+    reply: Message, request: Request, name: str = wire.METRICS
+) -> tuple[Member, dict[str, float]]:
+    """Read an evaluation reply, and say whose it is."""
+    return request.member, read_evaluation(reply, request, name)

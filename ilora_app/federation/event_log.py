@@ -1,0 +1,118 @@
+"""What a strategy logs and records of its members and their replies."""
+
+from collections.abc import Mapping, Sequence
+from logging import INFO, WARNING
+from typing import Any, Protocol
+
+from flwr.supercore import log
+
+from ilora_app import wire
+from ilora_app.federation.member import Member
+from ilora_app.federation.membership import Membership
+
+_MEASURED = (
+    ("held_out", wire.EXAMPLES),
+    ("accuracy", wire.ACCURACY),
+    ("loss", wire.LOSS),
+    ("test_accuracy", wire.TEST_ACCURACY),
+    ("test_loss", wire.TEST_LOSS),
+)
+
+
+class Recorder(Protocol):
+    """Takes what happens in a run: one call an event, with plain values."""
+
+    def event(self, kind: str, **facts: Any) -> None:
+        """Record one event."""
+
+
+class Silent:
+    """Records nothing."""
+
+    def event(self, kind: str, **facts: Any) -> None:
+        """Do nothing."""
+
+
+class EventLog:
+    """Says each thing once, in the log and to the recorder."""
+
+    def __init__(self, recorder: Recorder | None) -> None:
+        self._recorder: Recorder = recorder or Silent()
+        self._met: set[int] = set()
+
+    def round(self, row: dict[str, Any]) -> None:
+        """Record a finished round."""
+        self._recorder.event("round", **row)
+
+    def asked(self, server_round: int, purpose: str, clients: int) -> None:
+        """Record that nodes were asked, where any was."""
+        if clients:
+            self._recorder.event(
+                "asked", round=server_round, purpose=purpose, clients=clients
+            )
+
+    def replied(self, server_round: int, purpose: str, clients: int) -> None:
+        """Record how many have replied so far."""
+        self._recorder.event(
+            "replied", round=server_round, purpose=purpose, clients=clients
+        )
+
+    def measured(self, server_round: int, found: Mapping[str, int | float]) -> None:
+        """Record what clients measured of a round when they trained in the next."""
+        self._recorder.event("measured", round=server_round, **found)
+        parts = [
+            f"{name} {found[name]:.4f}"
+            for name in ("accuracy", "client_accuracy_mean", "client_accuracy_worst")
+            if name in found
+        ]
+        log(INFO, "on the way, of round %d: %s", server_round, "  ".join(parts))
+
+    def clients(
+        self, server_round: int, found: Sequence[tuple[Member, Mapping[str, float]]]
+    ) -> None:
+        """Record what each client measured of a round's model."""
+        if not found:
+            return
+        clients = [
+            {
+                "node": member.node_id,
+                "partition": member.partition,
+                "identity": member.identity,
+                "rank": member.rank,
+                "examples": member.examples,
+                **{name: result[key] for name, key in _MEASURED if key in result},
+            }
+            for member, result in found
+        ]
+        self._recorder.event("clients-evaluated", round=server_round, clients=clients)
+
+    def nodes(self, membership: Membership) -> None:
+        """Record members and nodes that cannot take part when they first appear."""
+        for member in membership.members:
+            if member.node_id not in self._met:
+                self._recorder.event("member", **vars(member))
+        for node, reason in membership.left_out.items():
+            if node not in self._met:
+                self._recorder.event("node-left-out", node=node, reason=reason)
+        self._met.update(member.node_id for member in membership.members)
+        self._met.update(membership.left_out)
+
+    def replies_left_out(
+        self, server_round: int, purpose: str, bad: list[tuple[Member, str]]
+    ) -> None:
+        """Say which replies are not used, and why."""
+        for member, reason in bad:
+            log(WARNING, "round %d: %s is left out: %s", server_round, member, reason)
+            self._recorder.event(
+                "reply-left-out",
+                round=server_round,
+                purpose=purpose,
+                node=member.node_id,
+                partition=member.partition,
+                reason=reason,
+            )
+
+    def model_stays(self, server_round: int, reason: str) -> None:
+        """Say that a round changed nothing, and why."""
+        log(WARNING, "round %d: %s, the model stays as it was", server_round, reason)
+        self._recorder.event("model-unchanged", round=server_round, reason=reason)

@@ -1,0 +1,98 @@
+"""Limits on what a reply may be: they bound what one client can do to the model."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ilora_app import wire
+from ilora_app.lora.factors import inner_products
+from ilora_app.methods.state import Update
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What is accepted.
+
+    Attributes:
+        max_update_norm: of an update; a reply with a larger one is left out, and not
+            scaled down: a client that is right does not come near a sensible limit, and
+            of one that is not nothing should be used. 0 for no limit.
+        max_correction_norm: likewise of the change of a control variate. 0 for no
+            limit.
+        max_examples: a client counts for no more. It is not left out: it may well hold
+            so many, and its weight is all that a false count changes. 0 for no limit.
+        min_replies: with fewer usable ones the model stays as it was.
+
+    """
+
+    max_update_norm: float = 0.0
+    max_correction_norm: float = 0.0
+    max_examples: int = 0
+    min_replies: int = 1
+
+    def examples(self, count: float) -> float:
+        """What a client's examples count for."""
+        return min(count, self.max_examples) if self.max_examples else count
+
+    def check(self, update: Update, scaling: float | None) -> None:
+        """Hold the norms of what came back against the limits.
+
+        Raises:
+            WireError: one is larger.
+
+        """
+        if self.max_update_norm:
+            norm = update_norm(update, scaling)
+            _at_most(norm, "update", "max-update-norm", self.max_update_norm)
+        if self.max_correction_norm:
+            norm = math.sqrt(_squared({}, update.correction))
+            name = "change of its control variate"
+            _at_most(norm, name, "max-correction-norm", self.max_correction_norm)
+
+    def enough(self, updates: Sequence[Update]) -> str:
+        """Say why there are too few usable replies, or nothing."""
+        if not updates:
+            return "no usable reply"
+        if len(updates) < self.min_replies:
+            return f"usable replies: {len(updates)}, min-replies is {self.min_replies}"
+        return ""
+
+
+def update_norm(update: Update, scaling: float | None) -> float:
+    r"""Frobenius norm of what a client changed: factors and head together.
+
+    sqrt(||s (B_k A_k - P_k)||^2 + ||head_k - head||^2) over all layers, with P_k the
+    product that it received, from Gram matrices of the factors.
+
+    Args:
+        update: of the client.
+        scaling: s; None where not all that is trained comes back, so that there is no
+            product: then the norm is that of the change of every tensor returned.
+
+    """
+    before, after = update.received.adapter, update.adapter
+    if scaling is None:
+        return math.sqrt(_squared(before.named_tensors(), after.named_tensors()))
+    squared = _squared(before.head, after.head)
+    if after.factors.pairs:
+        M = inner_products([after.factors, before.factors])
+        product = float(M[0, 0] - 2 * M[0, 1] + M[1, 1])
+        squared += scaling**2 * max(product, 0.0)
+    return math.sqrt(squared)
+
+
+def _squared(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> float:
+    """Sum of the squared differences, tensor by tensor; what is not there is 0."""
+    zero = torch.zeros(())
+    return sum(
+        float((value.double() - before.get(name, zero).double()).square().sum())
+        for name, value in after.items()
+    )
+
+
+def _at_most(norm: float, what: str, key: str, limit: float) -> None:
+    if not norm <= limit:
+        raise wire.WireError(f"its {what} has norm {norm:.4g}, {key} is {limit:g}")

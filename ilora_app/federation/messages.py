@@ -1,0 +1,55 @@
+"""What the server sends a client in a round; ``node.instructions`` reads it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from flwr.app import ConfigRecord, RecordDict
+
+from ilora_app import wire
+from ilora_app.federation.client_versions import ClientVersions
+from ilora_app.lora.factors import only
+from ilora_app.lora.ledger import Ledger
+from ilora_app.methods.state import Plan, Share
+
+
+def write(
+    share: Share,
+    plan: Plan,
+    ledger: Ledger | None,
+    versions: ClientVersions,
+    node: int,
+    facts: Mapping[str, Any],
+) -> RecordDict:
+    """Content of a message to one node: its share, without what it already holds.
+
+    Args:
+        share: what the node is to work with.
+        plan: of the round.
+        ledger: of the base; None where the base stays.
+        versions: what nodes hold.
+        node: the node.
+        facts: added to the config record.
+
+    """
+    adapter = share.adapter.named_tensors()
+    counted_on = versions.unchanged(node, plan, adapter)
+    groups = [group for group in plan.down if group not in counted_on]
+    offset = {wire.OFFSET + module: C for module, C in share.coefficients.items()}
+    config: dict[str, Any] = {
+        **facts,
+        **{name: wire.words(getattr(plan, name)) for name in wire.PLAN},
+        wire.POOLED: plan.pooled,
+        wire.COUNTED_ON: wire.words(counted_on),
+        wire.FACTORS_RANK: share.adapter.factors.rank,
+        wire.HELD_AT: versions.since(node),
+        wire.SENT_AT: versions.time,
+        wire.OFFSET_BASIS: share.basis,
+    }
+    records: dict[str, Any] = {
+        wire.ARRAYS: wire.encode_tensors({**only(adapter, groups), **offset})
+    }
+    if ledger is not None:
+        held = versions.base(node)
+        config |= {wire.BASE_START: held, wire.BASE_END: ledger.version}
+        records[wire.BASE] = wire.encode_increment(ledger.since(held))
+    return RecordDict({**records, wire.CONFIG: ConfigRecord(config)})

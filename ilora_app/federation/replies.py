@@ -1,0 +1,157 @@
+"""Checks on what comes back from clients. No value is used before it passed here."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from flwr.app import Message, MetricRecord, RecordDict
+from torch import Tensor
+
+from ilora_app import wire
+from ilora_app.federation.limits import Limits
+from ilora_app.federation.member import Member
+from ilora_app.methods import Method
+from ilora_app.methods.state import Plan, Share, Update, UploadError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a node was sent in this exchange, and so what its reply must look like."""
+
+    member: Member
+    share: Share
+    plan: Plan = field(default_factory=Plan)
+    correction: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+def collect(
+    requests: Mapping[int, Request],
+    replies: Iterable[Message],
+    read: Callable[[Message, Request], T],
+    timeout: float,
+) -> tuple[list[T], list[tuple[Member, str]]]:
+    """Sort replies into good ones, in the order of members, and bad ones with reasons.
+
+    Args:
+        requests: by node id, in the order of members.
+        replies: whatever came, in any order.
+        read: raises WireError or UploadError where a reply is not what was asked for.
+        timeout: for the reason of a reply that did not come.
+
+    """
+    by_node = {reply.metadata.src_node_id: reply for reply in replies}
+    good: list[T] = []
+    bad: list[tuple[Member, str]] = []
+    for node, request in requests.items():
+        reply = by_node.get(node)
+        try:
+            if reply is None:
+                raise wire.WireError(f"no reply within {timeout:g} s")
+            if reply.has_error():
+                raise wire.WireError(str(reply.error.reason))
+            good.append(read(reply, request))
+        except (wire.WireError, UploadError) as error:
+            bad.append((request.member, wire.readable(str(error))))
+        except Exception as error:  # whatever it is, it ends this reply and no run
+            reason = f"its reply cannot be read: {type(error).__name__}: {error}"
+            bad.append((request.member, wire.readable(reason)))
+    return good, bad
+
+
+class WireUpload:
+    """The tensors of a reply as a method reads them: see ``UncheckedUpload``."""
+
+    def __init__(self, content: RecordDict) -> None:
+        self._content = content
+
+    @property
+    def rank(self) -> int:
+        """Rank that the client says its factors have."""
+        return int(wire.number(self._content.get(wire.METRICS), wire.RANK))
+
+    def tensors(self, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What the client has trained, held against names and shapes."""
+        return wire.decode_checked(self._content.get(wire.ARRAYS), like, wire.ARRAYS)
+
+    def slots(self, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Masks of the slots sent, held against names and shapes."""
+        return wire.decode_checked(self._content.get(wire.SLOTS), like, wire.SLOTS)
+
+
+class ReplyReader:
+    """Reads training replies.
+
+    Args:
+        method: says what the tensors of an upload must be.
+        limits: on what a reply may be.
+        scaling: s, for norms in units of the weights.
+
+    """
+
+    def __init__(self, method: Method, limits: Limits, scaling: float) -> None:
+        self._method = method
+        self._limits = limits
+        self._scaling = None if method.personal else scaling
+
+    def update(self, reply: Message, request: Request) -> Update:
+        """Read a training reply.
+
+        Raises:
+            WireError, UploadError: it is not what was asked for, with what is wrong.
+
+        """
+        content, member = reply.content, request.member
+        adapter = self._method.restore(
+            request.share, request.plan, member.rank, WireUpload(content)
+        )
+        correction: dict[str, Tensor] = {}
+        if request.correction:
+            correction = wire.decode_checked(
+                content.get(wire.CORRECTION), request.correction, wire.CORRECTION
+            )
+        metrics = content.get(wire.METRICS)
+        most = 1e30 if request.plan.pooled else member.examples
+        counted = wire.number(metrics, wire.EXAMPLES, least=1, most=most)
+        update = Update(
+            node=member.node_id,
+            rank=member.rank,
+            received=request.share,
+            adapter=adapter,
+            examples=self._limits.examples(counted),
+            loss=wire.number(metrics, wire.LOSS),
+            seconds=wire.number(metrics, wire.SECONDS, least=0),
+            correction=correction,
+            correction_lost=wire.flag(metrics, wire.CORRECTION_LOST),
+        )
+        self._limits.check(update, self._scaling)
+        return update
+
+
+def read_evaluation(
+    reply: Message, request: Request, name: str = wire.METRICS
+) -> dict[str, float]:
+    """Read an evaluation reply: held-out examples, loss and accuracy, and the rank.
+
+    A client that measured its own model on the test split adds what it found.
+
+    Raises:
+        WireError: a value is absent, no finite number, or outside its range.
+
+    """
+    metrics = reply.content.get(name)
+    found = {
+        wire.RANK: float(request.member.rank),
+        wire.EXAMPLES: wire.number(
+            metrics, wire.EXAMPLES, least=0, most=request.member.held_out
+        ),
+        wire.LOSS: wire.number(metrics, wire.LOSS),
+        wire.ACCURACY: wire.number(metrics, wire.ACCURACY, least=0, most=1),
+    }
+    if isinstance(metrics, MetricRecord) and wire.TEST_ACCURACY in metrics:
+        found[wire.TEST_LOSS] = wire.number(metrics, wire.TEST_LOSS)
+        found[wire.TEST_ACCURACY] = wire.number(
+            metrics, wire.TEST_ACCURACY, least=0, most=1
+        )
+    return found

@@ -1,0 +1,139 @@
+"""All that a strategy carries from round to round, as tensors and plain values.
+
+What goes into a checkpoint and comes out of it: the global model with its ledger, the
+drift correction, the members in their order, and what each of them holds. Node ids are
+random in every run, so members go by their place in that order.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from ilora_app.corrections import ControlVariates
+from ilora_app.corrections.contributions import TOTAL
+from ilora_app.federation.client_versions import ClientVersions
+from ilora_app.federation.member import Member
+from ilora_app.federation.membership import Membership
+from ilora_app.lora.factors import AdapterState, LoraFactors, Pair
+from ilora_app.lora.ledger import Increment, Ledger
+from ilora_app.methods.state import GlobalState
+
+_ADAPTER, _OFFSET, _CONTROL, _BUFFERS = "adapter/", "offset/", "control/", "buffers/"
+_TOTAL, _INCREMENT = "ledger/total/", "ledger/{}/"
+_LEFT, _RIGHT = "/left", "/right"
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What a strategy carries after a round.
+
+    Attributes:
+        tensors: by name, in a fixed order.
+        facts: what JSON can hold.
+
+    """
+
+    tensors: Mapping[str, Tensor]
+    facts: Mapping[str, Any]
+
+
+def take(
+    state: GlobalState,
+    membership: Membership,
+    versions: ClientVersions,
+    correction: ControlVariates | None,
+) -> Snapshot:
+    """Read all that a strategy carries."""
+    members = [member for member in membership.members if member.identity]
+    names = {member.node_id: str(i) for i, member in enumerate(members)}
+    tensors = _under(_ADAPTER, state.adapter.named_tensors())
+    tensors |= _under(_BUFFERS, state.buffers)
+    facts: dict[str, Any] = {
+        "step": state.step,
+        "members": [vars(member) for member in members],
+        "largest-rank": membership.largest_rank,
+        "client-versions": versions.facts(names),
+    }
+    if state.offset is not None:
+        tensors |= _flat(_OFFSET, state.offset.pairs)
+    if state.ledger is not None:
+        facts["ledger"] = state.ledger.version
+        tensors |= _flat(_TOTAL, state.ledger.total)
+        for version, increment in enumerate(state.ledger.increments):
+            tensors |= _flat(_INCREMENT.format(version), increment)
+    if correction:
+        control, facts["taken"] = correction.saved(names)
+        for name, part in control.items():
+            tensors |= _under(f"{_CONTROL}{name}/", part)
+    return Snapshot(tensors, facts)
+
+
+def expect_members(membership: Membership, snapshot: Snapshot) -> None:
+    """Tell a membership that has met nobody yet who belongs to it."""
+    membership.largest_rank = snapshot.facts["largest-rank"]
+    membership.expect(Member(**facts) for facts in snapshot.facts["members"])
+
+
+def global_state(snapshot: Snapshot) -> GlobalState:
+    """The global model."""
+    tensors, facts = snapshot.tensors, snapshot.facts
+    ledger = None
+    if "ledger" in facts:
+        versions = range(facts["ledger"])
+        increments = tuple(_pairs(_INCREMENT.format(v), tensors) for v in versions)
+        ledger = Ledger(increments, _pairs(_TOTAL, tensors))
+    offset = _pairs(_OFFSET, tensors)
+    return GlobalState(
+        AdapterState.from_named_tensors(_within(_ADAPTER, tensors)),
+        LoraFactors(offset) if offset else None,
+        ledger,
+        facts["step"],
+        _within(_BUFFERS, tensors),
+    )
+
+
+def client_versions(snapshot: Snapshot) -> ClientVersions:
+    """What nodes hold, under the ids that :func:`expect_members` gave them."""
+    return ClientVersions.of(snapshot.facts["client-versions"], _nodes(snapshot))
+
+
+def load_correction(snapshot: Snapshot, correction: ControlVariates) -> None:
+    """Give a drift correction what it carried."""
+    nodes = _nodes(snapshot)
+    parts = {
+        name: _within(f"{_CONTROL}{name}/", snapshot.tensors)
+        for name in (TOTAL, *nodes)
+    }
+    correction.load(parts, snapshot.facts["taken"], nodes)
+
+
+def _nodes(snapshot: Snapshot) -> dict[str, int]:
+    """Name of each member -> the node id under which it is expected."""
+    return {str(i): -1 - i for i in range(len(snapshot.facts["members"]))}
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {prefix + name: value for name, value in tensors.items()}
+
+
+def _within(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        name.removeprefix(prefix): value
+        for name, value in tensors.items()
+        if name.startswith(prefix)
+    }
+
+
+def _flat(prefix: str, pairs: Increment) -> dict[str, Tensor]:
+    found = {}
+    for module, (L, R) in pairs.items():
+        found[prefix + module + _LEFT], found[prefix + module + _RIGHT] = L, R
+    return found
+
+
+def _pairs(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Pair]:
+    flat = _within(prefix, tensors)
+    modules = [n.removesuffix(_LEFT) for n in flat if n.endswith(_LEFT)]
+    return {m: (flat[m + _LEFT], flat[m + _RIGHT]) for m in modules}

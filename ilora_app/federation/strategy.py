@@ -1,0 +1,250 @@
+"""A Flower Strategy over LoRA factors of unequal rank, put together from its parts."""
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from logging import INFO
+
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import Result, Strategy
+from flwr.supercore import log
+
+from ilora_app import wire
+from ilora_app.corrections import ControlVariates
+from ilora_app.federation import metrics, snapshot, summary
+from ilora_app.federation.aggregation import UnusableError, aggregate
+from ilora_app.federation.client_versions import ClientVersions
+from ilora_app.federation.evaluation import EVALUATE, Evaluation
+from ilora_app.federation.event_log import EventLog, Recorder
+from ilora_app.federation.limits import Limits
+from ilora_app.federation.member import Member
+from ilora_app.federation.membership import Membership
+from ilora_app.federation.participation import Participation
+from ilora_app.federation.rounds import AfterRound, Rounds, Row
+from ilora_app.federation.snapshot import Snapshot
+from ilora_app.federation.training import Training
+from ilora_app.lora.factors import AdapterState
+from ilora_app.methods import Method
+from ilora_app.methods.state import GlobalState, weights_of
+
+
+class LoraStrategy(Strategy):
+    """Runs a method over the members of a federation.
+
+    Args:
+        method: the mathematics.
+        participation: who takes part in a round.
+        lora_scaling: s, for measures in units of the weights.
+        evaluate_every: rounds between evaluations; the last round always has one.
+        evaluate_on: ``evaluate``, or ``train``: clients measure the model of a round
+            when they train on it.
+        drift_correction: the server half of a drift correction, or None.
+        membership: members met before; None starts with none.
+        recorder: receives events.
+        limits: on what a reply may be; None has none.
+
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        participation: Participation | None = None,
+        *,
+        lora_scaling: float = 1.0,
+        evaluate_every: int = 1,
+        evaluate_on: str = EVALUATE,
+        drift_correction: ControlVariates | None = None,
+        membership: Membership | None = None,
+        recorder: Recorder | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        self.method = method
+        self.participation = participation or Participation()
+        self.lora_scaling = lora_scaling
+        self.drift_correction = drift_correction
+        self.membership = membership or Membership()
+        self.limits = limits or Limits()
+        self.versions = ClientVersions()
+        self.events = EventLog(recorder)
+        self.evaluation = Evaluation(
+            method, self.participation, self.events, evaluate_every, evaluate_on
+        )
+        self._training = Training(method, drift_correction, self.limits, lora_scaling)
+        self._timeout, self._num_rounds = 3600.0, 0
+        self._state: GlobalState | None = None
+        self._rows: list[Row] = []
+
+    @property
+    def state(self) -> GlobalState:
+        """The current global model, with what the method needs beside it.
+
+        Raises:
+            RuntimeError: the strategy has not begun.
+
+        """
+        if self._state is None:
+            raise RuntimeError("no global model yet: begin() or start() comes first")
+        return self._state
+
+    def global_model(self, rank: int | None = None) -> AdapterState:
+        """The global model as plain LoRA on the untouched base, and the head.
+
+        Args:
+            rank: what a client of this rank holds; None: all of it.
+
+        """
+        return self.method.model(self.state, rank)
+
+    def summary(self) -> None:
+        """Log the settings as a tree."""
+        correction = str(self.drift_correction or "none")
+        method = (type(self.method).__name__, self.method.details())
+        for line in summary.tree(self.participation, correction, *method):
+            log(INFO, "\t%s", line)
+
+    def start(
+        self,
+        grid: Grid,
+        initial_arrays: ArrayRecord,
+        num_rounds: int = 3,
+        timeout: float = 3600,
+        train_config: ConfigRecord | None = None,
+        evaluate_config: ConfigRecord | None = None,
+        evaluate_fn: Callable[[int, ArrayRecord], MetricRecord | None] | None = None,
+        after_round: AfterRound | None = None,
+    ) -> Result:
+        """Run all rounds; arguments and result as in Flower's ``Strategy.start``.
+
+        After :meth:`resume` it runs those that are left, and reads no initial arrays.
+        ``after_round`` is given the rows so far, whenever there is one more.
+        """
+        self._timeout, self._num_rounds = timeout, num_rounds
+        rows, self._rows = self._rows, []
+        if not rows:
+            self.begin(initial_arrays)
+        log(INFO, "Starting %s:", type(self.method).__name__)
+        self.summary()
+        least, met = self.participation.min_available_nodes, self.membership.members
+        self.membership.wait(grid, least, timeout, settle=not met)
+        rounds = Rounds(
+            self, self.membership, self.evaluation, self.events, after_round
+        )
+        arrays = wire.encode_tensors(self.global_model().named_tensors())
+        configs = (train_config or ConfigRecord(), evaluate_config or ConfigRecord())
+        return rounds.run(
+            grid, arrays, num_rounds, timeout, *configs, evaluate_fn, rows
+        )
+
+    def begin(self, arrays: ArrayRecord) -> GlobalState:
+        """Make the global model before round 1; nobody holds any of it yet."""
+        initial = AdapterState.from_named_tensors(wire.decode_tensors(arrays))
+        self._state = self.method.begin(initial).contiguous()
+        self.versions = ClientVersions()
+        self.membership.limit_rank(initial.factors.rank)
+        if self.drift_correction:
+            self.drift_correction.begin(initial)
+        return self._state
+
+    def snapshot(self) -> Snapshot:
+        """All that is carried from round to round, for a checkpoint."""
+        return snapshot.take(
+            self.state, self.membership, self.versions, self.drift_correction
+        )
+
+    def resume(self, taken: Snapshot, rows: list[Row]) -> None:
+        """Have :meth:`start` go on behind these rounds.
+
+        Args:
+            taken: from :meth:`snapshot`; ``snapshot.expect_members`` comes first.
+            rows: of the rounds so far, round 0 included.
+
+        """
+        self._state, self._rows = snapshot.global_state(taken), list(rows)
+        self.versions = snapshot.client_versions(taken)
+        if self.drift_correction:
+            snapshot.load_correction(taken, self.drift_correction)
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Send each sampled node its factors, cut to its rank, and its correction."""
+        state = self._state or self.begin(arrays)
+        plan = self.method.plan(state)
+        present = self._present(grid)
+        chosen = self.method.participants(state, [member.rank for member in present])
+        members = [present[i].at_rank(rank) for i, rank in chosen]
+        evaluation = partial(
+            self.evaluation.with_training, server_round, self._num_rounds, plan
+        )
+        return self._training.configure(
+            server_round,
+            state,
+            self.participation.draw_train(members, server_round),
+            self.membership.ranks,
+            self.versions,
+            lambda member: {**config, **evaluation(member)},
+        )
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """Check replies, leave out the bad ones, and aggregate the rest.
+
+        With no good reply the model stays as it was and (None, None) is returned.
+        """
+        state = self.state
+        by_node = {reply.metadata.src_node_id: reply for reply in replies}
+        updates, bad = self._training.read(by_node, self._timeout)
+        self.events.replies_left_out(server_round, "train", bad)
+        version = state.ledger.version if state.ledger else 0
+        good = [update.node for update in updates]
+        self.versions.note(good, [member.node_id for member, _ in bad], version)
+        self.evaluation.read_with_training(
+            server_round,
+            self._training.requests(good),
+            by_node,
+            self._num_rounds,
+            self._timeout,
+        )
+        try:
+            made, arrays = aggregate(self.method, self.limits, state, updates)
+        except UnusableError as error:
+            self.events.model_stays(server_round, str(error))
+            return None, None
+        self._training.correct(server_round, state, updates, made.state)
+        self.versions.advance(state.adapter, made.state.adapter)
+        self._state = made.state.contiguous()
+        scaling = None if self.method.personal else self.lora_scaling
+        ranks, weights = self.membership.ranks, weights_of(updates)
+        found = metrics.of_training(updates, weights, made.energy, ranks, scaling)
+        self.membership.set_ranks({u.node: u.next_rank for u in updates})
+        return arrays, MetricRecord({**found})
+
+    def configure_evaluate(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Send each sampled node what it would hold of the new model."""
+        state = self._state or self.begin(arrays)
+        plan = self.method.plan(state)
+        if not self.evaluation.is_asked_for(server_round, plan, self._num_rounds):
+            return []
+        there = self._present(grid)
+        return self.evaluation.configure(
+            server_round, state, there, self.versions, config
+        )
+
+    def aggregate_evaluate(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> MetricRecord | None:
+        """Mean, worst and spread of what the clients measured on their own data."""
+        return self.evaluation.aggregate(server_round, replies, self._timeout)
+
+    def _present(self, grid: Grid) -> list[Member]:
+        """Members that are connected; each is recorded when it first takes part."""
+        least = self.participation.min_available_nodes
+        present = self.membership.present(grid, least, self._timeout)
+        for rejoin in self.membership.take_rejoins():
+            self.versions.take_over(rejoin.old, rejoin.new, rejoin.restored)
+            self._training.take_over(rejoin, self.state)
+        self.events.nodes(self.membership)
+        return present

@@ -1,0 +1,142 @@
+"""Training by the clients: what each is sent, and what is taken of its reply."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from flwr.app import Message, MessageType
+
+from ilora_app import wire
+from ilora_app.corrections import ControlVariates
+from ilora_app.federation import messages
+from ilora_app.federation.client_versions import ClientVersions
+from ilora_app.federation.limits import Limits
+from ilora_app.federation.member import Member, Rejoin
+from ilora_app.federation.replies import ReplyReader, Request, collect
+from ilora_app.lora.factors import only
+from ilora_app.methods import Method
+from ilora_app.methods.state import GlobalState, Plan, Update
+
+
+class Training:
+    """Has clients train, and reads what they bring back.
+
+    Args:
+        method: says what a client trains from and what it returns.
+        correction: the server half of a drift correction, or None.
+        limits: on what a reply may be.
+        scaling: s, for norms in units of the weights.
+
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        correction: ControlVariates | None,
+        limits: Limits,
+        scaling: float,
+    ) -> None:
+        self._method = method
+        self._correction = correction
+        self._reader = ReplyReader(method, limits, scaling)
+        self._requests: dict[int, Request] = {}
+
+    def configure(
+        self,
+        server_round: int,
+        state: GlobalState,
+        members: Sequence[Member],
+        ranks: Sequence[int],
+        versions: ClientVersions,
+        facts: Callable[[Member], Mapping[str, Any]],
+    ) -> list[Message]:
+        """Send each member its factors, cut to its rank, and its correction.
+
+        Args:
+            server_round: of the messages.
+            state: the global model.
+            members: those that train.
+            ranks: of all members of the federation.
+            versions: what nodes hold.
+            facts: added to the config record of a member.
+
+        """
+        method, plan = self._method, self._method.plan(state)
+        trained = [method.trained_rank(state, rank) for rank in ranks]
+        self._requests = {}
+        sent = []
+        for member in members:
+            request = self._request(state, plan, member, trained)
+            self._requests[member.node_id] = request
+            config = {**facts(member), wire.ROUND: server_round, wire.RANK: member.rank}
+            if self._correction:
+                taken = self._correction.last_taken(member.node_id)
+                config[wire.LAST_TAKEN] = taken
+            content = messages.write(
+                request.share, plan, state.ledger, versions, member.node_id, config
+            )
+            if self._correction:
+                content[wire.CORRECTION] = wire.encode_tensors(request.correction)
+            sent.append(Message(content, member.node_id, MessageType.TRAIN))
+        return sent
+
+    def read(
+        self, replies: Mapping[int, Message], timeout: float
+    ) -> tuple[list[Update], list[tuple[Member, str]]]:
+        """Sort replies into updates, in the order of members, and bad ones.
+
+        Args:
+            replies: by node id.
+            timeout: for the reason of a reply that did not come.
+
+        """
+        return collect(self._requests, replies.values(), self._reader.update, timeout)
+
+    def requests(self, nodes: Sequence[int]) -> dict[int, Request]:
+        """What nodes were sent in this round."""
+        return {node: self._requests[node] for node in nodes}
+
+    def correct(
+        self,
+        server_round: int,
+        state: GlobalState,
+        updates: Sequence[Update],
+        new: GlobalState,
+    ) -> None:
+        """Let the drift correction follow an aggregation.
+
+        Args:
+            server_round: of the updates.
+            state: that clients trained from.
+            updates: that were aggregated.
+            new: the next global model.
+
+        """
+        if self._correction is None:
+            return
+        whole = self._method.share(state, state.adapter.factors.rank)
+        self._correction.aggregate(
+            server_round,
+            {update.node: update.correction for update in updates},
+            old=whole.adapter.factors,
+            new=new.adapter.factors,
+            lost=[update.node for update in updates if update.correction_lost],
+        )
+
+    def take_over(self, rejoin: Rejoin, state: GlobalState) -> None:
+        """Let the drift correction know a member under its new node id."""
+        if self._correction is None:
+            return
+        rank = rejoin.rank
+        if rank is not None:
+            rank = self._method.trained_rank(state, rank)
+        self._correction.take_over(rejoin.old, rejoin.new, rejoin.restored, rank)
+
+    def _request(
+        self, state: GlobalState, plan: Plan, member: Member, ranks: Sequence[int]
+    ) -> Request:
+        share = self._method.share(state, member.rank)
+        if self._correction is None:
+            return Request(member, share, plan)
+        rank = self._method.trained_rank(state, member.rank)
+        correction = only(self._correction.share(rank, ranks), plan.up)
+        return Request(member, share, plan, correction)

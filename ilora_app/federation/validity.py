@@ -1,0 +1,124 @@
+"""Which settings a method takes: what ``auto`` means, and what is refused."""
+
+from dataclasses import fields, replace
+from typing import Any
+
+from ilora_app.corrections import ControlVariates
+from ilora_app.methods import Method, find
+from ilora_app.settings import MethodSettings, ModelSettings, Settings, parsing
+from ilora_app.settings.model import LANGUAGE
+
+# Settings of control variates: read under any method that runs with them.
+_CONTROL = ("control-estimator", "control-normalisation", "control-scope")
+HEAD = "head"
+
+
+def resolve(settings: Settings) -> Settings:
+    """Put what ``auto`` means under the named method in its place."""
+    method = find(settings.run.strategy)
+    model, chosen = settings.model, settings.method
+    if model.initialisation == "auto":
+        model = replace(model, initialisation=method.start_from[0])
+    if chosen.drift_correction == "auto":
+        name = ControlVariates.name if method.corrects else "none"
+        chosen = replace(chosen, drift_correction=name)
+    return replace(settings, model=model, method=chosen)
+
+
+def problems(settings: Settings) -> dict[str, str]:
+    """Settings that the named method does not use or that make no sense with it.
+
+    A method's own keys are refused under another where they differ from the default.
+    Keys of the federation, the model, the data and the training are common to all.
+
+    Returns:
+        What is wrong, by key.
+
+    """
+    name = settings.run.strategy
+    method, settings = find(name), resolve(settings)
+    model, chosen = settings.model, settings.method
+    corrected = chosen.drift_correction == ControlVariates.name
+    found: dict[str, str] = {}
+
+    if model.initialisation not in method.start_from:
+        right = " or ".join(("auto", *method.start_from))
+        found["initialisation"] = (
+            f"initialisation = {model.initialisation!r}: expected {right}, as {name} "
+            "has no other start"
+        )
+    if corrected and not method.corrected:
+        found["drift-correction"] = (
+            f"drift-correction = {chosen.drift_correction!r}: {method.uncorrected}"
+        )
+    elif corrected and chosen.control_scope not in method.corrected:
+        found["control-scope"] = (
+            f"control-scope = {chosen.control_scope!r}: {method.uncorrected}"
+        )
+
+    headless = model.task == LANGUAGE and model.modules_to_save in ("auto", "")
+    if corrected and chosen.control_scope == HEAD and headless:
+        found["control-scope"] = (
+            f"control-scope = {HEAD!r}: expected all or factors, or drift-correction "
+            f"= 'none', as a model of {LANGUAGE} has no head that is trained"
+        )
+    if (chosen.control_basis, model.init_gain) == ("rotate", "scaled") and corrected:
+        found["control-basis"] = (
+            "control-basis = 'rotate': expected keep, as init-gain = 'scaled' starts "
+            "every rank in coordinates of its own, which the server's c cannot follow"
+        )
+
+    if name == "centralized" and settings.limits.min_replies > 1:
+        found["min-replies"] = (
+            f"min-replies = {settings.limits.min_replies}: expected 1, as centralized "
+            "trains on one client"
+        )
+    if name == "local" and settings.limits.max_update_norm:
+        found["max-update-norm"] = (
+            f"max-update-norm = {settings.limits.max_update_norm:g}: is not used, as "
+            "local clients send nothing"
+        )
+
+    used = set(method.uses) | _declared(method) | {"drift-correction"}
+    reasons = {}
+    if corrected:
+        used |= set(_CONTROL)
+        if chosen.control_scope == HEAD:
+            used -= {"control-basis", "control-normalisation"}
+            why = "every member holds the head, in the same coordinates"
+            reasons = dict.fromkeys(("control-basis", "control-normalisation"), why)
+    else:
+        used -= {"control-basis"}
+        reasons = dict.fromkeys(
+            (*_CONTROL, "control-basis"), "drift-correction is not control-variates"
+        )
+    if chosen.residual != "merge":
+        used -= {"residual-energy"}
+        if name == "ilora":
+            reasons["residual-energy"] = "residual is not merge"
+    values: list[tuple[str, Any, Any]] = [
+        (e.name, e.default, getattr(chosen, e.name)) for e in fields(chosen)
+    ]
+    if model.initialisation != "qr":
+        used -= {"init-gain"}
+        reasons["init-gain"] = "initialisation is not qr"
+    values.append(("init_gain", ModelSettings.init_gain, model.init_gain))
+    limit = settings.limits.max_correction_norm
+    values.append(("max_correction_norm", 0.0, limit))
+    if corrected:
+        used |= {"max-correction-norm"}
+    else:
+        reasons["max-correction-norm"] = "drift-correction is not control-variates"
+    for field_name, default, value in values:
+        key = parsing.key_of(field_name)
+        if key not in used and value != default:
+            why = reasons.get(key, f"{name} has no such setting")
+            found.setdefault(key, f"{key} = {value!r}: is not used, as {why}")
+    return found
+
+
+def _declared(method: type[Method]) -> set[str]:
+    """Keys that a method outside this package declares for itself."""
+    shared = {entry.name for entry in fields(MethodSettings)}
+    own = [e.name for e in fields(method.settings) if e.name not in shared]
+    return {parsing.key_of(name) for name in own}

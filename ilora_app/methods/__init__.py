@@ -1,0 +1,17 @@
+"""The mathematics of the methods, both halves: one file a method, no Flower."""
+
+from ilora_app.methods.client import ClientHalf, Upload
+from ilora_app.methods.method import Method
+from ilora_app.methods.registry import BOUNDS, METHODS, MethodError, find, load, parse
+
+__all__ = [
+    "BOUNDS",
+    "METHODS",
+    "ClientHalf",
+    "Method",
+    "MethodError",
+    "Upload",
+    "find",
+    "load",
+    "parse",
+]

@@ -1,0 +1,32 @@
+"""Centralized training: the bound that pools what a federation keeps apart."""
+
+from collections.abc import Sequence
+
+from ilora_app.methods.method import Method
+from ilora_app.methods.state import Aggregate, GlobalState, Plan, Update
+
+
+class Centralized(Method):
+    """LoRA at r_max on the data of all clients together, in one place.
+
+    One client trains on the training examples of all partitions, with as many local
+    steps a round as all clients of a federation take together. Only a simulation has
+    the partitions of others at hand.
+    """
+
+    corrected = ()
+    uncorrected = "centralized has one client, and no drift to correct"
+
+    def plan(self, state: GlobalState) -> Plan:
+        """Train everything, on everything."""
+        return Plan(pooled=True)
+
+    def participants(
+        self, state: GlobalState, ranks: Sequence[int]
+    ) -> list[tuple[int, int]]:
+        """The first client, at r_max."""
+        return [(0, state.adapter.factors.rank)][: len(ranks)]
+
+    def aggregate(self, state: GlobalState, updates: list[Update]) -> Aggregate:
+        """Take what the one client has trained."""
+        return Aggregate(state.next(updates[0].adapter))

@@ -1,0 +1,22 @@
+"""FedAvg (arXiv 1602.05629) on all weights: the bound without adapters."""
+
+from ilora_app.lora.factors import AdapterState, LoraFactors, mean_head
+from ilora_app.methods.method import Method
+from ilora_app.methods.state import Aggregate, GlobalState, Update, weights_of
+
+
+class FedAvgFull(Method):
+    """W = sum_k p_k W_k for every parameter of the model; there are no factors.
+
+    All parameters travel and are kept as the head is in other methods. Exact, and the
+    one method whose messages are as large as the model.
+    """
+
+    corrected = ("all",)
+    uncorrected = "fedavg-full has no factors apart from a head: control-scope = 'all'"
+    whole_model = True
+
+    def aggregate(self, state: GlobalState, updates: list[Update]) -> Aggregate:
+        """Take the mean of every parameter."""
+        mean = mean_head([u.adapter.head for u in updates], weights_of(updates))
+        return Aggregate(state.next(AdapterState(LoraFactors({}), mean)))

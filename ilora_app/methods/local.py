@@ -1,0 +1,25 @@
+"""Local training: the bound without federation."""
+
+from ilora_app.methods.method import Method
+from ilora_app.methods.state import Aggregate, GlobalState, Plan, Update
+
+
+class Local(Method):
+    """Every client trains LoRA at its own rank on its own data, and shares nothing.
+
+    All start from the same model, which is sent once. What is reported as accuracy is
+    the mean over the clients' own models.
+    """
+
+    corrected = ()
+    uncorrected = "local clients share nothing, so there is nothing to drift from"
+    personal = True
+
+    def plan(self, state: GlobalState) -> Plan:
+        """Nothing comes back, and nothing goes down after the first time."""
+        everything = ("lora_B", "lora_A", "head")
+        return Plan(up=(), own=everything, kept=everything)
+
+    def aggregate(self, state: GlobalState, updates: list[Update]) -> Aggregate:
+        """Leave the start as it is."""
+        return Aggregate(state.next(state.adapter))

@@ -1,0 +1,125 @@
+"""The mathematics of a method: hooks that take and return plain values."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from ilora_app.lora.factors import AdapterState, only
+from ilora_app.methods.client import ClientHalf
+from ilora_app.methods.state import (
+    Aggregate,
+    GlobalState,
+    Plan,
+    Share,
+    UncheckedUpload,
+    Update,
+)
+from ilora_app.settings import MethodSettings, Settings
+
+
+class Method(ABC):
+    """What a method computes on the server, with no messages and no network.
+
+    Attributes:
+        client_half: what the method does on a client.
+        settings: its run-config keys; a method outside this package declares its own
+            in a subclass of :class:`~ilora_app.settings.MethodSettings`.
+        uses: those of the shared keys that are this method's own; it is refused the
+            others.
+        start_from: what ``initialisation`` may be; ``auto`` is the first.
+        corrected: ``control-scope`` values under which control variates make sense.
+        uncorrected: the sentence that says why others do not.
+        corrects: ``drift-correction = "auto"`` means control variates.
+        personal: clients end with models of their own, and there is no global one.
+        whole_model: every weight is trained, and there are no factors.
+
+    """
+
+    client_half: ClassVar[type[ClientHalf]] = ClientHalf
+    settings: ClassVar[type[MethodSettings]] = MethodSettings
+    uses: ClassVar[frozenset[str]] = frozenset()
+    start_from: ClassVar[tuple[str, ...]] = ("standard",)
+    corrected: ClassVar[tuple[str, ...]] = ("all", "head", "factors")
+    uncorrected: ClassVar[str] = ""
+    corrects: ClassVar[bool] = False
+    personal: ClassVar[bool] = False
+    whole_model: ClassVar[bool] = False
+
+    @classmethod
+    def options(cls, settings: Settings) -> dict[str, Any]:
+        """Constructor arguments of this method, from the run config."""
+        return {}
+
+    def details(self) -> dict[str, object]:
+        """Settings of this method, for the log."""
+        return {}
+
+    def begin(self, initial: AdapterState) -> GlobalState:
+        """Make the global model before round 1 from the initial arrays."""
+        return GlobalState(initial)
+
+    def plan(self, state: GlobalState) -> Plan:
+        """Say what goes down, trains, and comes up in the next round."""
+        return Plan()
+
+    def participants(
+        self, state: GlobalState, ranks: Sequence[int]
+    ) -> list[tuple[int, int]]:
+        """Which of the connected clients may train, and at which rank.
+
+        Args:
+            state: the global model.
+            ranks: r_k of the connected clients, in their fixed order.
+
+        Returns:
+            (index into ``ranks``, rank) of each.
+
+        """
+        return list(enumerate(ranks))
+
+    def trained_rank(self, state: GlobalState, rank: int) -> int:
+        """Rank of the factors that a client of ``rank`` trains."""
+        return rank
+
+    def share(self, state: GlobalState, rank: int) -> Share:
+        """Cut what a client of ``rank`` trains from."""
+        return Share(state.adapter.cut(rank))
+
+    def restore(
+        self, sent: Share, plan: Plan, rank: int, upload: UncheckedUpload
+    ) -> AdapterState:
+        """Check what a client returned, and make it whole.
+
+        The counterpart of the client half's ``finish``: methods whose clients send
+        less than they were sent override both.
+
+        Args:
+            sent: what the client trained from.
+            plan: of the round.
+            rank: r_k.
+            upload: of the client.
+
+        Raises:
+            UploadError: it is not what was asked for.
+
+        """
+        received = sent.adapter.named_tensors()
+        trained = upload.tensors(only(received, plan.up))
+        return AdapterState.from_named_tensors({**received, **trained})
+
+    @abstractmethod
+    def aggregate(self, state: GlobalState, updates: list[Update]) -> Aggregate:
+        """Make the next global model from checked updates, in a fixed order."""
+
+    def model(self, state: GlobalState, rank: int | None = None) -> AdapterState:
+        """What a client of ``rank`` would hold, as plain LoRA on W0; None: global."""
+        own = state.adapter if rank is None else self.share(state, rank).adapter
+        if state.ledger is None:
+            return own
+        return AdapterState(state.ledger.as_factors(own.factors), own.head)
+
+    def evaluated(self, state: GlobalState, rank: int) -> Share:
+        """What a client of ``rank`` evaluates, on top of T where there is a ledger."""
+        if state.ledger is not None:
+            return self.share(state, rank)
+        return Share(self.model(state, rank))

@@ -1,0 +1,1 @@
+"""The client's engine: its rank, its data, and its state between rounds."""

@@ -1,0 +1,160 @@
+"""``--node-config lora-rank="auto"``: the largest rank that a node's memory affords.
+
+The rule, in bytes, with the model already in memory:
+
+    free * (1 - RESERVE) >= activations + dense + trainable * PER_WEIGHT
+
+    activations = batch * layers * tokens * (68 hidden + 10 heads tokens) * width / 4
+                  + batch * tokens * vocabulary * 12
+    dense       = 3 * 4 * sum of d_out d_in over the adapted layers
+    trainable   = head + rank * sum of (d_out + d_in) over the adapted layers
+
+- Activations are those of a transformer in training (arXiv 2205.05198: a layer's are
+  34 s b h + 5 a s^2 b bytes in 16 bits, twice that in 32), of the batch that is in
+  memory at once;
+  with gradient checkpointing one layer's, and the input of each. That is an upper bound
+  for a frozen base. A language model's logits are there three times: as computed, in
+  float32, and as gradient.
+- Three dense copies of the adapted layers: what is taken out or added to the base, the
+  original it is taken out of, and room for the change of it.
+- 36 bytes a trained weight in float32: weight, gradient and two moments of AdamW (16),
+  received and returned copy (8), and c, c_k and the sum of gradients of control
+  variates (12).
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ilora_app.settings import Settings
+from ilora_app.settings.model import LANGUAGE
+
+RESERVE = 0.2
+PER_WEIGHT = 36
+AUTO = "auto"
+
+
+@dataclass(frozen=True)
+class Load:
+    """What training asks of memory.
+
+    Attributes:
+        shapes: (d_out, d_in) of every adapted layer.
+        head: weights trained beside the factors.
+        layers, hidden, heads: of the transformer.
+        tokens: of one example: of text, or patches of an image.
+        batch: examples in memory at once.
+        vocabulary: of a language model; 0 for others.
+        width: bytes of a number in the model: 4, or 2.
+        checkpointing: activations are computed again in the backward pass.
+
+    """
+
+    shapes: tuple[tuple[int, int], ...]
+    head: int
+    layers: int
+    hidden: int
+    heads: int
+    tokens: int
+    batch: int
+    vocabulary: int = 0
+    width: int = 4
+    checkpointing: bool = False
+
+
+def activations(load: Load) -> int:
+    """Bytes of the activations of one step."""
+    one = load.tokens * (68 * load.hidden + 10 * load.heads * load.tokens)
+    whole = one * load.layers
+    if load.checkpointing:
+        whole = one + 4 * load.tokens * load.hidden * load.layers
+    logits = 12 * load.tokens * load.vocabulary
+    return load.batch * (whole * load.width // 4 + logits)
+
+
+def needed(load: Load, rank: int) -> int:
+    """Bytes that training at a rank needs beside the model."""
+    dense = sum(d_out * d_in for d_out, d_in in load.shapes)
+    factors = rank * sum(d_out + d_in for d_out, d_in in load.shapes)
+    return activations(load) + 12 * dense + PER_WEIGHT * (load.head + factors)
+
+
+def largest_rank(load: Load, free: int, largest: int) -> int:
+    """Largest rank from 1 to ``largest`` that ``free`` bytes afford; 0 for none."""
+    room = free * (1 - RESERVE) - needed(load, 0)
+    step = needed(load, 1) - needed(load, 0)
+    if room < step:
+        return 0
+    return min(largest, int(room // step)) if step else largest
+
+
+def load_of(
+    config: Any, shapes: Mapping[str, tuple[int, int]], head: int, settings: Settings
+) -> Load:
+    """Read off a model's config and the settings what training asks.
+
+    Args:
+        config: of the transformers model.
+        shapes: of the adapted layers.
+        head: weights of the head.
+        settings: the run config.
+
+    """
+    widest = max((d_in for _, d_in in shapes.values()), default=1)
+    layers = getattr(config, "num_hidden_layers", None)
+    image = settings.model.image_size or getattr(config, "image_size", None)
+    patch = getattr(config, "patch_size", None)
+    tokens = settings.data.max_length
+    if isinstance(image, int) and isinstance(patch, int):
+        tokens = (image // patch) ** 2 + 1
+    heads = getattr(config, "num_attention_heads", None)
+    training = settings.training
+    batch = -(-training.batch_size // training.gradient_accumulation)
+    return Load(
+        shapes=tuple(shapes.values()),
+        head=head,
+        layers=layers if isinstance(layers, int) else len(shapes),
+        hidden=getattr(config, "hidden_size", None) or widest,
+        # Swin has heads by stage; the most of them bound the others.
+        heads=max(heads) if isinstance(heads, list | tuple) else heads or 1,
+        tokens=tokens,
+        batch=batch,
+        vocabulary=config.vocab_size if settings.model.task == LANGUAGE else 0,
+        width=4 if settings.model.dtype == "float32" else 2,
+        checkpointing=settings.model.gradient_checkpointing,
+    )
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that are free on a GPU, or available to this process on the CPU."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    found = [_available(), _left_in_group()]
+    return min(value for value in found if value is not None)
+
+
+def _available() -> int:
+    for line in _read(Path("/proc/meminfo")).splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    # Not Linux: nothing says what is free, so it is half of what there is.
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+
+
+def _left_in_group(root: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """What a container's limit leaves; None without a limit."""
+    limit, used = _read(root / "memory.max"), _read(root / "memory.current")
+    if not limit.strip().isdecimal() or not used.strip().isdecimal():
+        return None
+    return max(int(limit) - int(used), 0)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError:
+        return ""

@@ -1,0 +1,160 @@
+"""The examples of a node: its partition, or data of its own, encoded once a process."""
+
+import hashlib
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from datasets import Dataset
+
+from ilora_app import methods, wire
+from ilora_app.node.config import NodeError
+from ilora_app.settings import DataSettings, Settings
+from ilora_app.settings.model import IMAGE
+from ilora_app.tasks import data, vision
+from ilora_app.tasks.backbone import Backbone
+from ilora_app.tasks.examples import Examples
+from ilora_app.tasks.labels import label_ids, label_names
+from ilora_app.tasks.loading import load_backbone
+from ilora_app.tasks.task import TASKS
+
+# Examples that tell a node's data from that of others.
+_FIRST = 32
+
+
+@dataclass(frozen=True)
+class NodeData:
+    """What one node trains and evaluates on.
+
+    Attributes:
+        settings: the run config.
+        partition, partitions: its part of the data set; 0 of 1 where it has data of
+            its own.
+        path: folder with data of its own; empty: a partition.
+        classes: of the federation, as the server sent them; none: those of the data.
+
+    """
+
+    settings: Settings
+    partition: int = 0
+    partitions: int = 1
+    path: str = ""
+    classes: tuple[str, ...] = ()
+
+    @property
+    def where(self) -> str:
+        """Where the examples are, for messages."""
+        return self.path or f"partition {self.partition}"
+
+    @property
+    def source(self) -> DataSettings:
+        """Settings of the data, with its columns by name.
+
+        Raises:
+            DataError: the data cannot be loaded, or lacks a column.
+
+        """
+        settings, task = self.settings.data, self.settings.model.task
+        seed = self.settings.run.seed
+        if not self.path:
+            return data.found(settings, task, seed)
+        # The partitioner has nothing to deal out, so no column is needed for it.
+        own = replace(settings, dataset=self.path, dataset_subset="", partitioner="iid")
+        return data.found_own(own, task, seed)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the classes of the federation."""
+        if self.classes or not TASKS[self.settings.model.task].has_classes:
+            return self.classes
+        return label_names(self.source, self.settings.run.seed)
+
+    def part(self) -> data.Partition:
+        """Load this node's rows: for training, and held out."""
+        seed = self.settings.run.seed
+        if self.path:
+            return data.own(self.source, seed)
+        return data.partition(self.source, self.partition, self.partitions, seed)
+
+    def problems(self) -> list[str]:
+        """What is wrong with this node's rows, without the model."""
+        part = self.part()
+        if len(part.train) == 0:
+            return [f"{self.where} holds no examples"]
+        found = []
+        for rows in (part.train, part.held_out):
+            if TASKS[self.settings.model.task].has_classes and len(rows):
+                column = self.source.label_column
+                label_ids(list(rows[column]), rows.features[column], self.labels)
+            if self.settings.model.task == IMAGE:
+                found += vision.unreadable(rows, self.source.image_column, self.where)
+        return found
+
+    def backbone(self) -> Backbone:
+        """Load the model, once a process."""
+        method = methods.find(self.settings.run.strategy)
+        settings, seed = self.settings.model, self.settings.run.seed
+        return load_backbone(settings, self.labels, seed, method.whole_model)
+
+    def examples(self) -> tuple[Examples, Examples]:
+        """Encode the rows, once a process: for training, and held out."""
+        return _examples(self)
+
+    def pooled(self) -> Examples:
+        """The training examples of all partitions together, in their order.
+
+        Raises:
+            NodeError: this node has data of its own.
+
+        """
+        if self.path:
+            raise NodeError(
+                f"--node-config {wire.DATA_PATH} = {self.path!r}: strategy "
+                f"{self.settings.run.strategy} pools all data, which nodes with data "
+                "of their own do not share; run it in simulation"
+            )
+        together = [
+            replace(self, partition=i).examples()[0] for i in range(self.partitions)
+        ]
+        return TASKS[self.settings.model.task].join(together)
+
+    def test(self) -> Examples | None:
+        """Encode the test split, once a process; None where only the server has it."""
+        return None if self.path else _test(replace(self, partition=0))
+
+    def encode(self, rows: Dataset) -> Examples:
+        """Turn rows into examples."""
+        task = TASKS[self.settings.model.task]
+        return task.encode(
+            rows, self.source, self.labels, self.backbone().processor, self.where
+        )
+
+    @property
+    def key(self) -> str:
+        """What tells this node from others when the run is repeated.
+
+        Many nodes may have their data under one path, each on its machine: what it is
+        tells them apart.
+        """
+        return _digest(self) if self.path else str(self.partition)
+
+
+@lru_cache(maxsize=256)
+def _examples(node: NodeData) -> tuple[Examples, Examples]:
+    part = node.part()
+    return node.encode(part.train), node.encode(part.held_out)
+
+
+@lru_cache(maxsize=256)
+def _digest(node: NodeData) -> str:
+    """Tell a node's own data from that of others: by its size, and how it begins."""
+    examples, _ = node.examples()
+    found = hashlib.sha256(str(len(examples)).encode())
+    first = examples.batch(list(range(min(_FIRST, len(examples)))))
+    for name in sorted(first):
+        found.update(first[name].contiguous().numpy().tobytes())
+    return found.hexdigest()
+
+
+@lru_cache(maxsize=4)
+def _test(node: NodeData) -> Examples:
+    return node.encode(data.test_rows(node.source, node.settings.run.seed))

@@ -1,0 +1,156 @@
+"""One round on a client: install what came, train or measure it, pack what goes back.
+
+Nothing of a federation is decided here: the method's client half says what training
+starts from and what is returned, the drift correction changes gradients, and
+:mod:`ilora_app.tasks.training` trains.
+"""
+
+from typing import Any
+
+from flwr.app import Message, MetricRecord, RecordDict
+
+from ilora_app import wire
+from ilora_app.corrections import ControlVariatesClient
+from ilora_app.lora.factors import AdapterState, LoraFactors, only
+from ilora_app.methods import ClientHalf
+from ilora_app.node.instructions import Instructions
+from ilora_app.node.node import Node
+from ilora_app.tasks import training
+from ilora_app.tasks.backbone import Backbone
+
+
+def train(node: Node, message: Message, records: RecordDict) -> RecordDict:
+    """Train the received factors and head for one round, with drift correction.
+
+    Args:
+        node: this client.
+        message: of the server.
+        records: ``context.state``.
+
+    Returns:
+        Content of the reply.
+
+    Raises:
+        WireError: the client does not hold what the server counts on.
+
+    """
+    config: Any = message.content.config_records[wire.CONFIG]
+    instructions = Instructions.read(message, records, keep=True)
+    plan, rank = instructions.plan, instructions.rank
+    half, backbone = node.client_half(), node.data.backbone()
+    start = _install(node, half, instructions, backbone)
+    content: dict[str, Any] = {}
+    if config.get(wire.EVALUATE):
+        content[wire.EVALUATION] = _measure(node, backbone, config[wire.TEST_SPLIT])
+
+    parameters = only(backbone.parameters(), plan.trains)
+    examples = node.data.pooled() if plan.pooled else node.data.examples()[0]
+    local = node.local_training(plan.pooled)
+    correction = _correction(node, message, instructions, start.factors)
+    full_gradient = None
+    if correction and node.settings.method.control_estimator == "full-pass":
+        full_gradient = training.mean_gradient(
+            backbone, examples, local.eval_batch_size, list(parameters)
+        )
+    outcome = training.train(
+        backbone,
+        examples,
+        local,
+        node.seed(instructions.round),
+        list(parameters),
+        [correction.hook(parameters)] if correction else [],
+        half.penalty(parameters, rank),
+    )
+
+    trained = backbone.collect()
+    instructions.state.keep_own(trained.named_tensors(), plan)
+    upload = half.finish(start, trained, rank)
+    metrics = {
+        wire.EXAMPLES: outcome.examples,
+        wire.LOSS: outcome.loss,
+        wire.SECONDS: outcome.seconds,
+        wire.RANK: upload.rank,
+    }
+    content[wire.ARRAYS] = wire.encode_tensors(only(upload.tensors, plan.up))
+    if upload.slots:
+        content[wire.SLOTS] = wire.encode_tensors(upload.slots)
+    if correction:
+        kept = upload.rank if upload.pruned else None
+        deltas = correction.finish(full_gradient, kept)
+        content[wire.CORRECTION] = wire.encode_tensors(deltas)
+        metrics[wire.CORRECTION_LOST] = int(correction.lost)
+    content[wire.METRICS] = MetricRecord({**metrics})
+    return RecordDict(content)
+
+
+def evaluate(node: Node, message: Message, records: RecordDict) -> RecordDict:
+    """Evaluate the received model on this node's held-out examples.
+
+    Args:
+        node: this client.
+        message: of the server.
+        records: ``context.state``.
+
+    Returns:
+        Content of the reply.
+
+    Raises:
+        WireError: the client does not hold what the server counts on.
+
+    """
+    config: Any = message.content.config_records[wire.CONFIG]
+    instructions = Instructions.read(message, records, keep=False)
+    backbone = node.data.backbone()
+    half = ClientHalf(node.settings.method)
+    if node.method.personal:
+        half = node.client_half()
+    _install(node, half, instructions, backbone)
+    metrics = _measure(node, backbone, config[wire.TEST_SPLIT])
+    return RecordDict({wire.METRICS: metrics})
+
+
+def _install(
+    node: Node, half: ClientHalf, instructions: Instructions, backbone: Backbone
+) -> AdapterState:
+    """Put the received model into this process's backbone; return its start."""
+    start = half.start(
+        instructions.tensors,
+        backbone.shapes(),
+        instructions.rank,
+        node.seed(instructions.round),
+    )
+    offset = instructions.offset(start, backbone.directions)
+    backbone.install(start, offset, instructions.base)
+    return start
+
+
+def _correction(
+    node: Node, message: Message, instructions: Instructions, received: LoraFactors
+) -> ControlVariatesClient | None:
+    """Make the client half of the drift correction that the server asks for."""
+    if wire.CORRECTION not in message.content.array_records:
+        return None
+    config: Any = message.content.config_records[wire.CONFIG]
+    return ControlVariatesClient(
+        wire.decode_tensors(message.content.array_records[wire.CORRECTION]),
+        received,
+        instructions.state,
+        node.settings.method.control_basis,
+        instructions.round,
+        int(config[wire.LAST_TAKEN]),
+    )
+
+
+def _measure(node: Node, backbone: Backbone, on_test: bool) -> MetricRecord:
+    """Measure the installed model on held-out examples, and on the test split."""
+    size = node.settings.training.eval_batch_size
+    _, held_out = node.data.examples()
+    found = {wire.LOSS: 0.0, wire.ACCURACY: 0.0}
+    if len(held_out):
+        found = training.evaluate(backbone, held_out, size)
+    test = node.data.test() if on_test else None
+    if test:
+        result = training.evaluate(backbone, test, size)
+        found[wire.TEST_LOSS] = result[wire.LOSS]
+        found[wire.TEST_ACCURACY] = result[wire.ACCURACY]
+    return MetricRecord({wire.EXAMPLES: len(held_out), **found})

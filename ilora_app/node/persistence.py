@@ -1,0 +1,198 @@
+"""What a node keeps of a run on its own disk, so that a resumed run finds it.
+
+``context.state`` lasts for one ``flwr run``. What a client keeps in it (its control
+variate, factors that never leave it, its base) is private to it, so the server's
+checkpoint cannot hold it. The node writes it after every training message to
+
+    <state folder>/<run key>/<identity>/round-<n>/
+
+and restores it where its ``context.state`` is new: the state of the last round
+that the server has finished, or of the last one before in which this node trained. A
+round that the server has not finished leaves no trace. The state folder is
+``state-path`` of the node config, else ``$ILORA_STATE``, else ``~/.ilora/nodes``.
+"""
+
+import contextlib
+import hashlib
+import os
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Mapping
+from logging import WARNING
+from pathlib import Path
+
+from flwr.app import (
+    ArrayRecord,
+    ConfigRecord,
+    Context,
+    Message,
+    MessageType,
+    RecordDict,
+)
+from flwr.supercore import log
+
+from ilora_app import wire
+from ilora_app.runs import store
+from ilora_app.settings import options
+
+STATE_PATH, VARIABLE, DEFAULT = "state-path", "ILORA_STATE", "~/.ilora/nodes"
+_PREFIX = "round-"
+_KEY = re.compile(r"[0-9a-f]{16}")
+_FORGET_DAYS = 30
+_MARK = "kept-by-node"
+
+
+def identity(node_config: Mapping[str, object]) -> str:
+    """Name a node by what stays the same when it is started again.
+
+    That is its partition, or its data and a number that it draws once and keeps in its
+    state folder: the data of many nodes may have the same path, each on its machine.
+
+    Raises:
+        WireError: the state folder is not absolute.
+
+    """
+    own = node_config.get(wire.DATA_PATH)
+    if own:
+        name = f"data-{hashlib.sha256(str(own).encode()).hexdigest()[:8]}"
+        return f"{name}-{_number(folder(node_config) / name)}"
+    partition, of = (node_config.get(k) for k in (wire.PARTITION, wire.PARTITIONS))
+    return f"partition-{partition}-of-{of}"
+
+
+def folder(node_config: Mapping[str, object]) -> Path:
+    """The state folder of a node.
+
+    Raises:
+        WireError: it is not absolute.
+
+    """
+    given = node_config.get(STATE_PATH) or os.environ.get(VARIABLE) or DEFAULT
+    found = options.folder(str(given))
+    if not found.is_absolute():
+        raise wire.WireError(
+            f"--node-config {STATE_PATH} = {str(given)!r}: expected an absolute "
+            "folder, or one under ~"
+        )
+    return found
+
+
+def restore(message: Message, context: Context) -> int:
+    """Restore what this node has kept of the run, once in a ``context.state``.
+
+    Returns:
+        The round whose state it is; 0 where there is none, or where the server does
+        not ask for any to be kept.
+
+    Raises:
+        WireError: the name of the run or of the state folder is wrong.
+
+    """
+    asked = message.content.config_records.get(wire.CONFIG)
+    if asked is None or wire.RUN_KEY not in asked:
+        return 0
+    state = context.state
+    if _MARK not in state:
+        # In a training message the round is the one that has begun.
+        training = message.metadata.message_type == MessageType.TRAIN
+        finished = int(asked[wire.ROUND]) - training  # type: ignore[arg-type]
+        kept = _kept(context, str(asked[wire.RUN_KEY]))
+        found = _read_state(kept, state, finished)
+        state[_MARK] = ConfigRecord({wire.STATE_ROUND: found})
+    return int(state.config_records[_MARK][wire.STATE_ROUND])  # type: ignore[arg-type]
+
+
+def keep(message: Message, context: Context, count: int) -> None:
+    """Write this node's state after it has trained; a failure is logged, no more.
+
+    Args:
+        message: the training message.
+        context: of this node.
+        count: of the newest rounds that stay.
+
+    """
+    asked = message.content.config_records[wire.CONFIG]
+    if wire.RUN_KEY not in asked:
+        return
+    number = int(asked[wire.ROUND])  # type: ignore[arg-type]
+    context.state[_MARK] = ConfigRecord({wire.STATE_ROUND: number})
+    tensors, configs = {}, {}
+    for name, record in context.state.items():
+        if isinstance(record, ArrayRecord):
+            for array, value in wire.decode_tensors(record).items():
+                tensors[f"{name}:{array}"] = value
+        elif isinstance(record, ConfigRecord):
+            configs[name] = dict(record)
+    facts = {"records": list(context.state), "configs": configs}
+    kept = _kept(context, str(asked[wire.RUN_KEY]))
+    try:
+        if not kept.exists():
+            _forget(kept.parent.parent)
+            # What is private to a node is not for the other users of its machine.
+            kept.parent.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        store.write(kept / f"{_PREFIX}{number}", tensors, facts)
+        store.keep_newest(kept, _PREFIX, count)
+    except OSError as error:
+        log(WARNING, "the node's state of round %d is not kept: %s", number, error)
+
+
+def _number(file: Path) -> str:
+    """Read a node's own number, drawn the first time; 0 where it cannot be kept."""
+    try:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError), file.open("x") as new:
+            new.write(secrets.token_hex(8))
+        found = file.read_text(encoding="ascii")
+    except (OSError, ValueError) as error:
+        log(WARNING, "this node cannot keep a number of its own: %s", error)
+        return "0"
+    return found if _KEY.fullmatch(found) else "0"
+
+
+def _kept(context: Context, key: str) -> Path:
+    """Where this node keeps its state of a run."""
+    if not _KEY.fullmatch(key):
+        raise wire.WireError(f"{wire.RUN_KEY}: expected 16 hexadecimal digits")
+    name = re.sub(r"[^\w-]", "_", identity(context.node_config))
+    return folder(context.node_config) / key / name
+
+
+def _read_state(kept: Path, state: RecordDict, finished_round: int) -> int:
+    """Read the state of a round, or the last one before, into ``context.state``.
+
+    Later ones are removed: the server has not finished their rounds.
+    """
+    for number, path in store.numbered(kept, _PREFIX).items():
+        if number > finished_round:
+            shutil.rmtree(path, ignore_errors=True)
+            continue
+        try:
+            tensors, facts = store.read(path)
+        except store.TornError as error:
+            log(WARNING, "this node starts anew: %s", error)
+            return 0
+        for name in facts["records"]:
+            if name in facts["configs"]:
+                state[name] = ConfigRecord(facts["configs"][name])
+                continue
+            arrays = {
+                array.removeprefix(f"{name}:"): value
+                for array, value in tensors.items()
+                if array.startswith(f"{name}:")
+            }
+            state[name] = wire.encode_tensors(arrays)
+        return number
+    return 0
+
+
+def _forget(root: Path) -> None:
+    """Remove what was kept of runs that nobody has gone on with for a month."""
+    oldest = time.time() - 24 * 3600 * _FORGET_DAYS
+    for run in root.glob("*"):
+        if not _KEY.fullmatch(run.name):
+            continue
+        times = [part.stat().st_mtime for part in (run, *run.glob("*"))]
+        if max(times) < oldest:
+            shutil.rmtree(run, ignore_errors=True)

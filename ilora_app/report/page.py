@@ -1,0 +1,41 @@
+"""Writes the report of a run as one page by itself."""
+
+from pathlib import Path
+
+from ilora_app.report import sections
+from ilora_app.report.reading import ReportError, read
+
+FILE = "report.html"
+# What reading a value that is not there, or is of another kind, ends in.
+_STUMBLES = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
+
+
+def write(folder: Path, out: Path | None = None, beside: Path | None = None) -> Path:
+    """Write the report of a run.
+
+    Args:
+        folder: of the run.
+        out: file to write; None: report.html in the folder.
+        beside: folder of another run, whose client drift is drawn beside this one's.
+
+    Returns:
+        The file.
+
+    Raises:
+        ReportError: the folder holds no run, no finished round, or what no run writes.
+        OSError: the file cannot be written.
+
+    """
+    file = out or folder / FILE
+    run, other = read(folder), read(beside) if beside else None
+    try:
+        text = sections.page(run, other)
+    except _STUMBLES as error:
+        what = f"{type(error).__name__}: {error}"
+        raise ReportError(
+            f"{folder}: its events or its config are not what a run writes ({what})"
+        ) from error
+    temporary = file.with_name(f".{file.name}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(file)
+    return file

@@ -1,0 +1,1 @@
+"""One run of the ServerApp, from the checks before it to what it leaves behind."""

@@ -1,0 +1,82 @@
+"""The server meets its nodes: what they are told, and which of them can take part."""
+
+from flwr.app import ConfigRecord
+from flwr.serverapp import Grid
+from flwr.superlink.grid import HttpGrid
+
+from ilora_app import wire
+from ilora_app.federation.evaluation import EVALUATE, MEASURED_BY_CLIENTS, TRAIN
+from ilora_app.federation.membership import FederationError, Membership
+from ilora_app.federation.snapshot import Snapshot, expect_members
+from ilora_app.server import preflight
+from ilora_app.settings import Settings
+
+
+def facts_for_nodes(classes: tuple[str, ...], run_key: str = "") -> ConfigRecord:
+    """What nodes are told besides the model: the classes, in the order of their ids.
+
+    And the name under which they keep their own state of the run, where they do.
+    """
+    facts = ConfigRecord({wire.CLASSES: list(classes)} if classes else {})
+    if run_key:
+        facts[wire.RUN_KEY] = run_key
+    return facts
+
+
+def evaluate_on(settings: Settings, grid: Grid) -> str:
+    """Say what ``evaluate-on = "auto"`` means.
+
+    In deployment every message starts a process, so one a round is better than two.
+    Where clients measure what the best round is chosen by, its model must still be
+    there, and so it is always ``evaluate``.
+    """
+    if settings.run.evaluate_on != "auto":
+        return settings.run.evaluate_on
+    by_clients = settings.keeping.best_metric.startswith(MEASURED_BY_CLIENTS)
+    # Flower gives a ServerApp this grid in deployment, and another in simulation.
+    return TRAIN if isinstance(grid, HttpGrid) and not by_clients else EVALUATE
+
+
+def meet(grid: Grid, prepared: preflight.Prepared) -> Membership:
+    """Wait for nodes and learn their ranks.
+
+    Raises:
+        FederationError: none can take part, with what they said.
+
+    """
+    run = prepared.settings.run
+    membership = Membership(facts=facts_for_nodes(prepared.labels, prepared.run_key))
+    if prepared.resumed:
+        checkpoint = prepared.resumed.checkpoint
+        membership.finish(checkpoint.round)
+        taken = Snapshot(checkpoint.tensors, checkpoint.facts)
+        expect_members(membership, taken)
+    membership.wait(grid, run.min_available_nodes, run.round_timeout, settle=True)
+    membership.meet(grid, run.round_timeout)
+    for member in membership.members:
+        for problem in preflight.fits(prepared.backbone, wire.RANK, member.rank):
+            membership.leave_out(member, f"--node-config {problem}")
+    _same_split(membership)
+    if not membership.connected(grid):
+        reasons = "".join(
+            f"\n  - {reason}" for reason in sorted(set(membership.left_out.values()))
+        )
+        raise FederationError(f"no node can take part:{reasons or ' none answered'}")
+    return membership
+
+
+def _same_split(membership: Membership) -> None:
+    """See that a run which goes on has its data dealt out as before.
+
+    Raises:
+        FederationError: nodes hold parts of another number than they did.
+
+    """
+    parts = [(m.partitions, m.node_id < 0) for m in membership.members if m.partitions]
+    away = {number for number, is_away in parts if is_away}
+    here = {number for number, is_away in parts if not is_away}
+    if away and here - away:
+        raise FederationError(
+            f"the run that goes on had its data in {min(away)} parts, and now nodes "
+            f"have one of {max(here)}: start it with as many nodes as before"
+        )

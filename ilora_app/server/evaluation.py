@@ -1,0 +1,70 @@
+"""The server's own evaluation: the global model, and each rank's, on the test split."""
+
+from flwr.app import ArrayRecord, MetricRecord
+
+from ilora_app import wire
+from ilora_app.federation.strategy import LoraStrategy
+from ilora_app.lora.factors import AdapterState
+from ilora_app.server.preflight import Prepared
+from ilora_app.tasks import training
+from ilora_app.tasks.causal_lm import LanguageExamples
+from ilora_app.tasks.generation import exact_match
+
+
+class CentralEvaluation:
+    """Measures after every round that is due; called by the rounds of a strategy.
+
+    Args:
+        prepared: model, test split and settings of the run.
+        strategy: whose model it is.
+
+    """
+
+    def __init__(self, prepared: Prepared, strategy: LoraStrategy) -> None:
+        self._settings = prepared.settings
+        self._backbone, self._test = prepared.backbone, prepared.test
+        self._strategy = strategy
+        self._results: dict[int | None, dict[str, float]] = {}
+
+    def __call__(self, server_round: int, arrays: ArrayRecord) -> MetricRecord | None:
+        """Loss and accuracy on the test split; of every rank where that is due."""
+        self._results = {}
+        strategy, run = self._strategy, self._settings.run
+        due = strategy.evaluation.is_due(server_round, run.num_server_rounds)
+        if strategy.method.personal or not due:
+            return None
+        model = AdapterState.from_named_tensors(wire.decode_tensors(arrays))
+        self._results = {None: self.measure(model)}
+        found = dict(self._results[None])
+        every = run.rank_eval_every
+        due = bool(every and server_round and server_round % every == 0)
+        if due or server_round == run.num_server_rounds:
+            for rank in sorted(set(strategy.membership.ranks)):
+                held = strategy.global_model(rank)
+                same = held is strategy.global_model()
+                self._results[rank] = (
+                    self._results[None] if same else self.measure(held)
+                )
+                for name, value in self._results[rank].items():
+                    found[f"{name}_r{rank}"] = value
+        return MetricRecord(dict(found))
+
+    def result(self, rank: int | None, model: AdapterState) -> dict[str, float]:
+        """What was measured of the last round's model at a rank, or is measured now.
+
+        Args:
+            rank: None is the global model.
+            model: at that rank.
+
+        """
+        return self._results.get(rank) or self.measure(model)
+
+    def measure(self, model: AdapterState) -> dict[str, float]:
+        """Loss and metrics of one model on the test split."""
+        self._backbone.install_merged(model)
+        size = self._settings.training.eval_batch_size
+        found = training.evaluate(self._backbone, self._test, size)
+        tokens = self._settings.data.generate_tokens
+        if tokens and isinstance(self._test, LanguageExamples):
+            found["exact_match"] = exact_match(self._backbone, self._test, tokens, size)
+        return found

@@ -1,0 +1,153 @@
+"""Everything that can be wrong before round 1, found together."""
+
+import os
+import secrets
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from logging import WARNING
+
+from flwr.supercore import log
+
+from ilora_app import methods, track
+from ilora_app.federation import validity
+from ilora_app.federation.evaluation import MEASURED_BY_CLIENTS
+from ilora_app.runs import resume
+from ilora_app.runs.places import outside
+from ilora_app.runs.resume import Resumed
+from ilora_app.settings import Settings, options, parsing
+from ilora_app.settings.model import IMAGE
+from ilora_app.settings.parsing import ConfigError
+from ilora_app.tasks import data, models
+from ilora_app.tasks.backbone import Backbone
+from ilora_app.tasks.examples import Examples
+from ilora_app.tasks.labels import label_names, never_tested
+from ilora_app.tasks.loading import load_backbone
+from ilora_app.tasks.models import ModelError
+from ilora_app.tasks.sources import DataError
+from ilora_app.tasks.task import TASKS
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What the server needs to run, all of it loaded and checked.
+
+    Attributes:
+        run_key: name of the run for what nodes keep of it; empty where nothing is kept.
+        resumed: the run that goes on; None begins one.
+
+    """
+
+    settings: Settings
+    backbone: Backbone
+    labels: tuple[str, ...]
+    test: Examples
+    run_key: str = ""
+    resumed: Resumed | None = None
+
+
+def prepare(run_config: Mapping[str, object]) -> Prepared:
+    """Read the run config, and load the data and the model that it names.
+
+    Raises:
+        ConfigError: with every mistake: keys, values, folders, columns, modules, ranks.
+
+    """
+    settings, problems = methods.parse(run_config)
+    found = list(problems.values())
+    method = None
+    with suppress(methods.MethodError):
+        method = methods.find(settings.run.strategy)
+        refused = validity.problems(settings)
+        found += [text for key, text in refused.items() if key not in problems]
+    if not settings.keeping.resume:
+        found += _output_dir(settings.run.output_dir)
+
+    found += track.problems(options.names(settings.keeping.track))
+    by = settings.keeping.best_metric
+    if settings.run.evaluate_on == "train" and by.startswith(MEASURED_BY_CLIENTS):
+        right = "a column that the server measures, as evaluate-on is train"
+        found.append(parsing.describe("best-metric", by, right))
+    run, source, task = settings.run, settings.data, settings.model.task
+    labels: tuple[str, ...] = ("0", "1")
+    wrong_data = data.problems(source, task, run.seed)
+    # A key that is wrong by itself was reported; its default says nothing here.
+    found += [p for p in wrong_data if p.split(" = ")[0] not in problems]
+    if not wrong_data:
+        source = data.found(source, task, run.seed)
+        try:
+            labels = label_names(source, run.seed) if TASKS[task].has_classes else ()
+        except DataError as error:
+            found.append(str(error))
+        if TASKS[task].has_classes and len(labels) < 2:
+            right = f"two classes or more, found only {', '.join(labels)}"
+            found.append(parsing.describe("label-column", source.label_column, right))
+
+    backbone = None
+    try:
+        whole_model = method is not None and method.whole_model
+        backbone = load_backbone(settings.model, labels, run.seed, whole_model)
+    except ModelError as error:
+        found += [
+            p for p in str(error).splitlines() if p.split(" = ")[0] not in problems
+        ]
+    if backbone and "client-ranks" not in problems:
+        found += fits(backbone, "client-ranks", max(settings.ranks))
+    if backbone and task != IMAGE and source.max_length > backbone.longest:
+        right = f"at most {backbone.longest}, the positions of {settings.model.model}"
+        found.append(parsing.describe("max-length", source.max_length, right))
+    if found or backbone is None or method is None:
+        raise ConfigError(found)
+    named = replace(backbone.settings, model=models.canonical(settings.model.model))
+    settings = validity.resolve(replace(settings, model=named, data=source))
+    resumed, wrong = resume.find(settings)
+    if resumed and resumed.checkpoint.weights != backbone.fingerprint:
+        right = (
+            f"the weights that {resumed.folder} began with; those that it names now "
+            "are others"
+        )
+        wrong = [parsing.describe("model", settings.model.model, right)]
+    if wrong:
+        raise ConfigError(wrong)
+    key = resumed.checkpoint.key if resumed else secrets.token_hex(8)
+    for name in labels and never_tested(source, run.seed):
+        log(WARNING, "No row of the split %s is of class %s", source.test_split, name)
+    rows = data.test_rows(source, run.seed)
+    test = TASKS[task].encode(
+        rows, source, labels, backbone.processor, f"the split {source.test_split}"
+    )
+    if not settings.keeping.keep_checkpoints:
+        key = ""
+    return Prepared(settings, backbone, labels, test, key, resumed)
+
+
+def fits(backbone: Backbone, key: str, rank: int) -> list[str]:
+    """Hold a rank against the smallest side of every adapted layer."""
+    sides = {name: min(shape) for name, shape in backbone.shapes().items()}
+    if not sides:
+        return []
+    module = min(sides, key=lambda name: sides[name])
+    if rank <= sides[module]:
+        return []
+    right = f"ranks up to {sides[module]}, the smaller side of {module}"
+    return [parsing.describe(key, rank, right)]
+
+
+def _output_dir(value: str) -> list[str]:
+    """A run folder is absolute, new, and can be written."""
+    if not value:
+        return []
+    folder = options.folder(value)
+    if not folder.is_absolute():
+        right = "an absolute folder or one under ~: the app has no working directory"
+        return [parsing.describe("output-dir", value, right)]
+    if right := outside(folder):
+        return [parsing.describe("output-dir", value, right)]
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        right = "a new or empty folder: a run never writes over another"
+        return [parsing.describe("output-dir", value, right)]
+    parent = next(part for part in (folder, *folder.parents) if part.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        right = f"a folder that can be made, and {parent} cannot be written"
+        return [parsing.describe("output-dir", value, right)]
+    return []

@@ -1,0 +1,130 @@
+"""What a run records for its report, at its beginning and at its end.
+
+None of it is worth a run: what cannot be recorded is a warning.
+"""
+
+import functools
+from collections.abc import Callable
+from logging import INFO, WARNING
+from typing import ParamSpec
+
+from flwr.supercore import log
+
+from ilora_app.federation.membership import Membership
+from ilora_app.federation.strategy import LoraStrategy
+from ilora_app.lora.decomposition import singular_values
+from ilora_app.runs.folder import RunFolder
+from ilora_app.runs.machine import hardware, versions
+from ilora_app.runs.partition_plot import draw
+from ilora_app.settings import Settings
+from ilora_app.tasks import partitions
+
+# What is drawn stays small enough to be looked at.
+_PARTITIONS, _CLASSES, _VALUES = 100, 200, 64
+
+P = ParamSpec("P")
+
+
+def _as_warning(record: Callable[P, None]) -> Callable[P, None]:
+    """Turn any failure into a warning."""
+
+    @functools.wraps(record)
+    def guard(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            record(*args, **kwargs)
+        except Exception as error:
+            what = record.__name__.strip("_").replace("_", " ")
+            kind = type(error).__name__
+            log(WARNING, "the report lacks: %s (%s: %s)", what, kind, error)
+
+    return guard
+
+
+def begin(
+    folder: RunFolder,
+    settings: Settings,
+    membership: Membership,
+    labels: tuple[str, ...],
+) -> None:
+    """Record versions, and the classes of each partition that nodes hold.
+
+    With ``partition-plot`` they are drawn as well.
+    """
+    if settings.data.partition_plot:
+        _partition_plot(folder, settings, membership)
+    _versions(folder)
+    _class_counts(folder, settings, membership, labels)
+
+
+def end(folder: RunFolder, strategy: LoraStrategy, report: bool) -> None:
+    """Record the singular values of what was learned; write report.html if wanted."""
+    _singular_values(folder, strategy)
+    if report:
+        _report(folder)
+
+
+@_as_warning
+def _versions(folder: RunFolder) -> None:
+    folder.event("versions", packages=versions(), hardware=hardware())
+
+
+def _partition_plot(
+    folder: RunFolder, settings: Settings, membership: Membership
+) -> None:
+    """Draw who has which classes, where nodes hold partitions of the data set."""
+    parts = [m.partitions for m in membership.members if m.partitions]
+    if not parts:
+        return
+    data, seed = settings.data, settings.run.seed
+    column = data.label_column or data.partition_by
+    if not column:
+        log(WARNING, "No plot of the partitions: name a label-column to count")
+        return
+    dealer = partitions.dealer(data, parts[0], seed)
+    draw(dealer, column, parts[0], folder.path / "partitions.png")
+
+
+@_as_warning
+def _class_counts(
+    folder: RunFolder,
+    settings: Settings,
+    membership: Membership,
+    labels: tuple[str, ...],
+) -> None:
+    """Count what the server deals out; nodes with data of their own send nothing."""
+    parts = max((m.partitions for m in membership.members if m.partitions), default=0)
+    data = settings.data
+    if not parts or parts > _PARTITIONS or len(labels) > _CLASSES:
+        return
+    if not (data.label_column or data.partition_by):
+        return
+    names, counts = partitions.class_counts(data, parts, settings.run.seed)
+    if len(names) <= _CLASSES:
+        folder.event("class-counts", classes=names, counts=counts)
+
+
+@_as_warning
+def _singular_values(folder: RunFolder, strategy: LoraStrategy) -> None:
+    """Record those of the global update s B A, layer by layer, the largest first."""
+    if strategy.method.personal or strategy.method.whole_model:
+        return
+    model = strategy.global_model()
+    layers = {}
+    for module, (B, A) in model.factors.items():
+        values = strategy.lora_scaling * singular_values(B.cpu(), A.cpu())
+        layers[module] = {
+            "norm": _short(float(values.norm())),
+            "values": [_short(value) for value in values[:_VALUES].tolist()],
+        }
+    folder.event("singular-values", layers=layers)
+
+
+@_as_warning
+def _report(folder: RunFolder) -> None:
+    from ilora_app.report import page
+
+    log(INFO, "Report: %s", page.write(folder.path))
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.4g}")

@@ -1,0 +1,105 @@
+"""One run: the strategy, its evaluation, and what it leaves behind."""
+
+from logging import INFO
+
+import torch
+from flwr.app import ArrayRecord
+from flwr.serverapp import Grid
+from flwr.supercore import log
+
+from ilora_app import strategies, wire
+from ilora_app.federation.membership import Membership
+from ilora_app.federation.rounds import Row
+from ilora_app.federation.snapshot import Snapshot
+from ilora_app.lora.factors import AdapterState, LoraFactors
+from ilora_app.lora.initialisation import standard_factors
+from ilora_app.runs.folder import RunFolder
+from ilora_app.server import recording
+from ilora_app.server.checkpointing import Checkpointer
+from ilora_app.server.enrolment import evaluate_on, facts_for_nodes
+from ilora_app.server.evaluation import CentralEvaluation
+from ilora_app.server.preflight import Prepared
+from ilora_app.server.saving import ModelWriter
+
+
+class Server:
+    """Runs a federation in a run folder.
+
+    Args:
+        prepared: settings, model, data and the run that goes on, if one does.
+        membership: members met before.
+        grid: of the run.
+        run_id: Flower's id of it.
+
+    Raises:
+        BusyError: another server is at work in the run folder.
+
+    """
+
+    def __init__(
+        self, prepared: Prepared, membership: Membership, grid: Grid, run_id: int
+    ) -> None:
+        self.prepared, self.membership, self._grid = prepared, membership, grid
+        settings, resumed = prepared.settings, prepared.resumed
+        checkpoint = resumed.checkpoint if resumed else None
+        rows = checkpoint.rows if checkpoint else []
+        place = resumed.folder if resumed else None
+        self.folder = RunFolder(settings, run_id, place, rows)
+        on = evaluate_on(settings, grid)
+        self.strategy = strategies.build(settings, membership, self.folder, on)
+        if checkpoint:
+            taken = Snapshot(checkpoint.tensors, checkpoint.facts)
+            self.strategy.resume(taken, rows)
+            log(INFO, "Going on after round %d", checkpoint.round)
+        self.evaluation = CentralEvaluation(prepared, self.strategy)
+        self.writer = ModelWriter(prepared, self.strategy, self.evaluation)
+        self.checkpointer = Checkpointer(
+            self.strategy,
+            settings,
+            self.folder.path,
+            prepared.run_key,
+            self.writer.save_global,
+            checkpoint.best if checkpoint else None,
+            prepared.backbone.fingerprint,
+        )
+
+    def run(self) -> list[Row]:
+        """Run all rounds, save the adapters, and return a row for each round."""
+        with self.folder.outcome():
+            return self._run()
+
+    def _run(self) -> list[Row]:
+        prepared, folder = self.prepared, self.folder
+        settings, labels = prepared.settings, prepared.labels
+        log(INFO, "Run folder: %s", folder.path)
+        recording.begin(folder, settings, self.membership, labels)
+        self.strategy.start(
+            self._grid,
+            ArrayRecord() if prepared.resumed else self.initial_arrays(),
+            num_rounds=settings.run.num_server_rounds,
+            timeout=settings.run.round_timeout,
+            train_config=facts_for_nodes(labels, prepared.run_key),
+            evaluate_config=facts_for_nodes(labels, prepared.run_key),
+            evaluate_fn=self.evaluation,
+            after_round=self.checkpointer.keep,
+        )
+        self.writer.save_global(folder.path)
+        self.writer.save_ranks(folder.path)
+        self.checkpointer.close()
+        recording.end(folder, self.strategy, settings.keeping.report)
+        log(INFO, "Run folder: %s", folder.path)
+        return folder.rows
+
+    def initial_arrays(self) -> ArrayRecord:
+        """Make the factors at r_max and the head that training starts from."""
+        settings, backbone = self.prepared.settings, self.prepared.backbone
+        rank = max([*settings.ranks, *self.membership.ranks])
+        if self.strategy.method.whole_model:
+            factors = LoraFactors({})
+        elif settings.model.initialisation == "qr":
+            factors = backbone.directions(rank)
+        else:
+            generator = torch.Generator().manual_seed(settings.run.seed)
+            factors = standard_factors(backbone.shapes(), rank, generator)
+        initial = AdapterState(factors, backbone.initial_head())
+        return wire.encode_tensors(initial.named_tensors())

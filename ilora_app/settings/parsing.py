@@ -1,0 +1,152 @@
+"""Run config -> settings. Every mistake is found, and all are reported at once."""
+
+import difflib
+import math
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import Field, fields, replace
+from typing import Any
+
+from ilora_app.settings import MethodSettings, Settings
+
+
+class ConfigError(ValueError):
+    """One message that lists every mistake of a run config."""
+
+    def __init__(self, problems: list[str]) -> None:
+        self.problems = problems
+        lines = "".join(f"\n  - {problem}" for problem in problems)
+        super().__init__(
+            f"the run config has {count(len(problems), 'mistake')}:{lines}"
+        )
+
+
+def count(number: int, noun: str) -> str:
+    """Write a number with its noun: ``1 mistake``, ``2 mistakes``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def key_of(name: str) -> str:
+    """Run-config key of a settings field."""
+    return name.replace("_", "-")
+
+
+def describe(key: str, value: object, right: str) -> str:
+    """Write a problem the way all of them read: key, value, what would be right."""
+    return f"{key} = {value!r}: expected {right}"
+
+
+def options(settings: Settings | None = None) -> Iterator[tuple[str, str, Field[Any]]]:
+    """(group, key, field) of every run-config key, in the order of the settings."""
+    for group, values in vars(settings or Settings()).items():
+        for entry in fields(values):
+            yield group, key_of(entry.name), entry
+
+
+def parse(
+    config: Mapping[str, object], method: type[MethodSettings] = MethodSettings
+) -> tuple[Settings, dict[str, str]]:
+    """Read a run config.
+
+    Args:
+        config: values by key.
+        method: declares the keys of the method.
+
+    Returns:
+        The settings, with the default in place of each wrong value, and the problems
+        by key, so that further checks can skip those keys and report all together.
+
+    """
+    problems: dict[str, str] = {}
+    values: dict[str, dict[str, Any]] = {}
+    defaults = replace(Settings(), method=method())
+    entries = list(options(defaults))
+    known = {key for _, key, _ in entries}
+    for key, value in config.items():
+        if key not in known:
+            close = difflib.get_close_matches(key, known, n=1)
+            hint = (
+                f"did you mean {close[0]}?"
+                if close
+                else "docs/settings.md has them all"
+            )
+            problems[key] = f"{key} = {value!r}: there is no such key; {hint}"
+    for group, key, entry in entries:
+        if key not in config:
+            continue
+        try:
+            value = _typed(config[key], type(entry.default))
+        except TypeError as error:
+            problems[key] = describe(key, config[key], str(error))
+            continue
+        right = _what_would_be_right(value, entry)
+        if right is None:
+            values.setdefault(group, {})[entry.name] = value
+        else:
+            problems[key] = describe(key, config[key], right)
+    groups = {
+        name: replace(getattr(defaults, name), **given)
+        for name, given in values.items()
+    }
+    return replace(defaults, **groups), problems
+
+
+def load(config: Mapping[str, object]) -> Settings:
+    """Read a run config that must be right.
+
+    Raises:
+        ConfigError: with every mistake in it.
+
+    """
+    settings, problems = parse(config)
+    if problems:
+        raise ConfigError(list(problems.values()))
+    return settings
+
+
+def value_of(key: str, text: str) -> object:
+    """Read the value of ``KEY=VALUE``: TOML where it is that, else text.
+
+    It is text also where the key wants text and no quotes are there.
+    """
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+    wanted = dump(Settings()).get(key)
+    if isinstance(value, str) or not isinstance(wanted, str):
+        return value if isinstance(value, bool | int | float | str) else text
+    return text
+
+
+def dump(settings: Settings) -> dict[str, Any]:
+    """Write settings as the run config that gives them: the inverse of :func:`load`."""
+    return {
+        key: getattr(getattr(settings, group), entry.name)
+        for group, key, entry in options(settings)
+    }
+
+
+def _typed(value: object, wanted: type) -> Any:
+    """Accept the wanted type, and a whole number where any number is wanted."""
+    if wanted is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if type(value) is not wanted:
+        kinds = {
+            bool: "true or false",
+            int: "a whole number",
+            float: "a number",
+            str: "text in quotes",
+        }
+        raise TypeError(kinds.get(wanted, wanted.__name__))
+    return value
+
+
+def _what_would_be_right(value: Any, entry: Field[Any]) -> str | None:
+    if isinstance(value, float) and not math.isfinite(value):
+        return "a finite number"
+    choices = entry.metadata["choices"]
+    if choices and value not in choices:
+        return "one of " + ", ".join(choices)
+    check = entry.metadata["check"]
+    return check(value) if check else None

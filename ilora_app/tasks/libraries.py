@@ -1,0 +1,21 @@
+"""The libraries that tasks load, without what no user can act on."""
+
+import logging
+import warnings
+
+
+def quiet_libraries() -> None:
+    """Silence progress bars, load reports, and warnings that no user can act on."""
+    # PEFT imports bitsandbytes, whose import tells of a kernel that it does without.
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
+    import datasets
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    datasets.logging.set_verbosity_error()
+    datasets.disable_progress_bars()
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*")
+    warnings.filterwarnings("ignore", message=".*min_partition_size.*")
+    warnings.filterwarnings("ignore", message=".*RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO.*")

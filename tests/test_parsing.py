@@ -1,0 +1,77 @@
+"""Run config: types, ranges, names, and all mistakes at once."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from ilora_app.settings import Settings, parsing
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_defaults_in_pyproject_are_those_of_the_settings():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert project["tool"]["flwr"]["app"]["config"] == parsing.dump(Settings())
+
+
+def test_every_key_has_help_and_its_default_is_right():
+    for _, key, entry in parsing.options():
+        assert entry.metadata["help"].endswith("."), key
+    assert parsing.load(parsing.dump(Settings())) == Settings()
+
+
+def test_keys_are_unique():
+    keys = [key for _, key, _ in parsing.options()]
+    assert len(keys) == len(set(keys))
+
+
+def test_values_are_read():
+    settings = parsing.load({"learning-rate": 1, "client-ranks": "2, 4", "seed": 3})
+    assert settings.training.learning_rate == 1.0
+    assert settings.ranks == (2, 4)
+    assert settings.run.seed == 3
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "right"),
+    [
+        ("client-ranks", "2,x", 'such as "2,4,8,16"'),
+        ("client-ranks", "", 'such as "2,4,8,16"'),
+        ("client-ranks", "0,2", 'such as "2,4,8,16"'),
+        ("client-ranks", 4, "text in quotes"),
+        ("dirichlet-alpha", 0.0, "a number above 0"),
+        ("dirichlet-alpha", -1, "a number above 0"),
+        ("lora-scaling", 0, "a number above 0"),
+        ("learning-rate", "fast", "a number"),
+        ("learning-rate", float("nan"), "a finite number"),
+        ("learning-rate", True, "a number"),
+        ("num-server-rounds", 0, "1 or more"),
+        ("num-server-rounds", 2.5, "a whole number"),
+        ("holdout-fraction", 1.0, "0 or more and below 1"),
+        ("fraction-train", 1.5, "between 0 and 1"),
+        ("decomposition", "lu", "one of qr, pivoted-qr, svd"),
+        ("text-columns", "a,b,c", "one column, or two"),
+        ("model", " ", "a name or a folder"),
+    ],
+)
+def test_a_wrong_value_names_key_value_and_what_is_right(key, value, right):
+    with pytest.raises(parsing.ConfigError) as caught:
+        parsing.load({key: value})
+    (problem,) = caught.value.problems
+    assert problem.startswith(f"{key} = {value!r}: expected ")
+    assert right in problem
+
+
+def test_an_unknown_key_suggests_the_nearest():
+    with pytest.raises(parsing.ConfigError, match="did you mean learning-rate"):
+        parsing.load({"learnin-rate": 1e-3})
+
+
+def test_all_mistakes_come_together():
+    wrong = {"client-ranks": "2,x", "learning-rate": -1.0, "no-such-thing": 1}
+    with pytest.raises(parsing.ConfigError) as caught:
+        parsing.load(wrong)
+    assert len(caught.value.problems) == 3
+    assert "3 mistakes" in str(caught.value)
+    assert all(key in str(caught.value) for key in wrong)

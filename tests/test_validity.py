@@ -1,0 +1,175 @@
+"""Which settings a method takes, what ``auto`` means, and what is refused and why."""
+
+from dataclasses import fields, replace
+
+import pytest
+
+from ilora_app.federation.validity import problems, resolve
+from ilora_app.methods import METHODS
+from ilora_app.settings import MethodSettings, Settings
+
+OTHER = {
+    "decomposition": "svd",
+    "residual": "merge",
+    "residual_energy": 0.9,
+    "control_basis": "rotate",
+    "lora_fair_lambda": 0.5,
+    "hetlora_gamma": 0.5,
+    "hetlora_lambda": 0.5,
+    "init_gain": "scaled",
+}
+"""A value that is not the default, for every key that belongs to some methods."""
+
+OWN = {
+    "ilora": {"decomposition", "residual", "control_basis", "init_gain"},
+    "lora-fair": {"lora_fair_lambda"},
+    "hetlora": {"hetlora_gamma", "hetlora_lambda"},
+}
+CONTROL = {
+    "control_estimator": "full-pass",
+    "control_normalisation": "all",
+    "control_scope": "head",
+}
+every = pytest.mark.parametrize("name", METHODS)
+
+
+def settings(name: str, **values: object) -> Settings:
+    chosen = Settings()
+    chosen = replace(chosen, run=replace(chosen.run, strategy=name))
+    for group in ("model", "method"):
+        part = getattr(chosen, group)
+        there = {f.name for f in fields(part)} & set(values)
+        given = {key: values[key] for key in there}
+        chosen = replace(chosen, **{group: replace(part, **given)})
+    return chosen
+
+
+def refused(name: str, **values: object) -> dict[str, str]:
+    return problems(settings(name, **values))
+
+
+@every
+def test_every_strategy_takes_the_defaults(name):
+    assert refused(name) == {}
+
+
+@every
+def test_auto_is_what_the_method_starts_from_and_is_corrected_by(name):
+    found = resolve(settings(name))
+    start = "qr" if name == "ilora" else "standard"
+    correction = "control-variates" if name == "ilora" else "none"
+    assert found.model.initialisation == start
+    assert found.method.drift_correction == correction
+    assert resolve(found) == found
+
+
+@every
+@pytest.mark.parametrize("key", OTHER)
+def test_settings_of_another_method_are_refused(name, key):
+    found = refused(name, **{key: OTHER[key]})
+    dashed = key.replace("_", "-")
+    assert set(found) == (set() if key in OWN.get(name, ()) else {dashed})
+    for text in found.values():
+        assert text.startswith(f"{dashed} = {OTHER[key]!r}: is not used, as ")
+
+
+def test_every_setting_of_a_method_is_under_test():
+    keys = {f.name for f in fields(MethodSettings)} | {"init_gain"}
+    assert keys == {*OTHER, *CONTROL, "drift_correction"}
+
+
+@pytest.mark.parametrize("key", CONTROL)
+@pytest.mark.parametrize("name", ["ilora", "fedit", "flora"])
+def test_control_settings_need_control_variates(name, key):
+    values = {key: CONTROL[key], "drift_correction": "none"}
+    dashed = key.replace("_", "-")
+    assert refused(name, **values) == {
+        dashed: f"{dashed} = {CONTROL[key]!r}: is not used, as drift-correction is not "
+        "control-variates"
+    }
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("control_basis", "rotate"), ("control_normalisation", "all")],
+)
+def test_the_head_alone_has_no_basis_and_no_ranks(key, value):
+    dashed = key.replace("_", "-")
+    found = refused("ilora", control_scope="head", **{key: value})
+    assert set(found) == {dashed}
+    assert "every member holds the head" in found[dashed]
+
+
+@pytest.mark.parametrize("name", ["ilora", "flora"])
+def test_a_language_model_has_no_head_to_correct(name):
+    values = {"drift_correction": "control-variates", "control_scope": "head"}
+    found = refused(name, task="causal-lm", **values)
+    assert "has no head that is trained" in found["control-scope"]
+    saved = {"modules_to_save": "lm_head"}
+    assert refused(name, task="causal-lm", **saved, **values) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "limit"),
+    [("centralized", {"min_replies": 2}), ("local", {"max_update_norm": 3.0})],
+)
+def test_limits_that_a_bound_cannot_have(name, limit):
+    chosen = settings(name)
+    chosen = replace(chosen, limits=replace(chosen.limits, **limit))
+    (key,) = limit
+    assert set(problems(chosen)) == {key.replace("_", "-")}
+
+
+SCOPES = {
+    "flora": ({"head"}, "would be reset every round: control-scope = 'head'"),
+    "fedavg-full": ({"all"}, "no factors apart from a head: control-scope = 'all'"),
+    "centralized": (set(), "centralized has one client, and no drift to correct"),
+    "local": (set(), "share nothing, so there is nothing to drift from"),
+}
+
+
+@every
+@pytest.mark.parametrize("scope", ["all", "head", "factors"])
+def test_control_variates_are_refused_where_they_make_no_sense(name, scope):
+    right, sentence = SCOPES.get(name, ({"all", "head", "factors"}, ""))
+    found = refused(name, drift_correction="control-variates", control_scope=scope)
+    if scope in right:
+        assert found == {}
+        return
+    key = "control-scope" if right else "drift-correction"
+    assert set(found) == {key}
+    assert sentence in found[key]
+
+
+@every
+def test_only_ilora_and_fedit_start_from_qr(name):
+    found = refused(name, initialisation="qr")
+    if name in ("ilora", "fedit"):
+        assert found == {}
+        assert refused(name, initialisation="qr", init_gain="scaled") == {}
+    else:
+        assert found == {
+            "initialisation": "initialisation = 'qr': expected auto or standard, as "
+            f"{name} has no other start"
+        }
+
+
+def test_settings_that_depend_on_another():
+    assert "residual is not merge" in refused("ilora", residual_energy=0.5).pop(
+        "residual-energy"
+    )
+    assert refused("ilora", residual_energy=0.5, residual="merge") == {}
+    standard = refused("ilora", initialisation="standard", init_gain="scaled")
+    assert "initialisation is not qr" in standard["init-gain"]
+    plain = refused("flexlora", control_basis="rotate")
+    assert "drift-correction is not control-variates" in plain["control-basis"]
+    on = {"drift_correction": "control-variates"}
+    assert refused("flexlora", control_basis="rotate", **on) == {}
+    assert "control-basis" in refused("fedit", control_basis="rotate", **on)
+
+
+def test_what_the_server_cannot_follow_is_refused():
+    found = refused("ilora", control_basis="rotate", init_gain="scaled")
+    assert "in coordinates of its own" in found["control-basis"]
+    assert not refused("ilora", control_basis="rotate")
+    assert not refused("ilora", init_gain="scaled")
