@@ -36,6 +36,7 @@ def job(named: dict[str, Any], folder: Path, **changes: Any) -> dict[str, Any]:
         "min-partition-size": 2,
         "learning-rate": 0.01,
         "output-dir": str(folder / "run"),
+        "report": False,  # drawing it takes as long as the job
         **named,
         **{key.replace("_", "-"): value for key, value in changes.items()},
     }

@@ -14,6 +14,8 @@ from ilora_app.compare.runner import locked
 from ilora_app.settings import Settings, parsing
 from tests.local_run import metrics, run
 
+pytestmark = pytest.mark.slow  # runs jobs in worker processes
+
 OUTPUTS = {"table.md", "table.csv", "curves.png", "cost.png", "index.html"}
 ROWS = "ilora,ilora+drift-correction=none"
 

@@ -85,6 +85,7 @@ def test_the_reason_is_the_last_error_of_the_log():
     assert reason_in("INFO :    fine\n") == ""
 
 
+@pytest.mark.slow
 def test_a_crashed_worker_fails_its_job_and_the_others_go_on(tmp_path, run_config):
     crashed, fine = jobs(tmp_path, run_config, "ilora", "ilora+other")
 

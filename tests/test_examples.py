@@ -76,6 +76,7 @@ def test_the_strategy_in_a_server_of_ones_own(
     PeftModel.from_pretrained(base, tmp_path / "adapter")
 
 
+@pytest.mark.slow
 def test_the_client_half_in_a_loop_of_ones_own(names, capsys):
     folder = "client_half_in_my_loop"
     text = (EXAMPLES / folder / "pyproject.toml").read_text()

@@ -3,7 +3,10 @@
 import subprocess
 import sys
 
+import pytest
 
+
+@pytest.mark.slow
 def test_commands_say_what_they_say_and_nothing_else(tmp_path):
     words = ["predict", str(tmp_path), "a text"]
     command = [
