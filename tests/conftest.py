@@ -16,9 +16,17 @@ from ilora_app.tasks import models, sources
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 
 
+LONGEST = ("test_resume.py", "test_architectures.py", "test_app.py")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The slow ones first: with several workers none is left alone with them."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    """What takes long first: with several workers none is left alone with it."""
+
+    def key(item: pytest.Item) -> tuple[bool, bool]:
+        slow = item.get_closest_marker("slow") is not None
+        return not slow, item.path.name not in LONGEST
+
+    items.sort(key=key)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -87,19 +95,24 @@ def small_data(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(folder)
 
 
-@pytest.fixture
-def run_config(tiny_model: str, small_data: str, tmp_path: Path) -> dict[str, Any]:
-    """Run config of a job that takes a second or two."""
+@pytest.fixture(scope="session")
+def tiny_config(tiny_model: str, small_data: str) -> dict[str, Any]:
+    """Run config of a job that takes half a second, without its folder."""
     return parsing.dump(Settings()) | {
         "model": tiny_model,
         "dataset": small_data,
-        "output-dir": str(tmp_path / "run"),
         "num-server-rounds": 2,
         "local-steps": 3,
         "min-partition-size": 5,
         "client-ranks": "2,4,8",
-        "report": False,  # it takes as long as the job
+        "report": False,  # it takes longer than the job
     }
+
+
+@pytest.fixture
+def run_config(tiny_config: dict[str, Any], tmp_path: Path) -> dict[str, Any]:
+    """Run config of a job that takes half a second."""
+    return tiny_config | {"output-dir": str(tmp_path / "run")}
 
 
 @pytest.fixture(scope="session")

@@ -7,11 +7,10 @@ from typing import Any
 import pytest
 from flwr.app import Context, RecordDict
 
-from ilora_app import methods, wire
+from ilora_app import wire
 from ilora_app.federation.membership import FederationError
 from ilora_app.launch.local_grid import LocalGrid
 from ilora_app.node import data as node_data
-from ilora_app.node.data import NodeData
 from ilora_app.node.node import Node
 from ilora_app.server import enrolment, preflight
 from ilora_app.server.run import Server
@@ -86,12 +85,14 @@ def test_seeds_are_of_the_data_and_not_of_its_path_alone(run_config, small_data)
             sources._opened, data.found_own, node_data._digest, node_data._examples,
         ):  # fmt: skip
             cached.cache_clear()  # as in another process
-        return Node(settings, 4, NodeData(settings, 0, 1, str(here), classes)).seed(1)
+        context = Context(
+            1, 1, {"data-path": str(here), "lora-rank": 4}, RecordDict(), run_config
+        )
+        return Node.of(context, classes).seed(1)
 
     lines = (Path(small_data) / "train.jsonl").read_text().splitlines()
     here = Path(run_config["output-dir"]).parent / "data"
     here.mkdir()
-    settings = methods.load(run_config)
     classes = tuple(sorted({json.loads(line)["domain"] for line in lines}))
     one, other = seed(slice(0, 200)), seed(slice(200, 400))
     assert one != other
@@ -165,7 +166,7 @@ def test_pooling_is_refused_where_data_is_not_shared(run_config, folders):
         1, 1, {wire.DATA_PATH: folders[0], wire.RANK: 2}, RecordDict(), run_config
     )
     with pytest.raises(ValueError, match="which nodes with data of their own do not"):
-        Node.of(context, ("a", "b")).data.pooled()
+        Node.of(context, ("a", "b")).pooled()
 
 
 def test_tokenised_rows_are_kept_where_the_operator_says(

@@ -1,15 +1,28 @@
 """A run that was interrupted ends as one that was not, to the last bit."""
 
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pandas
 import pytest
+from flwr.app import MessageType
 
 from ilora_app import client_app
 from ilora_app.methods import METHODS
 from tests.conftest import read_events
 from tests.interruptions import assert_same, fresh_grid, interrupted, resumed, start
 from tests.local_run import FaultyGrid, files, metrics, run
+
+MEASURED = [
+    "client_accuracy_mean", "client_accuracy_worst", "client_loss_mean",
+    "held_out_accuracy", "clients_evaluated",
+]  # fmt: skip
+
+
+def sent(grid, kind: str) -> int:
+    return sum(m.metadata.message_type == kind for m in grid.sent)
 
 
 def cases():
@@ -33,20 +46,57 @@ def cases():
 CASES = dict(cases())
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_it_ends_as_if_nothing_had_happened(run_config, tmp_path, case):
-    run_config |= {
-        "strategy": case.partition("+")[0], "num-server-rounds": 3,
+def settings(case: str) -> dict[str, Any]:
+    return {
+        "strategy": case.partition("+")[0], "num-server-rounds": 3, "local-steps": 2,
         "test-examples": 40, **CASES[case],
     }  # fmt: skip
-    whole, _, _ = run(run_config)
-    run_config["output-dir"] = str(tmp_path / "again")
+
+
+@pytest.fixture(scope="module")
+def whole(tiny_config, tmp_path_factory) -> Callable[[str], Path]:
+    """Run a case as a whole, once for all tests that hold something against it."""
+
+    @cache
+    def folder(case: str) -> Path:
+        place = {"output-dir": str(tmp_path_factory.mktemp("whole") / "run")}
+        return run(tiny_config | settings(case) | place)[0]
+
+    return folder
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_it_ends_as_if_nothing_had_happened(run_config, whole, case):
+    run_config |= settings(case)
     folder = interrupted(run_config)
     assert list(metrics(folder)["round"]) == [0, 1]
     server = resumed(run_config)
     assert server.folder.path == folder
     assert not read_events(folder, "reply-left-out")
-    assert_same(whole, folder)
+    assert_same(whole(case), folder)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_evaluation_in_training_messages_has_the_same_numbers(run_config, whole, name):
+    """The model is measured before it is trained on, and training does not notice."""
+    run_config |= settings(name) | {"evaluate-on": "train"}
+    on_the_way, grid, server = run(run_config)
+    folders = (whole(name), on_the_way)
+    tables = [metrics(folder).set_index("round") for folder in folders]
+    assert not read_events(on_the_way, "reply-left-out")
+    columns = [*MEASURED, *(["accuracy"] if server.strategy.method.personal else [])]
+    for number in (1, 2, 3):
+        for column in columns:
+            values = [table[column][number] for table in tables]
+            assert values[1] == pytest.approx(values[0], abs=1e-5), (number, column)
+    assert list(tables[0]["train_loss"]) == pytest.approx(
+        list(tables[1]["train_loss"]), nan_ok=True, abs=0
+    )
+    if name != "centralized":
+        assert sent(grid, MessageType.EVALUATE) == 3  # of the last round
+        assert sent(grid, MessageType.TRAIN) == 9
+        measured = read_events(on_the_way, "measured")
+        assert [event["round"] for event in measured] == [1, 2]
 
 
 @pytest.fixture

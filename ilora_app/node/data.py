@@ -6,9 +6,7 @@ from functools import lru_cache
 
 from datasets import Dataset
 
-from ilora_app import methods, wire
-from ilora_app.node.config import NodeError
-from ilora_app.settings import DataSettings, Settings
+from ilora_app.settings import DataSettings, ModelSettings
 from ilora_app.settings.model import IMAGE
 from ilora_app.tasks import data, vision
 from ilora_app.tasks.backbone import Backbone
@@ -25,20 +23,29 @@ _FIRST = 32
 class NodeData:
     """What one node trains and evaluates on.
 
+    It holds nothing else, so that runs of one process that differ in other settings
+    share what is loaded and encoded.
+
     Attributes:
-        settings: the run config.
+        model: settings of the model, whose tokenizer or image processor encodes.
+        settings: settings of the data.
+        seed: of the split.
         partition, partitions: its part of the data set; 0 of 1 where it has data of
             its own.
         path: folder with data of its own; empty: a partition.
         classes: of the federation, as the server sent them; none: those of the data.
+        whole_model: every weight is trained.
 
     """
 
-    settings: Settings
+    model: ModelSettings
+    settings: DataSettings
+    seed: int
     partition: int = 0
     partitions: int = 1
     path: str = ""
     classes: tuple[str, ...] = ()
+    whole_model: bool = False
 
     @property
     def where(self) -> str:
@@ -53,27 +60,25 @@ class NodeData:
             DataError: the data cannot be loaded, or lacks a column.
 
         """
-        settings, task = self.settings.data, self.settings.model.task
-        seed = self.settings.run.seed
+        settings, task = self.settings, self.model.task
         if not self.path:
-            return data.found(settings, task, seed)
+            return data.found(settings, task, self.seed)
         # The partitioner has nothing to deal out, so no column is needed for it.
         own = replace(settings, dataset=self.path, dataset_subset="", partitioner="iid")
-        return data.found_own(own, task, seed)
+        return data.found_own(own, task, self.seed)
 
     @property
     def labels(self) -> tuple[str, ...]:
         """Names of the classes of the federation."""
-        if self.classes or not TASKS[self.settings.model.task].has_classes:
+        if self.classes or not TASKS[self.model.task].has_classes:
             return self.classes
-        return label_names(self.source, self.settings.run.seed)
+        return label_names(self.source, self.seed)
 
     def part(self) -> data.Partition:
         """Load this node's rows: for training, and held out."""
-        seed = self.settings.run.seed
         if self.path:
-            return data.own(self.source, seed)
-        return data.partition(self.source, self.partition, self.partitions, seed)
+            return data.own(self.source, self.seed)
+        return data.partition(self.source, self.partition, self.partitions, self.seed)
 
     def problems(self) -> list[str]:
         """What is wrong with this node's rows, without the model."""
@@ -82,40 +87,27 @@ class NodeData:
             return [f"{self.where} holds no examples"]
         found = []
         for rows in (part.train, part.held_out):
-            if TASKS[self.settings.model.task].has_classes and len(rows):
+            if TASKS[self.model.task].has_classes and len(rows):
                 column = self.source.label_column
                 label_ids(list(rows[column]), rows.features[column], self.labels)
-            if self.settings.model.task == IMAGE:
+            if self.model.task == IMAGE:
                 found += vision.unreadable(rows, self.source.image_column, self.where)
         return found
 
     def backbone(self) -> Backbone:
         """Load the model, once a process."""
-        method = methods.find(self.settings.run.strategy)
-        settings, seed = self.settings.model, self.settings.run.seed
-        return load_backbone(settings, self.labels, seed, method.whole_model)
+        return load_backbone(self.model, self.labels, self.seed, self.whole_model)
 
     def examples(self) -> tuple[Examples, Examples]:
         """Encode the rows, once a process: for training, and held out."""
         return _examples(self)
 
     def pooled(self) -> Examples:
-        """The training examples of all partitions together, in their order.
-
-        Raises:
-            NodeError: this node has data of its own.
-
-        """
-        if self.path:
-            raise NodeError(
-                f"--node-config {wire.DATA_PATH} = {self.path!r}: strategy "
-                f"{self.settings.run.strategy} pools all data, which nodes with data "
-                "of their own do not share; run it in simulation"
-            )
+        """The training examples of all partitions together, in their order."""
         together = [
             replace(self, partition=i).examples()[0] for i in range(self.partitions)
         ]
-        return TASKS[self.settings.model.task].join(together)
+        return TASKS[self.model.task].join(together)
 
     def test(self) -> Examples | None:
         """Encode the test split, once a process; None where only the server has it."""
@@ -123,7 +115,7 @@ class NodeData:
 
     def encode(self, rows: Dataset) -> Examples:
         """Turn rows into examples."""
-        task = TASKS[self.settings.model.task]
+        task = TASKS[self.model.task]
         return task.encode(
             rows, self.source, self.labels, self.backbone().processor, self.where
         )
@@ -157,4 +149,4 @@ def _digest(node: NodeData) -> str:
 
 @lru_cache(maxsize=4)
 def _test(node: NodeData) -> Examples:
-    return node.encode(data.test_rows(node.source, node.settings.run.seed))
+    return node.encode(data.test_rows(node.source, node.seed))

@@ -44,7 +44,7 @@ def train(node: Node, message: Message, records: RecordDict) -> RecordDict:
         content[wire.EVALUATION] = _measure(node, backbone, config[wire.TEST_SPLIT])
 
     parameters = only(backbone.parameters(), plan.trains)
-    examples = node.data.pooled() if plan.pooled else node.data.examples()[0]
+    examples = node.pooled() if plan.pooled else node.data.examples()[0]
     local = node.local_training(plan.pooled)
     correction = _correction(node, message, instructions, start.factors)
     full_gradient = None

@@ -16,6 +16,7 @@ from ilora_app.node.auto_rank import AUTO
 from ilora_app.node.config import NodeError
 from ilora_app.node.data import NodeData
 from ilora_app.settings import Settings, TrainingSettings
+from ilora_app.tasks.examples import Examples
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,16 @@ class Node:
         elif not isinstance(rank, int):
             right = config.KEYS[wire.RANK].right
             raise NodeError(f"--node-config {wire.RANK} = {rank!r}: expected {right}")
-        data = NodeData(settings, partition, partitions, own, classes)
+        data = NodeData(
+            settings.model,
+            settings.data,
+            settings.run.seed,
+            partition,
+            partitions,
+            own,
+            classes,
+            methods.find(settings.run.strategy).whole_model,
+        )
         return cls(settings, rank, data)
 
     @property
@@ -95,6 +105,21 @@ class Node:
         if problems:
             facts[wire.PROBLEM] = "; ".join(problems)
         return facts
+
+    def pooled(self) -> Examples:
+        """The training examples of all partitions together, in their order.
+
+        Raises:
+            NodeError: this node has data of its own.
+
+        """
+        if self.data.path:
+            raise NodeError(
+                f"--node-config {wire.DATA_PATH} = {self.data.path!r}: strategy "
+                f"{self.settings.run.strategy} pools all data, which nodes with data "
+                "of their own do not share; run it in simulation"
+            )
+        return self.data.pooled()
 
     def offered_rank(self) -> int:
         """The rank that this node can afford, by what memory is free.
