@@ -108,6 +108,58 @@ def best_of_rank(problem: Problem, history: History) -> Dense:
     return found
 
 
+def prefix(M: Tensor, rank: int, decomposition: str = "qr") -> Tensor:
+    """Projection of M on the first ``rank`` directions of its dense decomposition."""
+    if decomposition == "svd":
+        Q = torch.linalg.svd(M, full_matrices=False).U[:, :rank]
+    else:
+        Q = torch.linalg.qr(M[:, :rank]).Q
+    return Q @ Q.T @ M
+
+
+def starts(problem: Problem, history: History, rank: int, how: str = "qr") -> Dense:
+    """P_k under cut = update: what a client of this rank begins the next round with."""
+    if not any(history):
+        pairs = qr_directions(problem.W0.items(), rank).items()
+        return {m: Q.double() @ R.double() for m, (Q, R) in pairs}
+    U = learned(problem, history, how)
+    return {m: prefix(value, rank, how) for m, value in U.items()}
+
+
+def learned(
+    problem: Problem,
+    history: History,
+    how: str = "qr",
+    eta: float = 1.0,
+    beta: float = 0.0,
+) -> Dense:
+    """U_t = cut(U + eta sum_k p_k (B_k A_k - P_k) + beta (U - U_before)), from U_0 = 0.
+
+    The starts P_k are those of the equations, not what the run has sent.
+    """
+    zero = unchanged(problem, history)
+    path = [zero, zero]
+    rounds = [taken for taken in history if taken]
+    for number, taken in enumerate(rounds):
+        U, before, found = path[-1], path[-2], {}
+        for m in problem.W0:
+            total = U[m] + beta * (U[m] - before[m])
+            for t, p in zip(taken, weights(taken), strict=True):
+                if number:
+                    P = prefix(U[m], t.rank, how)
+                else:
+                    Q, R = qr_directions(problem.W0.items(), t.rank)[m]
+                    P = Q.double() @ R.double()
+                total = total + eta * p * (t.product()[m] - P)
+            found[m] = prefix(total, max(problem.ranks), how)
+        path.append(found)
+    return path[-1]
+
+
+def learned_by_svd(problem: Problem, history: History) -> Dense:
+    return learned(problem, history, "svd")
+
+
 def nearest_direction(problem: Problem, history: History) -> Dense:
     """Minimise 1 - cos(D, (B + dB) A) + lambda ||dB||^2 over dB by LBFGS, densely."""
     taken, found = history[-1], {}
@@ -156,6 +208,8 @@ class Row:
     Attributes:
         exact: the global model is the mean of the clients' models, uncut.
         tolerance: relative to ||D|| + ||O||, of the size of what is computed.
+        alone: a client that is alone has the global model; not where the increment of
+            a round, whose rank is twice that of the factors, is cut.
 
     """
 
@@ -165,6 +219,7 @@ class Row:
     label: str = ""
     exact: bool = False
     tolerance: float = 1e-6
+    alone: bool = True
 
     def make(self, **common: Any) -> LoraStrategy:
         method = METHODS[self.name](**self.settings)
@@ -175,11 +230,21 @@ class Row:
 
 
 MERGE, QR = {"residual": "merge"}, {"qr_start": True}
+UPDATE = {"cut": "update", "aggregate": "increments"}
 TABLE = [
     Row("ilora", first_columns),
     Row("ilora", mean_of_models, MERGE, "ilora-merge", exact=True),
     Row(
         "ilora", best_of_rank, {"qr_start": False, "decomposition": "svd"}, "ilora-svd"
+    ),
+    Row("ilora", learned, UPDATE, "ilora-update", tolerance=1e-5, alone=False),
+    Row(
+        "ilora",
+        learned_by_svd,
+        UPDATE | {"decomposition": "svd"},
+        "ilora-update-svd",
+        tolerance=1e-5,
+        alone=False,
     ),
     Row("fedit", mean_and_cross_terms),
     Row("fedit", means_without_the_start, QR, "fedit-qr"),

@@ -50,6 +50,8 @@ FORMULAS = {
     # The increment of a round holds the rho trained and the r_max received directions.
     "ilora-merge": (lambda r, t: L(r), lambda r, t: L(r) + (t > 1) * L(RHO + R_MAX)),
     "ilora-svd": (lambda r, t: L(r), lambda r, t: L(r)),
+    "ilora-update": (lambda r, t: L(r), lambda r, t: L(r)),
+    "ilora-update-svd": (lambda r, t: L(r), lambda r, t: L(r)),
     "fedit": (lambda r, t: L(r), lambda r, t: L(r)),
     "fedit-qr": (lambda r, t: L(r), lambda r, t: L(r) + LAYERS * r * R_MAX),
     "flora": (lambda r, t: L(r), lambda r, t: (t > 1) * L(RHO)),

@@ -18,6 +18,8 @@ PACE = {
     "ilora": (0.008, 190),
     "ilora-merge": (0.008, 190),
     "ilora-svd": (0.05, 100),
+    "ilora-update": (0.05, 60),
+    "ilora-update-svd": (0.05, 60),
     "fedit-qr": (0.012, 130),
     "flora": (0.15, 110),
     "flexlora": (0.05, 100),

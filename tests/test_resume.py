@@ -35,6 +35,10 @@ def cases():
             yield f"{name}+control-variates", more
     yield "ilora+none", {"drift-correction": "none"}
     yield "ilora+merge", {"residual": "merge"}
+    yield "ilora+update", {
+        "cut": "update", "aggregate": "increments", "server-rate": "1.5",
+        "server-momentum": 0.3,
+    }  # fmt: skip
     yield "ilora+rotate", {"control-basis": "rotate"}
     yield "fedit+qr", {"initialisation": "qr"}
     yield "hetlora+pruning", {

@@ -10,6 +10,10 @@ from ilora_app.settings import MethodSettings, Settings
 
 OTHER = {
     "decomposition": "svd",
+    "cut": "update",
+    "aggregate": "increments",
+    "server_rate": "1.5",
+    "server_momentum": 0.5,
     "residual": "merge",
     "residual_energy": 0.9,
     "control_basis": "rotate",
@@ -21,7 +25,15 @@ OTHER = {
 """A value that is not the default, for every key that belongs to some methods."""
 
 OWN = {
-    "ilora": {"decomposition", "residual", "control_basis", "init_gain"},
+    "ilora": {
+        "decomposition",
+        "residual",
+        "control_basis",
+        "init_gain",
+        "cut",
+        "aggregate",
+    },
+    "flexlora": {"aggregate"},
     "lora-fair": {"lora_fair_lambda"},
     "hetlora": {"hetlora_gamma", "hetlora_lambda"},
 }

@@ -92,6 +92,17 @@ def problems(settings: Settings) -> dict[str, str]:
         reasons = dict.fromkeys(
             (*_CONTROL, "control-basis"), "drift-correction is not control-variates"
         )
+    published = (chosen.cut, chosen.aggregate) == ("product", "products")
+    if chosen.residual == "merge" and not published:
+        found["residual"] = (
+            "residual = 'merge': expected drop, or cut = 'product' and aggregate = "
+            "'products', of which it keeps what is cut away"
+        )
+    if chosen.aggregate != "increments":
+        used -= {"server-rate", "server-momentum"}
+        if "server-rate" in method.uses:
+            why = "aggregate is not increments"
+            reasons |= dict.fromkeys(("server-rate", "server-momentum"), why)
     if chosen.residual != "merge":
         used -= {"residual-energy"}
         if name == "ilora":

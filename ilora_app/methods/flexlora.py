@@ -1,11 +1,15 @@
 """FlexLoRA (arXiv 2402.11505): SVD of the exact mean, cut to every client's rank."""
 
+from typing import Any
+
 import torch
 
 from ilora_app.lora.decomposition import complete_basis, truncate_mean
 from ilora_app.lora.factors import AdapterState, LoraFactors, mean_head
+from ilora_app.methods.increments import ServerStep, returned
 from ilora_app.methods.method import Method
 from ilora_app.methods.state import Aggregate, GlobalState, Update, weights_of
+from ilora_app.settings import Settings
 
 
 class FlexLoRA(Method):
@@ -14,16 +18,46 @@ class FlexLoRA(Method):
     Exact up to the cut, which is the best of its rank. The SVD goes through the
     rho x rho core of the stacked factors. Directions that D does not have get B = 0 and
     orthonormal rows of A, so that they can still be trained.
+
+    With ``aggregate="increments"`` D is D_t-1 + eta sum_k p_k (B_k A_k - P_k) +
+    beta (D_t-1 - D_t-2), P_k being the product that client k received.
+
+    Args:
+        aggregate: ``products`` (the paper) or ``increments``.
+        step: eta and beta, for increments.
+
     """
 
-    uses = frozenset({"control-basis"})
+    uses = frozenset({"control-basis", "aggregate", "server-rate", "server-momentum"})
+
+    def __init__(
+        self, *, aggregate: str = "products", step: ServerStep | None = None
+    ) -> None:
+        self.increments = aggregate == "increments"
+        self.step = step or ServerStep()
+
+    @classmethod
+    def options(cls, settings: Settings) -> dict[str, Any]:
+        """Read what is summed, and the server's step."""
+        chosen = settings.method
+        step = ServerStep.of(chosen.server_rate, chosen.server_momentum)
+        return {"aggregate": chosen.aggregate, "step": step}
+
+    def details(self) -> dict[str, object]:
+        """What is summed."""
+        return {"Aggregate": "increments" if self.increments else "products"}
 
     def aggregate(self, state: GlobalState, updates: list[Update]) -> Aggregate:
         """Stack, decompose, cut to r_max; mean of the head."""
         weights = weights_of(updates)
         rank = state.adapter.factors.rank
-        parts = [update.adapter.factors for update in updates]
-        cut, energy = truncate_mean(parts, weights, rank, "svd")
+        parts, eta = returned(updates), 1.0
+        if self.increments:
+            eta = self.step.rate_of(updates)
+            start = [(state.adapter.factors, 1.0)]
+            parts = self.step.product(state, updates, start, eta)
+        factors, by = [part for part, _ in parts], [weight for _, weight in parts]
+        cut, energy = truncate_mean(factors, by, rank, "svd")
         pairs = {}
         for module, (U, SV) in cut.items():
             S = torch.linalg.vector_norm(SV, dim=1)  # (r,)
@@ -31,6 +65,8 @@ class FlexLoRA(Method):
             rows = SV / torch.where(there, S, torch.ones_like(S)).unsqueeze(1)
             A = complete_basis(rows.T, there).T  # (r, d_in)
             pairs[module] = ((U * S).float(), A.float())
-        head = mean_head([u.adapter.head for u in updates], weights)
+        mean = mean_head([u.adapter.head for u in updates], weights)
+        head = self.step.head(state, mean, eta)
         adapter = AdapterState(LoraFactors(pairs), head)
-        return Aggregate(state.next(adapter), energy)
+        buffers = self.step.buffers(state.adapter)
+        return Aggregate(state.next(adapter, buffers=buffers), energy)

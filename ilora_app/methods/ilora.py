@@ -6,9 +6,10 @@ import torch
 
 from ilora_app.lora.decomposition import truncate_mean
 from ilora_app.lora.factors import AdapterState, LoraFactors, mean_head, stack
-from ilora_app.lora.initialisation import gain_squared
 from ilora_app.lora.ledger import Ledger, compress
+from ilora_app.methods.increments import ServerStep, received, returned, scaled
 from ilora_app.methods.method import Method
+from ilora_app.methods.qr_start import energy_of_learned, mean_offset, with_gain
 from ilora_app.methods.state import (
     PRODUCT,
     Aggregate,
@@ -19,75 +20,101 @@ from ilora_app.methods.state import (
     weights_of,
 )
 from ilora_app.settings import Settings
-from ilora_app.settings.method import DECOMPOSITIONS, RESIDUALS
+from ilora_app.settings.method import AGGREGATES, CUTS, DECOMPOSITIONS, RESIDUALS
 from ilora_app.settings.model import GAINS
 
 
 class ILoRA(Method):
-    r"""Factors of unequal rank, aggregated exactly and cut by a decomposition.
+    r"""Factors of unequal rank, aggregated by concatenation and cut by a decomposition.
 
-    The server computes D = sum_k p_k B_k A_k by concatenation, B_c = [B_1 ... B_K]
-    and A_c = [p_1 A_1; ...; p_K A_K], and cuts B_c A_c to r_max without forming it.
-    Client k receives the first r_k columns and rows.
+    [B_1 ... B_K] [p_1 A_1; ...; p_K A_K] = sum_k p_k B_k A_k exactly, and its cut to
+    r_max never forms the product. Client k receives the first r_k columns and rows.
 
-    With the QR start, client k begins at g_k (Q[:, :r_k], R[:r_k]) over the base
-    W0 - s g_k^2 Q_k R_k. That product is part of D, so the federation's model is
-    W0 + s (D - D0) with D0 = sum_k p_k O_k, O_k being what client k's base had taken
-    out in that round: the exact mean of the clients' models but for the cut of D.
+    In round 1 of the QR start, client k begins at g_k (Q[:, :r_k], R[:r_k]) over the
+    base W0 - s O_k, O_k = g_k^2 Q_k R_k, so at W0.
+
+    ``cut="update"``: the server keeps U, what was learned. The model is W0 + s U, and
+    from round 2 on client k starts from the cut of U to r_k, over W0 itself.
+
+    ``cut="product"`` (the paper): the server keeps D, in which the start is contained.
+    The model is W0 + s (D - D0) with D0 = sum_k p_k O_k, and client k starts at
+    W0 + s P_k (D - D0), P_k being the projector on its columns of B.
+
+    ``aggregate="increments"``: Delta_k = B_k A_k - P_k, P_k being the product that
+    client k received; U_t = cut(U_t-1 + eta sum_k p_k Delta_k + beta (U_t-1 - U_t-2)),
+    so that what a client cannot hold is not taken for forgotten. D likewise.
+    ``"products"`` (the paper): D_t = cut(sum_k p_k B_k A_k).
 
     Args:
+        cut: ``update`` or ``product``.
+        aggregate: ``increments`` or ``products``.
         decomposition: ``qr`` (the paper), ``pivoted-qr`` or ``svd``.
         qr_start: initial arrays are QR directions of W0, from
             :func:`~ilora_app.lora.initialisation.qr_directions`; otherwise they are
             factors with B A = 0.
         init_gain: ``paper`` (g = 1) or ``scaled``; read with ``qr_start``.
-        residual: ``drop`` (the paper) or ``merge``.
+        residual: ``drop`` (the paper) or ``merge``, which needs the published form.
         residual_energy: part of the squared norm of a round's increment that is
             merged; its smallest directions are left out. Read with ``merge``.
+        step: eta and beta, for increments.
 
     Raises:
-        ValueError: an unknown decomposition, gain or residual.
+        ValueError: an unknown cut, aggregate, decomposition, gain or residual.
 
     """
 
     uses = frozenset(
-        {"decomposition", "init-gain", "residual", "residual-energy", "control-basis"}
-    )
+        {
+            "cut", "aggregate", "decomposition", "init-gain", "residual",
+            "residual-energy", "control-basis", "server-rate", "server-momentum",
+        }
+    )  # fmt: skip
     start_from = ("qr", "standard")
     corrects = True
 
     def __init__(
         self,
         *,
+        cut: str = "product",
+        aggregate: str = "products",
         decomposition: str = "qr",
         qr_start: bool = True,
         init_gain: str = "paper",
         residual: str = "drop",
         residual_energy: float = 1.0,
+        step: ServerStep | None = None,
     ) -> None:
-        if residual not in RESIDUALS:
-            raise ValueError(f"residual {residual!r}: one of {RESIDUALS}")
-        if decomposition not in DECOMPOSITIONS:
-            raise ValueError(
-                f"decomposition {decomposition!r}: one of {DECOMPOSITIONS}"
-            )
-        if init_gain not in GAINS:
-            raise ValueError(f"init_gain {init_gain!r}: one of {GAINS}")
+        for name, value, choices in (
+            ("cut", cut, CUTS),
+            ("aggregate", aggregate, AGGREGATES),
+            ("decomposition", decomposition, DECOMPOSITIONS),
+            ("init_gain", init_gain, GAINS),
+            ("residual", residual, RESIDUALS),
+        ):
+            if value not in choices:
+                raise ValueError(f"{name} {value!r}: one of {choices}")
+        self.cut = cut
+        self.increments = aggregate == "increments"
         self.decomposition = decomposition
         self.qr_start = qr_start
         self.init_gain = init_gain
         self.residual = residual
         self.residual_energy = residual_energy
+        self.step = step or ServerStep()
 
     @classmethod
     def options(cls, settings: Settings) -> dict[str, Any]:
-        """Read decomposition, start, gain and residual."""
+        """Read what the constructor takes."""
+        method = settings.method
         return {
-            "decomposition": settings.method.decomposition,
+            "cut": method.cut,
+            "aggregate": method.aggregate,
+            "decomposition": method.decomposition,
             "qr_start": settings.model.initialisation == "qr",
             "init_gain": settings.model.init_gain,
-            "residual": settings.method.residual,
-            "residual_energy": settings.method.residual_energy,
+            "residual": method.residual,
+            "residual_energy": method.residual_energy,
+            "step": ServerStep.of(method.server_rate, method.server_momentum),
         }
 
     def begin(self, initial: AdapterState) -> GlobalState:
@@ -104,10 +131,7 @@ class ILoRA(Method):
         """
         cut = state.adapter.cut(rank)
         if state.offset is not None and state.step == 0:
-            squared = gain_squared(cut.factors, rank, self.init_gain)
-            g = {module: value**0.5 for module, value in squared.items()}
-            pairs = {m: (g[m] * Q, g[m] * R) for m, (Q, R) in cut.factors.items()}
-            cut = AdapterState(LoraFactors(pairs), cut.head)
+            cut = with_gain(cut, self.init_gain)
         if state.ledger is not None or (state.offset is not None and not state.step):
             return Share(cut, basis=PRODUCT)
         if state.offset is None:
@@ -147,55 +171,73 @@ class ILoRA(Method):
         return Share(self.model(state, rank))
 
     def aggregate(self, state: GlobalState, updates: list[Update]) -> Aggregate:
-        """Concatenate, decompose, cut to r_max; p-weighted mean of head and D0."""
+        """Concatenate, decompose, cut to r_max; the head by its p-weighted mean."""
         weights = weights_of(updates)
-        rank = state.adapter.factors.rank
-        parts = [update.adapter.factors for update in updates]
-        cut, energy = truncate_mean(parts, weights, rank, self.decomposition)
-        head = mean_head([u.adapter.head for u in updates], weights)
-        adapter = AdapterState(cut.to(torch.float32), head)
-        if state.ledger is None:
-            offset = _mean_offset(state, updates, weights)
-            new = state.next(adapter, offset=offset)
+        mean = mean_head([u.adapter.head for u in updates], weights)
+        if state.ledger is not None:
+            return self._merge(state, state.ledger, updates, mean)
+        first, update = state.step == 0, self.cut == "update"
+        eta = self.step.rate_of(updates) if self.increments else 1.0
+        offset = None
+        if not update:
+            kept = self.increments and not first
+            offset = state.offset if kept else mean_offset(state, updates)
+        if self.increments:
+            start = [(state.adapter.factors, 1.0)]
+            if first:  # of U nothing is there, of D what clients started from
+                start = [] if update else received(updates)
+            parts = self.step.product(state, updates, start, eta)
         else:
-            both = [*parts, *(u.received.adapter.factors for u in updates)]
-            signed = [*weights, *(-weight for weight in weights)]
-            added = stack([part.to(torch.float64) for part in both], signed)
-            increment = compress(added.pairs, self.residual_energy)
-            new = state.next(adapter, ledger=state.ledger.append(increment))
+            parts = returned(updates)
+            if update and first:
+                parts += scaled(received(updates), -1.0)
+        factors, by = [part for part, _ in parts], [weight for _, weight in parts]
+        rank = state.adapter.factors.rank
+        cut, energy = truncate_mean(factors, by, rank, self.decomposition)
+        if offset is not None:
+            energy = energy_of_learned(factors, by, cut, offset)
+        head = self.step.head(state, mean, eta)
+        adapter = AdapterState(cut.to(torch.float32), head)
+        buffers = self.step.buffers(self._start(state, offset))
+        return Aggregate(state.next(adapter, offset=offset, buffers=buffers), energy)
+
+    def _start(self, state: GlobalState, offset: LoraFactors | None) -> AdapterState:
+        """The model before a round, for the momentum of the next: U, or D."""
+        if state.step:
+            return state.adapter
+        if offset is not None:
+            return AdapterState(offset, state.adapter.head)
+        factors = state.adapter.factors.items()
+        zero = {m: (torch.zeros_like(B), A) for m, (B, A) in factors}
+        return AdapterState(LoraFactors(zero), state.adapter.head)
+
+    def _merge(
+        self,
+        state: GlobalState,
+        ledger: Ledger,
+        updates: list[Update],
+        head: dict[str, torch.Tensor],
+    ) -> Aggregate:
+        """Cut D as published, and give the whole increment to every client's base."""
+        parts, by = [u.adapter.factors for u in updates], weights_of(updates)
+        rank = state.adapter.factors.rank
+        cut, energy = truncate_mean(parts, by, rank, self.decomposition)
+        both = [*parts, *(u.received.adapter.factors for u in updates)]
+        signed = [*by, *(-weight for weight in by)]
+        added = stack([part.to(torch.float64) for part in both], signed)
+        increment = compress(added.pairs, self.residual_energy)
+        adapter = AdapterState(cut.to(torch.float32), head)
+        new = state.next(adapter, ledger=ledger.append(increment))
         return Aggregate(new, energy)
 
     def details(self) -> dict[str, object]:
-        """Decomposition, start and residual."""
+        """Cut, aggregate, decomposition, start and residual."""
         merged = f"merge, {self.residual_energy:g} of its energy"
+        start = f"QR directions, gain {self.init_gain}"
         return {
+            "Cut": self.cut,
+            "Aggregate": "increments" if self.increments else "products",
             "Decomposition": self.decomposition,
-            "Start": f"QR directions, gain {self.init_gain}"
-            if self.qr_start
-            else "B A = 0",
+            "Start": start if self.qr_start else "B A = 0",
             "Residual": "drop" if self.residual == "drop" else merged,
         }
-
-
-def _mean_offset(
-    state: GlobalState, updates: list[Update], weights: list[float]
-) -> LoraFactors | None:
-    """D0 = sum_k p_k O_k = L R with L = sum_k p_k B_k C_k of what clients received.
-
-    In round 1, O_k is the product g^2 Q_k R_k, so C_k is g (I 0).
-    """
-    if state.offset is None:
-        return None
-    pairs = {}
-    for module, (L, R) in state.offset.items():
-        mean = torch.zeros_like(L, dtype=torch.float64)
-        for update, weight in zip(updates, weights, strict=True):
-            B = update.received.adapter.factors[module][0].double()
-            if state.step:
-                part = B @ update.received.coefficients[module].double()
-                mean += weight * part
-            else:  # B = g Q, so g B is g^2 Q
-                g = torch.linalg.vector_norm(B, dim=0)
-                mean[:, : B.shape[1]] += weight * (B * g)
-        pairs[module] = (mean.float(), R)
-    return LoraFactors(pairs)

@@ -2,20 +2,63 @@
 
 from dataclasses import dataclass
 
-from ilora_app.settings.options import above, at_least, option, part_of_one, within
+from ilora_app.settings.options import (
+    above,
+    at_least,
+    below_one,
+    option,
+    part_of_one,
+    within,
+)
 
 DECOMPOSITIONS = ("qr", "pivoted-qr", "svd")
 RESIDUALS = ("drop", "merge")
+CUTS = ("update", "product")
+AGGREGATES = ("increments", "products")
 ESTIMATORS = ("local-mean", "full-pass")
 NORMALISATIONS = ("all", "holders")
 BASES = ("keep", "rotate")
 SCOPES = ("all", "head", "factors")
 
 
+def _rate(value: str) -> str | None:
+    """Accept a number above 0, and ``auto``."""
+    try:
+        right = value == "auto" or 0 < float(value) < float("inf")
+    except ValueError:
+        right = False
+    return None if right else "a number above 0, such as 1.5, or auto"
+
+
 @dataclass(frozen=True)
 class MethodSettings:
     """Aggregation and drift correction."""
 
+    cut: str = option(
+        "product",
+        "What ilora cuts to the ranks: the update that was learned, or the product, in "
+        "which the qr start is contained. Paper: product.",
+        choices=CUTS,
+    )
+    aggregate: str = option(
+        "products",
+        "What ilora and flexlora sum: what clients have changed (increments, so that "
+        "what a client cannot hold is not forgotten), or what they hold (products). "
+        "Paper: products.",
+        choices=AGGREGATES,
+    )
+    server_rate: str = option(
+        "1",
+        "eta of the server's step along the mean increment: a number, or auto for "
+        "FedExP's; needs aggregate increments.",
+        check=_rate,
+    )
+    server_momentum: float = option(
+        0.0,
+        "beta: part of the server's step before that is taken again; needs aggregate "
+        "increments.",
+        check=below_one,
+    )
     decomposition: str = option(
         "qr",
         "How ilora cuts the concatenated product. Paper: qr.",
