@@ -80,15 +80,21 @@ def run_one(name: str, data: str, seed: int, changes: Config) -> Config:
     torch.set_num_threads(1)
     from flwr.app import Context, RecordDict
 
-    from ilora_app import client_app, server_app
+    from ilora_app import client_app
     from ilora_app.launch.local_grid import LocalGrid
-    from ilora_app.server import preflight
+    from ilora_app.server import enrolment, preflight
+    from ilora_app.server.run import Server
     from ilora_app.settings import Settings, parsing
 
     clock = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         run_config = parsing.dump(Settings()) | {
             "fraction-evaluate": 0.0,
+            # Only the final global model is read; evaluating does not touch training.
+            "evaluate-every": 10_000,
+            "save-adapters": False,
+            "report": False,
+            "keep-checkpoints": 0,
             **changes,
             "seed": seed,
             "output-dir": folder + "/run",
@@ -96,13 +102,9 @@ def run_one(name: str, data: str, seed: int, changes: Config) -> Config:
         grid = LocalGrid(client_app.app, run_config, nodes=8)
         context = Context(1, 0, {}, RecordDict(), run_config)
         prepared = preflight.prepare(context.run_config)
-        federation = server_app.meet(grid, prepared)
-        server = server_app.Server(prepared, federation, run_id=1)
-        # Only the final global model is read; evaluating does not touch training.
-        server.evaluate = lambda *_: None  # type: ignore[method-assign, assignment]
-        server.save = lambda: None  # type: ignore[method-assign]
-        server.run(grid)
-        found = server.measure(server.strategy.model(server.strategy.started()))
+        membership = enrolment.meet(grid, prepared)
+        last = Server(prepared, membership, grid, run_id=1).run()[-1]
+        found = {name: last[name] for name in ("loss", "accuracy", "f1")}
     return {
         "variant": name,
         "data": data,

@@ -19,6 +19,7 @@ BASE, SLOTS = "base", "slots"
 OFFSET, OFFSET_BASIS = "offset.", "offset-basis"
 ROUND, EXAMPLES, HELD_OUT = "server-round", "num-examples", "num-held-out"
 LAST_TAKEN, CORRECTION_LOST = "correction-taken-in-round", "correction-lost"
+HEAD_SUMS, GRAM, CROSS = "head-sums", "gram", "cross"
 # Fields of a plan that a client needs.
 PLAN, POOLED = ("trains", "up", "own", "kept"), "pooled"
 COUNTED_ON, HELD_AT, SENT_AT = "counted-on", "held-at-version", "sent-version"
@@ -47,15 +48,17 @@ class WireError(ValueError):
     """A record that does not hold what it must, with what is wrong in it."""
 
 
-def encode_tensors(tensors: Mapping[str, Tensor]) -> ArrayRecord:
+def encode_tensors(
+    tensors: Mapping[str, Tensor], dtype: torch.dtype = torch.float32
+) -> ArrayRecord:
     """Write tensors as float32 arrays, whatever dtype they are trained in.
 
     float32 is chosen on purpose: bfloat16 has no numpy form, and float16 would round
-    what the server sums.
+    what the server sums. Sums that a system of equations is made of go as float64.
     """
     return ArrayRecord(
         {
-            name: Array(t.detach().to("cpu", torch.float32).contiguous().numpy())
+            name: Array(t.detach().to("cpu", dtype).contiguous().numpy())
             for name, t in tensors.items()
         }
     )
@@ -110,7 +113,8 @@ def decode_checked(
 
     Args:
         record: the record received.
-        expected: name -> a tensor of the shape that must come.
+        expected: name -> a tensor of the shape that must come; as float64 where it
+            is of that, else as float32.
         what: the record's name, for the message.
 
     Raises:
@@ -128,17 +132,18 @@ def decode_checked(
         )
     tensors = {}
     for name, like in expected.items():
-        shape = tuple(like.shape)
-        array = record[name]
-        if array.dtype != "float32" or tuple(array.shape) != shape:
+        shape, array = tuple(like.shape), record[name]
+        kind = np.dtype(np.float64 if like.dtype == torch.float64 else np.float32)
+        if array.dtype != kind.name or tuple(array.shape) != shape:
             raise WireError(
                 f"{what}: {name} is {array.dtype} {tuple(array.shape)}, "
-                f"expected float32 {shape}"
+                f"expected {kind.name} {shape}"
             )
-        if len(array.data) > 4 * like.numel() + _HEADER:
+        size = kind.itemsize * like.numel()
+        if len(array.data) > size + _HEADER:
             raise WireError(
                 f"{what}: {name} comes in {len(array.data)} bytes, expected about "
-                f"{4 * like.numel()}"
+                f"{size}"
             )
         try:
             values: object = array.numpy()
@@ -147,7 +152,7 @@ def decode_checked(
         # What begins as an archive is read as one, and no array.
         if (
             not isinstance(values, np.ndarray)
-            or values.dtype != np.float32
+            or values.dtype != kind
             or values.shape != shape
         ):
             raise WireError(f"{what}: {name} does not hold what its header says")

@@ -185,7 +185,8 @@ class Toy:
         if strategy.method.whole_model:
             head |= problem.W0
         self.arrays = wire.encode_tensors(AdapterState(factors, head).named_tensors())
-        self.state = strategy.begin(self.arrays)
+        strategy.begin(self.arrays)
+        self.state = strategy.state
 
     def round(self, **faults: str) -> list[Taken]:
         """Train once; ``n2="lost"`` is a fault of node 2. Returns what was taken."""

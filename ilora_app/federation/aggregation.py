@@ -4,9 +4,10 @@ import torch
 from flwr.app import ArrayRecord
 
 from ilora_app import wire
+from ilora_app.federation.global_model import GlobalModel
 from ilora_app.federation.limits import Limits
 from ilora_app.methods import Method
-from ilora_app.methods.state import Aggregate, GlobalState, Update
+from ilora_app.methods.state import Aggregate, Update
 
 
 class UnusableError(Exception):
@@ -14,14 +15,14 @@ class UnusableError(Exception):
 
 
 def aggregate(
-    method: Method, limits: Limits, state: GlobalState, updates: list[Update]
+    method: Method, limits: Limits, model: GlobalModel, updates: list[Update]
 ) -> tuple[Aggregate, ArrayRecord]:
     """Aggregate, and encode the global model that comes out.
 
     Args:
         method: that is run.
         limits: say how many updates are enough.
-        state: the model that clients trained from.
+        model: that clients trained from.
         updates: checked, in the order of members.
 
     Raises:
@@ -32,11 +33,11 @@ def aggregate(
     if too_few:
         raise UnusableError(too_few)
     try:
-        found = method.aggregate(state, updates)
-        model = method.model(found.state).named_tensors()
+        found = model.settle(method.aggregate(model.state, updates))
+        flat = method.model(found.state).named_tensors()
     except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
         text = f"the aggregate cannot be computed ({error})"
         raise UnusableError(text) from error
-    if not all(bool(tensor.isfinite().all()) for tensor in model.values()):
+    if not all(bool(tensor.isfinite().all()) for tensor in flat.values()):
         raise UnusableError("the aggregate is not finite")
-    return found, wire.encode_tensors(model)
+    return found, wire.encode_tensors(flat)

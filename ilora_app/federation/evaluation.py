@@ -13,13 +13,13 @@ from flwr.app import ConfigRecord, Message, MessageType, MetricRecord
 
 from ilora_app import wire
 from ilora_app.federation import messages, metrics
-from ilora_app.federation.client_versions import ClientVersions
 from ilora_app.federation.event_log import EventLog
+from ilora_app.federation.global_model import GlobalModel
 from ilora_app.federation.member import Member
 from ilora_app.federation.participation import Participation
 from ilora_app.federation.replies import Request, collect, read_evaluation
 from ilora_app.methods import Method
-from ilora_app.methods.state import GlobalState, Plan
+from ilora_app.methods.state import Plan
 
 MEASURED_BY_CLIENTS = ("client_", "held_out_")
 """Columns, by their beginning, of what clients measure on data of their own."""
@@ -123,9 +123,8 @@ class Evaluation:
     def configure(
         self,
         server_round: int,
-        state: GlobalState,
+        model: GlobalModel,
         present: list[Member],
-        versions: ClientVersions,
         config: ConfigRecord,
     ) -> list[Message]:
         """Send each sampled node what it would hold of the new model.
@@ -138,10 +137,10 @@ class Evaluation:
             members = self._participation.draw_evaluate(
                 [member for member in present if member.held_out], server_round
             )
-        plan = self._method.plan(state)
+        plan = model.plan()
         self._requests = {
             member.node_id: Request(
-                member, self._method.evaluated(state, member.rank), plan
+                member, self._method.evaluated(model.state, member.rank), plan
             )
             for member in members
         }
@@ -151,8 +150,7 @@ class Evaluation:
                 messages.write(
                     request.share,
                     plan,
-                    state.ledger,
-                    versions,
+                    model,
                     node,
                     {**facts, wire.RANK: request.member.rank},
                 ),

@@ -6,17 +6,15 @@ from typing import Any
 from flwr.app import ConfigRecord, RecordDict
 
 from ilora_app import wire
-from ilora_app.federation.client_versions import ClientVersions
+from ilora_app.federation.global_model import GlobalModel
 from ilora_app.lora.factors import only
-from ilora_app.lora.ledger import Ledger
 from ilora_app.methods.state import Plan, Share
 
 
 def write(
     share: Share,
     plan: Plan,
-    ledger: Ledger | None,
-    versions: ClientVersions,
+    model: GlobalModel,
     node: int,
     facts: Mapping[str, Any],
 ) -> RecordDict:
@@ -25,13 +23,13 @@ def write(
     Args:
         share: what the node is to work with.
         plan: of the round.
-        ledger: of the base; None where the base stays.
-        versions: what nodes hold.
+        model: the global one, and what nodes hold of it.
         node: the node.
         facts: added to the config record.
 
     """
     adapter = share.adapter.named_tensors()
+    versions, ledger = model.versions, model.state.ledger
     counted_on = versions.unchanged(node, plan, adapter)
     groups = [group for group in plan.down if group not in counted_on]
     offset = {wire.OFFSET + module: C for module, C in share.coefficients.items()}

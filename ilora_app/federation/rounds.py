@@ -20,6 +20,7 @@ from ilora_app.federation.membership import Membership
 Row = dict[str, Any]
 EvaluateFn = Callable[[int, ArrayRecord], MetricRecord | None]
 AfterRound = Callable[[list[Row]], None]
+Refit = Callable[[int, Grid, ConfigRecord], tuple[ArrayRecord | None, Row]]
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Rounds:
         membership: told of every round that is finished.
         evaluation: asked for what clients measured of a round in the next one.
         events: of the run.
+        refit: solves the head where that is due; gives the model then, and its cost.
         after_round: given the rows so far, whenever there is one more.
 
     """
@@ -39,6 +41,7 @@ class Rounds:
     membership: Membership
     evaluation: Evaluation
     events: EventLog
+    refit: Refit
     after_round: AfterRound | None = None
 
     def run(
@@ -62,7 +65,9 @@ class Rounds:
         result.arrays = arrays
         rows = list(before)
         if not rows:
-            rows = [_evaluate(evaluate_fn, 0, arrays, result, {"round": 0})]
+            solved, cost = self.refit(0, grid, evaluate_config)
+            arrays = result.arrays = solved or arrays
+            rows = [_evaluate(evaluate_fn, 0, arrays, result, {"round": 0, **cost})]
             self._close(rows, num_rounds)
 
         for number in range(rows[-1]["round"] + 1, num_rounds + 1):
@@ -86,6 +91,9 @@ class Rounds:
             if metrics is not None:
                 result.train_metrics_clientapp[number] = metrics
                 row.update(metrics)
+            solved, cost = self.refit(number, grid, evaluate_config)
+            arrays = result.arrays = solved or arrays
+            row.update(cost)
 
             clock = time.perf_counter()
             messages = strategy.configure_evaluate(

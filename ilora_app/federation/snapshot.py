@@ -14,6 +14,7 @@ from torch import Tensor
 from ilora_app.corrections import ControlVariates
 from ilora_app.corrections.contributions import TOTAL
 from ilora_app.federation.client_versions import ClientVersions
+from ilora_app.federation.global_model import GlobalModel
 from ilora_app.federation.member import Member
 from ilora_app.federation.membership import Membership
 from ilora_app.lora.factors import AdapterState, LoraFactors, Pair
@@ -40,12 +41,10 @@ class Snapshot:
 
 
 def take(
-    state: GlobalState,
-    membership: Membership,
-    versions: ClientVersions,
-    correction: ControlVariates | None,
+    model: GlobalModel, membership: Membership, correction: ControlVariates | None
 ) -> Snapshot:
     """Read all that a strategy carries."""
+    state = model.state
     members = [member for member in membership.members if member.identity]
     names = {member.node_id: str(i) for i, member in enumerate(members)}
     tensors = _under(_ADAPTER, state.adapter.named_tensors())
@@ -54,7 +53,7 @@ def take(
         "step": state.step,
         "members": [vars(member) for member in members],
         "largest-rank": membership.largest_rank,
-        "client-versions": versions.facts(names),
+        "client-versions": model.versions.facts(names),
     }
     if state.offset is not None:
         tensors |= _flat(_OFFSET, state.offset.pairs)
@@ -76,7 +75,25 @@ def expect_members(membership: Membership, snapshot: Snapshot) -> None:
     membership.expect(Member(**facts) for facts in snapshot.facts["members"])
 
 
-def global_state(snapshot: Snapshot) -> GlobalState:
+def put_back(
+    snapshot: Snapshot, model: GlobalModel, correction: ControlVariates | None
+) -> None:
+    """Give a model and a drift correction what they carried.
+
+    Under the node ids that :func:`expect_members` gave its members.
+    """
+    nodes = {str(i): -1 - i for i in range(len(snapshot.facts["members"]))}
+    versions = ClientVersions.of(snapshot.facts["client-versions"], nodes)
+    model.resume(_state(snapshot), versions)
+    if correction:
+        parts = {
+            name: _within(f"{_CONTROL}{name}/", snapshot.tensors)
+            for name in (TOTAL, *nodes)
+        }
+        correction.load(parts, snapshot.facts["taken"], nodes)
+
+
+def _state(snapshot: Snapshot) -> GlobalState:
     """The global model."""
     tensors, facts = snapshot.tensors, snapshot.facts
     ledger = None
@@ -92,26 +109,6 @@ def global_state(snapshot: Snapshot) -> GlobalState:
         facts["step"],
         _within(_BUFFERS, tensors),
     )
-
-
-def client_versions(snapshot: Snapshot) -> ClientVersions:
-    """What nodes hold, under the ids that :func:`expect_members` gave them."""
-    return ClientVersions.of(snapshot.facts["client-versions"], _nodes(snapshot))
-
-
-def load_correction(snapshot: Snapshot, correction: ControlVariates) -> None:
-    """Give a drift correction what it carried."""
-    nodes = _nodes(snapshot)
-    parts = {
-        name: _within(f"{_CONTROL}{name}/", snapshot.tensors)
-        for name in (TOTAL, *nodes)
-    }
-    correction.load(parts, snapshot.facts["taken"], nodes)
-
-
-def _nodes(snapshot: Snapshot) -> dict[str, int]:
-    """Name of each member -> the node id under which it is expected."""
-    return {str(i): -1 - i for i in range(len(snapshot.facts["members"]))}
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

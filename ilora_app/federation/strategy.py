@@ -13,13 +13,14 @@ from ilora_app import wire
 from ilora_app.corrections import ControlVariates
 from ilora_app.federation import metrics, snapshot, summary
 from ilora_app.federation.aggregation import UnusableError, aggregate
-from ilora_app.federation.client_versions import ClientVersions
 from ilora_app.federation.evaluation import EVALUATE, Evaluation
 from ilora_app.federation.event_log import EventLog, Recorder
+from ilora_app.federation.global_model import GlobalModel
 from ilora_app.federation.limits import Limits
 from ilora_app.federation.member import Member
 from ilora_app.federation.membership import Membership
 from ilora_app.federation.participation import Participation
+from ilora_app.federation.ridge_head import RidgeHead
 from ilora_app.federation.rounds import AfterRound, Rounds, Row
 from ilora_app.federation.snapshot import Snapshot
 from ilora_app.federation.training import Training
@@ -42,6 +43,8 @@ class LoraStrategy(Strategy):
         membership: members met before; None starts with none.
         recorder: receives events.
         limits: on what a reply may be; None has none.
+        ridge_head: solves the head by sums over clients; None has it trained.
+        frozen_head: clients train the factors alone.
 
     """
 
@@ -57,6 +60,8 @@ class LoraStrategy(Strategy):
         membership: Membership | None = None,
         recorder: Recorder | None = None,
         limits: Limits | None = None,
+        ridge_head: RidgeHead | None = None,
+        frozen_head: bool = False,
     ) -> None:
         self.method = method
         self.participation = participation or Participation()
@@ -64,27 +69,20 @@ class LoraStrategy(Strategy):
         self.drift_correction = drift_correction
         self.membership = membership or Membership()
         self.limits = limits or Limits()
-        self.versions = ClientVersions()
+        self.ridge_head = ridge_head
+        self.model = GlobalModel(method, frozen_head)
         self.events = EventLog(recorder)
         self.evaluation = Evaluation(
             method, self.participation, self.events, evaluate_every, evaluate_on
         )
         self._training = Training(method, drift_correction, self.limits, lora_scaling)
         self._timeout, self._num_rounds = 3600.0, 0
-        self._state: GlobalState | None = None
         self._rows: list[Row] = []
 
     @property
     def state(self) -> GlobalState:
-        """The current global model, with what the method needs beside it.
-
-        Raises:
-            RuntimeError: the strategy has not begun.
-
-        """
-        if self._state is None:
-            raise RuntimeError("no global model yet: begin() or start() comes first")
-        return self._state
+        """The state of the method after the last round."""
+        return self.model.state
 
     def global_model(self, rank: int | None = None) -> AdapterState:
         """The global model as plain LoRA on the untouched base, and the head.
@@ -93,7 +91,7 @@ class LoraStrategy(Strategy):
             rank: what a client of this rank holds; None: all of it.
 
         """
-        return self.method.model(self.state, rank)
+        return self.model.adapter(rank)
 
     def summary(self) -> None:
         """Log the settings as a tree."""
@@ -126,30 +124,24 @@ class LoraStrategy(Strategy):
         self.summary()
         least, met = self.participation.min_available_nodes, self.membership.members
         self.membership.wait(grid, least, timeout, settle=not met)
-        rounds = Rounds(
-            self, self.membership, self.evaluation, self.events, after_round
-        )
-        arrays = wire.encode_tensors(self.global_model().named_tensors())
         configs = (train_config or ConfigRecord(), evaluate_config or ConfigRecord())
-        return rounds.run(
-            grid, arrays, num_rounds, timeout, *configs, evaluate_fn, rows
+        rounds = Rounds(
+            self, self.membership, self.evaluation, self.events, self.refit, after_round
         )
+        arrays, times = self.model.arrays(), (num_rounds, timeout)
+        return rounds.run(grid, arrays, *times, *configs, evaluate_fn, rows)
 
-    def begin(self, arrays: ArrayRecord) -> GlobalState:
-        """Make the global model before round 1; nobody holds any of it yet."""
+    def begin(self, arrays: ArrayRecord) -> None:
+        """Make the global model before round 1."""
         initial = AdapterState.from_named_tensors(wire.decode_tensors(arrays))
-        self._state = self.method.begin(initial).contiguous()
-        self.versions = ClientVersions()
+        self.model.begin(initial)
         self.membership.limit_rank(initial.factors.rank)
         if self.drift_correction:
             self.drift_correction.begin(initial)
-        return self._state
 
     def snapshot(self) -> Snapshot:
         """All that is carried from round to round, for a checkpoint."""
-        return snapshot.take(
-            self.state, self.membership, self.versions, self.drift_correction
-        )
+        return snapshot.take(self.model, self.membership, self.drift_correction)
 
     def resume(self, taken: Snapshot, rows: list[Row]) -> None:
         """Have :meth:`start` go on behind these rounds.
@@ -159,29 +151,38 @@ class LoraStrategy(Strategy):
             rows: of the rounds so far, round 0 included.
 
         """
-        self._state, self._rows = snapshot.global_state(taken), list(rows)
-        self.versions = snapshot.client_versions(taken)
-        if self.drift_correction:
-            snapshot.load_correction(taken, self.drift_correction)
+        self._rows = list(rows)
+        snapshot.put_back(taken, self.model, self.drift_correction)
+
+    def refit(
+        self, server_round: int, grid: Grid, config: ConfigRecord
+    ) -> tuple[ArrayRecord | None, Row]:
+        """Solve a ridge head where it is due; returns the model, and what it cost."""
+        ridge, how = self.ridge_head, (grid, config, self._timeout, self.events)
+        if ridge is None or not ridge.is_due(server_round, self._num_rounds):
+            return None, {}
+        there = self._present(grid)
+        row = ridge.solve(server_round, self.method, self.model, there, *how)
+        return self.model.arrays(), row
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """Send each sampled node its factors, cut to its rank, and its correction."""
-        state = self._state or self.begin(arrays)
-        plan = self.method.plan(state)
-        present = self._present(grid)
-        chosen = self.method.participants(state, [member.rank for member in present])
+        if not self.model.has_begun:
+            self.begin(arrays)
+        plan, present = self.model.plan(), self._present(grid)
+        ranks = [member.rank for member in present]
+        chosen = self.method.participants(self.state, ranks)
         members = [present[i].at_rank(rank) for i, rank in chosen]
         evaluation = partial(
             self.evaluation.with_training, server_round, self._num_rounds, plan
         )
         return self._training.configure(
             server_round,
-            state,
+            self.model,
             self.participation.draw_train(members, server_round),
             self.membership.ranks,
-            self.versions,
             lambda member: {**config, **evaluation(member)},
         )
 
@@ -198,7 +199,8 @@ class LoraStrategy(Strategy):
         self.events.replies_left_out(server_round, "train", bad)
         version = state.ledger.version if state.ledger else 0
         good = [update.node for update in updates]
-        self.versions.note(good, [member.node_id for member, _ in bad], version)
+        wrong = [member.node_id for member, _ in bad]
+        self.model.versions.note(good, wrong, version)
         self.evaluation.read_with_training(
             server_round,
             self._training.requests(good),
@@ -207,13 +209,12 @@ class LoraStrategy(Strategy):
             self._timeout,
         )
         try:
-            made, arrays = aggregate(self.method, self.limits, state, updates)
+            made, arrays = aggregate(self.method, self.limits, self.model, updates)
         except UnusableError as error:
             self.events.model_stays(server_round, str(error))
             return None, None
         self._training.correct(server_round, state, updates, made.state)
-        self.versions.advance(state.adapter, made.state.adapter)
-        self._state = made.state.contiguous()
+        self.model.advance(made)
         scaling = None if self.method.personal else self.lora_scaling
         ranks, weights = self.membership.ranks, weights_of(updates)
         found = metrics.of_training(updates, weights, made.energy, ranks, scaling)
@@ -224,14 +225,13 @@ class LoraStrategy(Strategy):
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """Send each sampled node what it would hold of the new model."""
-        state = self._state or self.begin(arrays)
-        plan = self.method.plan(state)
+        if not self.model.has_begun:
+            self.begin(arrays)
+        plan = self.model.plan()
         if not self.evaluation.is_asked_for(server_round, plan, self._num_rounds):
             return []
         there = self._present(grid)
-        return self.evaluation.configure(
-            server_round, state, there, self.versions, config
-        )
+        return self.evaluation.configure(server_round, self.model, there, config)
 
     def aggregate_evaluate(
         self, server_round: int, replies: Iterable[Message]
@@ -244,7 +244,7 @@ class LoraStrategy(Strategy):
         least = self.participation.min_available_nodes
         present = self.membership.present(grid, least, self._timeout)
         for rejoin in self.membership.take_rejoins():
-            self.versions.take_over(rejoin.old, rejoin.new, rejoin.restored)
+            self.model.versions.take_over(rejoin.old, rejoin.new, rejoin.restored)
             self._training.take_over(rejoin, self.state)
         self.events.nodes(self.membership)
         return present

@@ -8,7 +8,7 @@ from flwr.app import Message, MessageType
 from ilora_app import wire
 from ilora_app.corrections import ControlVariates
 from ilora_app.federation import messages
-from ilora_app.federation.client_versions import ClientVersions
+from ilora_app.federation.global_model import GlobalModel
 from ilora_app.federation.limits import Limits
 from ilora_app.federation.member import Member, Rejoin
 from ilora_app.federation.replies import ReplyReader, Request, collect
@@ -43,24 +43,22 @@ class Training:
     def configure(
         self,
         server_round: int,
-        state: GlobalState,
+        model: GlobalModel,
         members: Sequence[Member],
         ranks: Sequence[int],
-        versions: ClientVersions,
         facts: Callable[[Member], Mapping[str, Any]],
     ) -> list[Message]:
         """Send each member its factors, cut to its rank, and its correction.
 
         Args:
             server_round: of the messages.
-            state: the global model.
+            model: the global one.
             members: those that train.
             ranks: of all members of the federation.
-            versions: what nodes hold.
             facts: added to the config record of a member.
 
         """
-        method, plan = self._method, self._method.plan(state)
+        method, plan, state = self._method, model.plan(), model.state
         trained = [method.trained_rank(state, rank) for rank in ranks]
         self._requests = {}
         sent = []
@@ -71,9 +69,7 @@ class Training:
             if self._correction:
                 taken = self._correction.last_taken(member.node_id)
                 config[wire.LAST_TAKEN] = taken
-            content = messages.write(
-                request.share, plan, state.ledger, versions, member.node_id, config
-            )
+            content = messages.write(request.share, plan, model, member.node_id, config)
             if self._correction:
                 content[wire.CORRECTION] = wire.encode_tensors(request.correction)
             sent.append(Message(content, member.node_id, MessageType.TRAIN))

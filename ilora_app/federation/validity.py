@@ -5,7 +5,14 @@ from typing import Any
 
 from ilora_app.corrections import ControlVariates
 from ilora_app.methods import Method, find
-from ilora_app.settings import MethodSettings, ModelSettings, Settings, parsing
+from ilora_app.settings import (
+    HeadSettings,
+    MethodSettings,
+    ModelSettings,
+    Settings,
+    parsing,
+)
+from ilora_app.settings.head import RIDGE
 from ilora_app.settings.model import LANGUAGE
 
 # Settings of control variates: read under any method that runs with them.
@@ -68,6 +75,7 @@ def problems(settings: Settings) -> dict[str, str]:
             "every rank in coordinates of its own, which the server's c cannot follow"
         )
 
+    found |= _head_problems(method, settings, corrected)
     if name == "centralized" and settings.limits.min_replies > 1:
         found["min-replies"] = (
             f"min-replies = {settings.limits.min_replies}: expected 1, as centralized "
@@ -125,6 +133,41 @@ def problems(settings: Settings) -> dict[str, str]:
         if key not in used and value != default:
             why = reasons.get(key, f"{name} has no such setting")
             found.setdefault(key, f"{key} = {value!r}: is not used, as {why}")
+    return found
+
+
+def _head_problems(
+    method: type[Method], settings: Settings, corrected: bool
+) -> dict[str, str]:
+    """What of the head's settings makes no sense, by key."""
+    head, name = settings.head, settings.run.strategy
+    found = {}
+    solved = head.head == RIDGE
+    if solved and settings.model.task == LANGUAGE:
+        found["head"] = (
+            f"head = {RIDGE!r}: expected trained, as {LANGUAGE} has no classes"
+        )
+    elif solved and method.whole_model:
+        found["head"] = (
+            f"head = {RIDGE!r}: expected trained, as {name} trains every weight and "
+            "has no head apart"
+        )
+    if head.head_rate != "auto" and method.whole_model:
+        found["head-rate"] = (
+            f"head-rate = {head.head_rate!r}: is not used, as {name} has no head apart"
+        )
+    for key, value in (
+        ("head-refit-every", head.head_refit_every),
+        ("head-ridge", head.head_ridge),
+    ):
+        default = getattr(HeadSettings, key.replace("-", "_"))
+        if not solved and value != default:
+            found[key] = f"{key} = {value!r}: is not used, as head is not {RIDGE}"
+    if corrected and head.is_frozen and settings.method.control_scope == HEAD:
+        found["control-scope"] = (
+            f"control-scope = {HEAD!r}: expected all or factors, as a frozen head is "
+            "not corrected (head-rate)"
+        )
     return found
 
 

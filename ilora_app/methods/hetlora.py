@@ -12,6 +12,7 @@ from ilora_app.lora.factors import (
     inner_products,
     mean_factors,
     mean_head,
+    only,
 )
 from ilora_app.methods.client import ClientHalf, Upload
 from ilora_app.methods.method import Method
@@ -98,8 +99,9 @@ class HetLoRA(Method):
         if found not in allowed:
             right = " or ".join(str(r) for r in sorted(allowed))
             raise UploadError(f"metrics: lora-rank is {found}, expected {right}")
-        expected = adapter.cut(found).named_tensors()
-        return AdapterState.from_named_tensors(upload.tensors(expected))
+        received = adapter.cut(found).named_tensors()
+        trained = upload.tensors(only(received, plan.up))
+        return AdapterState.from_named_tensors({**received, **trained})
 
     def aggregate(self, state: GlobalState, updates: list[Update]) -> Aggregate:
         """Take sums of the padded factors by their norms; mean of the head."""

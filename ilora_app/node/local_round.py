@@ -7,6 +7,7 @@ starts from and what is returned, the drift correction changes gradients, and
 
 from typing import Any
 
+import torch
 from flwr.app import Message, MetricRecord, RecordDict
 
 from ilora_app import wire
@@ -17,6 +18,7 @@ from ilora_app.node.instructions import Instructions
 from ilora_app.node.node import Node
 from ilora_app.tasks import training
 from ilora_app.tasks.backbone import Backbone
+from ilora_app.tasks.features import ridge_sums
 
 
 def train(node: Node, message: Message, records: RecordDict) -> RecordDict:
@@ -60,6 +62,7 @@ def train(node: Node, message: Message, records: RecordDict) -> RecordDict:
         list(parameters),
         [correction.hook(parameters)] if correction else [],
         half.penalty(parameters, rank),
+        node.settings.head.rate,
     )
 
     trained = backbone.collect()
@@ -86,6 +89,8 @@ def train(node: Node, message: Message, records: RecordDict) -> RecordDict:
 def evaluate(node: Node, message: Message, records: RecordDict) -> RecordDict:
     """Evaluate the received model on this node's held-out examples.
 
+    Or add up what solves its head, where the server asks for that.
+
     Args:
         node: this client.
         message: of the server.
@@ -105,8 +110,18 @@ def evaluate(node: Node, message: Message, records: RecordDict) -> RecordDict:
     if node.method.personal:
         half = node.client_half()
     _install(node, half, instructions, backbone)
+    if config.get(wire.HEAD_SUMS):
+        return _head_sums(node, backbone)
     metrics = _measure(node, backbone, config[wire.TEST_SPLIT])
     return RecordDict({wire.METRICS: metrics})
+
+
+def _head_sums(node: Node, backbone: Backbone) -> RecordDict:
+    """Sums of the training examples' features, for a head that the server solves."""
+    examples, size = node.data.examples()[0], node.settings.training.eval_batch_size
+    sums = ridge_sums(backbone, examples, size)
+    tensors = {wire.GRAM: sums.gram, wire.CROSS: sums.cross}
+    return RecordDict({wire.HEAD_SUMS: wire.encode_tensors(tensors, torch.float64)})
 
 
 def _install(

@@ -9,6 +9,7 @@ from flwr.supercore import log
 
 from ilora_app import strategies, wire
 from ilora_app.federation.membership import Membership
+from ilora_app.federation.ridge_head import RidgeHead
 from ilora_app.federation.rounds import Row
 from ilora_app.federation.snapshot import Snapshot
 from ilora_app.lora.factors import AdapterState, LoraFactors
@@ -20,6 +21,8 @@ from ilora_app.server.enrolment import evaluate_on, facts_for_nodes
 from ilora_app.server.evaluation import CentralEvaluation
 from ilora_app.server.preflight import Prepared
 from ilora_app.server.saving import ModelWriter
+from ilora_app.settings.head import RIDGE
+from ilora_app.tasks.features import output_layer
 
 
 class Server:
@@ -46,7 +49,9 @@ class Server:
         place = resumed.folder if resumed else None
         self.folder = RunFolder(settings, run_id, place, rows)
         on = evaluate_on(settings, grid)
-        self.strategy = strategies.build(settings, membership, self.folder, on)
+        self.strategy = strategies.build(
+            settings, membership, self.folder, on, _ridge_head(prepared)
+        )
         if checkpoint:
             taken = Snapshot(checkpoint.tensors, checkpoint.facts)
             self.strategy.resume(taken, rows)
@@ -103,3 +108,19 @@ class Server:
             factors = standard_factors(backbone.shapes(), rank, generator)
         initial = AdapterState(factors, backbone.initial_head())
         return wire.encode_tensors(initial.named_tensors())
+
+
+def _ridge_head(prepared: Prepared) -> RidgeHead | None:
+    """What solves the head, where it is not trained."""
+    chosen = prepared.settings.head
+    if chosen.head != RIDGE:
+        return None
+    layer = output_layer(prepared.backbone)
+    return RidgeHead(
+        layer.name,
+        layer.features,
+        layer.classes,
+        layer.bias,
+        chosen.head_ridge,
+        chosen.head_refit_every,
+    )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from ilora_app.settings.data import DataSettings
 from ilora_app.settings.federation import RunSettings
+from ilora_app.settings.head import HeadSettings
 from ilora_app.settings.keeping import KeepingSettings, LimitSettings
 from ilora_app.settings.method import MethodSettings
 from ilora_app.settings.model import ModelSettings
@@ -21,6 +22,7 @@ class Settings:
     run: RunSettings = field(default_factory=RunSettings)
     model: ModelSettings = field(default_factory=ModelSettings)
     data: DataSettings = field(default_factory=DataSettings)
+    head: HeadSettings = field(default_factory=HeadSettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)
     method: MethodSettings = field(default_factory=MethodSettings)
     keeping: KeepingSettings = field(default_factory=KeepingSettings)
@@ -34,6 +36,7 @@ class Settings:
 
 __all__ = [
     "DataSettings",
+    "HeadSettings",
     "KeepingSettings",
     "LimitSettings",
     "MethodSettings",

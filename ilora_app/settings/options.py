@@ -48,6 +48,15 @@ def part_of_one(value: float) -> str | None:
     return None if 0 < value <= 1 else "above 0, up to 1"
 
 
+def number_or_auto(value: str) -> str | None:
+    """Accept numbers from 0 on, and ``auto``."""
+    try:
+        right = value == "auto" or 0 <= float(value) < float("inf")
+    except ValueError:
+        right = False
+    return None if right else "auto, or a number from 0 on, such as 0.1"
+
+
 def not_empty(value: str) -> str | None:
     """Accept any text but none."""
     return None if value.strip() else "a name or a folder"

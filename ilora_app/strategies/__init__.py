@@ -13,6 +13,7 @@ from ilora_app.federation.event_log import Recorder
 from ilora_app.federation.limits import Limits
 from ilora_app.federation.membership import Membership
 from ilora_app.federation.participation import Participation
+from ilora_app.federation.ridge_head import RidgeHead
 from ilora_app.federation.strategy import LoraStrategy
 from ilora_app.methods import (
     centralized,
@@ -95,6 +96,7 @@ def build(
     membership: Membership,
     recorder: Recorder,
     evaluate_on: str = EVALUATE,
+    ridge_head: RidgeHead | None = None,
 ) -> LoraStrategy:
     """Make the strategy that the settings name, with its drift correction.
 
@@ -103,6 +105,7 @@ def build(
         membership: members met before.
         recorder: receives events.
         evaluate_on: ``evaluate`` or ``train``.
+        ridge_head: solves the head; None has it trained.
 
     Raises:
         MethodError: there is no such method.
@@ -135,6 +138,8 @@ def build(
         membership=membership,
         recorder=recorder,
         limits=Limits(**vars(settings.limits)),
+        ridge_head=ridge_head,
+        frozen_head=settings.head.is_frozen,
     )
 
 

@@ -192,6 +192,12 @@ class Backbone:
         ).named_tensors()  # type: ignore[assignment]
         return found
 
+    def head_modules(self) -> Iterator[tuple[str, nn.Module]]:
+        """Every module of the head as it is, by the name of its parameters."""
+        for name, wrapper in self._saved_modules():
+            for key, module in wrapper.modules_to_save[self._active].named_modules():
+                yield f"{name}.{key}".removesuffix("."), module
+
     def _ensure(self, purpose: str, rank: int) -> str:
         """Have an adapter of this rank; ``base`` ones carry no head."""
         name = f"{purpose}-{rank}"

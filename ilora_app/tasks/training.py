@@ -1,15 +1,16 @@
 """The local loop: train, evaluate, and the mean gradient over all data."""
 
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.amp import GradScaler
 from torch.optim import SGD, AdamW, Optimizer
 
+from ilora_app.lora.factors import group_of
 from ilora_app.settings import TrainingSettings
 from ilora_app.tasks.backbone import Backbone
 from ilora_app.tasks.examples import Batch, Examples
@@ -45,6 +46,7 @@ def train(
     trained: Collection[str] | None = None,
     hooks: Iterable[StepHook] = (),
     penalty: Callable[[], Tensor] | None = None,
+    head_rate: float = 1.0,
 ) -> Outcome:
     """Train what the backbone holds for one round.
 
@@ -56,13 +58,14 @@ def train(
         trained: names of the parameters to train; all others are frozen. None: all.
         hooks: optimizer step pre-hooks, in order.
         penalty: a term of the loss over the parameters.
+        head_rate: factor on the learning rate for the head.
 
     """
     clock = time.perf_counter()
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     parameters = _unfrozen(backbone, trained)
-    optimizer = _optimizer(list(parameters.values()), settings)
+    optimizer = _optimizer(parameters, settings, head_rate)
     hooks = list(hooks)
     for hook in hooks:
         optimizer.register_step_pre_hook(hook)
@@ -163,14 +166,26 @@ def _unfrozen(
     return found
 
 
-def _optimizer(parameters: list[Tensor], settings: TrainingSettings) -> Optimizer:
+def _optimizer(
+    parameters: Mapping[str, nn.Parameter], settings: TrainingSettings, head_rate: float
+) -> Optimizer:
+    """Make the optimizer; the head is a group of its own where its rate is another."""
+    rate = settings.learning_rate
+    groups: Any = list(parameters.values())
+    if head_rate != 1.0:
+        apart: dict[bool, list[nn.Parameter]] = {False: [], True: []}
+        for name, parameter in parameters.items():
+            apart[group_of(name) == "head"].append(parameter)
+        groups = [
+            {"params": some, "lr": rate * head_rate if is_head else rate}
+            for is_head, some in apart.items()
+            if some
+        ]
     if settings.optimizer == "sgd":
         return SGD(
-            parameters,
-            lr=settings.learning_rate,
+            groups,
+            lr=rate,
             momentum=settings.momentum,
             weight_decay=settings.weight_decay,
         )
-    return AdamW(
-        parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay
-    )
+    return AdamW(groups, lr=rate, weight_decay=settings.weight_decay)

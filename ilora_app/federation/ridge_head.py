@@ -1,0 +1,151 @@
+"""A head that is solved by sums over clients, instead of being trained.
+
+One message asks every connected member for the sums of its training examples' features
+under the model that it holds; their total gives the head of the pooled data. Late and
+returning members are part of the next solve.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from flwr.app import ConfigRecord, Message, MessageType
+from flwr.serverapp import Grid
+from torch import Tensor
+
+from ilora_app import wire
+from ilora_app.federation import messages
+from ilora_app.federation.event_log import EventLog
+from ilora_app.federation.exchange import exchange
+from ilora_app.federation.global_model import GlobalModel
+from ilora_app.federation.member import Member
+from ilora_app.federation.replies import Request, collect
+from ilora_app.lora.ridge import RidgeSums, square
+from ilora_app.methods import Method
+
+TEMPERATURE = 0.1
+"""tau of the solved head: a softmax over it is neither flat nor hard."""
+
+# Eigenvalues of a Gram matrix this far below zero, of the largest, are rounding.
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True)
+class RidgeHead:
+    """Solves the last layer of a classifier.
+
+    Attributes:
+        layer: name of its parameters in the head.
+        features: h.
+        classes: C.
+        bias: it has one.
+        ridge: lambda, as a part of the mean squared length of a feature.
+        refit_every: rounds between solving again; 0: before round 1 alone.
+
+    """
+
+    layer: str
+    features: int
+    classes: int
+    bias: bool = True
+    ridge: float = 0.001
+    refit_every: int = 0
+
+    def is_due(self, server_round: int, num_rounds: int) -> bool:
+        """Whether the head is solved after this round; 0 is before round 1."""
+        if not server_round or not self.refit_every:
+            return not server_round
+        last = server_round == num_rounds
+        return last or server_round % self.refit_every == 0
+
+    def solve(
+        self,
+        server_round: int,
+        method: Method,
+        model: GlobalModel,
+        members: Sequence[Member],
+        grid: Grid,
+        config: ConfigRecord,
+        timeout: float,
+        events: EventLog,
+    ) -> dict[str, int | float]:
+        """Ask members for their sums, and put the solved layer into the model's head.
+
+        Without a usable reply the head stays as it is.
+
+        Args:
+            server_round: after which it is solved; 0 before round 1.
+            method: says what a member holds.
+            model: the global one.
+            members: that are connected.
+            grid: of the run.
+            config: added to the config record of every message.
+            timeout: seconds to wait for replies.
+            events: replies that are left out are recorded there.
+
+        Returns:
+            Columns of the round: bytes both ways, and the examples behind the head.
+
+        """
+        plan, state = model.plan(), model.state
+        requests = {
+            member.node_id: Request(member, method.evaluated(state, member.rank), plan)
+            for member in members
+        }
+        sent = []
+        for node, request in requests.items():
+            facts = {
+                **config,
+                wire.ROUND: server_round,
+                wire.RANK: request.member.rank,
+                wire.TEST_SPLIT: False,
+                wire.HEAD_SUMS: True,
+            }
+            content = messages.write(request.share, plan, model, node, facts)
+            sent.append(Message(content, node, MessageType.EVALUATE))
+        replies = exchange(grid, sent, timeout, lambda _: None)
+        good, bad = collect(requests, replies, self.read, timeout)
+        events.replies_left_out(server_round, "head", bad)
+        total = sum(good, RidgeSums.zeros(self.features, self.classes))
+        if good:
+            model.replace_head(self.head(model.state.adapter.head, total))
+        contents = [reply.content for reply in replies if reply.has_content()]
+        return {
+            "bytes_down_head": sum(wire.content_bytes(m.content) for m in sent),
+            "bytes_up_head": sum(wire.content_bytes(c) for c in contents),
+            "head_examples": total.examples(),
+        }
+
+    def read(self, reply: Message, request: Request) -> RidgeSums:
+        """Read the sums of one node.
+
+        Raises:
+            WireError: another shape, numbers that are not finite, a matrix that is no
+                Gram matrix, or counts of other examples than the node has.
+
+        """
+        like = RidgeSums.zeros(self.features, self.classes)
+        expected = {wire.GRAM: like.gram, wire.CROSS: like.cross}
+        found = wire.decode_checked(
+            reply.content.get(wire.HEAD_SUMS), expected, wire.HEAD_SUMS
+        )
+        sums = RidgeSums(found[wire.GRAM], found[wire.CROSS])
+        counts, n = sums.cross[-1], sums.examples()
+        whole = bool(((counts >= 0) & (counts == counts.round())).all())
+        if n != request.member.examples or not whole or float(counts.sum()) != n:
+            raise wire.WireError(
+                f"{wire.HEAD_SUMS}: counts {n:g} examples, expected "
+                f"{request.member.examples} in whole numbers by class"
+            )
+        values = torch.linalg.eigvalsh(square(sums.gram, self.features + 1))
+        if float(values[0]) < -_ROUNDING * float(values[-1]):
+            raise wire.WireError(f"{wire.HEAD_SUMS}: {wire.GRAM} is no Gram matrix")
+        return sums
+
+    def head(self, old: Mapping[str, Tensor], sums: RidgeSums) -> dict[str, Tensor]:
+        """Put the solved layer into a head; all else stays."""
+        W = sums.solve(self.ridge, TEMPERATURE, self.bias).float()
+        solved = {f"{self.layer}.weight": W[: self.features].T.contiguous()}
+        if self.bias:
+            solved[f"{self.layer}.bias"] = W[-1].contiguous()
+        return {**old, **solved}

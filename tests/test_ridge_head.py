@@ -1,0 +1,144 @@
+"""A ridge head through the whole app: solved, frozen, and solved again."""
+
+import pandas
+import pytest
+import torch
+
+from ilora_app import wire
+from ilora_app.lora.factors import AdapterState, LoraFactors
+from ilora_app.methods import METHODS
+from ilora_app.node.node import Node
+from ilora_app.server import preflight
+from ilora_app.settings.parsing import ConfigError
+from ilora_app.tasks import features
+from ilora_app.tasks.task import TASKS
+from tests import tiny_models
+from tests.conftest import read_events
+from tests.interruptions import assert_same, interrupted, resumed
+from tests.local_run import metrics, run
+from tests.test_architectures import job
+
+HEADED = [name for name in METHODS if name != "fedavg-full"]
+
+
+@pytest.fixture
+def solved(run_config):
+    return run_config | {"head": "ridge", "drift-correction": "none"}
+
+
+@pytest.mark.parametrize("kind", tiny_models.ARCHITECTURES)
+def test_it_is_the_ridge_of_the_pooled_data(kind, tmp_path, small_data):
+    """On every architecture, with the last token of those that read to the right."""
+    (tmp_path / "model").mkdir()
+    named = tiny_models.make(kind, tmp_path / "model")
+    if kind in ("gpt2", "llama"):
+        texts = {"task": "text-classification", "dataset": small_data}
+        named = {"model": named["model"], "max-length": named["max-length"], **texts}
+    _, grid, server = run(job(named, tmp_path, strategy="fedit", head="ridge"))
+    backbone, head = server.prepared.backbone, server.strategy.state.adapter.head
+    layer = features.output_layer(backbone)
+    start = AdapterState(LoraFactors({}), backbone.initial_head())
+    backbone.install(start)
+    parts = [Node.of(c).data.examples()[0] for c in grid._contexts.values()]
+    pooled = TASKS[server.prepared.settings.model.task].join(parts)
+    W = features.ridge_sums(backbone, pooled, 16).solve(0.001, 0.1, layer.bias).float()
+    found = head[f"{layer.name}.weight"]
+    torch.testing.assert_close(found, W[: layer.features].T, atol=2e-3, rtol=2e-3)
+    if layer.bias:
+        found = head[f"{layer.name}.bias"]
+        torch.testing.assert_close(found, W[-1], atol=2e-3, rtol=2e-3)
+    # The features are what the last layer sees: they and W are the model's logits.
+    backbone.install(AdapterState(LoraFactors({}), head))
+    batch = pooled.batch(list(range(8)))
+    batch.pop("labels")
+    module = dict(backbone.head_modules())[layer.name]
+    with torch.inference_mode(), features._as_identity(module):
+        phi = backbone.forward(batch).logits
+    with torch.inference_mode():
+        logits = backbone.forward(batch).logits
+        torch.testing.assert_close(logits, module(phi), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", HEADED)
+def test_a_frozen_head_is_sent_once_and_never_returned(solved, name):
+    folder, grid, server = run(solved | {"strategy": name, "num-server-rounds": 3})
+    assert not read_events(folder, "reply-left-out")
+    table = metrics(folder)
+    head = {f"head.{n}" for n in server.strategy.state.adapter.head}
+    sent = [
+        set(m.content.array_records[wire.ARRAYS])
+        for m in grid.sent
+        if m.metadata.message_type == "train"
+    ]
+    clients = 1 if name == "centralized" else 3
+    assert all(head <= names for names in sent[:clients])
+    assert all(not names & head for names in sent[clients:])
+    assert table["bytes_up_head"][0] > 0
+    assert table["head_examples"][0] > 0
+    if name not in ("local", "fedsa-lora"):
+        assert table["accuracy"][0] > 0.15  # of ten classes, on untrained features
+
+
+def test_a_head_at_a_lower_rate_moves_less(run_config, tmp_path):
+    heads = {}
+    for rate in ("0", "0.1", "1"):
+        place = {"output-dir": str(tmp_path / rate), "head-rate": rate}
+        settings = {"strategy": "fedit", "head": "ridge", "num-server-rounds": 1}
+        _, _, server = run(run_config | settings | place)
+        heads[rate] = server.strategy.state.adapter.head["classifier.weight"]
+    slow = float((heads["0.1"] - heads["0"]).norm())
+    fast = float((heads["1"] - heads["0"]).norm())
+    assert 0.02 * fast < slow < 0.5 * fast
+
+
+def test_it_is_solved_again_with_a_late_and_without_a_lost_client(solved):
+    def tamper(reply):
+        node = reply.metadata.src_node_id
+        sums = reply.has_content() and wire.HEAD_SUMS in reply.content
+        if sums and node == 2 and lost:
+            lost.pop()
+            return None
+        return reply
+
+    lost = [True]
+    settings = {"head-refit-every": 1, "num-server-rounds": 3}
+    folder, _, _ = run(solved | settings, arrivals={3: 3}, tamper=tamper)
+    table = metrics(folder)
+    (left_out,) = read_events(folder, "reply-left-out")
+    assert (left_out["purpose"], left_out["node"]) == ("head", 2)
+    found = table["head_examples"].tolist()
+    members = {e["node_id"]: e["examples"] for e in read_events(folder, "member")}
+    assert found[0] == members[1]
+    assert found[-1] == sum(members.values())
+
+
+@pytest.mark.parametrize("strategy", ["ilora", "flora", "rolora"])
+def test_a_resumed_run_ends_as_a_whole_one(solved, tmp_path, strategy):
+    solved |= {
+        "strategy": strategy, "head-refit-every": 2, "num-server-rounds": 4,
+    }  # fmt: skip
+    whole, _, _ = run(solved)
+    solved["output-dir"] = str(tmp_path / "again")
+    other = interrupted(solved, fails_in=3)
+    resumed(solved)
+    assert_same(whole, other)
+    table = pandas.read_csv(whole / "metrics.csv")
+    due = table["bytes_up_head"].notna()
+    assert list(table["round"][due]) == [0, 2, 4]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"strategy": "fedavg-full"}, "trains every weight and has no head apart"),
+        (
+            {"drift-correction": "control-variates", "control-scope": "head"},
+            "a frozen head is not corrected",
+        ),
+        ({"head": "trained", "head-refit-every": 3}, "is not used, as head is not"),
+        ({"head-rate": "-1"}, "auto, or a number from 0 on"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(solved, changes, said):
+    with pytest.raises(ConfigError, match=said):
+        preflight.prepare(solved | changes)
