@@ -5,7 +5,7 @@ import torch
 from flwr.app import RecordDict
 
 from ilora_app.corrections import ControlVariates
-from ilora_app.corrections.fitting import fit
+from ilora_app.corrections.shapes import fit
 from ilora_app.node.client_state import ClientState
 from tests.builders import random_state
 from tests.controlled import Federation, gradient, largest

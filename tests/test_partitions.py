@@ -31,7 +31,7 @@ def settings(tmp_path) -> DataSettings:
 
 
 def dealt(settings: DataSettings) -> list[Dataset]:
-    found = data.found(settings, TEXT, 0)
+    found = data.resolve_columns(settings, TEXT, 0)
     return [partitions.load(found, i, CLIENTS, 0) for i in range(CLIENTS)]
 
 
@@ -85,7 +85,7 @@ def test_label_skew_by_another_column(settings):
     ],
 )
 def test_what_cannot_be_dealt_out_is_explained(settings, changes, expected):
-    found = data.found(replace(settings, **changes), TEXT, 0)
+    found = data.resolve_columns(replace(settings, **changes), TEXT, 0)
     with pytest.raises(DataError) as caught:
         partitions.load(found, 0, 10, 0)
     assert str(caught.value).startswith(expected)
@@ -94,7 +94,7 @@ def test_what_cannot_be_dealt_out_is_explained(settings, changes, expected):
 @pytest.mark.parametrize("name", PARTITIONERS)
 def test_classes_are_counted_as_they_are_dealt_out(settings, name):
     changed = replace(settings, partitioner=name)
-    found = data.found(changed, TEXT, 0)
+    found = data.resolve_columns(changed, TEXT, 0)
     names, counts = partitions.class_counts(found, CLIENTS, 0)
     assert names == [f"class {i}" for i in range(5)]
     for part, row in zip(dealt(changed), counts, strict=True):
@@ -110,7 +110,7 @@ def test_classes_have_the_names_of_the_schema(tmp_path):
     whole = Dataset.from_dict(rows, features=schema)
     DatasetDict({"train": whole, "test": whole}).save_to_disk(str(tmp_path / "set"))
     settings = DataSettings(dataset=str(tmp_path / "set"), partitioner="iid")
-    found = data.found(settings, TEXT, 0)
+    found = data.resolve_columns(settings, TEXT, 0)
     names, counts = partitions.class_counts(found, 2, 0)
     assert names == ["x", "y", "z"]
     assert [sum(column) for column in zip(*counts, strict=True)] == [10, 0, 10]

@@ -81,11 +81,11 @@ def own_control(run: Toy, node: int) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize(
-    "row", [row for row in TABLE if METHODS[row.name].corrected], ids=str
+    "row", [row for row in TABLE if METHODS[row.name].control_scopes], ids=str
 )
 def test_server_control_is_the_sum_of_what_clients_keep(row: Row):
     """c = sum_k pad(c_k) / N after faults of every kind, for every strategy."""
-    scope = METHODS[row.name].corrected[0]
+    scope = METHODS[row.name].control_scopes[0]
     correction = ControlVariates(normalisation="all", scope=scope)
     settings = MethodSettings(hetlora_lambda=9.0)
     problem = Problem((1, 2, 4, 3), (10, 70, 20, 40), rate=0.003)

@@ -30,7 +30,7 @@ def load(named: dict[str, Any], **changes: Any) -> tuple[Backbone, Examples]:
     task = named["task"]
     given = {k.replace("-", "_"): v for k, v in named.items()}
     fields = {k: v for k, v in given.items() if k not in ("task", "model")}
-    settings = data.found(DataSettings(**fields), task, 0)
+    settings = data.resolve_columns(DataSettings(**fields), task, 0)
     classes = label_names(settings, 0) if TASKS[task].has_classes else ()
     model = ModelSettings(task=task, model=named["model"], **changes)
     backbone = load_backbone(model, classes, 0)

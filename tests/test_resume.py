@@ -28,10 +28,10 @@ def sent(grid, kind: str) -> int:
 def cases():
     for name, strategy in METHODS.items():
         yield name, {}
-        if strategy.corrected and name != "ilora":
+        if strategy.control_scopes and name != "ilora":
             more = {"drift-correction": "control-variates"}
-            if strategy.corrected != ("all", "head", "factors"):
-                more["control-scope"] = strategy.corrected[0]
+            if strategy.control_scopes != ("all", "head", "factors"):
+                more["control-scope"] = strategy.control_scopes[0]
             yield f"{name}+control-variates", more
     yield "ilora+none", {"drift-correction": "none"}
     yield "ilora+merge", {"residual": "merge"}

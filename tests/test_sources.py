@@ -38,7 +38,7 @@ def test_a_folder_of_every_format_gives_the_same_rows(tmp_path, form):
     write(tmp_path / "data", form)
     named = settings(tmp_path / "data")
     assert data.problems(named, TEXT, 0) == []
-    found = data.found(named, TEXT, 0)
+    found = data.resolve_columns(named, TEXT, 0)
     assert (found.text_columns, found.label_column) == ("text", "label")
     assert label_names(found, 0) == ("0", "1", "2")
     rows = sources.split(found, "train", 0)
@@ -55,7 +55,7 @@ def test_a_folder_of_images_by_class(tmp_path):
                 Image.new("RGB", (9 + index, 8), colour).save(folder / f"{index}.png")
     named = settings(tmp_path)
     assert data.problems(named, IMAGE, 0) == []
-    found = data.found(named, IMAGE, 0)
+    found = data.resolve_columns(named, IMAGE, 0)
     assert (found.image_column, found.label_column) == ("image", "label")
     assert label_names(found, 0) == ("cat", "dog")
     assert len(sources.split(found, "train", 0)) == 12
@@ -63,14 +63,14 @@ def test_a_folder_of_images_by_class(tmp_path):
 
 def test_a_saved_set_without_splits_is_a_training_split(tmp_path):
     Dataset.from_list(ROWS).save_to_disk(str(tmp_path / "own"))
-    own = data.found_own(settings(tmp_path / "own"), TEXT, 0)
-    part = data.own(own, 0)
+    own = data.resolve_own_columns(settings(tmp_path / "own"), TEXT, 0)
+    part = data.own_partition(own, 0)
     assert (len(part.train), len(part.held_out)) == (27, 3)
 
 
 def test_one_file_is_a_node_s_own_data_whatever_its_split_is_called(tmp_path):
     (tmp_path / "rows.csv").write_text("text,label\n" + "hello,a\n" * 10)
-    part = data.own(data.found_own(settings(tmp_path), TEXT, 0), 0)
+    part = data.own_partition(data.resolve_own_columns(settings(tmp_path), TEXT, 0), 0)
     assert len(part.train) + len(part.held_out) == 10
 
 
@@ -134,7 +134,7 @@ def test_rows_without_a_class_are_counted(tmp_path, missing):
         "test": Dataset.from_list(rows, NAMED),
     }
     DatasetDict(parts).save_to_disk(str(tmp_path / "data"))
-    found = data.found(settings(tmp_path / "data"), TEXT, 0)
+    found = data.resolve_columns(settings(tmp_path / "data"), TEXT, 0)
     with pytest.raises(sources.DataError, match=r"5 of 25 rows of the split test"):
         label_names(found, 0)
 
@@ -145,7 +145,7 @@ def test_classes_that_are_never_tested_are_known(tmp_path):
         "test": Dataset.from_list([r for r in ROWS if r["label"] != 1], NAMED),
     }
     DatasetDict(parts).save_to_disk(str(tmp_path / "data"))
-    found = data.found(settings(tmp_path / "data"), TEXT, 0)
+    found = data.resolve_columns(settings(tmp_path / "data"), TEXT, 0)
     assert never_tested(found, 0) == ["b"]
 
 

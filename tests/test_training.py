@@ -14,7 +14,7 @@ from ilora_app.tasks.labels import label_names
 from ilora_app.tasks.loading import load_backbone
 from ilora_app.tasks.text import TextExamples, tokenise
 
-SETTINGS = data.found(DataSettings(), TEXT, 0)
+SETTINGS = data.resolve_columns(DataSettings(), TEXT, 0)
 
 
 @pytest.fixture

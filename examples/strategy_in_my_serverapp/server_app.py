@@ -24,7 +24,7 @@ def main(grid: Grid, context: Context) -> None:
     """Train, tell the accuracy after every round, and write the adapter."""
     settings = parsing.load(context.run_config)
     task, seed = settings.model.task, settings.run.seed
-    source = data.found(settings.data, task, seed)
+    source = data.resolve_columns(settings.data, task, seed)
     labels = label_names(source, seed)
     backbone = load_backbone(settings.model, labels, seed)
     test = tokenise(data.test_rows(source, seed), source, labels, backbone.processor)

@@ -1,7 +1,7 @@
-"""Drift corrections by name: a server half and a client half each.
+"""Drift corrections: a server half and a client half each.
 
 A correction adds a term to the gradients of local training. It knows factors and the
-head, never a model or a strategy, so any strategy can carry any of them.
+head, never a model or a method; a method says with which scopes it makes sense.
 """
 
 from ilora_app.corrections.control_variates import (

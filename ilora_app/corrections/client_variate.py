@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ilora_app.corrections.fitting import Flat, columns, fit
 from ilora_app.corrections.memory import ClientMemory
+from ilora_app.corrections.shapes import Flat, columns, fit
 from ilora_app.lora.control import rotate
 from ilora_app.lora.factors import AdapterState, LoraFactors
 

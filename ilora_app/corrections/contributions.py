@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from ilora_app.corrections.fitting import Flat, add, keep_rank, negate, pad_to
+from ilora_app.corrections.shapes import Flat, add, keep_rank, negate, pad_to
 from ilora_app.lora.control import Change, add_deltas, change_coordinates, zeros_like
 from ilora_app.lora.factors import AdapterState
 

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from ilora_app.corrections.client_variate import ClientVariate
 from ilora_app.corrections.contributions import Contributions
-from ilora_app.corrections.fitting import Flat, columns, keep_rank
 from ilora_app.corrections.memory import ClientMemory
+from ilora_app.corrections.shapes import Flat, columns, keep_rank
 from ilora_app.lora.control import (
     GradientCorrection,
     change_of_basis,

@@ -15,7 +15,6 @@ from ilora_app.settings import Settings, options, parsing
 from ilora_app.tasks.task import TASKS
 
 LAST, BEST = "last", "best"
-ROUNDS = (LAST, BEST)
 
 
 class ReleaseError(ValueError):

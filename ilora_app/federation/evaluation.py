@@ -6,7 +6,7 @@ before it trains on it, so that a round is one message a node: what comes back b
 to the round before, and only the last round has a message of its own.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from flwr.app import ConfigRecord, Message, MessageType, MetricRecord
@@ -58,13 +58,6 @@ class Evaluation:
     def is_due(self, server_round: int, num_rounds: int) -> bool:
         """Whether the model is evaluated after this round."""
         return server_round == num_rounds or server_round % self._every == 0
-
-    def is_asked_for(self, server_round: int, plan: Plan, num_rounds: int) -> bool:
-        """Whether the model of this round is evaluated in messages of their own."""
-        self._requests = {}
-        if server_round < num_rounds and self._is_on_training(plan):
-            return False
-        return self.is_due(server_round, num_rounds)
 
     def with_training(
         self, server_round: int, num_rounds: int, plan: Plan, member: Member
@@ -123,24 +116,29 @@ class Evaluation:
     def configure(
         self,
         server_round: int,
+        num_rounds: int,
         model: GlobalModel,
-        present: list[Member],
+        present: Callable[[], list[Member]],
         config: ConfigRecord,
     ) -> list[Message]:
         """Send each sampled node what it would hold of the new model.
 
-        Where clients end with models of their own, all of them are asked, and measure
-        theirs on the test split as well.
+        None where the round is not evaluated, or in the training of the next. Where
+        clients end with models of their own, all of them are asked, and measure theirs
+        on the test split as well.
         """
-        personal, members = self._method.personal, present
+        self._requests, plan = {}, model.plan()
+        later = server_round < num_rounds and self._is_on_training(plan)
+        if later or not self.is_due(server_round, num_rounds):
+            return []
+        personal, members = self._method.personal, present()
         if not personal:
             members = self._participation.draw_evaluate(
-                [member for member in present if member.held_out], server_round
+                [member for member in members if member.held_out], server_round
             )
-        plan = model.plan()
         self._requests = {
             member.node_id: Request(
-                member, self._method.evaluated(model.state, member.rank), plan
+                member, self._method.evaluation_share(model.state, member.rank), plan
             )
             for member in members
         }

@@ -74,11 +74,7 @@ class GlobalModel:
             kept=(*without(plan.kept), _HEAD),
         )
 
-    def advance(self, made: Aggregate) -> None:
-        """Take the state that an aggregation has made."""
-        self._take(self.settle(made).state)
-
-    def settle(self, made: Aggregate) -> Aggregate:
+    def keep_frozen_head(self, made: Aggregate) -> Aggregate:
         """Give a frozen head its own numbers: a mean of equal ones may round."""
         if not self._frozen:
             return made
@@ -89,7 +85,7 @@ class GlobalModel:
     def replace_head(self, head: Mapping[str, Tensor]) -> None:
         """Put another head in the place of the one there is."""
         adapter = AdapterState(self.state.adapter.factors, dict(head))
-        self._take(replace(self.state, adapter=adapter))
+        self.advance(replace(self.state, adapter=adapter))
 
     def adapter(self, rank: int | None = None) -> AdapterState:
         """As plain LoRA on the untouched base; what a rank holds, or all of it."""
@@ -99,6 +95,7 @@ class GlobalModel:
         """The whole model, for Flower."""
         return wire.encode_tensors(self.adapter().named_tensors())
 
-    def _take(self, state: GlobalState) -> None:
+    def advance(self, state: GlobalState) -> None:
+        """Take the state of the next round."""
         self.versions.advance(self.state.adapter, state.adapter)
         self._state = state.contiguous()

@@ -122,7 +122,7 @@ class Membership:
             log(WARNING, "%s; going on with those", error)
         return self.meet(grid, min(timeout, self._patience))
 
-    def limit_rank(self, largest: int) -> None:
+    def limit_rank(self, largest: int | None) -> None:
         """Set r_max, where there are factors at all."""
         self.largest_rank = largest or None
 

@@ -89,7 +89,9 @@ class RidgeHead:
         """
         plan, state = model.plan(), model.state
         requests = {
-            member.node_id: Request(member, method.evaluated(state, member.rank), plan)
+            member.node_id: Request(
+                member, method.evaluation_share(state, member.rank), plan
+            )
             for member in members
         }
         sent = []

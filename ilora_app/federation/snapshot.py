@@ -71,7 +71,7 @@ def take(
 
 def expect_members(membership: Membership, snapshot: Snapshot) -> None:
     """Tell a membership that has met nobody yet who belongs to it."""
-    membership.largest_rank = snapshot.facts["largest-rank"]
+    membership.limit_rank(snapshot.facts["largest-rank"])
     membership.expect(Member(**facts) for facts in snapshot.facts["members"])
 
 

@@ -214,7 +214,7 @@ class LoraStrategy(Strategy):
             self.events.model_stays(server_round, str(error))
             return None, None
         self._training.correct(server_round, state, updates, made.state)
-        self.model.advance(made)
+        self.model.advance(made.state)
         scaling = None if self.method.personal else self.lora_scaling
         ranks, weights = self.membership.ranks, weights_of(updates)
         found = metrics.of_training(updates, weights, made.energy, ranks, scaling)
@@ -227,11 +227,10 @@ class LoraStrategy(Strategy):
         """Send each sampled node what it would hold of the new model."""
         if not self.model.has_begun:
             self.begin(arrays)
-        plan = self.model.plan()
-        if not self.evaluation.is_asked_for(server_round, plan, self._num_rounds):
-            return []
-        there = self._present(grid)
-        return self.evaluation.configure(server_round, self.model, there, config)
+        present, rounds = partial(self._present, grid), self._num_rounds
+        return self.evaluation.configure(
+            server_round, rounds, self.model, present, config
+        )
 
     def aggregate_evaluate(
         self, server_round: int, replies: Iterable[Message]

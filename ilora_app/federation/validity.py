@@ -25,9 +25,9 @@ def resolve(settings: Settings) -> Settings:
     method = find(settings.run.strategy)
     model, chosen = settings.model, settings.method
     if model.initialisation == "auto":
-        model = replace(model, initialisation=method.start_from[0])
+        model = replace(model, initialisation=method.initialisations[0])
     if chosen.drift_correction == "auto":
-        name = ControlVariates.name if method.corrects else "none"
+        name = ControlVariates.name if method.control_by_default else "none"
         chosen = replace(chosen, drift_correction=name)
     return replace(settings, model=model, method=chosen)
 
@@ -48,19 +48,19 @@ def problems(settings: Settings) -> dict[str, str]:
     corrected = chosen.drift_correction == ControlVariates.name
     found: dict[str, str] = {}
 
-    if model.initialisation not in method.start_from:
-        right = " or ".join(("auto", *method.start_from))
+    if model.initialisation not in method.initialisations:
+        right = " or ".join(("auto", *method.initialisations))
         found["initialisation"] = (
             f"initialisation = {model.initialisation!r}: expected {right}, as {name} "
             "has no other start"
         )
-    if corrected and not method.corrected:
+    if corrected and not method.control_scopes:
         found["drift-correction"] = (
-            f"drift-correction = {chosen.drift_correction!r}: {method.uncorrected}"
+            f"drift-correction = {chosen.drift_correction!r}: {method.control_refusal}"
         )
-    elif corrected and chosen.control_scope not in method.corrected:
+    elif corrected and chosen.control_scope not in method.control_scopes:
         found["control-scope"] = (
-            f"control-scope = {chosen.control_scope!r}: {method.uncorrected}"
+            f"control-scope = {chosen.control_scope!r}: {method.control_refusal}"
         )
 
     headless = model.task == LANGUAGE and model.modules_to_save in ("auto", "")
@@ -76,18 +76,9 @@ def problems(settings: Settings) -> dict[str, str]:
         )
 
     found |= _head_problems(method, settings, corrected)
-    if name == "centralized" and settings.limits.min_replies > 1:
-        found["min-replies"] = (
-            f"min-replies = {settings.limits.min_replies}: expected 1, as centralized "
-            "trains on one client"
-        )
-    if name == "local" and settings.limits.max_update_norm:
-        found["max-update-norm"] = (
-            f"max-update-norm = {settings.limits.max_update_norm:g}: is not used, as "
-            "local clients send nothing"
-        )
+    found |= method.problems(settings)
 
-    used = set(method.uses) | _declared(method) | {"drift-correction"}
+    used = set(method.setting_keys) | _declared(method) | {"drift-correction"}
     reasons = {}
     if corrected:
         used |= set(_CONTROL)
@@ -100,20 +91,14 @@ def problems(settings: Settings) -> dict[str, str]:
         reasons = dict.fromkeys(
             (*_CONTROL, "control-basis"), "drift-correction is not control-variates"
         )
-    published = (chosen.cut, chosen.aggregate) == ("product", "products")
-    if chosen.residual == "merge" and not published:
-        found["residual"] = (
-            "residual = 'merge': expected drop, or cut = 'product' and aggregate = "
-            "'products', of which it keeps what is cut away"
-        )
     if chosen.aggregate != "increments":
         used -= {"server-rate", "server-momentum"}
-        if "server-rate" in method.uses:
+        if "server-rate" in method.setting_keys:
             why = "aggregate is not increments"
             reasons |= dict.fromkeys(("server-rate", "server-momentum"), why)
     if chosen.residual != "merge":
         used -= {"residual-energy"}
-        if name == "ilora":
+        if "residual-energy" in method.setting_keys:
             reasons["residual-energy"] = "residual is not merge"
     values: list[tuple[str, Any, Any]] = [
         (e.name, e.default, getattr(chosen, e.name)) for e in fields(chosen)

@@ -1,6 +1,6 @@
 """The mathematics of the methods, both halves: one file a method, no Flower."""
 
-from ilora_app.methods.client import ClientHalf, Upload
+from ilora_app.methods.client import ClientHalf
 from ilora_app.methods.method import Method
 from ilora_app.methods.registry import BOUNDS, METHODS, MethodError, find, load, parse
 
@@ -10,7 +10,6 @@ __all__ = [
     "ClientHalf",
     "Method",
     "MethodError",
-    "Upload",
     "find",
     "load",
     "parse",

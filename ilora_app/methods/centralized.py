@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from ilora_app.methods.method import Method
 from ilora_app.methods.state import Aggregate, GlobalState, Plan, Update
+from ilora_app.settings import Settings
 
 
 class Centralized(Method):
@@ -14,8 +15,17 @@ class Centralized(Method):
     the partitions of others at hand.
     """
 
-    corrected = ()
-    uncorrected = "centralized has one client, and no drift to correct"
+    control_scopes = ()
+    control_refusal = "centralized has one client, and no drift to correct"
+
+    @classmethod
+    def problems(cls, settings: Settings) -> dict[str, str]:
+        """Refuse to wait for more clients than one."""
+        least = settings.limits.min_replies
+        if least <= 1:
+            return {}
+        right = "expected 1, as centralized trains on one client"
+        return {"min-replies": f"min-replies = {least}: {right}"}
 
     def plan(self, state: GlobalState) -> Plan:
         """Train everything, on everything."""

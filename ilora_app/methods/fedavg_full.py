@@ -12,8 +12,10 @@ class FedAvgFull(Method):
     one method whose messages are as large as the model.
     """
 
-    corrected = ("all",)
-    uncorrected = "fedavg-full has no factors apart from a head: control-scope = 'all'"
+    control_scopes = ("all",)
+    control_refusal = (
+        "fedavg-full has no factors apart from a head: control-scope = 'all'"
+    )
     whole_model = True
 
     def aggregate(self, state: GlobalState, updates: list[Update]) -> Aggregate:

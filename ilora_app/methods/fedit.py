@@ -40,8 +40,8 @@ class FedIT(Method):
 
     """
 
-    uses = frozenset({"init-gain"})
-    start_from = ("standard", "qr")
+    setting_keys = frozenset({"init-gain"})
+    initialisations = ("standard", "qr")
 
     def __init__(self, *, qr_start: bool = False, init_gain: str = "paper") -> None:
         if init_gain not in GAINS:

@@ -6,7 +6,7 @@ import torch
 
 from ilora_app.lora.decomposition import complete_basis, truncate_mean
 from ilora_app.lora.factors import AdapterState, LoraFactors, mean_head
-from ilora_app.methods.increments import ServerStep, returned
+from ilora_app.methods.increments import ServerStep, returned_terms
 from ilora_app.methods.method import Method
 from ilora_app.methods.state import Aggregate, GlobalState, Update, weights_of
 from ilora_app.settings import Settings
@@ -28,7 +28,9 @@ class FlexLoRA(Method):
 
     """
 
-    uses = frozenset({"control-basis", "aggregate", "server-rate", "server-momentum"})
+    setting_keys = frozenset(
+        {"control-basis", "aggregate", "server-rate", "server-momentum"}
+    )
 
     def __init__(
         self, *, aggregate: str = "products", step: ServerStep | None = None
@@ -51,11 +53,11 @@ class FlexLoRA(Method):
         """Stack, decompose, cut to r_max; mean of the head."""
         weights = weights_of(updates)
         rank = state.adapter.factors.rank
-        parts, eta = returned(updates), 1.0
+        parts, eta = returned_terms(updates), 1.0
         if self.increments:
             eta = self.step.rate_of(updates)
             start = [(state.adapter.factors, 1.0)]
-            parts = self.step.product(state, updates, start, eta)
+            parts = self.step.terms(state, updates, start, eta)
         factors, by = [part for part, _ in parts], [weight for _, weight in parts]
         cut, energy = truncate_mean(factors, by, rank, "svd")
         pairs = {}

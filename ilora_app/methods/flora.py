@@ -42,8 +42,8 @@ class FLoRA(Method):
     """
 
     client_half = FLoRAClient
-    corrected = ("head",)
-    uncorrected = (
+    control_scopes = ("head",)
+    control_refusal = (
         "flora draws new factors every round, so a control variate of the factors "
         "would be reset every round: control-scope = 'head' is what remains"
     )
@@ -67,7 +67,7 @@ class FLoRA(Method):
         assert state.ledger is not None
         return AdapterState(state.ledger.as_factors(), state.adapter.head)
 
-    def evaluated(self, state: GlobalState, rank: int) -> Share:
+    def evaluation_share(self, state: GlobalState, rank: int) -> Share:
         """The base and the head."""
         return Share(AdapterState(LoraFactors({}), state.adapter.head))
 

@@ -71,7 +71,7 @@ class HetLoRA(Method):
     """
 
     client_half = HetLoRAClient
-    uses = frozenset({"hetlora-gamma", "hetlora-lambda"})
+    setting_keys = frozenset({"hetlora-gamma", "hetlora-lambda"})
 
     def __init__(self, *, gamma: float = 0.99) -> None:
         self.gamma = gamma

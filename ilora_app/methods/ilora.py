@@ -7,9 +7,19 @@ import torch
 from ilora_app.lora.decomposition import truncate_mean
 from ilora_app.lora.factors import AdapterState, LoraFactors, mean_head, stack
 from ilora_app.lora.ledger import Ledger, compress
-from ilora_app.methods.increments import ServerStep, received, returned, scaled
+from ilora_app.methods.increments import (
+    ServerStep,
+    received_terms,
+    returned_terms,
+    scale,
+)
 from ilora_app.methods.method import Method
-from ilora_app.methods.qr_start import energy_of_learned, mean_offset, with_gain
+from ilora_app.methods.qr_start import (
+    energy_of_learned,
+    mean_offset,
+    model_before,
+    with_gain,
+)
 from ilora_app.methods.state import (
     PRODUCT,
     Aggregate,
@@ -23,6 +33,11 @@ from ilora_app.settings import Settings
 from ilora_app.settings.method import AGGREGATES, CUTS, DECOMPOSITIONS, RESIDUALS
 from ilora_app.settings.model import GAINS
 
+_MERGE = (
+    "expected drop, or cut = 'product' and aggregate = 'products', of which it keeps "
+    "what is cut away"
+)
+
 
 class ILoRA(Method):
     r"""Factors of unequal rank, aggregated by concatenation and cut by a decomposition.
@@ -30,8 +45,8 @@ class ILoRA(Method):
     [B_1 ... B_K] [p_1 A_1; ...; p_K A_K] = sum_k p_k B_k A_k exactly, and its cut to
     r_max never forms the product. Client k receives the first r_k columns and rows.
 
-    In round 1 of the QR start, client k begins at g_k (Q[:, :r_k], R[:r_k]) over the
-    base W0 - s O_k, O_k = g_k^2 Q_k R_k, so at W0.
+    QR start: client k begins at g_k (Q[:, :r_k], R[:r_k]) over the base W0 - s O_k,
+    O_k = g_k^2 Q_k R_k, so at W0.
 
     ``cut="update"``: the server keeps U, what was learned. The model is W0 + s U, and
     from round 2 on client k starts from the cut of U to r_k, over W0 itself.
@@ -59,18 +74,18 @@ class ILoRA(Method):
         step: eta and beta, for increments.
 
     Raises:
-        ValueError: an unknown cut, aggregate, decomposition, gain or residual.
+        ValueError: a value outside its choices, or merge with what it cannot have.
 
     """
 
-    uses = frozenset(
+    setting_keys = frozenset(
         {
             "cut", "aggregate", "decomposition", "init-gain", "residual",
             "residual-energy", "control-basis", "server-rate", "server-momentum",
         }
     )  # fmt: skip
-    start_from = ("qr", "standard")
-    corrects = True
+    initialisations = ("qr", "standard")
+    control_by_default = True
 
     def __init__(
         self,
@@ -93,13 +108,12 @@ class ILoRA(Method):
         ):
             if value not in choices:
                 raise ValueError(f"{name} {value!r}: one of {choices}")
-        self.cut = cut
-        self.increments = aggregate == "increments"
+        if residual == "merge" and (cut, aggregate) != ("product", "products"):
+            raise ValueError(f"residual {residual!r}: {_MERGE}")
+        self.cut, self.increments = cut, aggregate == "increments"
         self.decomposition = decomposition
-        self.qr_start = qr_start
-        self.init_gain = init_gain
-        self.residual = residual
-        self.residual_energy = residual_energy
+        self.qr_start, self.init_gain = qr_start, init_gain
+        self.residual, self.residual_energy = residual, residual_energy
         self.step = step or ServerStep()
 
     @classmethod
@@ -116,6 +130,14 @@ class ILoRA(Method):
             "residual_energy": method.residual_energy,
             "step": ServerStep.of(method.server_rate, method.server_momentum),
         }
+
+    @classmethod
+    def problems(cls, settings: Settings) -> dict[str, str]:
+        """Refuse to keep what is cut away where nothing of the product is."""
+        m = settings.method
+        if m.residual == "merge" and (m.cut, m.aggregate) != ("product", "products"):
+            return {"residual": f"residual = 'merge': {_MERGE}"}
+        return {}
 
     def begin(self, initial: AdapterState) -> GlobalState:
         """Start from QR directions, all of them taken out, or from B A = 0."""
@@ -164,7 +186,7 @@ class ILoRA(Method):
         pairs = {m: (B, A - out[m]) for m, (B, A) in share.adapter.factors.items()}
         return AdapterState(LoraFactors(pairs), share.adapter.head)
 
-    def evaluated(self, state: GlobalState, rank: int) -> Share:
+    def evaluation_share(self, state: GlobalState, rank: int) -> Share:
         """The model at this rank; with a ledger, the head over the base."""
         if state.ledger is not None:
             return Share(AdapterState(LoraFactors({}), state.adapter.head))
@@ -175,7 +197,7 @@ class ILoRA(Method):
         weights = weights_of(updates)
         mean = mean_head([u.adapter.head for u in updates], weights)
         if state.ledger is not None:
-            return self._merge(state, state.ledger, updates, mean)
+            return self._merge(state, updates, mean)
         first, update = state.step == 0, self.cut == "update"
         eta = self.step.rate_of(updates) if self.increments else 1.0
         offset = None
@@ -185,12 +207,12 @@ class ILoRA(Method):
         if self.increments:
             start = [(state.adapter.factors, 1.0)]
             if first:  # of U nothing is there, of D what clients started from
-                start = [] if update else received(updates)
-            parts = self.step.product(state, updates, start, eta)
+                start = [] if update else received_terms(updates)
+            parts = self.step.terms(state, updates, start, eta)
         else:
-            parts = returned(updates)
+            parts = returned_terms(updates)
             if update and first:
-                parts += scaled(received(updates), -1.0)
+                parts += scale(received_terms(updates), -1.0)
         factors, by = [part for part, _ in parts], [weight for _, weight in parts]
         rank = state.adapter.factors.rank
         cut, energy = truncate_mean(factors, by, rank, self.decomposition)
@@ -198,27 +220,12 @@ class ILoRA(Method):
             energy = energy_of_learned(factors, by, cut, offset)
         head = self.step.head(state, mean, eta)
         adapter = AdapterState(cut.to(torch.float32), head)
-        buffers = self.step.buffers(self._start(state, offset))
+        buffers = self.step.buffers(model_before(state, offset))
         return Aggregate(state.next(adapter, offset=offset, buffers=buffers), energy)
 
-    def _start(self, state: GlobalState, offset: LoraFactors | None) -> AdapterState:
-        """The model before a round, for the momentum of the next: U, or D."""
-        if state.step:
-            return state.adapter
-        if offset is not None:
-            return AdapterState(offset, state.adapter.head)
-        factors = state.adapter.factors.items()
-        zero = {m: (torch.zeros_like(B), A) for m, (B, A) in factors}
-        return AdapterState(LoraFactors(zero), state.adapter.head)
-
-    def _merge(
-        self,
-        state: GlobalState,
-        ledger: Ledger,
-        updates: list[Update],
-        head: dict[str, torch.Tensor],
-    ) -> Aggregate:
+    def _merge(self, state: GlobalState, updates: list[Update], head: Any) -> Aggregate:
         """Cut D as published, and give the whole increment to every client's base."""
+        assert state.ledger is not None
         parts, by = [u.adapter.factors for u in updates], weights_of(updates)
         rank = state.adapter.factors.rank
         cut, energy = truncate_mean(parts, by, rank, self.decomposition)
@@ -227,17 +234,16 @@ class ILoRA(Method):
         added = stack([part.to(torch.float64) for part in both], signed)
         increment = compress(added.pairs, self.residual_energy)
         adapter = AdapterState(cut.to(torch.float32), head)
-        new = state.next(adapter, ledger=ledger.append(increment))
+        new = state.next(adapter, ledger=state.ledger.append(increment))
         return Aggregate(new, energy)
 
     def details(self) -> dict[str, object]:
         """Cut, aggregate, decomposition, start and residual."""
-        merged = f"merge, {self.residual_energy:g} of its energy"
         start = f"QR directions, gain {self.init_gain}"
         return {
             "Cut": self.cut,
             "Aggregate": "increments" if self.increments else "products",
             "Decomposition": self.decomposition,
             "Start": start if self.qr_start else "B A = 0",
-            "Residual": "drop" if self.residual == "drop" else merged,
+            "Residual": f"{self.residual}, energy {self.residual_energy:g}",
         }

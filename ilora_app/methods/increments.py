@@ -20,7 +20,7 @@ _BEFORE = "before/"
 AUTO = "auto"
 
 
-def received(updates: Sequence[Update]) -> Weighted:
+def received_terms(updates: Sequence[Update]) -> Weighted:
     """sum_k p_k P_k: one product a rank, as clients of one rank receive the same."""
     sums: dict[int, float] = {}
     first: dict[int, LoraFactors] = {}
@@ -30,13 +30,13 @@ def received(updates: Sequence[Update]) -> Weighted:
     return [(first[rank], weight) for rank, weight in sums.items()]
 
 
-def returned(updates: Sequence[Update]) -> Weighted:
+def returned_terms(updates: Sequence[Update]) -> Weighted:
     """sum_k p_k B_k A_k: the products of the clients."""
     parts = [update.adapter.factors for update in updates]
     return list(zip(parts, weights_of(updates), strict=True))
 
 
-def scaled(parts: Weighted, by: float) -> Weighted:
+def scale(parts: Weighted, by: float) -> Weighted:
     """Multiply a sum by a number."""
     return [(part, by * weight) for part, weight in parts]
 
@@ -67,7 +67,7 @@ class ServerStep:
         """eta of a round."""
         if self.rate is not None:
             return self.rate
-        K, base = len(updates), received(updates)
+        K, base = len(updates), received_terms(updates)
         ranks = list(dict.fromkeys(update.rank for update in updates))
         parts = [update.adapter.factors for update in updates]
         M = inner_products([*parts, *(part for part, _ in base)])
@@ -79,7 +79,7 @@ class ServerStep:
         together = float(p @ V @ p)
         return max(1.0, float(p @ V.diagonal()) / (2 * together)) if together else 1.0
 
-    def product(
+    def terms(
         self,
         state: GlobalState,
         updates: Sequence[Update],
@@ -95,12 +95,12 @@ class ServerStep:
             eta: of the round.
 
         """
-        deltas = [*returned(updates), *scaled(received(updates), -1.0)]
-        parts = [*start, *scaled(deltas, eta)]
+        deltas = [*returned_terms(updates), *scale(received_terms(updates), -1.0)]
+        parts = [*start, *scale(deltas, eta)]
         before = self._before(state)
         if before is not None:
             parts += [
-                *scaled(start, self.momentum),
+                *scale(start, self.momentum),
                 (before.factors, -self.momentum),
             ]
         return parts

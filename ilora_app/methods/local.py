@@ -2,6 +2,7 @@
 
 from ilora_app.methods.method import Method
 from ilora_app.methods.state import Aggregate, GlobalState, Plan, Update
+from ilora_app.settings import Settings
 
 
 class Local(Method):
@@ -11,9 +12,18 @@ class Local(Method):
     the mean over the clients' own models.
     """
 
-    corrected = ()
-    uncorrected = "local clients share nothing, so there is nothing to drift from"
+    control_scopes = ()
+    control_refusal = "local clients share nothing, so there is nothing to drift from"
     personal = True
+
+    @classmethod
+    def problems(cls, settings: Settings) -> dict[str, str]:
+        """Refuse a limit on what is never sent."""
+        limit = settings.limits.max_update_norm
+        if not limit:
+            return {}
+        why = "is not used, as local clients send nothing"
+        return {"max-update-norm": f"max-update-norm = {limit:g}: {why}"}
 
     def plan(self, state: GlobalState) -> Plan:
         """Nothing comes back, and nothing goes down after the first time."""

@@ -32,7 +32,7 @@ class LoRAFAIR(Method):
 
     """
 
-    uses = frozenset({"lora-fair-lambda"})
+    setting_keys = frozenset({"lora-fair-lambda"})
 
     def __init__(self, *, regularisation: float = 0.01) -> None:
         self.regularisation = regularisation

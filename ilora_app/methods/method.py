@@ -24,12 +24,12 @@ class Method(ABC):
         client_half: what the method does on a client.
         settings: its run-config keys; a method outside this package declares its own
             in a subclass of :class:`~ilora_app.settings.MethodSettings`.
-        uses: those of the shared keys that are this method's own; it is refused the
-            others.
-        start_from: what ``initialisation`` may be; ``auto`` is the first.
-        corrected: ``control-scope`` values under which control variates make sense.
-        uncorrected: the sentence that says why others do not.
-        corrects: ``drift-correction = "auto"`` means control variates.
+        setting_keys: those of the shared keys that are this method's own; it is
+            refused the others.
+        initialisations: what ``initialisation`` may be; ``auto`` is the first.
+        control_scopes: ``control-scope`` values with which control variates make sense.
+        control_refusal: the sentence that says why others do not.
+        control_by_default: ``drift-correction = "auto"`` means control variates.
         personal: clients end with models of their own, and there is no global one.
         whole_model: every weight is trained, and there are no factors.
 
@@ -37,17 +37,22 @@ class Method(ABC):
 
     client_half: ClassVar[type[ClientHalf]] = ClientHalf
     settings: ClassVar[type[MethodSettings]] = MethodSettings
-    uses: ClassVar[frozenset[str]] = frozenset()
-    start_from: ClassVar[tuple[str, ...]] = ("standard",)
-    corrected: ClassVar[tuple[str, ...]] = ("all", "head", "factors")
-    uncorrected: ClassVar[str] = ""
-    corrects: ClassVar[bool] = False
+    setting_keys: ClassVar[frozenset[str]] = frozenset()
+    initialisations: ClassVar[tuple[str, ...]] = ("standard",)
+    control_scopes: ClassVar[tuple[str, ...]] = ("all", "head", "factors")
+    control_refusal: ClassVar[str] = ""
+    control_by_default: ClassVar[bool] = False
     personal: ClassVar[bool] = False
     whole_model: ClassVar[bool] = False
 
     @classmethod
     def options(cls, settings: Settings) -> dict[str, Any]:
         """Constructor arguments of this method, from the run config."""
+        return {}
+
+    @classmethod
+    def problems(cls, settings: Settings) -> dict[str, str]:
+        """What of the settings this method cannot have, by key, beside unused keys."""
         return {}
 
     def details(self) -> dict[str, object]:
@@ -118,7 +123,7 @@ class Method(ABC):
             return own
         return AdapterState(state.ledger.as_factors(own.factors), own.head)
 
-    def evaluated(self, state: GlobalState, rank: int) -> Share:
+    def evaluation_share(self, state: GlobalState, rank: int) -> Share:
         """What a client of ``rank`` evaluates, on top of T where there is a ledger."""
         if state.ledger is not None:
             return self.share(state, rank)

@@ -71,3 +71,19 @@ def energy_of_learned(
     noise = 1e-12 * float(M.diagonal().sum())
     energy = kept.cumsum(0) / total if total > noise else torch.ones_like(kept)
     return tuple(energy.clamp(max=1.0).tolist())
+
+
+def model_before(state: GlobalState, D0: LoraFactors | None) -> AdapterState:
+    """What the server has learned, or holds, before a round: U, or D.
+
+    Args:
+        state: that clients trained from.
+        D0: what their bases had given up, where D is kept; None where U is.
+
+    """
+    if state.step:
+        return state.adapter
+    if D0 is not None:
+        return AdapterState(D0, state.adapter.head)
+    pairs = {m: (torch.zeros_like(B), A) for m, (B, A) in state.adapter.factors.items()}
+    return AdapterState(LoraFactors(pairs), state.adapter.head)

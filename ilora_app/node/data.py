@@ -62,10 +62,10 @@ class NodeData:
         """
         settings, task = self.settings, self.model.task
         if not self.path:
-            return data.found(settings, task, self.seed)
+            return data.resolve_columns(settings, task, self.seed)
         # The partitioner has nothing to deal out, so no column is needed for it.
         own = replace(settings, dataset=self.path, dataset_subset="", partitioner="iid")
-        return data.found_own(own, task, self.seed)
+        return data.resolve_own_columns(own, task, self.seed)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -77,7 +77,7 @@ class NodeData:
     def part(self) -> data.Partition:
         """Load this node's rows: for training, and held out."""
         if self.path:
-            return data.own(self.source, self.seed)
+            return data.own_partition(self.source, self.seed)
         return data.partition(self.source, self.partition, self.partitions, self.seed)
 
     def problems(self) -> list[str]:

@@ -74,7 +74,7 @@ def prepare(run_config: Mapping[str, object]) -> Prepared:
     # A key that is wrong by itself was reported; its default says nothing here.
     found += [p for p in wrong_data if p.split(" = ")[0] not in problems]
     if not wrong_data:
-        source = data.found(source, task, run.seed)
+        source = data.resolve_columns(source, task, run.seed)
         try:
             labels = label_names(source, run.seed) if TASKS[task].has_classes else ()
         except DataError as error:

@@ -6,12 +6,13 @@ The key of a field is its name with dashes: ``init_gain`` is ``init-gain``.
 from dataclasses import dataclass, field
 
 from ilora_app.settings.data import DataSettings
-from ilora_app.settings.federation import RunSettings
 from ilora_app.settings.head import HeadSettings
-from ilora_app.settings.keeping import KeepingSettings, LimitSettings
+from ilora_app.settings.keeping import KeepingSettings
+from ilora_app.settings.limits import LimitSettings
 from ilora_app.settings.method import MethodSettings
 from ilora_app.settings.model import ModelSettings
 from ilora_app.settings.options import parse_ranks
+from ilora_app.settings.run import RunSettings
 from ilora_app.settings.training import TrainingSettings
 
 

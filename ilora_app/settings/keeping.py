@@ -1,4 +1,4 @@
-"""Run-config keys of what is kept for later, and of what replies may be."""
+"""Run-config keys of what is kept for later: checkpoints, the best round, reports."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ def _trackers(value: str) -> str | None:
 
 @dataclass(frozen=True)
 class KeepingSettings:
-    """Checkpoints, and the best round."""
+    """Checkpoints, the best round, report and trackers."""
 
     resume: str = option(
         "",
@@ -47,34 +47,4 @@ class KeepingSettings:
         "between them), into the run folder; each is an extra to install: "
         'pip install "ilora[tensorboard]".',
         check=_trackers,
-    )
-
-
-@dataclass(frozen=True)
-class LimitSettings:
-    """Limits on replies."""
-
-    max_update_norm: float = option(
-        0.0,
-        "Leave out a reply whose update is larger: Frobenius norm of the change of the "
-        "weights and the head together; 0 for no limit. Drift in metrics.csv shows "
-        "what is usual.",
-        check=at_least(0),
-    )
-    max_correction_norm: float = option(
-        0.0,
-        "Leave out a reply whose change of its control variate is larger: Frobenius "
-        "norm of all of it, in units of the gradient; 0 for no limit.",
-        check=at_least(0),
-    )
-    max_examples: int = option(
-        0,
-        "No client counts for more examples than so many, whatever it says; 0 for no "
-        "limit.",
-        check=at_least(0),
-    )
-    min_replies: int = option(
-        1,
-        "With fewer usable replies a round leaves the model as it was.",
-        check=at_least(1),
     )

@@ -20,7 +20,7 @@ class Partition:
 
 
 @cache
-def found(settings: DataSettings, task: str, seed: int) -> DataSettings:
+def resolve_columns(settings: DataSettings, task: str, seed: int) -> DataSettings:
     """Fill in the names of the columns, from the training split.
 
     Raises:
@@ -33,7 +33,7 @@ def found(settings: DataSettings, task: str, seed: int) -> DataSettings:
 
 
 @cache
-def found_own(settings: DataSettings, task: str, seed: int) -> DataSettings:
+def resolve_own_columns(settings: DataSettings, task: str, seed: int) -> DataSettings:
     """Fill in the names of the columns of a node's own folder.
 
     Raises:
@@ -90,7 +90,7 @@ def partition(settings: DataSettings, number: int, of: int, seed: int) -> Partit
     return _held_apart(partitions.load(settings, number, of, seed), settings)
 
 
-def own(settings: DataSettings, seed: int) -> Partition:
+def own_partition(settings: DataSettings, seed: int) -> Partition:
     """Load a node's own folder, whole, and hold out some of it.
 
     Raises:

@@ -1,0 +1,35 @@
+"""Run-config keys of what replies may be."""
+
+from dataclasses import dataclass
+
+from ilora_app.settings.options import at_least, option
+
+
+@dataclass(frozen=True)
+class LimitSettings:
+    """Limits on replies."""
+
+    max_update_norm: float = option(
+        0.0,
+        "Leave out a reply whose update is larger: Frobenius norm of the change of the "
+        "weights and the head together; 0 for no limit. Drift in metrics.csv shows "
+        "what is usual.",
+        check=at_least(0),
+    )
+    max_correction_norm: float = option(
+        0.0,
+        "Leave out a reply whose change of its control variate is larger: Frobenius "
+        "norm of all of it, in units of the gradient; 0 for no limit.",
+        check=at_least(0),
+    )
+    max_examples: int = option(
+        0,
+        "No client counts for more examples than so many, whatever it says; 0 for no "
+        "limit.",
+        check=at_least(0),
+    )
+    min_replies: int = option(
+        1,
+        "With fewer usable replies a round leaves the model as it was.",
+        check=at_least(1),
+    )
