@@ -1,5 +1,7 @@
 """A ridge head through the whole app: solved, frozen, and solved again."""
 
+import json
+
 import pandas
 import pytest
 import torch
@@ -142,3 +144,15 @@ def test_a_resumed_run_ends_as_a_whole_one(solved, tmp_path, strategy):
 def test_what_makes_no_sense_is_refused(solved, changes, said):
     with pytest.raises(ConfigError, match=said):
         preflight.prepare(solved | changes)
+
+
+def test_what_is_no_better_than_the_probe_is_said_and_the_probe_is_kept(solved, caplog):
+    """Training that ruins the model: a rate far too high."""
+    solved |= {"learning-rate": 3.0, "optimizer": "sgd", "num-server-rounds": 2}
+    with caplog.at_level("WARNING", logger="flwr"):
+        folder, _, _ = run(solved)
+    best = json.loads((folder / "best" / "best.json").read_text())
+    assert best["round"] == 0
+    assert best["value"] == metrics(folder)["accuracy"][0]
+    assert (folder / "best" / "adapter" / "adapter_model.safetensors").exists()
+    assert "no round is better than the linear probe" in caplog.text

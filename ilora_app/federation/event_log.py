@@ -112,6 +112,10 @@ class EventLog:
                 reason=reason,
             )
 
+    def ended_early(self, server_round: int, reason: str) -> None:
+        """Record that no further round is run."""
+        self._recorder.event("ended-early", round=server_round, reason=reason)
+
     def model_stays(self, server_round: int, reason: str) -> None:
         """Say that a round changed nothing, and why."""
         log(WARNING, "round %d: %s, the model stays as it was", server_round, reason)

@@ -20,6 +20,7 @@ from ilora_app.federation.membership import Membership
 Row = dict[str, Any]
 EvaluateFn = Callable[[int, ArrayRecord], MetricRecord | None]
 AfterRound = Callable[[list[Row]], None]
+Stop = Callable[[list[Row]], str]
 Refit = Callable[[int, Grid, ConfigRecord], tuple[ArrayRecord | None, Row]]
 
 
@@ -34,6 +35,7 @@ class Rounds:
         events: of the run.
         refit: solves the head where that is due; gives the model then, and its cost.
         after_round: given the rows so far, whenever there is one more.
+        stop: says of them why no further round is run, or nothing.
 
     """
 
@@ -43,6 +45,7 @@ class Rounds:
     events: EventLog
     refit: Refit
     after_round: AfterRound | None = None
+    stop: Stop | None = None
 
     def run(
         self,
@@ -71,6 +74,10 @@ class Rounds:
             self._close(rows, num_rounds)
 
         for number in range(rows[-1]["round"] + 1, num_rounds + 1):
+            if self.stop and (why := self.stop(rows)):
+                log(INFO, "Ending after round %d: %s", number - 1, why)
+                self.events.ended_early(number - 1, why)
+                break
             row: Row = {"round": number}
             clock = time.perf_counter()
             messages = strategy.configure_train(number, arrays, train_config, grid)

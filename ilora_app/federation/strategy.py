@@ -21,7 +21,7 @@ from ilora_app.federation.member import Member
 from ilora_app.federation.membership import Membership
 from ilora_app.federation.participation import Participation
 from ilora_app.federation.ridge_head import RidgeHead
-from ilora_app.federation.rounds import AfterRound, Rounds, Row
+from ilora_app.federation.rounds import AfterRound, Rounds, Row, Stop
 from ilora_app.federation.snapshot import Snapshot
 from ilora_app.federation.training import Training
 from ilora_app.lora.factors import AdapterState
@@ -110,11 +110,13 @@ class LoraStrategy(Strategy):
         evaluate_config: ConfigRecord | None = None,
         evaluate_fn: Callable[[int, ArrayRecord], MetricRecord | None] | None = None,
         after_round: AfterRound | None = None,
+        stop: Stop | None = None,
     ) -> Result:
         """Run all rounds; arguments and result as in Flower's ``Strategy.start``.
 
         After :meth:`resume` it runs those that are left, and reads no initial arrays.
-        ``after_round`` is given the rows so far, whenever there is one more.
+        ``after_round`` is given the rows so far, whenever there is one more; ``stop``
+        says of them why no further round is run, or nothing.
         """
         self._timeout, self._num_rounds = timeout, num_rounds
         rows, self._rows = self._rows, []
@@ -125,9 +127,8 @@ class LoraStrategy(Strategy):
         least, met = self.participation.min_available_nodes, self.membership.members
         self.membership.wait(grid, least, timeout, settle=not met)
         configs = (train_config or ConfigRecord(), evaluate_config or ConfigRecord())
-        rounds = Rounds(
-            self, self.membership, self.evaluation, self.events, self.refit, after_round
-        )
+        told = (self.events, self.refit, after_round, stop)
+        rounds = Rounds(self, self.membership, self.evaluation, *told)
         arrays, times = self.model.arrays(), (num_rounds, timeout)
         return rounds.run(grid, arrays, *times, *configs, evaluate_fn, rows)
 

@@ -76,6 +76,16 @@ def problems(settings: Settings) -> dict[str, str]:
         )
 
     found |= _head_problems(method, settings, corrected)
+    if settings.training.logit_adjustment and model.task == LANGUAGE:
+        found["logit-adjustment"] = (
+            f"logit-adjustment = {settings.training.logit_adjustment:g}: is not used, "
+            f"as {LANGUAGE} has no classes"
+        )
+    if settings.training.rate_floor and settings.training.rate_schedule == "constant":
+        found["rate-floor"] = (
+            f"rate-floor = {settings.training.rate_floor:g}: is not used, as "
+            "rate-schedule is constant"
+        )
     found |= method.problems(settings)
 
     used = set(method.setting_keys) | _declared(method) | {"drift-correction"}

@@ -47,12 +47,16 @@ def train(node: Node, message: Message, records: RecordDict) -> RecordDict:
 
     parameters = only(backbone.parameters(), plan.trains)
     examples = node.pooled() if plan.pooled else node.data.examples()[0]
-    local = node.local_training(plan.pooled)
+    local = node.local_training(plan.pooled, instructions.round)
     correction = _correction(node, message, instructions, start.factors)
     full_gradient = None
     if correction and node.settings.method.control_estimator == "full-pass":
         full_gradient = training.mean_gradient(
-            backbone, examples, local.eval_batch_size, list(parameters)
+            backbone,
+            examples,
+            local.eval_batch_size,
+            list(parameters),
+            local.logit_adjustment,
         )
     outcome = training.train(
         backbone,

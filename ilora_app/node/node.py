@@ -17,6 +17,7 @@ from ilora_app.node.config import NodeError
 from ilora_app.node.data import NodeData
 from ilora_app.settings import Settings, TrainingSettings
 from ilora_app.tasks.examples import Examples
+from ilora_app.tasks.schedule import rate_of
 
 
 @dataclass(frozen=True)
@@ -147,9 +148,14 @@ class Node:
         log(INFO, "%d MB of free memory afford rank %d", free_mb, found)
         return found
 
-    def local_training(self, pooled: bool) -> TrainingSettings:
-        """Settings of local training; pooled data takes the steps of all clients."""
-        training = self.settings.training
+    def local_training(self, pooled: bool, server_round: int) -> TrainingSettings:
+        """Settings of local training in a round, with its learning rate.
+
+        Pooled data takes the steps of all clients.
+        """
+        rounds = self.settings.run.num_server_rounds
+        rate = rate_of(self.settings.training, server_round, rounds)
+        training = replace(self.settings.training, learning_rate=rate)
         if pooled and training.local_steps:
             steps = training.local_steps * self.data.partitions
             return replace(training, local_steps=steps)

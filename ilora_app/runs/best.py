@@ -18,7 +18,10 @@ def better(metric: str, value: float, than: float) -> bool:
 def of_rounds(
     metric: str, row: Mapping[str, Any], best: Mapping[str, Any] | None
 ) -> dict[str, Any] | None:
-    """Describe a round if it is the best so far; round 0 has not trained.
+    """Describe a round if it is the best so far.
+
+    Round 0 counts where its head was solved: it is the linear probe that training has
+    to beat. Else it is an untrained model.
 
     Args:
         metric: column that decides.
@@ -27,7 +30,8 @@ def of_rounds(
 
     """
     value = row.get(metric)
-    if not row["round"] or not isinstance(value, int | float):
+    untrained = not row["round"] and "head_examples" not in row
+    if untrained or not isinstance(value, int | float):
         return None
     if not math.isfinite(value):
         return None

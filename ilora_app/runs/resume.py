@@ -19,7 +19,8 @@ FREE = frozenset(
         "num-server-rounds", "round-timeout", "min-available-nodes", "min-replies",
         "output-dir", "resume", "keep-checkpoints", "save-adapters", "evaluate-every",
         "rank-eval-every", "eval-batch-size", "evaluate-on", "max-update-norm",
-        "max-correction-norm", "max-examples", "report", "track",
+        "max-correction-norm", "max-examples", "report", "track", "patience",
+        "target-accuracy",
     }
 )  # fmt: skip
 
@@ -124,6 +125,11 @@ def _one(folder: Path, settings: Settings) -> tuple[Resumed | None, list[str]]:
         right = f"a run with a checkpoint: {error}"
         return None, [parsing.describe("resume", wanted, right)]
     differ = differences(checkpoint.config, parsing.dump(settings))
+    rounds, before = settings.run.num_server_rounds, "num-server-rounds"
+    # The rate of every round of a schedule depends on how many there are.
+    then, constant = checkpoint.config.get(before), "constant"
+    if settings.training.rate_schedule != constant and then != rounds:
+        differ.append(f"{before} is {rounds}, and the rate-schedule ran for {then}")
     if differ:
         right = f"the configuration of {folder}: {'; '.join(differ)}"
         return None, [parsing.describe("resume", wanted, right)]

@@ -90,5 +90,10 @@ class Checkpointer:
         if self.best:
             number, value = self.best["round"], self.best["value"]
             log(INFO, "Best by %s: round %d (%.4f)", metric, number, value)
+            if not number:
+                text = (
+                    "no round is better than the linear probe it began with (round 0)"
+                )
+                log(WARNING, "%s: %s", metric, text)
         else:
             log(WARNING, "best-metric = %r: no round has that column", metric)

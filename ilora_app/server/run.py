@@ -1,5 +1,6 @@
 """One run: the strategy, its evaluation, and what it leaves behind."""
 
+from functools import partial
 from logging import INFO
 
 import torch
@@ -15,7 +16,7 @@ from ilora_app.federation.snapshot import Snapshot
 from ilora_app.lora.factors import AdapterState, LoraFactors
 from ilora_app.lora.initialisation import standard_factors
 from ilora_app.runs.folder import RunFolder
-from ilora_app.server import recording
+from ilora_app.server import early_stop, recording
 from ilora_app.server.checkpointing import Checkpointer
 from ilora_app.server.enrolment import evaluate_on, facts_for_nodes
 from ilora_app.server.evaluation import CentralEvaluation
@@ -87,6 +88,7 @@ class Server:
             evaluate_config=facts_for_nodes(labels, prepared.run_key),
             evaluate_fn=self.evaluation,
             after_round=self.checkpointer.keep,
+            stop=partial(early_stop.reason, settings),
         )
         self.writer.save_global(folder.path)
         self.writer.save_ranks(folder.path)

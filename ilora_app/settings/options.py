@@ -43,6 +43,11 @@ def below_one(value: float) -> str | None:
     return None if 0 <= value < 1 else "0 or more and below 1"
 
 
+def part_or_none(value: float) -> str | None:
+    """Accept parts of a whole, from nothing to all of it."""
+    return None if 0 <= value <= 1 else "from 0 to 1"
+
+
 def part_of_one(value: float) -> str | None:
     """Accept parts of a whole, up to all of it."""
     return None if 0 < value <= 1 else "above 0, up to 1"

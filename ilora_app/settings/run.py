@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from ilora_app.settings import options
-from ilora_app.settings.options import above, at_least, option, within
+from ilora_app.settings.options import above, at_least, option, part_or_none, within
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,16 @@ class RunSettings:
         "Evaluate on the test split and on the nodes every so many rounds, and at "
         "the end.",
         check=at_least(1),
+    )
+    patience: int = option(
+        0,
+        "End after so many rounds without a better best-metric; 0 runs all rounds.",
+        check=at_least(0),
+    )
+    target_accuracy: float = option(
+        0.0,
+        "End when the accuracy on the test split reaches this; 0 runs all rounds.",
+        check=part_or_none,
     )
     evaluate_on: str = option(
         "auto",

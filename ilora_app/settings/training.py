@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ilora_app.settings.options import above, at_least, below_one, option
+from ilora_app.settings.options import above, at_least, below_one, option, part_or_none
 
 
 @dataclass(frozen=True)
@@ -16,6 +16,30 @@ class TrainingSettings:
     )
     learning_rate: float = option(
         3e-3, "Learning rate. Paper: 1e-4 (adamw), 0.01 (sgd).", check=above(0)
+    )
+    rate_schedule: str = option(
+        "constant",
+        "Learning rate over the rounds: falls to rate-floor of it by the last one.",
+        choices=("constant", "linear", "cosine"),
+    )
+    rate_floor: float = option(
+        0.0,
+        "Part of the learning rate that a schedule falls to.",
+        check=part_or_none,
+    )
+    warmup_rounds: int = option(
+        0, "Rounds over which the learning rate rises.", check=at_least(0)
+    )
+    clip_grad_norm: float = option(
+        0.0,
+        "Largest norm of a client's gradient, before any correction; 0 clips nothing.",
+        check=at_least(0),
+    )
+    logit_adjustment: float = option(
+        0.0,
+        "tau: clients train on logits + tau log of their own class shares, so that "
+        "they need not learn these; 0 is off.",
+        check=at_least(0),
     )
     weight_decay: float = option(0.0, "Weight decay. Paper: 0.", check=at_least(0))
     momentum: float = option(0.9, "Momentum, read by sgd. Paper: 0.9.", check=below_one)

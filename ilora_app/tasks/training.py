@@ -75,6 +75,7 @@ def train(
         init_scale=_FIRST_SCALE,
         enabled=backbone.settings.dtype == "float16",
     )
+    prior = log_prior(examples, backbone, settings.logit_adjustment)
     total, seen = 0.0, 0
     for indices in examples.drawn(
         settings.batch_size, settings.local_steps, settings.local_epochs, generator
@@ -82,10 +83,12 @@ def train(
         optimizer.zero_grad(set_to_none=True)
         parts = _parts(indices, settings.gradient_accumulation)
         batches = [examples.batch(part, generator) for part in parts]
-        loss = _backward(backbone, examples, batches, scaler, penalty)
+        loss = _backward(backbone, examples, batches, scaler, penalty, prior)
         for hook in hooks:
             hook.examples = len(indices)
         scaler.unscale_(optimizer)
+        if settings.clip_grad_norm:
+            nn.utils.clip_grad_norm_(parameters.values(), settings.clip_grad_norm)
         scaler.step(optimizer)
         scaler.update()
         total += loss * len(indices)
@@ -98,8 +101,10 @@ def mean_gradient(
     examples: Examples,
     batch_size: int,
     trained: Collection[str] | None = None,
+    adjustment: float = 0.0,
 ) -> dict[str, Tensor]:
     """Gradient of the mean loss over all examples, without dropout, by name."""
+    prior = log_prior(examples, backbone, adjustment)
     backbone.model.eval()
     parameters = _unfrozen(backbone, trained)
     for parameter in parameters.values():
@@ -107,7 +112,8 @@ def mean_gradient(
     total = 0
     for batch in examples.batches(batch_size):
         weight = examples.weight(batch)
-        (weight * backbone.forward(batch).loss).backward()
+        scaled: Any = weight * _loss(backbone, batch, prior)
+        scaled.backward()
         total += weight
     gradient = {}
     for name, parameter in parameters.items():
@@ -135,16 +141,51 @@ def _backward(
     batches: list[Batch],
     scaler: GradScaler,
     penalty: Callable[[], Tensor] | None,
+    prior: Tensor | None,
 ) -> float:
     """Add up the gradient of the mean loss over all batches; return that loss."""
     weights = [examples.weight(batch) for batch in batches]
     loss = 0.0
     for batch, weight in zip(batches, weights, strict=True):
-        part = backbone.forward(batch).loss * (weight / sum(weights))
+        part: Any = _loss(backbone, batch, prior) * (weight / sum(weights))
         loss += float(part.detach())
         whole = part + penalty() / len(batches) if penalty else part
         scaler.scale(whole).backward()
     return loss
+
+
+def log_prior(
+    examples: Examples, backbone: Backbone, adjustment: float
+) -> Tensor | None:
+    """tau log pi(c), pi(c) = (n_c + 1) / (n + C), of the client's own examples.
+
+    A client whose logits carry its class shares need not learn them, so that under
+    label skew all clients share one optimum (local-prior softmax).
+
+    Args:
+        examples: with labels from 0 to C - 1.
+        backbone: whose logits they are added to.
+        adjustment: tau; 0 gives None.
+
+    """
+    if not adjustment:
+        return None
+    classes = backbone.config.num_labels
+    labels = torch.cat([batch["labels"] for batch in examples.batches(1024)])
+    counts = torch.bincount(labels, minlength=classes).float()
+    prior = (counts + 1) / (counts.sum() + classes)
+    found: Tensor = adjustment * prior.log().to(backbone.device)
+    return found
+
+
+def _loss(backbone: Backbone, batch: Batch, prior: Tensor | None) -> Tensor:
+    """Mean loss of a batch: the model's own, or with its logits adjusted."""
+    output = backbone.forward(batch)
+    if prior is None:
+        loss: Tensor = output.loss
+        return loss
+    labels = batch["labels"].to(backbone.device)
+    return nn.functional.cross_entropy(output.logits.float() + prior, labels)
 
 
 def _parts(indices: list[int], number: int) -> list[list[int]]:
