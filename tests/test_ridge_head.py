@@ -156,3 +156,17 @@ def test_what_is_no_better_than_the_probe_is_said_and_the_probe_is_kept(solved, 
     assert best["value"] == metrics(folder)["accuracy"][0]
     assert (folder / "best" / "adapter" / "adapter_model.safetensors").exists()
     assert "no round is better than the linear probe" in caplog.text
+
+
+def test_a_run_says_what_it_has_to_beat(solved, caplog):
+    with caplog.at_level("INFO", logger="flwr"):
+        folder, _, server = run(solved | {"report": True})
+    (event,) = read_events(folder, "baselines")
+    labels = torch.cat([b["labels"] for b in server.prepared.test.batches(64)])
+    share = float(torch.bincount(labels).max()) / len(labels)
+    assert event["majority_class"] == pytest.approx(share, abs=1e-3)
+    table = metrics(folder)["accuracy"]
+    assert f"Linear probe (round 0) {table[0]:.4f}, this run" in caplog.text
+    page = (folder / "report.html").read_text()
+    assert "linear probe, round 0" in page
+    assert "guessing the commonest class" in page

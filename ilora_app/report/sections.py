@@ -40,6 +40,12 @@ def _head(run: RunData) -> str:
         number, best = max(accuracies, key=lambda pair: pair[1])
         tiles.insert(0, (f"{accuracies[-1][1]:.4f}", "accuracy at the end"))
         tiles.insert(1, (f"{best:.4f}", f"best accuracy, round {number}"))
+    majority = run.last("baselines").get("majority_class")
+    if isinstance(majority, int | float):
+        tiles.append((f"{majority:.4f}", "guessing the commonest class"))
+    first = run.rounds[0]
+    if "head_examples" in first and "accuracy" in first:
+        tiles.append((f"{first['accuracy']:.4f}", "linear probe, round 0"))
     worst = run.value("client_accuracy_worst")
     if worst is not None:
         tiles.append((f"{worst:.4f}", "worst client, held out"))

@@ -6,8 +6,9 @@ None of it is worth a run: what cannot be recorded is a warning.
 import functools
 from collections.abc import Callable
 from logging import INFO, WARNING
-from typing import ParamSpec
+from typing import Any, ParamSpec
 
+import torch
 from flwr.supercore import log
 
 from ilora_app.federation.membership import Membership
@@ -18,6 +19,7 @@ from ilora_app.runs.machine import hardware, versions
 from ilora_app.runs.partition_plot import draw
 from ilora_app.settings import Settings
 from ilora_app.tasks import partitions
+from ilora_app.tasks.examples import Examples
 
 # What is drawn stays small enough to be looked at.
 _PARTITIONS, _CLASSES, _VALUES = 100, 200, 64
@@ -45,14 +47,16 @@ def begin(
     settings: Settings,
     membership: Membership,
     labels: tuple[str, ...],
+    test: Examples,
 ) -> None:
-    """Record versions, and the classes of each partition that nodes hold.
+    """Record versions, baselines, and the classes of each partition that nodes hold.
 
     With ``partition-plot`` they are drawn as well.
     """
     if settings.data.partition_plot:
         _partition_plot(folder, settings, membership)
     _versions(folder)
+    _majority(folder, labels, test)
     _class_counts(folder, settings, membership, labels)
 
 
@@ -82,6 +86,25 @@ def _partition_plot(
         return
     dealer = partitions.dealer(data, parts[0], seed)
     draw(dealer, column, parts[0], folder.path / "partitions.png")
+
+
+@_as_warning
+def _majority(folder: RunFolder, labels: tuple[str, ...], test: Examples) -> None:
+    """Record the accuracy of always guessing the commonest class of the test split."""
+    if labels:
+        found = torch.cat([batch["labels"] for batch in test.batches(1024)])
+        share = float(torch.bincount(found).max()) / len(found)
+        folder.event("baselines", majority_class=_short(share))
+        log(INFO, "Guessing the commonest class has accuracy %.4f", share)
+
+
+def say_baselines(rows: list[dict[str, Any]]) -> None:
+    """Log what a run began with beside what it came to, where its head was solved."""
+    first, last = rows[0], rows[-1]
+    if "head_examples" in first and "accuracy" in first and "accuracy" in last:
+        probe, accuracy = first["accuracy"], last["accuracy"]
+        text = "Linear probe (round 0) %.4f, this run %.4f (%+.4f)"
+        log(INFO, text, probe, accuracy, accuracy - probe)
 
 
 @_as_warning

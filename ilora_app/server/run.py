@@ -78,7 +78,7 @@ class Server:
         prepared, folder = self.prepared, self.folder
         settings, labels = prepared.settings, prepared.labels
         log(INFO, "Run folder: %s", folder.path)
-        recording.begin(folder, settings, self.membership, labels)
+        recording.begin(folder, settings, self.membership, labels, prepared.test)
         self.strategy.start(
             self._grid,
             ArrayRecord() if prepared.resumed else self.initial_arrays(),
@@ -93,6 +93,7 @@ class Server:
         self.writer.save_global(folder.path)
         self.writer.save_ranks(folder.path)
         self.checkpointer.close()
+        recording.say_baselines(folder.rows)
         recording.end(folder, self.strategy, settings.keeping.report)
         log(INFO, "Run folder: %s", folder.path)
         return folder.rows
