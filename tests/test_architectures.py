@@ -45,6 +45,8 @@ def job(named: dict[str, Any], folder: Path, **changes: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("kind", tiny_models.ARCHITECTURES)
 @pytest.mark.parametrize("strategy", METHODS)
 def test_a_round_and_its_export(made, tmp_path, kind, strategy):
+    if strategy == "linear-probe" and kind in ("gpt2", "llama"):
+        pytest.skip("a language model has no classes")
     check(job(made[kind], tmp_path, strategy=strategy), strategy)
 
 
@@ -90,7 +92,8 @@ def check(run_config: dict[str, Any], strategy: str) -> None:
         assert not (folder / "adapter").exists()
         return
     assert math.isfinite(table["loss"].iloc[-1])
-    assert table["loss"].iloc[-1] != table["loss"].iloc[0]
+    moved = table["loss"].iloc[-1] != table["loss"].iloc[0]
+    assert moved == server.strategy.method.trains
     trained: AdapterState = server.strategy.global_model(None)
     server.prepared.backbone.install(trained)
     batch = server.prepared.test.batch(list(range(8)))

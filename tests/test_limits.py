@@ -67,10 +67,13 @@ def huge(reply: Message) -> Message:
 
 @pytest.mark.parametrize("name", METHODS)
 def test_a_huge_update_is_left_out_under_every_strategy(run_config, name):
-    run_config |= {"strategy": name, "max-update-norm": 100.0, "test-examples": 40}
+    run_config |= {
+        "strategy": name, "max-update-norm": 100.0, "test-examples": 40,
+        "local-steps": 1,
+    }  # fmt: skip
     tamper = on_training(huge)
-    if name == "local":
-        pytest.skip("local clients return nothing")
+    if name in ("local", "linear-probe"):
+        pytest.skip("its clients return nothing")
     if name == "centralized":  # its one client is another node
 
         def tamper(reply):

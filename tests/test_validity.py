@@ -136,6 +136,7 @@ SCOPES = {
     "flora": ({"head"}, "would be reset every round: control-scope = 'head'"),
     "fedavg-full": ({"all"}, "no factors apart from a head: control-scope = 'all'"),
     "centralized": (set(), "centralized has one client, and no drift to correct"),
+    "linear-probe": (set(), "trains nothing, and has no drift to correct"),
     "local": (set(), "share nothing, so there is nothing to drift from"),
 }
 

@@ -29,7 +29,8 @@ def resolve(settings: Settings) -> Settings:
     if chosen.drift_correction == "auto":
         name = ControlVariates.name if method.control_by_default else "none"
         chosen = replace(chosen, drift_correction=name)
-    return replace(settings, model=model, method=chosen)
+    head = settings.head if method.trains else replace(settings.head, head=RIDGE)
+    return replace(settings, model=model, method=chosen, head=head)
 
 
 def problems(settings: Settings) -> dict[str, str]:
@@ -158,7 +159,8 @@ def _head_problems(
         default = getattr(HeadSettings, key.replace("-", "_"))
         if not solved and value != default:
             found[key] = f"{key} = {value!r}: is not used, as head is not {RIDGE}"
-    if corrected and head.is_frozen and settings.method.control_scope == HEAD:
+    correctable = corrected and method.control_scopes
+    if correctable and head.is_frozen and settings.method.control_scope == HEAD:
         found["control-scope"] = (
             f"control-scope = {HEAD!r}: expected all or factors, as a frozen head is "
             "not corrected (head-rate)"

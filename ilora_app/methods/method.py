@@ -32,6 +32,7 @@ class Method(ABC):
         control_by_default: ``drift-correction = "auto"`` means control variates.
         personal: clients end with models of their own, and there is no global one.
         whole_model: every weight is trained, and there are no factors.
+        trains: False has the head solved by sums over clients, and nothing trained.
 
     """
 
@@ -44,6 +45,7 @@ class Method(ABC):
     control_by_default: ClassVar[bool] = False
     personal: ClassVar[bool] = False
     whole_model: ClassVar[bool] = False
+    trains: ClassVar[bool] = True
 
     @classmethod
     def options(cls, settings: Settings) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from ilora_app.methods.flexlora import FlexLoRA
 from ilora_app.methods.flora import FLoRA
 from ilora_app.methods.hetlora import HetLoRA
 from ilora_app.methods.ilora import ILoRA
+from ilora_app.methods.linear_probe import LinearProbe
 from ilora_app.methods.local import Local
 from ilora_app.methods.lora_a2 import LoRAA2
 from ilora_app.methods.lora_fair import LoRAFAIR
@@ -33,12 +34,13 @@ METHODS: dict[str, type[Method]] = {
     "rolora": RoLoRA,
     "fedsa-lora": FedSALoRA,
     "lora-a2": LoRAA2,
+    "linear-probe": LinearProbe,
     "centralized": Centralized,
     "local": Local,
     "fedavg-full": FedAvgFull,
 }
 
-BOUNDS = ("centralized", "local", "fedavg-full")
+BOUNDS = ("linear-probe", "centralized", "local", "fedavg-full")
 """Names that are no methods of federated LoRA, but what to hold them against."""
 
 _PLUG_IN = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")

@@ -26,6 +26,7 @@ from ilora_app.methods import (
     flora,
     hetlora,
     ilora,
+    linear_probe,
     local,
     lora_a2,
     lora_fair,
@@ -77,6 +78,10 @@ class FedSALoRA(MethodStrategy, method=fedsa_lora.FedSALoRA):
 
 class LoRAA2(MethodStrategy, method=lora_a2.LoRAA2):
     """LoRA-A2: factors take turns, clients send their top rank slots."""
+
+
+class LinearProbe(MethodStrategy, method=linear_probe.LinearProbe):
+    """Ridge regression on frozen features: a bound."""
 
 
 class Centralized(MethodStrategy, method=centralized.Centralized):
@@ -154,6 +159,7 @@ __all__ = [
     "FlexLoRA",
     "HetLoRA",
     "ILoRA",
+    "LinearProbe",
     "LoRAA2",
     "LoRAFAIR",
     "Local",

@@ -55,6 +55,7 @@ class Backbone:
         self._extra = modules.forward_options(model, settings)
         self._peft = get_peft_model(model, self._lora(1), adapter_name="rank-1")
         self._active = "rank-1"
+        self._kinds: dict[type[Any], list[tuple[str, Any]]] = {}
         self.model: nn.Module = self._peft
         layers = dict(self._layers())
         apart = set(layers) if self._quantised else tied & set(layers)
@@ -230,12 +231,18 @@ class Backbone:
             fan_in_fan_out=self.fused,
         )
 
-    def _layers(self) -> Iterator[tuple[str, LoraLayer]]:
-        for name, module in self._peft.named_modules():
-            if isinstance(module, LoraLayer):
-                yield name.removeprefix(_PREFIX), module
+    def _layers(self) -> list[tuple[str, LoraLayer]]:
+        return self._of_kind(LoraLayer)
 
-    def _saved_modules(self) -> Iterator[tuple[str, ModulesToSaveWrapper]]:
-        for name, module in self._peft.named_modules():
-            if isinstance(module, ModulesToSaveWrapper):
-                yield name.removeprefix(_PREFIX), module
+    def _saved_modules(self) -> list[tuple[str, ModulesToSaveWrapper]]:
+        return self._of_kind(ModulesToSaveWrapper)
+
+    def _of_kind(self, kind: type[Any]) -> list[tuple[str, Any]]:
+        """Modules of a kind by name; PEFT makes none after the first adapter."""
+        if kind not in self._kinds:
+            self._kinds[kind] = [
+                (name.removeprefix(_PREFIX), module)
+                for name, module in self._peft.named_modules()
+                if isinstance(module, kind)
+            ]
+        return self._kinds[kind]

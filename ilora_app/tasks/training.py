@@ -65,6 +65,9 @@ def train(
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     parameters = _unfrozen(backbone, trained)
+    if not parameters:  # there is nothing to train: only the loss is of interest
+        loss = evaluate(backbone, examples, settings.eval_batch_size)["loss"]
+        return Outcome(examples.count, loss, time.perf_counter() - clock)
     optimizer = _optimizer(parameters, settings, head_rate)
     hooks = list(hooks)
     for hook in hooks:
