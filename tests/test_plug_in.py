@@ -1,10 +1,14 @@
 """A method that lies outside the package, by ``strategy = "module:Class"``."""
 
+import json
+import os
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
 
 import pytest
+import tomli_w
 
 from ilora_app.compare.rows import parse_rows
 from ilora_app.launch.app_files import copy_app
@@ -97,3 +101,23 @@ def test_flower_is_told_of_its_keys(job, tmp_path):
     config = tomllib.loads(text)["tool"]["flwr"]["app"]["config"]
     assert config["median-momentum"] == 0.5
     assert config["strategy"] == "ilora"
+
+
+@pytest.mark.slow
+def test_ilora_run_takes_it_along_from_a_relative_path(job, tmp_path):
+    """The processes that train have other working directories."""
+    job["output-dir"] = str(tmp_path / "run")
+    job["num-server-rounds"] = 1
+    (tmp_path / "job.toml").write_text(tomli_w.dumps(job))
+    words = ["run", "--config", str(tmp_path / "job.toml"), "--clients", "2", "--json"]
+    code = "from ilora_app.cli import app; app()"
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code, *words],
+        cwd=FOLDER.parent,
+        env=os.environ | {"PYTHONPATH": FOLDER.name, "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert json.loads(done.stdout)["status"] == "finished"

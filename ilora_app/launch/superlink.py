@@ -149,6 +149,11 @@ def superlink(home: Path) -> Iterator[SuperLink]:
         "FLWR_TELEMETRY_ENABLED": "0",
         "PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}",
     }
+    # Its processes have other working directories.
+    places = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    if any(places):
+        whole = [str(Path(place).absolute()) for place in places if place]
+        environment["PYTHONPATH"] = os.pathsep.join(whole)
     command = ["--insecure", "--simulation", "--isolation", "subprocess"]
     with (home / "superlink.log").open("ab") as log:
         process = subprocess.Popen(
