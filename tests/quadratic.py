@@ -108,3 +108,7 @@ class Problem:
                 W = state.head.get(module, fixed[module])
             total = total + 0.5 * ((W - M) ** 2).sum()
         return total
+
+
+def weights(taken: list[Taken]) -> list[float]:
+    return [t.examples / sum(u.examples for u in taken) for t in taken]

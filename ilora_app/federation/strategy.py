@@ -127,8 +127,8 @@ class LoraStrategy(Strategy):
         least, met = self.participation.min_available_nodes, self.membership.members
         self.membership.wait(grid, least, timeout, settle=not met)
         configs = (train_config or ConfigRecord(), evaluate_config or ConfigRecord())
-        told = (self.events, self.refit, after_round, stop)
-        rounds = Rounds(self, self.membership, self.evaluation, *told)
+        hooks = (self.events, self.refit, after_round, stop)
+        rounds = Rounds(self, self.membership, self.evaluation, *hooks)
         arrays, times = self.model.arrays(), (num_rounds, timeout)
         return rounds.run(grid, arrays, *times, *configs, evaluate_fn, rows)
 
