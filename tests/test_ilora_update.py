@@ -92,8 +92,9 @@ def test_there_is_no_jump_and_nothing_moves_without_training(how):
         torch.testing.assert_close(value, before[module], atol=1e-5, rtol=1e-5)
 
 
-def test_nothing_moves_without_training_from_the_start():
-    method, state = begun(6, **UPDATE)
+@pytest.mark.parametrize("aggregate", ["increments", "products"])
+def test_nothing_moves_without_training_from_the_start(aggregate):
+    method, state = begun(6, cut="update", aggregate=aggregate)
     state = idle(method, state, (2, 4, 6))
     for value in dense(method.model(state)).values():
         assert value.abs().max() < 1e-5
