@@ -10,7 +10,7 @@ from ilora_app.cli.complete import runs
 from ilora_app.cli.naming import MISTAKE, place_of
 
 if TYPE_CHECKING:
-    from ilora_app.export.card import Made
+    from ilora_app.export.card import Summary
     from ilora_app.export.request import Request
 
 
@@ -88,7 +88,7 @@ def export(
         raise typer.Exit(MISTAKE) from error
 
 
-def _lines(request: "Request", made: "Made") -> list[str]:
+def _lines(request: "Request", made: "Summary") -> list[str]:
     """Say to people what was made."""
     what = "the whole model" if made.merged else f"an adapter of rank {made.rank}"
     lines = [f"{request.out}: {what}"]
@@ -97,7 +97,7 @@ def _lines(request: "Request", made: "Made") -> list[str]:
     return lines + [f"{name} {value:.4f}" for name, value in made.measured]
 
 
-def _object(request: "Request", made: "Made", address: str | None) -> str:
+def _object(request: "Request", made: "Summary", address: str | None) -> str:
     """Say the same as JSON; energy is the part of the global update that is kept."""
     said = {
         "folder": str(request.out),

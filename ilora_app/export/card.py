@@ -27,7 +27,7 @@ _HERE = ("output-dir", "resume")
 
 
 @dataclass(frozen=True)
-class Made:
+class Summary:
     """What was made of a run's model.
 
     Attributes:
@@ -46,7 +46,7 @@ class Made:
     measured: tuple[tuple[str, float], ...] = ()
 
 
-def card(source: Source, made: Made) -> str:
+def card(source: Source, made: Summary) -> str:
     """Write the card of an exported folder."""
     s = source.settings
     model, data = s.model, s.data
@@ -132,7 +132,7 @@ def _value(value: object) -> str:
     return '"' + "\\u0022".join(parts).replace("\x7f", "\\u007f") + '"'
 
 
-def _metadata(source: Source, made: Made) -> str:
+def _metadata(source: Source, made: Summary) -> str:
     model, data = source.settings.model, source.settings.data
     known: dict[str, Any] = {
         "library_name": "transformers" if made.merged else "peft",
@@ -147,7 +147,7 @@ def _metadata(source: Source, made: Made) -> str:
     return str(ModelCardData(**known).to_yaml())
 
 
-def _what(source: Source, made: Made) -> str:
+def _what(source: Source, made: Summary) -> str:
     if source.whole:
         return "the whole model, every weight of which was trained"
     if made.merged:
@@ -161,7 +161,7 @@ def _what(source: Source, made: Made) -> str:
     return text
 
 
-def _measured(source: Source, made: Made) -> str:
+def _measured(source: Source, made: Summary) -> str:
     if made.measured:
         values = dict(made.measured)
         text = "Of what lies in this folder, on the test split:"
@@ -195,6 +195,6 @@ def _example(settings: Settings) -> str:
     return "image.png" if settings.model.task == IMAGE else '"a text"'
 
 
-def write(folder: Path, source: Source, made: Made) -> None:
+def write(folder: Path, source: Source, made: Summary) -> None:
     """Write README.md into a folder."""
     (folder / "README.md").write_text(card(source, made), encoding="utf-8")

@@ -39,7 +39,7 @@ class Request:
     measure: bool = False
 
 
-def export(request: Request) -> card.Made:
+def export(request: Request) -> card.Summary:
     """Make the folder, whole or not at all.
 
     Raises:
@@ -74,11 +74,11 @@ def export(request: Request) -> card.Made:
     with store.replacing(out) as folder:
         if source.whole:
             shutil.copytree(source.model, folder, dirs_exist_ok=True)
-            made = card.Made(merged=True, round=source.round)
+            made = card.Summary(merged=True, round=source.round)
         elif request.merge:
             write_merged(source, folder)
             found = _measured(request, source)
-            made = card.Made(merged=True, round=source.round, measured=found)
+            made = card.Summary(merged=True, round=source.round, measured=found)
         else:
             made = _write_adapter(request, source, folder)
         Facts.of(source, made.merged).write(folder)
@@ -86,7 +86,7 @@ def export(request: Request) -> card.Made:
     return made
 
 
-def _write_adapter(request: Request, source: Source, folder: Path) -> card.Made:
+def _write_adapter(request: Request, source: Source, folder: Path) -> card.Summary:
     """Copy tokenizer and configs, and write the weights at the rank asked for."""
     adapter = _weights(source)
     energy = 1.0
@@ -101,7 +101,7 @@ def _write_adapter(request: Request, source: Source, folder: Path) -> card.Made:
             shutil.copy2(path, folder / path.name)
     write_weights(folder, adapter, source.settings, whole.transposed(source.model))
     found = measured(source, adapter) if request.measure else ()
-    return card.Made(False, source.round, adapter.factors.rank, energy, found)
+    return card.Summary(False, source.round, adapter.factors.rank, energy, found)
 
 
 def _measured(request: Request, source: Source) -> tuple[tuple[str, float], ...]:

@@ -26,7 +26,7 @@ FREE = frozenset(
 
 
 @dataclass(frozen=True)
-class Resumed:
+class ResumePoint:
     """A run that goes on.
 
     Attributes:
@@ -39,7 +39,7 @@ class Resumed:
     checkpoint: Checkpoint
 
 
-def find(settings: Settings) -> tuple[Resumed | None, list[str]]:
+def find(settings: Settings) -> tuple[ResumePoint | None, list[str]]:
     """Find the run that ``resume`` names, unless a server is still at work on it.
 
     Args:
@@ -56,7 +56,7 @@ def find(settings: Settings) -> tuple[Resumed | None, list[str]]:
     return found, problems
 
 
-def _find(settings: Settings) -> tuple[Resumed | None, list[str]]:
+def _find(settings: Settings) -> tuple[ResumePoint | None, list[str]]:
     """Find the run that ``resume`` names: it, or why there is none that can go on.
 
     ``latest`` is the run in ``output-dir`` where one is given; else, of the runs under
@@ -114,7 +114,7 @@ def differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
     ]
 
 
-def _one(folder: Path, settings: Settings) -> tuple[Resumed | None, list[str]]:
+def _one(folder: Path, settings: Settings) -> tuple[ResumePoint | None, list[str]]:
     wanted = settings.keeping.resume
     if right := outside(folder):
         key = "resume" if wanted != LATEST else "output-dir"
@@ -137,4 +137,4 @@ def _one(folder: Path, settings: Settings) -> tuple[Resumed | None, list[str]]:
     if rounds < checkpoint.round:
         right = f"{checkpoint.round} or more, the rounds that {folder} has run"
         return None, [parsing.describe("num-server-rounds", rounds, right)]
-    return Resumed(folder, checkpoint), []
+    return ResumePoint(folder, checkpoint), []

@@ -37,7 +37,7 @@ def evaluate_on(settings: Settings, grid: Grid) -> str:
     return TRAIN if isinstance(grid, HttpGrid) and not by_clients else EVALUATE
 
 
-def meet(grid: Grid, prepared: preflight.Prepared) -> Membership:
+def meet(grid: Grid, prepared: preflight.RunInputs) -> Membership:
     """Wait for nodes and learn their ranks.
 
     Raises:

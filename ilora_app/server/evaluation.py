@@ -5,7 +5,7 @@ from flwr.app import ArrayRecord, MetricRecord
 from ilora_app import wire
 from ilora_app.federation.strategy import LoraStrategy
 from ilora_app.lora.factors import AdapterState
-from ilora_app.server.preflight import Prepared
+from ilora_app.server.preflight import RunInputs
 from ilora_app.tasks import training
 from ilora_app.tasks.causal_lm import LanguageExamples
 from ilora_app.tasks.generation import exact_match
@@ -20,7 +20,7 @@ class CentralEvaluation:
 
     """
 
-    def __init__(self, prepared: Prepared, strategy: LoraStrategy) -> None:
+    def __init__(self, prepared: RunInputs, strategy: LoraStrategy) -> None:
         self._settings = prepared.settings
         self._backbone, self._test = prepared.backbone, prepared.test
         self._strategy = strategy

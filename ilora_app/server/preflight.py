@@ -14,7 +14,7 @@ from ilora_app.federation import validity
 from ilora_app.federation.evaluation import MEASURED_BY_CLIENTS
 from ilora_app.runs import resume
 from ilora_app.runs.places import outside
-from ilora_app.runs.resume import Resumed
+from ilora_app.runs.resume import ResumePoint
 from ilora_app.settings import Settings, options, parsing
 from ilora_app.settings.model import IMAGE
 from ilora_app.settings.parsing import ConfigError
@@ -29,7 +29,7 @@ from ilora_app.tasks.task import TASKS
 
 
 @dataclass(frozen=True)
-class Prepared:
+class RunInputs:
     """What the server needs to run, all of it loaded and checked.
 
     Attributes:
@@ -43,10 +43,10 @@ class Prepared:
     labels: tuple[str, ...]
     test: Examples
     run_key: str = ""
-    resumed: Resumed | None = None
+    resumed: ResumePoint | None = None
 
 
-def prepare(run_config: Mapping[str, object]) -> Prepared:
+def prepare(run_config: Mapping[str, object]) -> RunInputs:
     """Read the run config, and load the data and the model that it names.
 
     Raises:
@@ -118,7 +118,7 @@ def prepare(run_config: Mapping[str, object]) -> Prepared:
     )
     if not settings.keeping.keep_checkpoints:
         key = ""
-    return Prepared(settings, backbone, labels, test, key, resumed)
+    return RunInputs(settings, backbone, labels, test, key, resumed)
 
 
 def fits(backbone: Backbone, key: str, rank: int) -> list[str]:

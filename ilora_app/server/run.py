@@ -20,7 +20,7 @@ from ilora_app.server import early_stop, recording
 from ilora_app.server.checkpointing import Checkpointer
 from ilora_app.server.enrolment import evaluate_on, facts_for_nodes
 from ilora_app.server.evaluation import CentralEvaluation
-from ilora_app.server.preflight import Prepared
+from ilora_app.server.preflight import RunInputs
 from ilora_app.server.saving import ModelWriter
 from ilora_app.settings.head import RIDGE
 from ilora_app.tasks.features import output_layer
@@ -41,7 +41,7 @@ class Server:
     """
 
     def __init__(
-        self, prepared: Prepared, membership: Membership, grid: Grid, run_id: int
+        self, prepared: RunInputs, membership: Membership, grid: Grid, run_id: int
     ) -> None:
         self.prepared, self.membership, self._grid = prepared, membership, grid
         settings, resumed = prepared.settings, prepared.resumed
@@ -113,7 +113,7 @@ class Server:
         return wire.encode_tensors(initial.named_tensors())
 
 
-def _ridge_head(prepared: Prepared) -> RidgeHead | None:
+def _ridge_head(prepared: RunInputs) -> RidgeHead | None:
     """What solves the head, where it is not trained."""
     chosen = prepared.settings.head
     if chosen.head != RIDGE:

@@ -5,7 +5,7 @@ from pathlib import Path
 from ilora_app.federation.strategy import LoraStrategy
 from ilora_app.runs.adapter import save_adapter
 from ilora_app.server.evaluation import CentralEvaluation
-from ilora_app.server.preflight import Prepared
+from ilora_app.server.preflight import RunInputs
 from ilora_app.tasks.whole_model import WholeModel
 
 
@@ -23,7 +23,7 @@ class ModelWriter:
     """
 
     def __init__(
-        self, prepared: Prepared, strategy: LoraStrategy, evaluation: CentralEvaluation
+        self, prepared: RunInputs, strategy: LoraStrategy, evaluation: CentralEvaluation
     ) -> None:
         self._prepared = prepared
         self._strategy = strategy
