@@ -3,7 +3,7 @@
 import torch
 from flwr.app import RecordDict
 
-from ilora_app.corrections import ControlVariates, ControlVariatesClient
+from ilora_app.corrections import ControlVariates, ControlVariatesClient, Holder
 from ilora_app.node.client_state import ClientState
 from tests.builders import random_state
 
@@ -16,20 +16,28 @@ class Federation:
         self.server.begin(adapter)
         self.ranks, self.adapter, self.basis = list(ranks), adapter, basis
         self.memories = [ClientState(RecordDict()) for _ in ranks]
+        self.examples = [1] * len(self.ranks)
         self.number = 0
+
+    def control(self):
+        """c at r_max, for the factors that are broadcast next."""
+        holders = map(Holder, range(len(self.ranks)), self.ranks, self.examples)
+        return self.server.control(list(holders), self.adapter.factors)
 
     def join(self, rank):
         self.ranks.append(rank)
+        self.examples.append(1)
         self.memories.append(ClientState(RecordDict()))
 
     def round(self, gradients, lost=(), new=None):
         """One round; returns what each client's hook added to its gradient."""
         self.number += 1
         added, deltas, lost_states = [], {}, []
+        control = self.control()
         for node, rank in enumerate(self.ranks):
             received, gradient = self.adapter.cut(rank), gradients[node]
             client = ControlVariatesClient(
-                self.server.share(rank, self.ranks),
+                control.cut(rank).named_tensors(),
                 received.factors,
                 self.memories[node],
                 self.basis,
@@ -49,12 +57,20 @@ class Federation:
             if node not in lost:
                 deltas[node] = delta
                 lost_states += [node] * client.lost
-        new = new or self.adapter
-        self.server.aggregate(
-            self.number, deltas, self.adapter.factors, new.factors, lost_states
-        )
-        self.adapter = new
+        received = self.adapter.factors
+        self.server.aggregate(self.number, deltas, received, lost_states)
+        self.adapter = new or self.adapter
         return added
+
+
+def control_of(strategy):
+    """c at r_max of a strategy with all of its members, for its present model."""
+    holders = [
+        Holder(m.node_id, m.rank, m.examples) for m in strategy.membership.members
+    ]
+    factors = strategy.state.adapter.factors
+    whole = strategy.method.share(strategy.state, factors.rank).adapter.factors
+    return strategy.drift_correction.control(holders, whole).named_tensors()
 
 
 def gradient(rank, seed):

@@ -1,18 +1,19 @@
-"""Control variates: change of basis, normalisation, and the optimizer hook."""
+"""Control variates: change of basis, and the mean over members."""
 
 import pytest
 import torch
 
+from ilora_app.corrections.shapes import fit
 from ilora_app.lora.control import (
-    GradientCorrection,
-    add_deltas,
     mean_over_members,
     rotate,
+    weighted_sum,
     within_scope,
     zeros_like,
 )
 from ilora_app.lora.factors import AdapterState, LoraFactors
 from tests.builders import SHAPES, random_state
+from tests.controlled import Federation, gradient
 
 
 def loss_of(B: torch.Tensor, A: torch.Tensor) -> torch.Tensor:
@@ -62,53 +63,51 @@ def test_rotate_serves_another_rank():
 
 
 @pytest.mark.parametrize("normalisation", ["all", "holders"])
-def test_mean_divides_by_members_or_holders(normalisation):
+@pytest.mark.parametrize("weights", [[1, 1, 1, 1], [5, 1, 3, 7]])
+def test_mean_divides_by_the_weights_of_members_or_holders(normalisation, weights):
     ranks = [1, 2, 4, 4]
     total = random_state(4, seed=9)
-    mean = mean_over_members(total, ranks, normalisation)
-    holders = {"all": [4, 4, 4, 4], "holders": [4, 3, 2, 2]}[normalisation]
+    mean = mean_over_members(total, ranks, weights, normalisation)
+    whole = sum(weights)
+    held = {"all": [whole] * 4, "holders": [whole, sum(weights[1:])]}[normalisation]
+    held = [*held, sum(weights[2:]), sum(weights[2:])][:4]
     for name in SHAPES:
         for j in range(4):
             B, A = total.factors[name]
-            torch.testing.assert_close(
-                mean.factors[name][0][:, j], B[:, j] / holders[j]
-            )
-            torch.testing.assert_close(mean.factors[name][1][j], A[j] / holders[j])
+            torch.testing.assert_close(mean.factors[name][0][:, j], B[:, j] / held[j])
+            torch.testing.assert_close(mean.factors[name][1][j], A[j] / held[j])
     head = "classifier.weight"
-    torch.testing.assert_close(mean.head[head], total.head[head] / 4)
+    torch.testing.assert_close(mean.head[head], total.head[head] / whole)
 
 
-def test_deltas_are_padded_and_added():
-    total = random_state(4, seed=9)
-    deltas = [random_state(rank, seed=rank) for rank in (1, 2, 4)]
-    added = add_deltas(total, deltas).named_tensors()
-    for name, value in total.named_tensors().items():
-        padded = [delta.pad(4).named_tensors()[name] for delta in deltas]
-        torch.testing.assert_close(added[name], value + sum(padded))
+def test_the_weighted_sum_is_one():
+    parts = [(random_state(4, seed=n), w) for n, w in ((1, 2.0), (2, 0.5))]
+    total = weighted_sum(random_state(4), parts).named_tensors()
+    for name, value in total.items():
+        one, two = (part.named_tensors()[name] for part, _ in parts)
+        torch.testing.assert_close(value, 2 * one + 0.5 * two)
+    assert not any(v.any() for v in weighted_sum(parts[0][0], []).head.values())
 
 
-def test_no_deltas_change_nothing():
-    total = random_state(2)
-    assert add_deltas(total, []) is total
-
-
-def test_the_published_recursion_is_the_mean_of_sums():
+def test_the_published_recursion_is_the_mean_of_what_clients_hold():
     """c <- c + sum_k (c_k+ - c_k) / N, over rounds of a federation of one size."""
-    ranks, c = [2, 3, 3], random_state(3, seed=1)
-    c = AdapterState.from_named_tensors(
-        {n: 0 * t for n, t in c.named_tensors().items()}
-    )
-    total = c
+    ranks, adapter = [2, 3, 3], random_state(3, seed=1)
+    federation = Federation(ranks, adapter, normalisation="all", weights="uniform")
+    federation.examples = [5, 1, 3]
+    c = {n: torch.zeros_like(t) for n, t in adapter.named_tensors().items()}
+    held = [{} for _ in ranks]
     for number in range(3):
-        deltas = [random_state(r, seed=10 * number + i) for i, r in enumerate(ranks)]
-        total = add_deltas(total, deltas)
-        padded = [delta.pad(3).named_tensors() for delta in deltas]
-        c = AdapterState.from_named_tensors(
-            {n: t + sum(p[n] for p in padded) / 3 for n, t in c.named_tensors().items()}
-        )
-    mean = mean_over_members(total, ranks, "all").named_tensors()
-    for name, value in c.named_tensors().items():
-        torch.testing.assert_close(mean[name], value)
+        gradients = [gradient(r, 10 * number + i) for i, r in enumerate(ranks)]
+        federation.round(gradients, lost=[1] if number == 1 else [])
+        for k, fresh in enumerate(gradients):
+            if (number, k) == (1, 1):
+                continue
+            for name, value in c.items():
+                delta = fresh[name] - held[k].get(name, 0.0)
+                c[name] = value + fit(delta, value.shape) / 3
+            held[k] = fresh
+    for name, value in federation.control().named_tensors().items():
+        torch.testing.assert_close(value, c[name])
 
 
 def test_scopes():
@@ -120,28 +119,3 @@ def test_scopes():
         state.named_tensors().keys()
     )
     assert not any(t.any() for t in zeros_like(state).named_tensors().values())
-
-
-@pytest.mark.parametrize("optimizer", [torch.optim.AdamW, torch.optim.SGD])
-def test_hook_equals_an_optimizer_fed_the_corrected_gradient(optimizer):
-    start = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
-    correction = torch.randn(5, 3, generator=torch.Generator().manual_seed(1))
-    hooked, fed = start.clone().requires_grad_(), start.clone().requires_grad_()
-    settings = {"lr": 0.1, "weight_decay": 0.3}
-    with_hook, plain = optimizer([hooked], **settings), optimizer([fed], **settings)
-    hook = GradientCorrection({"w": hooked}, {"w": correction})
-    with_hook.register_step_pre_hook(hook)
-    raw, sizes = [], [4, 4, 2]
-    for size in sizes:
-        with_hook.zero_grad()
-        (torch.sin(hooked) ** 2).sum().backward()
-        raw.append(hooked.grad.clone())
-        hook.examples = size
-        with_hook.step()
-        plain.zero_grad()
-        (torch.sin(fed) ** 2).sum().backward()
-        fed.grad += correction
-        plain.step()
-        assert torch.equal(hooked, fed)
-    mean = sum(s * g for s, g in zip(sizes, raw, strict=True)) / sum(sizes)
-    torch.testing.assert_close(hook.mean_gradient()["w"], mean)

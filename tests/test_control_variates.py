@@ -4,7 +4,8 @@ import pytest
 import torch
 from flwr.app import RecordDict
 
-from ilora_app.corrections import ControlVariates, ControlVariatesClient
+from ilora_app.corrections import ControlVariates, ControlVariatesClient, Holder
+from ilora_app.corrections.shapes import fit
 from ilora_app.lora.factors import AdapterState, LoraFactors
 from ilora_app.node.client_state import ClientState
 from tests.builders import random_state
@@ -90,7 +91,7 @@ def test_an_upload_that_overflows_is_not_taken():
 def test_scope_sends_and_corrects_only_its_part(scope):
     federation = Federation([2], random_state(2), scope=scope)
     (added,) = federation.round([gradient(2, 5)])
-    sent = federation.server.share(2, [2])
+    sent = federation.control().named_tensors()
     assert sent
     assert all(name.startswith("head.") == (scope == "head") for name in sent)
     for name, value in added.items():
@@ -122,8 +123,9 @@ def test_rotated_control_variates_follow_an_exact_change_of_basis():
 def test_full_pass_gradient_replaces_the_local_mean():
     server, adapter = ControlVariates(), random_state(2)
     server.begin(adapter)
+    sent = server.control([Holder(0, 2, 1)], adapter.factors).named_tensors()
     client = ControlVariatesClient(
-        server.share(2, [2]), adapter.factors, ClientState(RecordDict()), "keep", 1, 0
+        sent, adapter.factors, ClientState(RecordDict()), "keep", 1, 0
     )
     client.hook({n: torch.nn.Parameter(t) for n, t in adapter.named_tensors().items()})
     full = random_state(2, seed=7).named_tensors()
@@ -135,3 +137,45 @@ def test_full_pass_gradient_replaces_the_local_mean():
 def test_unknown_settings_are_refused():
     with pytest.raises(ValueError, match="all, holders"):
         ControlVariates(normalisation="none")
+
+
+def test_weights_are_those_of_the_factors():
+    """Then the weighted corrections sum to zero; the plain ones do not."""
+    for weights, right in (("examples", [10, 1, 4]), ("uniform", [1, 1, 1])):
+        federation = Federation([2, 2, 2], random_state(2), weights=weights)
+        federation.examples = [10, 1, 4]
+        gradients = [gradient(2, seed) for seed in range(3)]
+        federation.round(gradients)
+        added = federation.round(gradients)
+        for name in gradients[0]:
+            total = sum(w * one[name] for w, one in zip(right, added, strict=True))
+            assert total.abs().max() < 1e-4, (weights, name)
+
+
+@pytest.mark.parametrize("basis", ["keep", "rotate"])
+def test_c_is_the_mean_of_what_clients_hold_whatever_the_basis_does(basis):
+    """Over rounds of other bases, with unequal ranks and clients that are away."""
+    ranks = [2, 3, 5, 4]
+    federation = Federation(ranks, random_state(5), basis)
+    for number in range(1, 8):
+        gradients = [gradient(r, 10 * number + r) for r in ranks]
+        away = [] if number == 1 else [number % 4, (number + 1) % 4]
+        turned = random_state(5, seed=number) if number % 2 else None
+        federation.round(gradients, lost=away, new=turned)
+    # What a client subtracts from its gradient is c_k as it holds it now.
+    control, zeros = federation.control(), [gradient(r, 0) for r in ranks]
+    held = [
+        {n: control.cut(rank).named_tensors()[n] - v for n, v in added.items()}
+        for rank, added in zip(ranks, federation.round(zeros), strict=True)
+    ]
+    for name, value in control.named_tensors().items():
+        index = torch.arange(5)
+        holders = sum((r > index).float() for r in ranks)
+        total = sum(fit(own[name], value.shape) for own in held)
+        if name == HEAD:
+            expected = total / 4
+        elif name.endswith("lora_B"):
+            expected = total / holders
+        else:
+            expected = total / holders.unsqueeze(1)
+        torch.testing.assert_close(value, expected, atol=1e-4, rtol=1e-4)

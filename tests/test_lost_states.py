@@ -8,6 +8,7 @@ from ilora_app import client_app, wire
 from ilora_app.methods.hetlora import tail_of
 from ilora_app.runs import store
 from tests.conftest import read_events
+from tests.controlled import control_of
 from tests.interruptions import fresh_grid, interrupted, resumed, start
 from tests.local_run import FaultyGrid, metrics, run
 
@@ -34,11 +35,11 @@ class Restarting(FaultyGrid):
 def test_c_is_the_sum_of_what_clients_hold_after_one_has_lost_its_own(run_config):
     """Under the same node id nobody asks it who it is: it says so itself."""
     run_config |= {"num-server-rounds": 5, "keep-checkpoints": 0}
-    run_config |= {"control-normalisation": "all", "test-examples": 40}
+    run_config |= {"control-normalisation": "all", "control-weights": "uniform"}
+    run_config |= {"test-examples": 40}
     grid = Restarting(run_config, ("train", 3))
     server = start(run_config, grid)
-    control = server.strategy.drift_correction.control(server.membership.ranks)
-    total = {name: 3 * value for name, value in control.named_tensors().items()}
+    total = {n: 3 * value for n, value in control_of(server.strategy).items()}
     for context in grid._contexts.values():
         pending = context.state.array_records["control-variate-pending"]
         for name, value in wire.decode_tensors(pending).items():

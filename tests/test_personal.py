@@ -10,6 +10,7 @@ from ilora_app.methods import METHODS
 from ilora_app.settings import MethodSettings
 from ilora_app.strategies import FedSALoRA, Local, LoRAA2
 from tests.builders import SHAPES
+from tests.controlled import control_of
 from tests.oracles import TABLE, Row, padded
 from tests.quadratic import HEAD, Problem
 from tests.toy import Toy
@@ -86,7 +87,7 @@ def own_control(run: Toy, node: int) -> dict[str, torch.Tensor]:
 def test_server_control_is_the_sum_of_what_clients_keep(row: Row):
     """c = sum_k pad(c_k) / N after faults of every kind, for every strategy."""
     scope = METHODS[row.name].control_scopes[0]
-    correction = ControlVariates(normalisation="all", scope=scope)
+    correction = ControlVariates("all", scope=scope, weights="uniform")
     settings = MethodSettings(hetlora_lambda=9.0)
     problem = Problem((1, 2, 4, 3), (10, 70, 20, 40), rate=0.003)
     run = Toy(row.make(drift_correction=correction), problem, settings)
@@ -94,7 +95,7 @@ def test_server_control_is_the_sum_of_what_clients_keep(row: Row):
     for faults in (late, late | {"n2": "lost"}, {"n3": "crash"}, {"n1": "error"}, {}):
         assert run.round(**faults)
         members = run.strategy.membership.members
-        c = correction.control([m.rank for m in members]).named_tensors()
+        c = control_of(run.strategy)
         for name, value in c.items():
             total = torch.zeros_like(value)
             for member in members:

@@ -39,6 +39,8 @@ OWN = {
 }
 CONTROL = {
     "control_estimator": "full-pass",
+    "control_target": "moment",
+    "control_weights": "uniform",
     "control_normalisation": "all",
     "control_scope": "head",
 }

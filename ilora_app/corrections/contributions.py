@@ -1,59 +1,111 @@
-"""What each node has brought into the sum of all control variates."""
+"""c_k of every node as the server knows it, and their weighted mean."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from torch import Tensor
 
-from ilora_app.corrections.shapes import Flat, add, keep_rank, negate, pad_to
-from ilora_app.lora.control import Change, add_deltas, change_coordinates, zeros_like
-from ilora_app.lora.factors import AdapterState
+from ilora_app.corrections.shapes import Flat, add, columns, keep_rank, pad_to
+from ilora_app.lora.control import mean_over_members, rotate, weighted_sum, zeros_like
+from ilora_app.lora.factors import AdapterState, LoraFactors, group_of
 
-TOTAL = "total"
-"""Name of the sum of all c_k among those of the nodes."""
+_BASIS = "basis-"
+
+
+class Holder(NamedTuple):
+    """A member of the federation: its node, the rank that it trains, its examples."""
+
+    node: int
+    rank: int
+    examples: int
 
 
 class Contributions:
-    """sum_k c_k at r_max, and each node's part of it, to be taken out when it is lost.
+    """c_k by node, each at the rank and in the coordinates in which it was computed.
+
+    With ``rotates`` these are the columns of B that were broadcast in the round of its
+    last upload, and a part is turned into those of another round when it is read, from
+    its own basis and at its own rank, as the client turns its c_k.
 
     Args:
-        like: the shapes of the sum.
+        like: the shapes of c.
+        rotates: parts follow changes of basis.
 
     """
 
-    def __init__(self, like: AdapterState) -> None:
-        self.total = zeros_like(like)
+    def __init__(self, like: AdapterState, rotates: bool = False) -> None:
+        self._like = zeros_like(like)
+        self._rotates = rotates and bool(like.factors.pairs)
         self._parts: dict[int, Flat] = {}
+        self._taken: dict[int, int] = {}
+        self._bases: dict[int, Mapping[str, Tensor]] = {}
 
-    def add(self, deltas: Mapping[int, Flat]) -> bool:
-        """Add c_k+ - c_k by node, in order; refuse all of them where the sum overflows.
+    def last_taken(self, node: int) -> int:
+        """Round in which this node's upload was last taken; 0 for never."""
+        return self._taken.get(node, 0)
 
-        Returns:
-            Whether they were added.
+    def add(
+        self, server_round: int, deltas: Mapping[int, Flat], received: LoraFactors
+    ) -> None:
+        """Add c_k+ - c_k by node; none of them where their sum overflows.
+
+        Args:
+            server_round: of the uploads.
+            deltas: by node, in order.
+            received: factors at r_max that were broadcast in it.
 
         """
-        padded = [pad_to(delta, self.total) for delta in deltas.values()]
-        fresh = add_deltas(self.total, padded)
-        if not all(v.isfinite().all() for v in fresh.named_tensors().values()):
-            return False
-        self.total = fresh
-        for node, delta in deltas.items():
-            self._parts[node] = add(self._parts.get(node, {}), delta)
-        return True
+        now = columns(received)
+        fresh = {
+            node: add(self._turned(node, now, _rank(delta)), delta)
+            for node, delta in deltas.items()
+        }
+        parts = self._parts | fresh
+        total = weighted_sum(
+            self._like, [(pad_to(part, self._like), 1.0) for part in parts.values()]
+        )
+        if not all(value.isfinite().all() for value in total.named_tensors().values()):
+            return
+        self._parts = parts
+        self._taken |= dict.fromkeys(fresh, server_round)
+        if self._rotates:
+            self._bases[server_round] = now
+        self._drop_bases()
 
-    def change_coordinates(self, change: Change) -> None:
-        """Follow a change of basis, the parts like the sum."""
-        self.total = change_coordinates(self.total, change)
-        for node, part in self._parts.items():
-            changed = change_coordinates(pad_to(part, self.total), change)
-            self._parts[node] = changed.contiguous().named_tensors()
+    def mean(
+        self,
+        holders: Sequence[Holder],
+        received: LoraFactors,
+        normalisation: str,
+        weights: str,
+    ) -> AdapterState:
+        """c at r_max: see :func:`~ilora_app.lora.control.mean_over_members`.
+
+        Args:
+            holders: all members, in a fixed order; those without a c_k count as zero.
+            received: factors at r_max that are broadcast now.
+            normalisation: ``all`` or ``holders``.
+            weights: ``examples`` or ``uniform``.
+
+        """
+        now = columns(received)
+        by = [float(h.examples) if weights == "examples" else 1.0 for h in holders]
+        parts = [
+            (pad_to(self._turned(holder.node, now, holder.rank), self._like), weight)
+            for holder, weight in zip(holders, by, strict=True)
+            if holder.node in self._parts
+        ]
+        total = weighted_sum(self._like, parts)
+        ranks = [holder.rank for holder in holders]
+        return mean_over_members(total, ranks, by, normalisation)
 
     def remove(self, node: int) -> None:
-        """Take out all that a node has brought."""
-        part = self._parts.pop(node, None)
-        if part is not None:
-            self._take_out(part)
+        """Forget what a node has brought."""
+        self._parts.pop(node, None)
+        self._taken.pop(node, None)
+        self._drop_bases()
 
-    def move(self, old: int, new: int, rank: int | None = None) -> bool:
+    def move(self, old: int, new: int, rank: int | None = None) -> None:
         """Note that a node has another id.
 
         Args:
@@ -61,46 +113,70 @@ class Contributions:
             rank: that it goes on with where it is smaller than before; it gives up its
                 part in the other directions.
 
-        Returns:
-            Whether it has brought anything.
-
         """
         part = self._parts.pop(old, None)
         if part is None:
-            return False
+            return
         if rank is not None:
-            kept = {name: keep_rank(name, value, rank) for name, value in part.items()}
-            self._take_out({name: part[name] - kept[name] for name in part})
-            part = kept
-        self._parts[new] = part
-        return True
+            part = {name: keep_rank(name, value, rank) for name, value in part.items()}
+        self._parts[new], self._taken[new] = part, self._taken.pop(old)
 
-    def contiguous(self) -> None:
-        """Lay out the sum row by row, as a checkpoint would bring it back."""
-        self.total = self.total.contiguous()
-
-    def saved(self, names: Mapping[int, str]) -> dict[str, Flat]:
-        """The sum and the parts, by name; the parts of nodes without one are taken out.
+    def saved(self, names: Mapping[int, str]) -> tuple[dict[str, Flat], dict[str, int]]:
+        """The parts by name, the bases they are in, and when each was taken.
 
         Args:
-            names: of the nodes that may come back.
+            names: of the nodes that may come back; the parts of others are left out.
 
         """
-        lost = [part for node, part in self._parts.items() if node not in names]
-        minus = [pad_to(negate(part), self.total) for part in lost]
-        parts = {names[n]: v for n, v in self._parts.items() if n in names}
-        return {TOTAL: add_deltas(self.total, minus).named_tensors(), **parts}
+        kept = {
+            names[node]: part for node, part in self._parts.items() if node in names
+        }
+        taken = {
+            names[node]: self._taken[node] for node in self._parts if node in names
+        }
+        bases = {
+            f"{_BASIS}{number}": basis
+            for number, basis in self._bases.items()
+            if number in taken.values()
+        }
+        return {**kept, **bases}, taken
 
-    @classmethod
-    def of(
-        cls, saved: Mapping[str, Mapping[str, Tensor]], nodes: Mapping[str, int]
-    ) -> "Contributions":
-        """Read what :meth:`saved` gave, with node ids in place of names."""
-        total = AdapterState.from_named_tensors(saved[TOTAL])
-        found = cls(total)
-        found.total = total
-        found._parts = {nodes[n]: v for n, v in saved.items() if n in nodes and v}
-        return found
+    def load(
+        self,
+        saved: Mapping[str, Flat],
+        taken: Mapping[str, int],
+        nodes: Mapping[str, int],
+    ) -> None:
+        """Go on from what :meth:`saved` gave, with node ids in place of names."""
+        self._parts = {nodes[name]: saved[name] for name in taken}
+        self._taken = {nodes[name]: number for name, number in taken.items()}
+        self._bases = {
+            int(name.removeprefix(_BASIS)): basis
+            for name, basis in saved.items()
+            if name.startswith(_BASIS)
+        }
 
-    def _take_out(self, part: Flat) -> None:
-        self.total = add_deltas(self.total, [pad_to(negate(part), self.total)])
+    def _turned(self, node: int, now: Mapping[str, Tensor], rank: int) -> Flat:
+        """c_k of a node in the coordinates of these columns of B, cut to a rank."""
+        part = self._parts.get(node, {})
+        if not part or not self._rotates:
+            return part
+        held = _rank(part)
+        then = self._bases[self._taken[node]]
+        found = rotate(
+            AdapterState.from_named_tensors(part),
+            {module: B[:, :held] for module, B in then.items()},
+            {module: B[:, :rank] for module, B in now.items()},
+        )
+        return found.contiguous().named_tensors()
+
+    def _drop_bases(self) -> None:
+        used = set(self._taken.values())
+        self._bases = {n: basis for n, basis in self._bases.items() if n in used}
+
+
+def _rank(part: Flat) -> int:
+    """Rank of the factors in a c_k; 0 where there are none."""
+    return max(
+        (v.shape[0] for n, v in part.items() if group_of(n) == "lora_A"), default=0
+    )

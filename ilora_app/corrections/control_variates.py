@@ -2,7 +2,7 @@
 
 The server keeps c at r_max and broadcasts it cut to r_k; client k keeps c_k. Every
 local step uses g + (c - c_k); afterwards c_k+ is the mean raw gradient, the client
-uploads c_k+ - c_k, and c <- c + pad(sum_k (c_k+ - c_k)) / N.
+uploads c_k+ - c_k, and c is the weighted mean of all c_k.
 
 A reply may be lost or refused after the client has sent it. Then c has not moved, and
 the client must not move c_k either: it keeps c_k+ aside until a later message says in
@@ -17,17 +17,13 @@ from collections.abc import Collection, Mapping, Sequence
 from torch import Tensor
 
 from ilora_app.corrections.client_variate import ClientVariate
-from ilora_app.corrections.contributions import Contributions
+from ilora_app.corrections.contributions import Contributions, Holder
+from ilora_app.corrections.hooks import GradientCorrection, MomentCorrection
 from ilora_app.corrections.memory import ClientMemory
-from ilora_app.corrections.shapes import Flat, columns, keep_rank
-from ilora_app.lora.control import (
-    GradientCorrection,
-    change_of_basis,
-    mean_over_members,
-    within_scope,
-)
+from ilora_app.corrections.shapes import Flat, keep_rank
+from ilora_app.lora.control import within_scope
 from ilora_app.lora.factors import AdapterState, LoraFactors
-from ilora_app.settings.method import BASES, NORMALISATIONS, SCOPES
+from ilora_app.settings.method import BASES, NORMALISATIONS, SCOPES, WEIGHTS
 
 
 class ControlVariates:
@@ -39,6 +35,9 @@ class ControlVariates:
         basis: ``keep`` the numbers of c through aggregation, or ``rotate`` them into
             the new basis.
         scope: correct ``all``, the ``head`` alone, or the ``factors`` alone.
+        weights: c is the mean of the c_k by ``examples``, as the factors and the head
+            are, or ``uniform`` (the paper): sum_k p_k (c - c_k) is then not zero, and
+            the federation is drawn to the optimum of the unweighted mean.
 
     Raises:
         ValueError: a setting outside its choices.
@@ -48,71 +47,71 @@ class ControlVariates:
     name = "control-variates"
 
     def __init__(
-        self, normalisation: str = "holders", basis: str = "keep", scope: str = "all"
+        self,
+        normalisation: str = "holders",
+        basis: str = "keep",
+        scope: str = "all",
+        weights: str = "examples",
     ) -> None:
         for value, choices in (
             (normalisation, NORMALISATIONS),
             (basis, BASES),
             (scope, SCOPES),
+            (weights, WEIGHTS),
         ):
             if value not in choices:
                 raise ValueError(f"{value!r}: expected one of {', '.join(choices)}")
         self.normalisation = normalisation
         self.basis = basis
         self.scope = scope
-        self._sum = Contributions(AdapterState(LoraFactors({}), {}))
-        self._taken: dict[int, int] = {}
+        self.weights = weights
+        self._parts = Contributions(AdapterState(LoraFactors({}), {}))
 
     def begin(self, adapter: AdapterState) -> None:
         """Set c = 0, in the shapes of the global model."""
-        self._sum = Contributions(within_scope(adapter, self.scope))
-        self._taken = {}
+        like = within_scope(adapter, self.scope)
+        self._parts = Contributions(like, self.basis == "rotate")
 
-    def control(self, member_ranks: Sequence[int]) -> AdapterState:
-        """c at r_max, for a federation of these ranks."""
-        return mean_over_members(self._sum.total, member_ranks, self.normalisation)
+    def control(self, holders: Sequence[Holder], received: LoraFactors) -> AdapterState:
+        """c at r_max; a client gets the first columns of c_B and rows of c_A.
 
-    def share(self, rank: int, member_ranks: Sequence[int]) -> dict[str, Tensor]:
-        """c cut to the first ``rank`` columns of B and rows of A, for one client."""
-        return self.control(member_ranks).cut(rank).named_tensors()
+        Args:
+            holders: all members, in a fixed order.
+            received: factors at r_max that are broadcast now.
+
+        """
+        return self._parts.mean(holders, received, self.normalisation, self.weights)
 
     def last_taken(self, node: int) -> int:
         """Round in which this node's upload was last taken; 0 for never."""
-        return self._taken.get(node, 0)
+        return self._parts.last_taken(node)
 
     def aggregate(
         self,
         server_round: int,
         deltas: Mapping[int, Flat],
-        old: LoraFactors,
-        new: LoraFactors,
+        received: LoraFactors,
         lost: Collection[int] = (),
     ) -> None:
-        """Update c from the uploads, then follow the change of basis old -> new.
+        """Update what the clients hold from their uploads.
 
         An update that overflows is not taken: c stays as it was.
 
         Args:
             server_round: the round of the uploads.
             deltas: c_k+ - c_k by node, in order, without factors that did not train.
-            old: factors at r_max that were broadcast.
-            new: factors at r_max that will be.
+            received: factors at r_max that were broadcast.
             lost: nodes that had no c_k, or another than the server counts on, and
                 began at zero.
 
         """
         for node in lost:
             self.forget(node)
-        if self._sum.add(deltas):
-            self._taken |= dict.fromkeys(deltas, server_round)
-        if self.basis == "rotate":
-            self._sum.change_coordinates(change_of_basis(columns(old), columns(new)))
-        self._sum.contiguous()
+        self._parts.add(server_round, deltas, received)
 
     def forget(self, node: int) -> None:
         """Take what a node has brought into c out again: it holds no c_k any more."""
-        self._taken.pop(node, None)
-        self._sum.remove(node)
+        self._parts.remove(node)
 
     def take_over(
         self, old: int, new: int, restored: bool, rank: int | None = None
@@ -126,21 +125,19 @@ class ControlVariates:
                 its part of c in the other directions.
 
         """
-        if not restored:
+        if restored:
+            self._parts.move(old, new, rank)
+        else:
             self.forget(old)
-        round_ = self._taken.pop(old, None)
-        if round_ is not None and self._sum.move(old, new, rank):
-            self._taken[new] = round_
 
     def saved(self, names: Mapping[int, str]) -> tuple[dict[str, Flat], dict[str, int]]:
-        """The sum of all c_k and the part of each node, and when uploads were taken.
+        """What each node has brought, and when uploads were taken, for a checkpoint.
 
         Args:
             names: of the nodes that may come back; the parts of others are taken out.
 
         """
-        taken = {names[n]: v for n, v in self._taken.items() if n in names}
-        return self._sum.saved(names), taken
+        return self._parts.saved(names)
 
     def load(
         self,
@@ -148,14 +145,16 @@ class ControlVariates:
         taken: Mapping[str, int],
         nodes: Mapping[str, int],
     ) -> None:
-        """Go on from what :meth:`saved` gave, with node ids in place of names."""
-        self._sum = Contributions.of(saved, nodes)
-        self._taken = {nodes[name]: value for name, value in taken.items()}
+        """Go on from what :meth:`saved` gave, with node ids in place of names.
+
+        :meth:`begin` comes first.
+        """
+        self._parts.load(saved, taken, nodes)
 
     def __str__(self) -> str:
         return (
-            f"{self.name} (normalisation {self.normalisation}, basis {self.basis}, "
-            f"scope {self.scope})"
+            f"{self.name} (weights {self.weights}, normalisation "
+            f"{self.normalisation}, basis {self.basis}, scope {self.scope})"
         )
 
 
@@ -169,6 +168,7 @@ class ControlVariatesClient:
         basis: as on the server.
         server_round: this round.
         last_taken: round in which the server last took this client's upload.
+        target: correct the ``gradient``, or AdamW's ``moment``.
 
     """
 
@@ -180,6 +180,7 @@ class ControlVariatesClient:
         basis: str,
         server_round: int,
         last_taken: int,
+        target: str = "gradient",
     ) -> None:
         self._received = received
         self._variate = ClientVariate(memory, basis)
@@ -188,11 +189,13 @@ class ControlVariatesClient:
         """The server counts on a c_k that is not here: this client begins at zero."""
         self._own = self._variate.recall(server_control, received)
         self.correction = {n: c - self._own[n] for n, c in server_control.items()}
+        self._target = target
         self._hook: GradientCorrection | None = None
 
     def hook(self, parameters: Mapping[str, Tensor]) -> GradientCorrection:
-        """Build the optimizer step pre-hook that applies c - c_k."""
-        self._hook = GradientCorrection(parameters, self.correction)
+        """Build the optimizer hook that applies c - c_k."""
+        kind = MomentCorrection if self._target == "moment" else GradientCorrection
+        self._hook = kind(parameters, self.correction)
         return self._hook
 
     def finish(

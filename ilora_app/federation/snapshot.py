@@ -12,7 +12,6 @@ from typing import Any
 from torch import Tensor
 
 from ilora_app.corrections import ControlVariates
-from ilora_app.corrections.contributions import TOTAL
 from ilora_app.federation.client_versions import ClientVersions
 from ilora_app.federation.global_model import GlobalModel
 from ilora_app.federation.member import Member
@@ -86,10 +85,11 @@ def put_back(
     versions = ClientVersions.of(snapshot.facts["client-versions"], nodes)
     model.resume(_state(snapshot), versions)
     if correction:
-        parts = {
-            name: _within(f"{_CONTROL}{name}/", snapshot.tensors)
-            for name in (TOTAL, *nodes)
-        }
+        parts: dict[str, dict[str, Tensor]] = {}
+        for name, value in _within(_CONTROL, snapshot.tensors).items():
+            part, _, tensor = name.partition("/")
+            parts.setdefault(part, {})[tensor] = value
+        correction.begin(model.state.adapter)
         correction.load(parts, snapshot.facts["taken"], nodes)
 
 

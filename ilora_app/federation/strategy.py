@@ -183,7 +183,7 @@ class LoraStrategy(Strategy):
             server_round,
             self.model,
             self.participation.draw_train(members, server_round),
-            self.membership.ranks,
+            self.membership.members,
             lambda member: {**config, **evaluation(member)},
         )
 
@@ -214,7 +214,7 @@ class LoraStrategy(Strategy):
         except UnusableError as error:
             self.events.model_stays(server_round, str(error))
             return None, None
-        self._training.correct(server_round, state, updates, made.state)
+        self._training.correct(server_round, state, updates)
         self.model.advance(made.state)
         scaling = None if self.method.personal else self.lora_scaling
         ranks, weights = self.membership.ranks, weights_of(updates)

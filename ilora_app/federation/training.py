@@ -6,13 +6,13 @@ from typing import Any
 from flwr.app import Message, MessageType
 
 from ilora_app import wire
-from ilora_app.corrections import ControlVariates
+from ilora_app.corrections import ControlVariates, Holder
 from ilora_app.federation import messages
 from ilora_app.federation.global_model import GlobalModel
 from ilora_app.federation.limits import Limits
 from ilora_app.federation.member import Member, Rejoin
 from ilora_app.federation.replies import ReplyReader, Request, collect
-from ilora_app.lora.factors import only
+from ilora_app.lora.factors import AdapterState, LoraFactors, only
 from ilora_app.methods import Method
 from ilora_app.methods.state import GlobalState, Plan, Update
 
@@ -45,7 +45,7 @@ class Training:
         server_round: int,
         model: GlobalModel,
         members: Sequence[Member],
-        ranks: Sequence[int],
+        federation: Sequence[Member],
         facts: Callable[[Member], Mapping[str, Any]],
     ) -> list[Message]:
         """Send each member its factors, cut to its rank, and its correction.
@@ -54,16 +54,16 @@ class Training:
             server_round: of the messages.
             model: the global one.
             members: those that train.
-            ranks: of all members of the federation.
+            federation: all members, whether they train or not.
             facts: added to the config record of a member.
 
         """
-        method, plan, state = self._method, model.plan(), model.state
-        trained = [method.trained_rank(state, rank) for rank in ranks]
+        plan, state = model.plan(), model.state
+        control = self._control(state, federation)
         self._requests = {}
         sent = []
         for member in members:
-            request = self._request(state, plan, member, trained)
+            request = self._request(state, plan, member, control)
             self._requests[member.node_id] = request
             config = {**facts(member), wire.ROUND: server_round, wire.RANK: member.rank}
             if self._correction:
@@ -96,7 +96,6 @@ class Training:
         server_round: int,
         state: GlobalState,
         updates: Sequence[Update],
-        new: GlobalState,
     ) -> None:
         """Let the drift correction follow an aggregation.
 
@@ -104,17 +103,14 @@ class Training:
             server_round: of the updates.
             state: that clients trained from.
             updates: that were aggregated.
-            new: the next global model.
 
         """
         if self._correction is None:
             return
-        whole = self._method.share(state, state.adapter.factors.rank)
         self._correction.aggregate(
             server_round,
             {update.node: update.correction for update in updates},
-            old=whole.adapter.factors,
-            new=new.adapter.factors,
+            self._broadcast(state),
             lost=[update.node for update in updates if update.correction_lost],
         )
 
@@ -127,12 +123,33 @@ class Training:
             rank = self._method.trained_rank(state, rank)
         self._correction.take_over(rejoin.old, rejoin.new, rejoin.restored, rank)
 
+    def _control(
+        self, state: GlobalState, federation: Sequence[Member]
+    ) -> AdapterState | None:
+        """c at r_max, over all members."""
+        if self._correction is None:
+            return None
+        holders = [
+            Holder(m.node_id, self._method.trained_rank(state, m.rank), m.examples)
+            for m in federation
+        ]
+        return self._correction.control(holders, self._broadcast(state))
+
+    def _broadcast(self, state: GlobalState) -> LoraFactors:
+        """Factors at r_max, of which clients are sent the first r_k directions."""
+        rank = state.adapter.factors.rank
+        return self._method.share(state, rank).adapter.factors
+
     def _request(
-        self, state: GlobalState, plan: Plan, member: Member, ranks: Sequence[int]
+        self,
+        state: GlobalState,
+        plan: Plan,
+        member: Member,
+        control: AdapterState | None,
     ) -> Request:
         share = self._method.share(state, member.rank)
-        if self._correction is None:
+        if control is None:
             return Request(member, share, plan)
         rank = self._method.trained_rank(state, member.rank)
-        correction = only(self._correction.share(rank, ranks), plan.up)
+        correction = only(control.cut(rank).named_tensors(), plan.up)
         return Request(member, share, plan, correction)

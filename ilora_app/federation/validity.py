@@ -16,7 +16,13 @@ from ilora_app.settings.head import RIDGE
 from ilora_app.settings.model import LANGUAGE
 
 # Settings of control variates: read under any method that runs with them.
-_CONTROL = ("control-estimator", "control-normalisation", "control-scope")
+_CONTROL = (
+    "control-estimator",
+    "control-normalisation",
+    "control-scope",
+    "control-target",
+    "control-weights",
+)
 HEAD = "head"
 
 

@@ -1,11 +1,10 @@
-"""Control variates in factor coordinates: scope, change of basis, and the hook.
+"""Control variates in factor coordinates: scope, change of basis, and their mean.
 
 A control variate is a mean gradient of everything a client trains, so it is an
 :class:`~ilora_app.lora.factors.AdapterState` whose tensors are gradients.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -81,89 +80,59 @@ def rotate(
     return change_coordinates(control, change_of_basis(old_B, new_B))
 
 
-def add_deltas(total: AdapterState, deltas: Sequence[AdapterState]) -> AdapterState:
-    """Add pad(c_k+ - c_k) of every client that replied to the sum of all c_k.
+def weighted_sum(
+    like: AdapterState, parts: Sequence[tuple[AdapterState, float]]
+) -> AdapterState:
+    """sum_k w_k c_k in float64, rounded once.
 
     Args:
-        total: sum of c_k over the federation, factors at r_max.
-        deltas: factors at r_k, in a fixed order.
+        like: the shapes and types.
+        parts: (c_k at r_max, w_k), in a fixed order.
 
     """
-    if not deltas:
-        return total
-    padded = [delta.pad(total.factors.rank).named_tensors() for delta in deltas]
-    return AdapterState.from_named_tensors(
-        {
-            name: torch.stack([value.double(), *(p[name].double() for p in padded)])
-            .sum(dim=0)
-            .to(value.dtype)
-            for name, value in total.named_tensors().items()
-        }
-    )
+    flat = [(part.named_tensors(), weight) for part, weight in parts]
+    found = {}
+    for name, value in like.named_tensors().items():
+        total = torch.zeros(value.shape, dtype=torch.float64)
+        for tensors, weight in flat:
+            total.add_(tensors[name].double(), alpha=weight)
+        found[name] = total.to(value.dtype)
+    return AdapterState.from_named_tensors(found)
 
 
 def mean_over_members(
-    total: AdapterState, member_ranks: Sequence[int], normalisation: str
+    total: AdapterState,
+    member_ranks: Sequence[int],
+    weights: Sequence[float],
+    normalisation: str,
 ) -> AdapterState:
-    """c = (sum_k c_k) / N, which is c <- c + sum_k (c_k+ - c_k) / N for a constant N.
+    """c = sum_k w_k c_k / sum_k w_k.
 
-    ``all`` divides everything by the number N of federation members (ILoRA, as
-    published). ``holders`` divides index j of the factors by the number of members
-    with r_k >= j, so that directions which few clients hold are not shrunk. Dividing
-    the sum keeps c right when members come late: theirs is still zero.
+    ``all`` divides everything by the weights of all members (with w_k = 1 by their
+    number, as ILoRA is published). ``holders`` divides index j of the factors by the
+    weights of the members with r_k >= j, so that directions which few clients hold are
+    not shrunk. Dividing the sum keeps c right when members come late: theirs is still
+    zero.
 
     Args:
-        total: sum of c_k, factors at r_max.
+        total: sum_k w_k c_k, factors at r_max.
         member_ranks: r_k of every member, whether it replied or not.
+        weights: w_k of every member: its examples, as its factors are weighted, or 1.
         normalisation: ``all`` or ``holders``.
 
     """
-    members = float(max(len(member_ranks), 1))
+    by = torch.tensor(list(weights), dtype=torch.float64)
+    whole = float(by.sum()) or 1.0
     rank = total.factors.rank
-    divisors = torch.full((rank,), members)  # (r_max,)
+    divisors = torch.full((rank,), whole, dtype=torch.float64)  # (r_max,)
     if normalisation == "holders":
         index = torch.arange(1, rank + 1).unsqueeze(1)  # (r_max, 1)
-        holders = (torch.tensor(list(member_ranks)) >= index).sum(dim=1)
-        divisors = holders.clamp(min=1).float()
+        held = (torch.tensor(list(member_ranks)) >= index).double() @ by
+        divisors = torch.where(held > 0, held, 1.0)
+    divisors = divisors.float()
     pairs = {
         module: (c_B / divisors, c_A / divisors.unsqueeze(1))
         for module, (c_B, c_A) in total.factors.items()
     }
-    head = {name: value / members for name, value in total.head.items()}
+    head = {name: value / whole for name, value in total.head.items()}
     return AdapterState(LoraFactors(pairs), head)
-
-
-class GradientCorrection:
-    """Optimizer step pre-hook: g <- g + (c - c_k), and the mean of the raw g.
-
-    It runs before the optimizer reads the gradients, so AdamW's moments see the
-    corrected gradient and its decoupled weight decay is untouched. The training loop
-    sets ``examples`` to the number of examples behind the next step; the mean is
-    weighted by it, and divided by batches, not by examples.
-    """
-
-    def __init__(
-        self, parameters: Mapping[str, Tensor], correction: Mapping[str, Tensor]
-    ) -> None:
-        self._parameters = {name: parameters[name] for name in correction}
-        self._correction = correction
-        # float32 sums, whatever dtype is trained
-        self._sums = {
-            n: p.new_zeros(p.shape).float() for n, p in self._parameters.items()
-        }
-        self._seen = 0
-        self.examples = 1
-
-    def __call__(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
-        """Add the raw gradients to their mean, then correct them in place."""
-        with torch.no_grad():
-            for name, parameter in self._parameters.items():
-                if parameter.grad is None:
-                    continue
-                self._sums[name].add_(parameter.grad, alpha=self.examples)
-                parameter.grad.add_(self._correction[name].to(parameter))
-        self._seen += self.examples
-
-    def mean_gradient(self) -> dict[str, Tensor]:
-        """Mean raw gradient over the steps so far, weighted by batch size."""
-        return {name: total / max(self._seen, 1) for name, total in self._sums.items()}

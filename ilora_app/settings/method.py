@@ -19,6 +19,8 @@ ESTIMATORS = ("local-mean", "full-pass")
 NORMALISATIONS = ("all", "holders")
 BASES = ("keep", "rotate")
 SCOPES = ("all", "head", "factors")
+WEIGHTS = ("examples", "uniform")
+TARGETS = ("gradient", "moment")
 
 
 def _rate(value: str) -> str | None:
@@ -86,6 +88,18 @@ class MethodSettings:
         "c_k: mean of the raw local gradients, or one full pass over the local data "
         "at the received model. Paper: full-pass.",
         choices=ESTIMATORS,
+    )
+    control_weights: str = option(
+        "examples",
+        "Weights of the clients' c_k in c: their examples, as their factors are "
+        "weighted, or uniform. Paper: uniform.",
+        choices=WEIGHTS,
+    )
+    control_target: str = option(
+        "gradient",
+        "What c - c_k is added to: the gradient, or AdamW's first moment in its step. "
+        "Paper: gradient.",
+        choices=TARGETS,
     )
     control_normalisation: str = option(
         "holders",

@@ -125,6 +125,7 @@ def build(
             normalisation=chosen.control_normalisation,
             basis=chosen.control_basis,
             scope=chosen.control_scope,
+            weights=chosen.control_weights,
         )
     return LoraStrategy(
         method(**method.options(settings)),

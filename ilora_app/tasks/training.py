@@ -20,13 +20,13 @@ _FIRST_SCALE = 1024.0
 
 
 class StepHook(Protocol):
-    """Runs before every optimizer step and may change the gradients."""
+    """Sees every step of an optimizer and may change what it does."""
 
     examples: int
     """Set by the loop: the number of examples behind the step."""
 
-    def __call__(self, optimizer: Optimizer, *args: object) -> None:
-        """Run before the step."""
+    def attach(self, optimizer: Optimizer) -> None:
+        """Have an optimizer run it at every step."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def train(
         settings: optimizer, rate, batch size, steps or epochs.
         seed: of the batches and the dropout.
         trained: names of the parameters to train; all others are frozen. None: all.
-        hooks: optimizer step pre-hooks, in order.
+        hooks: of the optimizer, in order.
         penalty: a term of the loss over the parameters.
         head_rate: factor on the learning rate for the head.
 
@@ -71,7 +71,7 @@ def train(
     optimizer = _optimizer(parameters, settings, head_rate)
     hooks = list(hooks)
     for hook in hooks:
-        optimizer.register_step_pre_hook(hook)
+        hook.attach(optimizer)
     backbone.model.train()
     scaler = GradScaler(
         backbone.device.type,

@@ -1,0 +1,223 @@
+"""Which switches help ILoRA: each changed alone, on three data sets, paired by seed.
+
+    python benchmarks/switches.py --out DIR --shared DATA [--workers 2] [--seeds 1]
+        [--data intents,banking77,sst2] [--only NAME,NAME] [--set KEY=JSON]
+
+8 clients of ranks 2/4/8/16 twice, 8 rounds of 8 steps of 16 texts, one thread a run.
+Evaluates on validation data: the test splits take no part in choosing.
+
+intents: CLINC150's 150 intents, as packaged (validation split), Dirichlet 0.1.
+banking77, sst2: DATA/banking77 and DATA/sst2, of whose training splits 1,000 rows are
+    held out for validation; Dirichlet 0.1 and 0.5.
+
+Finished runs are kept in DIR/results.jsonl and not run again; without --only the table
+of what is there is printed.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+Config = dict[str, Any]
+
+# Where a variant starts from: the head solved, what was learned is cut and added.
+MENDED: Config = {
+    "head": "ridge",
+    "head-refit-every": 4,
+    "cut": "update",
+    "aggregate": "increments",
+    "drift-correction": "none",
+}
+CONTROL: Config = {"drift-correction": "control-variates"}
+PAPER: Config = {
+    "head": "trained",
+    "head-refit-every": 0,
+    "cut": "product",
+    "aggregate": "products",
+    **CONTROL,
+}
+TRAINED: Config = {"head": "trained", "head-refit-every": 0}
+# Every switch away from the start, one at a time.
+VARIANTS: dict[str, Config] = {
+    "mended": {},
+    "paper": PAPER,
+    "paper, no correction": {**PAPER, "drift-correction": "none"},
+    "trained head": TRAINED,
+    "trained head, control gradient": {**TRAINED, **CONTROL},
+    "trained head, control moment": {**TRAINED, **CONTROL, "control-target": "moment"},
+    "no refit": {"head-refit-every": 0},
+    "refit every 2": {"head-refit-every": 2},
+    "head-rate 0.1": {"head-rate": "0.1"},
+    "cut product": {"cut": "product"},
+    "aggregate products": {"aggregate": "products"},
+    "cut product, aggregate products": {"cut": "product", "aggregate": "products"},
+    "server-rate 1.5": {"server-rate": "1.5"},
+    "server-rate auto": {"server-rate": "auto"},
+    "server-momentum 0.5": {"server-momentum": 0.5},
+    "control gradient": CONTROL,
+    "control moment": {**CONTROL, "control-target": "moment"},
+    "decomposition svd": {"decomposition": "svd"},
+    "decomposition pivoted-qr": {"decomposition": "pivoted-qr"},
+    "initialisation standard": {"initialisation": "standard"},
+    "cosine": {"rate-schedule": "cosine"},
+    "linear": {"rate-schedule": "linear"},
+    "warmup 2": {"warmup-rounds": 2},
+    "clip 1": {"clip-grad-norm": 1.0},
+    "logit-adjustment 1": {"logit-adjustment": 1.0},
+    "rate 0.001": {"learning-rate": 1e-3},
+    "rate 0.006": {"learning-rate": 6e-3},
+    "fedit": {"strategy": "fedit", "cut": "product", "aggregate": "products"},
+}
+DATA: dict[str, Config] = {
+    "intents": {
+        "label-column": "intent",
+        "test-split": "validation",
+        "dirichlet-alpha": 0.1,
+        "max-length": 32,
+    },
+    "banking77": {"dirichlet-alpha": 0.1, "max-length": 32},
+    "sst2": {"dirichlet-alpha": 0.5, "max-length": 32},
+}
+COMMON: Config = {
+    "num-server-rounds": 8,
+    "local-steps": 8,
+    "evaluate-every": 8,
+    "fraction-evaluate": 0.0,
+    "save-adapters": False,
+    "report": False,
+    "keep-checkpoints": 0,
+}
+
+
+def held_out(source: Path, folder: Path) -> Path:
+    """1,000 rows of the training split to evaluate on, up to 10,000 others to train."""
+    if not folder.exists():
+        import datasets
+
+        rows = datasets.load_dataset(str(source), split="train").shuffle(seed=0)
+        folder.mkdir(parents=True)
+        rows.select(range(1000)).to_parquet(folder / "test.parquet")
+        rest = range(1000, min(11_000, len(rows)))
+        rows.select(rest).to_parquet(folder / "train.parquet")
+    return folder
+
+
+def run_one(name: str, data: str, seed: int, config: Config) -> Config:
+    """Run one job in this process and return what it came to."""
+    os.nice(19)
+    import torch
+
+    torch.set_num_threads(1)
+    from flwr.app import Context, RecordDict
+
+    from ilora_app import client_app
+    from ilora_app.launch.local_grid import LocalGrid
+    from ilora_app.server import enrolment, preflight
+    from ilora_app.server.run import Server
+    from ilora_app.settings import Settings, parsing
+
+    clock = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        chosen = config | {"seed": seed, "output-dir": folder + "/run"}
+        run_config = parsing.dump(Settings()) | chosen
+        grid = LocalGrid(client_app.app, run_config, nodes=8)
+        context = Context(1, 0, {}, RecordDict(), run_config)
+        prepared = preflight.prepare(context.run_config)
+        membership = enrolment.meet(grid, prepared)
+        rows = Server(prepared, membership, grid, run_id=1).run()
+    measured = {row["round"]: row["accuracy"] for row in rows if "accuracy" in row}
+    return {
+        "variant": name,
+        "data": data,
+        "seed": seed,
+        "accuracy": {str(number): round(value, 5) for number, value in measured.items()},
+        "seconds": round(time.perf_counter() - clock, 1),
+    }
+
+
+def table(results: list[Config]) -> str:
+    """One row a variant, by data set: mean, and difference to the start, paired."""
+    sets = [name for name in DATA if any(r["data"] == name for r in results)]
+    final = {
+        (r["variant"], r["data"], r["seed"]): list(r["accuracy"].values())[-1]
+        for r in results
+    }
+    lines = [
+        "| variant | " + " | ".join(sets) + " |",
+        "|---" * (1 + len(sets)) + "|",
+    ]
+    for name in [n for n in VARIANTS if any(n == variant for variant, _, _ in final)]:
+        cells = []
+        for data in sets:
+            seeds = [s for n, d, s in final if (n, d) == (name, data)]
+            if not seeds:
+                cells.append("")
+                continue
+            mean = statistics.fmean(final[name, data, s] for s in seeds)
+            pairs = [
+                final[name, data, s] - final["mended", data, s]
+                for s in seeds
+                if ("mended", data, s) in final
+            ]
+            text = f"{mean:.3f}"
+            if pairs and name != "mended":
+                text += f" ({statistics.fmean(pairs):+.3f}"
+                if len(pairs) > 1:
+                    text += f" ± {statistics.stdev(pairs):.3f}"
+                text += ")"
+            cells.append(f"{text}, {len(seeds)}")
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run what is missing and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--shared", type=Path)
+    parser.add_argument("--seeds", default="0")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--only", action="append", default=[], help="a variant")
+    parser.add_argument("--data", default="intents")
+    parser.add_argument("--set", action="append", default=[], help="KEY=JSON for all")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    file = options.out / "results.jsonl"
+    results = (
+        [json.loads(x) for x in file.read_text().splitlines()] if file.exists() else []
+    )
+    done = {(r["variant"], r["data"], r["seed"]) for r in results}
+    common = COMMON | {
+        k: json.loads(v) for k, v in (s.split("=", 1) for s in options.set)
+    }
+    wanted = [
+        (name, data, seed)
+        for seed in map(int, options.seeds.split(","))
+        for data in options.data.split(",")
+        for name in options.only
+        if (name, data, seed) not in done
+    ]
+    with ProcessPoolExecutor(options.workers, max_tasks_per_child=4) as pool:
+        jobs = []
+        for name, data, seed in wanted:
+            config = MENDED | DATA[data] | common | VARIANTS[name]
+            if data != "intents":
+                source = options.shared / data
+                config["dataset"] = str(held_out(source, options.out / data))
+            jobs.append(pool.submit(run_one, name, data, seed, config))
+        for job in as_completed(jobs):
+            results.append(job.result())
+            with file.open("a") as out:
+                out.write(json.dumps(results[-1]) + "\n")
+            print(json.dumps(results[-1]), flush=True)
+    print(table(results))
+
+
+if __name__ == "__main__":
+    main()
