@@ -66,25 +66,36 @@ def mean_and_cross_terms(problem: Problem, history: History) -> Dense:
     return found
 
 
-def means_without_the_start(problem: Problem, history: History) -> Dense:
-    """B A of the means, less Q diag(h^2) R: h is what the means left of each index."""
+def means_without_the_start(
+    problem: Problem, history: History, rank: int | None = None
+) -> Dense:
+    """B A of the means, less Q diag(h^2) R: h is what the means left of each index.
+
+    At a rank, of the first so many directions.
+    """
     directions = qr_directions(problem.W0.items(), max(problem.ranks))
     left = torch.ones(max(problem.ranks)).double()
     for taken in filter(None, history):
         for j in range(len(left)):
             holders = zip(weights(taken), taken, strict=True)
             left[j] *= sum(p for p, t in holders if t.rank > j)
-    found = product_of_means(problem, history[-1])
+    r, found = max(problem.ranks), {}
     for m, (Q, R) in directions.items():
-        found[m] = found[m] - (Q.double() * left**2) @ R.double()
+        B, A = (padded(history[-1], side, m, r) for side in (0, 1))
+        start = (Q.double() * left**2)[:, :rank] @ R.double()[:rank]
+        found[m] = B[:, :rank] @ A[:rank] - start
     return found
 
 
+def norms(taken: list[Taken]) -> list[float]:
+    """||B_k A_k||_F over all layers, as weights that sum to one."""
+    squares = [sum(float((P**2).sum()) for P in t.product().values()) for t in taken]
+    roots = [square**0.5 for square in squares]
+    return [root / sum(roots) for root in roots]
+
+
 def norm_weighted(problem: Problem, history: History) -> Dense:
-    taken = history[-1]
-    norms = [sum(float((P**2).sum()) for P in t.product().values()) for t in taken]
-    roots = [norm**0.5 for norm in norms]
-    return product_of_means(problem, taken, [n / sum(roots) for n in roots])
+    return product_of_means(problem, history[-1], norms(history[-1]))
 
 
 def first_columns(problem: Problem, history: History) -> Dense:
@@ -97,8 +108,8 @@ def first_columns(problem: Problem, history: History) -> Dense:
     return found
 
 
-def best_of_rank(problem: Problem, history: History) -> Dense:
-    found, r = {}, max(problem.ranks)
+def best_of_rank(problem: Problem, history: History, rank: int | None = None) -> Dense:
+    found, r = {}, rank or max(problem.ranks)
     for m, D in mean(history[-1], Taken.product).items():
         U, S, V = torch.linalg.svd(D, full_matrices=False)
         found[m] = (U[:, :r] * S[:r]) @ V[:r]
@@ -106,7 +117,16 @@ def best_of_rank(problem: Problem, history: History) -> Dense:
 
 
 def nearest_direction(problem: Problem, history: History) -> Dense:
-    """Minimise 1 - cos(D, (B + dB) A) + lambda ||dB||^2 over dB by LBFGS, densely."""
+    return {m: B @ A for m, (B, A) in nearest_factors(problem, history).items()}
+
+
+def nearest_factors(
+    problem: Problem, history: History
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """Minimise 1 - cos(D, (B + dB) A) + lambda ||dB||^2 over dB by LBFGS, densely.
+
+    Under unequal ranks the product then gets the length of D.
+    """
     taken, found = history[-1], {}
     for m, D in mean(taken, Taken.product).items():
         B, A = (padded(taken, i, m, max(problem.ranks)) for i in (0, 1))
@@ -131,7 +151,10 @@ def nearest_direction(problem: Problem, history: History) -> Dense:
             return value
 
         lbfgs.step(objective)
-        found[m] = (B + length * x.detach()) @ A
+        whole = B + length * x.detach()
+        if len({t.rank for t in taken}) > 1:
+            whole = whole * D.norm() / (whole @ A).norm()
+        found[m] = whole, A
     return found
 
 

@@ -49,9 +49,16 @@ class Taken:
 
     def model(self) -> Dense:
         """T + B A - O of every layer: (W - W0) / s of this client."""
+        return self._over_base(self.product())
+
+    def before(self) -> Dense:
+        """The same before it trained."""
+        return self._over_base(dense(self.start.factors))
+
+    def _over_base(self, product: Dense) -> Dense:
         return {
             m: BA + self.base.get(m, 0.0) - self.offset.get(m, 0.0)
-            for m, BA in self.product().items()
+            for m, BA in product.items()
         }
 
 

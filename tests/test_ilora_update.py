@@ -7,7 +7,7 @@ from ilora_app.lora.factors import AdapterState, inner_products
 from ilora_app.lora.initialisation import qr_directions
 from ilora_app.methods.flexlora import FlexLoRA
 from ilora_app.methods.ilora import ILoRA
-from ilora_app.methods.increments import ServerStep
+from ilora_app.methods.server_step import ServerStep
 from ilora_app.strategies import LoraStrategy
 from tests.builders import random_state, random_weights, update
 from tests.quadratic import Problem

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from tests.oracles import TABLE, Row, expected, size
-from tests.quadratic import HEAD, Problem
+from tests.quadratic import HEAD, SCALING, Problem
+from tests.start_oracles import start_of
 from tests.toy import Toy
 
 every = pytest.mark.parametrize("row", TABLE, ids=str)
@@ -44,6 +45,22 @@ def test_global_model_is_the_oracle_in_every_round(row):
         check(row, run)
     moved = sum(float(v.norm()) for name, v in run.model().items() if name != HEAD)
     assert (moved > 0.1) == (row.name not in ("fedsa-lora", "local"))
+
+
+@every
+def test_clients_start_from_what_the_equations_say(row):
+    run = toy(row)
+    for events in EVENTS:
+        events = {} if row.name == "centralized" else events
+        before, last = list(run.history), dict(run.grid.last)
+        for t in run.round(**events):
+            own = last.get(t.node)
+            for m, value in start_of(row, run.problem, before, t, own).items():
+                found = t.before().get(m)
+                if found is None:  # every weight trains: it is in the head
+                    found = (t.start.head[m].double() - run.problem.W0[m]) / SCALING
+                close = 10 * row.tolerance * max(1.0, float(run.problem.W0[m].norm()))
+                assert float((found - value).norm()) <= close, (m, t.rank)
 
 
 @every

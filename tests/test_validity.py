@@ -12,8 +12,6 @@ OTHER = {
     "decomposition": "svd",
     "cut": "update",
     "aggregate": "increments",
-    "server_rate": "1.5",
-    "server_momentum": 0.5,
     "residual": "merge",
     "residual_energy": 0.9,
     "control_basis": "rotate",
@@ -89,7 +87,9 @@ def test_settings_of_another_method_are_refused(name, key):
 
 def test_every_setting_of_a_method_is_under_test():
     keys = {f.name for f in fields(MethodSettings)} | {"init_gain"}
-    assert keys == {*OTHER, *CONTROL, "drift_correction"}
+    # The server's step is every method's: tests/test_server_step.py.
+    step = {"server_rate", "server_momentum"}
+    assert keys == {*OTHER, *CONTROL, *step, "drift_correction"}
 
 
 @pytest.mark.parametrize("key", CONTROL)

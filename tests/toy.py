@@ -44,6 +44,7 @@ class ToyGrid(LocalGrid):
         self.faults: dict[int, str] = {}
         self.reverse = False
         self.taken: dict[int, Taken] = {}
+        self.last: dict[int, Taken] = {}  # of every node, whatever became of its reply
         self.asked: dict[int, Message] = {}
         self.replied: dict[int, Message] = {}
 
@@ -126,7 +127,7 @@ class ToyGrid(LocalGrid):
                 number,
                 int(config[wire.LAST_TAKEN]),
             )
-            optimizer.register_step_pre_hook(correction.hook(parameters))
+            correction.hook(parameters).attach(optimizer)
         penalty = half.penalty(parameters, rank)
         for _ in range(problem.steps):
             optimizer.zero_grad()
@@ -141,7 +142,7 @@ class ToyGrid(LocalGrid):
         received.state.keep_own(flat, plan)
         upload = half.finish(start, trained, rank)
         base = {m: T.double() for m, T in received.base.items()}
-        self.taken[k + 1] = Taken(
+        self.taken[k + 1] = self.last[k + 1] = Taken(
             k + 1, rank, examples, start, trained, upload, base, offset
         )
         metrics: dict[str, int | float] = {

@@ -33,7 +33,7 @@ def aggregate(
     if too_few:
         raise UnusableError(too_few)
     try:
-        found = model.keep_frozen_head(method.aggregate(model.state, updates))
+        found = model.keep_frozen_head(method.advance(model.state, updates))
         flat = method.model(found.state).named_tensors()
     except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
         text = f"the aggregate cannot be computed ({error})"

@@ -108,11 +108,13 @@ def problems(settings: Settings) -> dict[str, str]:
         reasons = dict.fromkeys(
             (*_CONTROL, "control-basis"), "drift-correction is not control-variates"
         )
-    if chosen.aggregate != "increments":
-        used -= {"server-rate", "server-momentum"}
-        if "server-rate" in method.setting_keys:
-            why = "aggregate is not increments"
-            reasons |= dict.fromkeys(("server-rate", "server-momentum"), why)
+    step = ("server-rate", "server-momentum")
+    if "aggregate" in method.setting_keys and chosen.aggregate != "increments":
+        reasons |= dict.fromkeys(step, "aggregate is not increments")
+    elif method.server_step:
+        used |= set(step)
+    else:
+        reasons |= dict.fromkeys(step, f"{name} has no global model that goes further")
     if chosen.residual != "merge":
         used -= {"residual-energy"}
         if "residual-energy" in method.setting_keys:

@@ -2,7 +2,9 @@
 
 from ilora_app.lora.factors import AdapterState, LoraFactors, mean_head
 from ilora_app.methods.method import Method
+from ilora_app.methods.server_step import AUTO
 from ilora_app.methods.state import Aggregate, GlobalState, Update, weights_of
+from ilora_app.settings import Settings
 
 
 class FedAvgFull(Method):
@@ -17,6 +19,14 @@ class FedAvgFull(Method):
         "fedavg-full has no factors apart from a head: control-scope = 'all'"
     )
     whole_model = True
+
+    @classmethod
+    def problems(cls, settings: Settings) -> dict[str, str]:
+        """Refuse a rate that is read off factors."""
+        if settings.method.server_rate != AUTO:
+            return {}
+        right = "expected a number, as fedavg-full has no factors to read auto off"
+        return {"server-rate": f"server-rate = {AUTO!r}: {right}"}
 
     def aggregate(self, state: GlobalState, updates: list[Update]) -> Aggregate:
         """Take the mean of every parameter."""

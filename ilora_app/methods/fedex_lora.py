@@ -21,7 +21,12 @@ class FedExLoRA(Method):
     [p_1 A_1; ...; p_K A_K; A], compressed to their numerical rank, so that the global
     model is the exact mean of the clients' models. Prefix and padding with zeros are
     our extension to unequal ranks.
+
+    The server's step is one of the whole model M = T + B A: the ledger takes what is
+    left of eta D + (1 - eta) M + beta (M - M_before), for D the clients' mean of M.
     """
+
+    server_step = "products"
 
     def begin(self, initial: AdapterState) -> GlobalState:
         """Start from B A = 0 and W0."""
@@ -34,8 +39,21 @@ class FedExLoRA(Method):
         parts = [update.adapter.factors.to(torch.float64) for update in updates]
         means = mean_factors(parts, weights).pad(state.adapter.factors.rank)
         negative = LoraFactors({m: (-B, A) for m, (B, A) in means.items()})
-        residual = stack([*parts, negative], [*weights, 1.0])
-        head = mean_head([u.adapter.head for u in updates], weights)
-        ledger = state.ledger.append(residual.pairs)
+        eta, held = self.step.rate_of(updates), state.adapter.factors.to(torch.float64)
+        parts.append(negative)
+        by = [*(eta * weight for weight in weights), 1.0]
+        if eta != 1.0:
+            parts.append(held)
+            by.append(1 - eta)
+        before = self.step.before(state)
+        if before is not None:  # M - M_before = (T - T_before) + B A - (B A)_before
+            beta = self.step.momentum
+            last = LoraFactors(state.ledger.increments[-1])
+            parts += [last.to(torch.float64), held, before.to(torch.float64)]
+            by += [beta, beta, -beta]
+        mean = mean_head([u.adapter.head for u in updates], weights)
+        head, buffers = self.step.head(state, mean, eta)
+        ledger = state.ledger.append(stack(parts, by).pairs)
         adapter = AdapterState(means.to(torch.float32), head)
-        return Aggregate(state.next(adapter, ledger=ledger))
+        buffers |= self.step.remember(state.adapter.factors)
+        return Aggregate(state.next(adapter, ledger=ledger, buffers=buffers))

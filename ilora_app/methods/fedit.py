@@ -57,6 +57,21 @@ class FedIT(Method):
             "init_gain": settings.model.init_gain,
         }
 
+    @classmethod
+    def problems(cls, settings: Settings) -> dict[str, str]:
+        """Refuse a server's step where a QR start goes through the means."""
+        m = settings.method
+        if settings.model.initialisation != "qr":
+            return {}
+        why = "is not used, as what a qr start becomes is known for plain means alone"
+        step = (
+            ("server-rate", m.server_rate, "1"),
+            ("server-momentum", m.server_momentum, 0.0),
+        )
+        return {
+            key: f"{key} = {v!r}: {why}" for key, v, default in step if v != default
+        }
+
     def details(self) -> dict[str, object]:
         """Start."""
         start = f"QR directions, gain {self.init_gain}"

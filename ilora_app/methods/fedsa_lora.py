@@ -36,6 +36,7 @@ class FedSALoRA(Method):
 
     client_half = FedSALoRAClient
     personal = True
+    server_step = ""
 
     def plan(self, state: GlobalState) -> Plan:
         """Send and return A and the head; B stays with the client."""

@@ -6,8 +6,9 @@ import torch
 
 from ilora_app.lora.decomposition import complete_basis, truncate_mean
 from ilora_app.lora.factors import AdapterState, LoraFactors, mean_head
-from ilora_app.methods.increments import ServerStep, returned_terms
+from ilora_app.methods.increments import returned_terms
 from ilora_app.methods.method import Method
+from ilora_app.methods.server_step import ServerStep
 from ilora_app.methods.state import Aggregate, GlobalState, Update, weights_of
 from ilora_app.settings import Settings
 
@@ -28,9 +29,8 @@ class FlexLoRA(Method):
 
     """
 
-    setting_keys = frozenset(
-        {"control-basis", "aggregate", "server-rate", "server-momentum"}
-    )
+    setting_keys = frozenset({"control-basis", "aggregate"})
+    server_step = "products"
 
     def __init__(
         self, *, aggregate: str = "products", step: ServerStep | None = None
@@ -40,10 +40,8 @@ class FlexLoRA(Method):
 
     @classmethod
     def options(cls, settings: Settings) -> dict[str, Any]:
-        """Read what is summed, and the server's step."""
-        chosen = settings.method
-        step = ServerStep.of(chosen.server_rate, chosen.server_momentum)
-        return {"aggregate": chosen.aggregate, "step": step}
+        """Read what is summed."""
+        return {"aggregate": settings.method.aggregate}
 
     def details(self) -> dict[str, object]:
         """What is summed."""
@@ -57,7 +55,7 @@ class FlexLoRA(Method):
         if self.increments:
             eta = self.step.rate_of(updates)
             start = [(state.adapter.factors, 1.0)]
-            parts = self.step.terms(state, updates, start, eta)
+            parts = self.step.of_products(state, updates, start, eta)
         factors, by = [part for part, _ in parts], [weight for _, weight in parts]
         cut, energy = truncate_mean(factors, by, rank, "svd")
         pairs = {}
@@ -68,7 +66,7 @@ class FlexLoRA(Method):
             A = complete_basis(rows.T, there).T  # (r, d_in)
             pairs[module] = ((U * S).float(), A.float())
         mean = mean_head([u.adapter.head for u in updates], weights)
-        head = self.step.head(state, mean, eta)
+        head, buffers = self.step.head(state, mean, eta)
         adapter = AdapterState(LoraFactors(pairs), head)
-        buffers = self.step.buffers(state.adapter)
+        buffers |= self.step.remember(state.adapter.factors)
         return Aggregate(state.next(adapter, buffers=buffers), energy)

@@ -38,10 +38,12 @@ class FLoRA(Method):
     The clients' factors are stacked, B_c = [B_1 ... B_K] and
     A_c = [p_1 A_1; ...; p_K A_K], and their product goes into the base ledger: exact
     for any ranks. A client receives the increments it lacks, and starts from new
-    factors of its own rank.
+    factors of its own rank. Its increment is eta times that sum, and beta times the
+    increment before.
     """
 
     client_half = FLoRAClient
+    server_step = "products"
     control_scopes = ("head",)
     control_refusal = (
         "flora draws new factors every round, so a control variate of the factors "
@@ -72,11 +74,16 @@ class FLoRA(Method):
         return Share(AdapterState(LoraFactors({}), state.adapter.head))
 
     def aggregate(self, state: GlobalState, updates: list[Update]) -> Aggregate:
-        """Append the stacked factors to the ledger; mean of the head."""
+        """Append eta times the stacked factors and beta times the last increment."""
         assert state.ledger is not None
-        weights = weights_of(updates)
-        stacked = stack([u.adapter.factors for u in updates], weights)
-        head = mean_head([u.adapter.head for u in updates], weights)
+        weights, eta = weights_of(updates), self.step.rate_of(updates)
+        parts = [u.adapter.factors for u in updates]
+        by = [eta * weight for weight in weights]
+        if self.step.momentum and state.ledger.version:
+            parts.append(LoraFactors(state.ledger.increments[-1]))
+            by.append(self.step.momentum)
+        mean = mean_head([u.adapter.head for u in updates], weights)
+        head, buffers = self.step.head(state, mean, eta)
         adapter = AdapterState(state.adapter.factors, head)
-        ledger = state.ledger.append(stacked.pairs)
-        return Aggregate(state.next(adapter, ledger=ledger))
+        ledger = state.ledger.append(stack(parts, by).pairs)
+        return Aggregate(state.next(adapter, ledger=ledger, buffers=buffers))

@@ -7,19 +7,15 @@ import torch
 from ilora_app.lora.decomposition import truncate_mean
 from ilora_app.lora.factors import AdapterState, LoraFactors, mean_head, stack
 from ilora_app.lora.ledger import Ledger, compress
-from ilora_app.methods.increments import (
-    ServerStep,
-    received_terms,
-    returned_terms,
-    scale,
-)
+from ilora_app.methods.increments import received_terms, returned_terms, scale
 from ilora_app.methods.method import Method
 from ilora_app.methods.qr_start import (
     energy_of_learned,
     mean_offset,
-    model_before,
+    products_before,
     with_gain,
 )
+from ilora_app.methods.server_step import ServerStep
 from ilora_app.methods.state import (
     PRODUCT,
     Aggregate,
@@ -81,11 +77,12 @@ class ILoRA(Method):
     setting_keys = frozenset(
         {
             "cut", "aggregate", "decomposition", "init-gain", "residual",
-            "residual-energy", "control-basis", "server-rate", "server-momentum",
+            "residual-energy", "control-basis",
         }
     )  # fmt: skip
     initialisations = ("qr", "standard")
     control_by_default = True
+    server_step = "products"
 
     def __init__(
         self,
@@ -128,7 +125,6 @@ class ILoRA(Method):
             "init_gain": settings.model.init_gain,
             "residual": method.residual,
             "residual_energy": method.residual_energy,
-            "step": ServerStep.of(method.server_rate, method.server_momentum),
         }
 
     @classmethod
@@ -208,7 +204,7 @@ class ILoRA(Method):
             start = [(state.adapter.factors, 1.0)]
             if first:  # of U nothing is there, of D what clients started from
                 start = [] if update else received_terms(updates)
-            parts = self.step.terms(state, updates, start, eta)
+            parts = self.step.of_products(state, updates, start, eta)
         else:
             parts = returned_terms(updates)
             if update and first:
@@ -218,9 +214,9 @@ class ILoRA(Method):
         cut, energy = truncate_mean(factors, by, rank, self.decomposition)
         if offset is not None:
             energy = energy_of_learned(factors, by, cut, offset)
-        head = self.step.head(state, mean, eta)
+        head, buffers = self.step.head(state, mean, eta)
         adapter = AdapterState(cut.to(torch.float32), head)
-        buffers = self.step.buffers(model_before(state, offset))
+        buffers |= self.step.remember(products_before(state, offset))
         return Aggregate(state.next(adapter, offset=offset, buffers=buffers), energy)
 
     def _merge(self, state: GlobalState, updates: list[Update], head: Any) -> Aggregate:

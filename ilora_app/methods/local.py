@@ -13,6 +13,7 @@ class Local(Method):
     """
 
     control_scopes = ()
+    server_step = ""
     control_refusal = "local clients share nothing, so there is nothing to drift from"
     personal = True
 

@@ -27,6 +27,10 @@ class LoRAFAIR(Method):
     that the product points as the exact mean D does. Clients start from (B + dB, A).
     Nearly exact for equal ranks; prefix and padding with zeros are our extension.
 
+    The cosine does not see a length, and with unequal ranks the penalty's minimum
+    shortens B in every round, as padding has shortened it already; so (B + dB) A gets
+    the length of D then, which is our choice.
+
     Args:
         regularisation: lambda.
 
@@ -51,11 +55,14 @@ class LoRAFAIR(Method):
         weights = weights_of(updates)
         parts = [update.adapter.factors.to(torch.float64) for update in updates]
         means = mean_factors(parts, weights).pad(state.adapter.factors.rank)
+        unequal = len({part.rank for part in parts}) > 1
         pairs = {}
         for module, (B_c, A_c) in stack(parts, weights).items():
             B, A = means[module]
-            dB = correction(B_c, A_c, B, A, self.regularisation)
-            pairs[module] = ((B + dB).float(), A.float())
+            whole = B + correction(B_c, A_c, B, A, self.regularisation)
+            if unequal:
+                whole *= _length(B_c, A_c) / _length(whole, A).clamp(min=_CLOSE)
+            pairs[module] = (whole.float(), A.float())
         head = mean_head([u.adapter.head for u in updates], weights)
         return Aggregate(state.next(AdapterState(LoraFactors(pairs), head)))
 
@@ -81,7 +88,7 @@ def correction(
     """
     S = A @ A.T  # (r, r)
     DA = B_c @ (A_c @ A.T)  # D A^T, (d_out, r)
-    length_D = ((B_c.T @ B_c) * (A_c @ A_c.T)).sum().clamp(min=0).sqrt()
+    length_D = _length(B_c, A_c)
     eye = torch.eye(len(S), dtype=S.dtype)
 
     def measure(dB: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -116,3 +123,8 @@ def correction(
         if step.abs().max() <= _CLOSE * (1 + dB.abs().max()):
             break
     return dB
+
+
+def _length(B: Tensor, A: Tensor) -> Tensor:
+    """||B A||_F from Gram matrices."""
+    return ((B.T @ B) * (A @ A.T)).sum().clamp(min=0).sqrt()

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from ilora_app.lora.factors import AdapterState, only
 from ilora_app.methods.client import ClientHalf
+from ilora_app.methods.server_step import ServerStep
 from ilora_app.methods.state import (
     Aggregate,
     GlobalState,
@@ -33,6 +34,10 @@ class Method(ABC):
         personal: clients end with models of their own, and there is no global one.
         whole_model: every weight is trained, and there are no factors.
         trains: False has the head solved by sums over clients, and nothing trained.
+        server_step: what ``server-rate`` and ``server-momentum`` act on: the averaged
+            ``factors`` and the head, the ``products``, which the method then sees to
+            itself, or nothing where it is empty.
+        step: the server's step.
 
     """
 
@@ -46,6 +51,15 @@ class Method(ABC):
     personal: ClassVar[bool] = False
     whole_model: ClassVar[bool] = False
     trains: ClassVar[bool] = True
+    server_step: ClassVar[str] = "factors"
+    step: ServerStep = ServerStep()
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Method":
+        """Make the method that a run config asks for."""
+        made, chosen = cls(**cls.options(settings)), settings.method
+        made.step = ServerStep.of(chosen.server_rate, chosen.server_momentum)
+        return made
 
     @classmethod
     def options(cls, settings: Settings) -> dict[str, Any]:
@@ -117,6 +131,13 @@ class Method(ABC):
     @abstractmethod
     def aggregate(self, state: GlobalState, updates: list[Update]) -> Aggregate:
         """Make the next global model from checked updates, in a fixed order."""
+
+    def advance(self, state: GlobalState, updates: list[Update]) -> Aggregate:
+        """Aggregate, and take the server's step along what comes of it."""
+        made = self.aggregate(state, updates)
+        if self.server_step != "factors":
+            return made
+        return self.step.along_factors(state, updates, made, self.plan(state).up)
 
     def model(self, state: GlobalState, rank: int | None = None) -> AdapterState:
         """What a client of ``rank`` would hold, as plain LoRA on W0; None: global."""

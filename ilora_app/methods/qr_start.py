@@ -73,7 +73,7 @@ def energy_of_learned(
     return tuple(energy.clamp(max=1.0).tolist())
 
 
-def model_before(state: GlobalState, D0: LoraFactors | None) -> AdapterState:
+def products_before(state: GlobalState, D0: LoraFactors | None) -> LoraFactors:
     """What the server has learned, or holds, before a round: U, or D.
 
     Args:
@@ -82,8 +82,8 @@ def model_before(state: GlobalState, D0: LoraFactors | None) -> AdapterState:
 
     """
     if state.step:
-        return state.adapter
+        return state.adapter.factors
     if D0 is not None:
-        return AdapterState(D0, state.adapter.head)
+        return D0
     pairs = {m: (torch.zeros_like(B), A) for m, (B, A) in state.adapter.factors.items()}
-    return AdapterState(LoraFactors(pairs), state.adapter.head)
+    return LoraFactors(pairs)

@@ -128,7 +128,7 @@ def build(
             weights=chosen.control_weights,
         )
     return LoraStrategy(
-        method(**method.options(settings)),
+        method.of(settings),
         Participation(
             run.fraction_train,
             run.fraction_evaluate,
