@@ -1,6 +1,7 @@
 """Made-up run folders, to tell in advance what a comparison says of them."""
 
 import csv
+import json
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,8 @@ def record(job: Job, status: str = FINISHED, reason: str = "") -> Record:
     )
 
 
-def finish(job: Job, rows: list[dict[str, Any]]) -> None:
-    """Make the folder of a finished run."""
+def finish(job: Job, rows: list[dict[str, Any]], **baselines: float) -> None:
+    """Make the folder of a finished run, with what it recorded of its data."""
     job.prepare()
     job.folder.mkdir(parents=True)
     columns = list(dict.fromkeys(key for row in rows for key in row))
@@ -40,6 +41,9 @@ def finish(job: Job, rows: list[dict[str, Any]]) -> None:
         writer = csv.DictWriter(file, columns, restval="")
         writer.writeheader()
         writer.writerows(rows)
+    if baselines:
+        event = json.dumps({"event": "baselines", **baselines})
+        (job.folder / "events.jsonl").write_text(event + "\n")
     job.close(record(job))
 
 

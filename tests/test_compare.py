@@ -45,7 +45,7 @@ def tiny(tiny_model, small_data) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory, tiny) -> tuple[Path, Result]:
-    """A comparison of two rows, two rates and two seeds: three runs a row."""
+    """Two rows, two rates and two seeds, three runs a row; and the linear probe."""
     out = tmp_path_factory.mktemp("comparison")
     return out, compare(out, tiny, "--strategies", ROWS)
 
@@ -60,13 +60,13 @@ def test_it_runs_the_grid_on_one_seed_and_the_chosen_rate_on_the_others(done):
     assert result.exit_code == 0, result.output
     assert {file.name for file in out.iterdir()} > OUTPUTS
     found = runs(out)
-    assert len(found) == 6
+    assert len(found) == 3 + 3 + 2, "the linear probe has one rate"
     assert {record["status"] for record in found.values()} == {"finished"}
     seeds = [name for name in found if name.endswith("seed-1.json")]
-    assert len(seeds) == 2, "one rate a row"
+    assert len(seeds) == 3, "one rate a row"
     lines = result.output.splitlines()
-    assert lines[0].startswith("[1/6] default / ilora / lr 0.003 / seed 0: accuracy 0.")
-    assert [line for line in lines if line.startswith("[6/6]")]
+    assert lines[0].startswith("[1/8] default / ilora / lr 0.003 / seed 0: accuracy 0.")
+    assert [line for line in lines if line.startswith("[8/8]")]
 
 
 def test_rows_differ_in_what_they_say_and_in_nothing_else(done):
@@ -83,8 +83,11 @@ def test_rows_differ_in_what_they_say_and_in_nothing_else(done):
 def test_the_table_holds_the_numbers_of_the_run_folders(done):
     out, _ = done
     rows = list(csv.DictReader((out / "table.csv").open()))
-    assert {row["method"] for row in rows} == set(ROWS.split(","))
-    for row in rows:
+    kinds = {"method": ROWS.split(","), "bound": ["linear-probe"]}
+    kinds["baseline"] = ["guessing the commonest class"]
+    for kind, names in kinds.items():
+        assert {row["method"] for row in rows if row["kind"] == kind} == set(names)
+    for row in (row for row in rows if row["kind"] == "method"):
         place = out / "runs/default" / row["method"]
         place /= f"lr-{float(row['learning_rate']):g}"
         tables = [metrics(place / f"seed-{seed}", times=True) for seed in (0, 1)]
@@ -121,7 +124,7 @@ def test_finished_runs_are_not_run_again_and_interrupted_ones_are(done, tiny):
     half.write_text("")
     result = compare(out, tiny, "--strategies", ROWS)
     assert result.exit_code == 0, result.output
-    assert "5 of 6 runs are there already" in result.output
+    assert "7 of 8 runs are there already" in result.output
     after = {name: (out / "runs" / name).stat().st_mtime_ns for name in runs(out)}
     assert {name for name in before if before[name] != after[name]} == {removed}
     assert not half.exists()
@@ -131,7 +134,7 @@ def test_another_config_under_the_same_name_is_refused(done, tiny):
     out, _ = done
     result = compare(out, tiny, "--strategies", ROWS, "--set", "local-steps=3")
     assert result.exit_code == 2
-    assert "local-steps (2, now 3) in 6 runs" in result.output
+    assert "local-steps (2, now 3) in 8 runs" in result.output
     assert "choose another --out" in result.output
 
 
@@ -183,13 +186,14 @@ def test_a_failed_run_shows_with_its_reason_and_is_run_again(tmp_path, tiny):
         assert reason in text
         assert "client-ranks=999, lr 0.003, seed 0" in text
     rows = list(csv.DictReader((tmp_path / "table.csv").open()))
-    assert [row["status"] for row in rows] == ["finished", "failed"]
-    assert reason in rows[1]["reason"]
+    finished, failed = ["finished", "finished", "computed"], ["failed"]
+    assert [row["status"] for row in rows] == finished + failed
+    assert reason in rows[-1]["reason"]
     log = tmp_path / "runs/default/ilora+client-ranks=999/lr-0.003/seed-0.log"
     assert "ConfigError" in log.read_text()
     again = compare(tmp_path, tiny, *words, "--json")
-    assert "1 of 2 runs are there already" in again.stderr
-    assert "[2/2]" in again.stderr
+    assert "2 of 3 runs are there already" in again.stderr
+    assert "[3/3]" in again.stderr
     assert again.exit_code == 1
     (failure,) = json.loads(again.stdout)["failures"]
     assert failure["runs"] == "ilora+client-ranks=999, lr 0.003, seed 0"

@@ -22,6 +22,30 @@ def test_all_is_every_strategy_and_repeated_rows_are_merged():
     assert not rows[0].optional, "a row that was named is no option"
 
 
+def test_every_preset_has_its_linear_probe(tmp_path):
+    """One round, one rate, whatever others need; none where there are no classes."""
+    texts = Preset("texts", (("cut", "update"), ("head", "ridge")), None, "texts")
+    answers = Preset("answers", (("task", "causal-lm"),), None, "answers")
+    rows, _ = parse_rows("ilora")
+    made, wrong, _ = plans.make_entries([texts, answers], rows, {}, probe=True)
+    assert wrong == []
+    found = [(e.preset.name, e.row.name) for e in made]
+    assert found == [
+        ("texts", "ilora"),
+        ("texts", "linear-probe"),
+        ("answers", "ilora"),
+    ]
+    assert made[1].config["num-server-rounds"] == 1
+    whole = plan(tmp_path, *made, rates=(0.001, 0.003, 0.01), seeds=3)
+    assert [whole.size(e) for e in made] == [3 + 2, 3, 3 + 2]
+    assert whole.grid(made[1]) == (0.001,)
+    asked, _ = parse_rows("linear-probe,ilora")
+    made, _, _ = plans.make_entries([texts], asked, {}, probe=True)
+    assert [e.row.name for e in made if e.row.name == "linear-probe"] == [
+        "linear-probe"
+    ]
+
+
 def test_settings_are_read_by_their_type():
     rows, problems = parse_rows(
         'ilora+local-steps=4+client-ranks="2,4",ilora+learning-rate=1'

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from ilora_app.compare import plots
 from ilora_app.compare.line_ends import spread
+from ilora_app.methods import METHODS
 from tests.made_up import entry, finish, plan, rounds, section_of
 
 
@@ -29,8 +30,16 @@ def test_rows_of_a_strategy_share_a_colour_and_the_plain_one_is_solid(section):
     assert alone["ilora+control-scope=head"].dash == "--"
 
 
-def test_many_rows_have_distinct_styles(tmp_path):
-    names = [f"method-{i}" for i in range(12)]
+def made_up_methods(monkeypatch, number):
+    """Names of methods that are on record and do what fedit does."""
+    names = [f"method-{i}" for i in range(number)]
+    for name in names:
+        monkeypatch.setitem(METHODS, name, METHODS["fedit"])
+    return names
+
+
+def test_many_rows_have_distinct_styles(tmp_path, monkeypatch):
+    names = made_up_methods(monkeypatch, 12)
     names += [f"{name}+drift-correction=x" for name in names]
     made = plan(tmp_path, *map(entry, names), seeds=1)
     for one in made.entries:
@@ -40,8 +49,10 @@ def test_many_rows_have_distinct_styles(tmp_path):
     assert plots.curves([section]).startswith(b"\x89PNG")
 
 
-def test_the_best_of_many_rows_and_the_bounds_alone_are_in_colour(tmp_path):
-    names = [f"method-{i}" for i in range(20)]
+def test_the_best_of_many_rows_and_the_bounds_alone_are_in_colour(
+    tmp_path, monkeypatch
+):
+    names = made_up_methods(monkeypatch, 20)
     made = plan(tmp_path, *map(entry, [*names, "centralized"]), seeds=1)
     for i, one in enumerate(made.entries):
         finish(made.job(one, 0.003, 0), rounds(0.1, i / 100))

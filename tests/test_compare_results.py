@@ -81,6 +81,30 @@ def test_rows_are_sorted_and_bounds_are_apart(section):
     assert section.target == pytest.approx(0.95 * 0.8), "bounds set no target"
 
 
+def test_personal_models_and_what_needs_no_federation_are_apart(tmp_path):
+    made = plan(tmp_path, *map(entry, ("fedsa-lora", "ilora", "linear-probe")), seeds=2)
+    for one, accuracy in zip(made.entries, (0.9, 0.5, 0.4), strict=True):
+        for seed in (0, 1):
+            known = {"majority_class": 0.1, "tfidf": 0.3 + 0.2 * seed}
+            finish(made.job(one, 0.003, seed), rounds(0.1, accuracy), **known)
+    section = section_of(made)
+    assert section.target == pytest.approx(0.95 * 0.5), "personal models set no target"
+    rows = [r for r in markdown([section], []).splitlines() if r.startswith("| ")][2:]
+    assert [row.split(" | ")[0].removeprefix("| ") for row in rows] == [
+        "ilora", "*personal models*", "fedsa-lora", "*bounds*", "linear-probe",
+        "*no federation*", "guessing the commonest class",
+        "TF-IDF and a linear model, texts pooled",
+    ]  # fmt: skip
+    assert [row.split(" | ")[2] for row in rows[-2:]] == ["0.100", "0.400"]
+    text = page.html([section], [], b"", b"")
+    assert "TF-IDF" in text
+    assert '<tbody class="personal-models">' in text
+    found = list(csv.DictReader(io.StringIO(raw([section]))))
+    kinds = ["method", "personal", "bound", "baseline", "baseline"]
+    assert [row["kind"] for row in found] == kinds
+    assert float(found[-1]["final_accuracy_mean"]) == pytest.approx(0.4)
+
+
 def test_the_cells_of_a_row(section):
     best, low = section.methods
     row = named(section, low)

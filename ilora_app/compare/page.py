@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from html import escape
 
 from ilora_app.compare.sections import Section
-from ilora_app.compare.tables import cells, failures, heads, notes
+from ilora_app.compare.tables import failures, groups, heads, notes
 from ilora_app.report import look
 
 
@@ -22,12 +22,8 @@ def html(
 
 def _section(section: Section) -> str:
     parts = [f"<h2>{escape(section.name)}</h2>"]
-    if section.methods or section.bounds:
-        groups = (("methods", section.methods), ("bounds", section.bounds))
-        bodies = [
-            (kind, [cells(section, summary) for summary in summaries])
-            for kind, summaries in groups
-        ]
+    if section.shown:
+        bodies = [(name.replace(" ", "-"), rows) for name, rows in groups(section)]
         parts.append(look.table(heads(section), bodies))
     parts += [f"<p>{escape(note)}</p>" for note in notes(section)]
     if failures(section):

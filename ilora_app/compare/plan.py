@@ -1,7 +1,7 @@
 """Rows x presets x rates x seeds: which runs there are, and in which order."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from ilora_app import methods
@@ -9,9 +9,10 @@ from ilora_app.compare.jobs import FINISHED, Job
 from ilora_app.compare.presets import Preset
 from ilora_app.compare.rows import Config, Row, own_keys
 from ilora_app.federation import validity
-from ilora_app.settings import Settings, parsing
+from ilora_app.settings import MethodSettings, Settings, parsing
 
 CLIENTS = 8
+PROBE = "linear-probe"
 
 
 @dataclass(frozen=True)
@@ -83,18 +84,24 @@ class Plan:
             },
         )
 
+    def grid(self, entry: Entry) -> tuple[float, ...]:
+        """Rates that a row is tried with: one where nothing trains."""
+        trains = methods.find(str(entry.config["strategy"])).trains
+        return self.rates if trains else self.rates[:1]
+
     def rates_of(self, entry: Entry) -> tuple[float, ...]:
         """Rates with which the choice of the row's starts under this very preset."""
         if self.rate_source(entry) is not entry:
             return ()
+        rates = self.grid(entry)
         if not self.near:
-            return self.rates
-        middle = len(self.rates) // 2
-        return tuple(sorted(self.rates)[max(middle - 1, 0) : middle + 2])
+            return rates
+        middle = len(rates) // 2
+        return tuple(sorted(rates)[max(middle - 1, 0) : middle + 2])
 
-    def neighbours(self, rate: float) -> tuple[float, ...]:
-        """Rates of the grid right below and above one of them."""
-        rates = sorted(self.rates)
+    def neighbours(self, entry: Entry, rate: float) -> tuple[float, ...]:
+        """Rates of a row's grid right below and above one of them."""
+        rates = sorted(self.grid(entry))
         i = rates.index(rate)
         return tuple(rates[max(i - 1, 0) : i] + rates[i + 1 : i + 2])
 
@@ -113,7 +120,7 @@ class Plan:
             for seed in self.seeds[: self.select]
             for entry in self.under(preset)
             for rate in self.rates_of(entry)
-            if len(self.rates) > 1
+            if len(self.grid(entry)) > 1
         ]
 
     def chosen(self, entry: Entry, rate: float) -> list[Job]:
@@ -144,7 +151,7 @@ class Plan:
         """Finished runs in the folder that were run with another config."""
         found: dict[str, int] = {}
         for entry in self.entries:
-            for rate in self.rates:
+            for rate in self.grid(entry):
                 for job in self.chosen(entry, rate):
                     record = job.record()
                     if record and record.status == FINISHED:
@@ -158,6 +165,7 @@ def make_entries(
     rows: Sequence[Row],
     settings: Config,
     clients: int | None = None,
+    probe: bool = False,
 ) -> tuple[list[Entry], list[str], list[str]]:
     """Put rows under presets.
 
@@ -166,6 +174,7 @@ def make_entries(
         rows: for the presets that fix no strategy.
         settings: for all runs, over the preset's.
         clients: for all runs, over the preset's.
+        probe: put the linear probe under every preset where it can be had.
 
     Returns:
         The entries, every mistake, and what was left out because it cannot be had.
@@ -190,7 +199,22 @@ def make_entries(
                 continue
             known.add(repr(sorted(whole.items())))
             entries.append(Entry(preset, row, number, whole))
+        here = [e for e in entries if e.preset == preset]
+        if probe and here and all(e.row.name != PROBE for e in here):
+            entries += _probe(preset, here[0])
     return entries, problems, left_out
+
+
+def _probe(preset: Preset, beside: Entry) -> list[Entry]:
+    """The linear probe on the data of another row; none where there are no classes."""
+    method = {parsing.key_of(entry.name) for entry in fields(MethodSettings)}
+    other = {k: v for k, v in beside.config.items() if k not in method}
+    changes: Config = {"strategy": PROBE, "num-server-rounds": 1}
+    whole = {k: v for k, v in other.items() if not k.startswith("head")} | changes
+    if _problems(whole, beside.clients):
+        return []
+    row = Row(PROBE, tuple(changes.items()))
+    return [Entry(preset, row, beside.clients, whole)]
 
 
 def _problems(settings: Config, clients: int) -> list[str]:

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from ilora_app.compare.line_ends import label_ends
-from ilora_app.compare.results import Spread, Summary, is_bound
+from ilora_app.compare.results import BOUND, Spread, Summary, kind_of
 from ilora_app.compare.sections import Section
 
 # Okabe and Ito's colours, told apart with every kind of colour vision, without yellow.
@@ -82,7 +82,7 @@ def styles(summaries: Sequence[Summary]) -> dict[str, Style]:
         fixed = summary.entry.preset.strategy is not None
         strategy = str(dict(summary.entry.row.changes)["strategy"])
         key = summary.name if fixed else strategy
-        names = groups.setdefault((is_bound(summary), key), [])
+        names = groups.setdefault((kind_of(summary) == BOUND, key), [])
         if summary.name not in names:
             names.append(summary.name)
     found = {}
@@ -122,7 +122,7 @@ def _plot(
     points: Callable[[Summary], list[Point]],
     log: bool,
 ) -> bytes:
-    many = max((len(s.methods) + len(s.bounds) for s in sections), default=0) > FEW
+    many = max((len(s.shown) for s in sections), default=0) > FEW
     looks = styles(
         [s for section in sections for s in (drawn(section) if many else section.shown)]
     )

@@ -93,7 +93,7 @@ class Request:
         if problems:
             raise RequestError(problems)
         entries, problems, left_out = make_entries(
-            presets, rows, settings, self.clients
+            presets, rows, settings, self.clients, probe=True
         )
         if not entries and not problems:
             problems = left_out

@@ -1,20 +1,30 @@
 """Reads run folders: what a run came to, and what a row came to over its seeds."""
 
 import statistics
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from ilora_app.compare.jobs import FAILED, FINISHED, Job, Record
 from ilora_app.compare.plan import Entry, Plan
-from ilora_app.report.reading import RoundRow, read_rounds
+from ilora_app.methods import BOUNDS, find
+from ilora_app.report.reading import RoundRow, read_events, read_rounds
 
 
 @dataclass(frozen=True)
 class Run:
-    """The rounds of one finished run, as in its metrics.csv; empty cells left out."""
+    """One finished run.
+
+    Attributes:
+        seed: of the run.
+        rounds: as in its metrics.csv; empty cells left out.
+        baselines: what it recorded of guessing and of a linear model, by name.
+
+    """
 
     seed: int
     rounds: tuple[RoundRow, ...]
+    baselines: Mapping[str, float] = field(default_factory=dict)
 
     def series(self, column: str) -> list[tuple[int, float]]:
         """(round, value) where there is one."""
@@ -117,15 +127,21 @@ def read_run(job: Job) -> Run | None:
     record = job.record()
     if record is None or record.status != FINISHED:
         return None
-    return Run(job.seed, tuple(read_rounds(job.folder / "metrics.csv")))
+    rounds = tuple(read_rounds(job.folder / "metrics.csv"))
+    found: Mapping[str, Any] = next(
+        (e for e in read_events(job.folder) if e["event"] == "baselines"), {}
+    )
+    known = {k: v for k, v in found.items() if isinstance(v, int | float)}
+    return Run(job.seed, rounds, known)
 
 
 def choose(plan: Plan, entry: Entry) -> Choice:
     """Choose a row's rate on the clients' held-out data, never on the test split."""
     entry = plan.rate_source(entry)
-    if len(plan.rates) == 1:
-        return Choice(plan.rates[0], False, ())
-    scores = _scores(plan, entry, plan.rates, plan.select)
+    grid = plan.grid(entry)
+    if len(grid) == 1:
+        return Choice(grid[0], False, ())
+    scores = _scores(plan, entry, grid, plan.select)
     if not scores:
         return Choice(None, False, ())
     rates = finalists(plan, entry)
@@ -134,12 +150,12 @@ def choose(plan: Plan, entry: Entry) -> Choice:
         scores = sorted((dict(scores) | dict(over_all)).items())
         rates = tuple(rate for rate, _ in over_all) or rates
     best = max(rates, key=lambda rate: (dict(scores)[rate], -rate))
-    return Choice(best, best in (min(plan.rates), max(plan.rates)), tuple(scores))
+    return Choice(best, best in (min(grid), max(grid)), tuple(scores))
 
 
 def finalists(plan: Plan, entry: Entry) -> tuple[float, ...]:
     """Rates of a row to run with all seeds: the best ones over the first seeds."""
-    scores = _scores(plan, entry, plan.rates, plan.select)
+    scores = _scores(plan, entry, plan.grid(entry), plan.select)
     best = sorted(scores, key=lambda pair: (-pair[1], pair[0]))[: plan.finalists]
     return tuple(rate for rate, _ in best)
 
@@ -178,17 +194,24 @@ def target_of(summaries: Sequence[Summary], wanted: str) -> float | None:
     """The target accuracy: the one named, or 95 % of the best row's final accuracy."""
     if wanted != "auto":
         return float(wanted)
-    methods = [s for s in summaries if not is_bound(s)] or list(summaries)
+    methods = [s for s in summaries if kind_of(s) == METHOD] or list(summaries)
     finals = [final.mean for s in methods if (final := s.final)]
     return 0.95 * max(finals) if finals else None
 
 
-BOUNDS = ("centralized", "local", "fedavg-full")
+METHOD, PERSONAL, BOUND = "method", "personal", "bound"
 
 
-def is_bound(summary: Summary) -> bool:
-    """Whether a row bounds the others and is no competitor."""
-    return dict(summary.entry.row.changes).get("strategy") in BOUNDS
+def kind_of(summary: Summary) -> str:
+    """Whether a row competes, ends with personal models, or bounds the others.
+
+    What personal models get on everybody's data says little of the global model that
+    other rows have, so they are ranked among themselves.
+    """
+    strategy = str(summary.entry.config["strategy"])
+    if strategy in BOUNDS:
+        return BOUND
+    return PERSONAL if find(strategy).personal else METHOD
 
 
 def _held_out(run: Run) -> float | None:

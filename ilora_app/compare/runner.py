@@ -58,7 +58,7 @@ def beyond(plan: Plan, preset: Preset) -> list[Job]:
     found = []
     for entry in plan.under(preset) if plan.near else ():
         best = choose(plan, entry).rate if plan.rates_of(entry) else None
-        for rate in plan.neighbours(best) if best is not None else ():
+        for rate in plan.neighbours(entry, best) if best is not None else ():
             found += plan.chosen(entry, rate)[: plan.select]
     return found
 

@@ -3,7 +3,17 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from ilora_app.compare.results import Run, Summary, is_bound, target_of
+from ilora_app.compare.results import (
+    BOUND,
+    METHOD,
+    PERSONAL,
+    Run,
+    Spread,
+    Summary,
+    kind_of,
+    target_of,
+)
+from ilora_app.report.baselines import BASELINES
 
 Value = Callable[[Run], float | None]
 
@@ -42,17 +52,42 @@ class Section:
     @property
     def methods(self) -> list[Summary]:
         """Rows with results, the best final accuracy first."""
-        return _sorted(s for s in self.summaries if s.runs and not is_bound(s))
+        return self._of(METHOD)
+
+    @property
+    def personal(self) -> list[Summary]:
+        """The same for the rows that end with personal models."""
+        return self._of(PERSONAL)
 
     @property
     def bounds(self) -> list[Summary]:
         """The same for the rows that bound the others."""
-        return _sorted(s for s in self.summaries if s.runs and is_bound(s))
+        return self._of(BOUND)
+
+    @property
+    def groups(self) -> list[tuple[str, list[Summary]]]:
+        """Rows with results by kind; a kind without any is left out."""
+        kinds = [
+            ("methods", self.methods),
+            ("personal models", self.personal),
+            ("bounds", self.bounds),
+        ]
+        return [(name, summaries) for name, summaries in kinds if summaries]
 
     @property
     def shown(self) -> list[Summary]:
         """All rows with results."""
-        return [*self.methods, *self.bounds]
+        return [summary for _, summaries in self.groups for summary in summaries]
+
+    @property
+    def baselines(self) -> list[tuple[str, Spread]]:
+        """What needs no federation and no rounds, from what the runs recorded."""
+        runs = {run.seed: run for s in self.shown for run in s.runs}.values()
+        found = [
+            (name, Spread.of(run.baselines.get(key) for run in runs))
+            for key, name in BASELINES
+        ]
+        return [(name, spread) for name, spread in found if spread]
 
     @property
     def empty(self) -> list[Summary]:
@@ -112,6 +147,9 @@ class Section:
         """Megabytes to the target."""
         number = None if self.target is None else run.reaches(self.target)
         return None if number is None else dict(run.megabytes())[number]
+
+    def _of(self, kind: str) -> list[Summary]:
+        return _sorted(s for s in self.summaries if s.runs and kind_of(s) == kind)
 
 
 def best(run: Run) -> float | None:

@@ -4,7 +4,7 @@ import csv
 import io
 from collections.abc import Sequence
 
-from ilora_app.compare.results import Spread, Summary
+from ilora_app.compare.results import Spread, Summary, kind_of
 from ilora_app.compare.sections import Column, Section
 
 
@@ -32,6 +32,20 @@ def cells(section: Section, summary: Summary) -> list[str]:
     asked = len(summary.runs) + summary.missing + _failed_at(summary)
     seeds = "" if len(summary.runs) == asked else f" ({len(summary.runs)} of {asked})"
     return [summary.name + seeds, *found]
+
+
+def groups(section: Section) -> list[tuple[str, list[list[str]]]]:
+    """Rows of the table of people by kind, what needs no federation last."""
+    found = [
+        (name, [cells(section, summary) for summary in summaries])
+        for name, summaries in section.groups
+    ]
+    width = len(heads(section))
+    rows = [
+        [name, "–", f"{spread.mean:.3f}", *["–"] * (width - 3)]
+        for name, spread in section.baselines
+    ]
+    return [*found, ("no federation", rows)] if rows else found
 
 
 def failures(section: Section) -> list[tuple[str, str]]:
@@ -69,13 +83,13 @@ def markdown(sections: Sequence[Section], about: Sequence[str]) -> str:
     lines = ["# Comparison", ""]
     for section in sections:
         lines += [f"## {section.name}", ""]
-        if section.methods or section.bounds:
+        if section.shown:
             width = heads(section)
             lines += [_row(width), _row(["---"] * len(width))]
-            lines += [_row(cells(section, s)) for s in section.methods]
-            if section.bounds:
-                lines.append(_row(["*bounds*", *[""] * (len(width) - 1)]))
-                lines += [_row(cells(section, s)) for s in section.bounds]
+            for name, rows in groups(section):
+                if name != "methods":
+                    lines.append(_row([f"*{name}*", *[""] * (len(width) - 1)]))
+                lines += [_row(row) for row in rows]
             lines.append("")
         lines += [line for note in notes(section) for line in (note, "")]
         if failures(section):
@@ -88,7 +102,7 @@ def markdown(sections: Sequence[Section], about: Sequence[str]) -> str:
 def raw(sections: Sequence[Section]) -> str:
     """table.csv: mean, standard deviation and number of seeds, each in a column."""
     rows = numbers(sections)
-    names = list(dict.fromkeys(name for row in rows for name in row))
+    names = list(rows[0]) if rows else []
     text = io.StringIO()
     writer = csv.DictWriter(text, names, restval="", lineterminator="\n")
     writer.writeheader()
@@ -100,11 +114,21 @@ def numbers(sections: Sequence[Section]) -> list[dict[str, object]]:
     """Rows of all sections with raw numbers; None where there is no number."""
     rows: list[dict[str, object]] = []
     for section in sections:
-        groups = (("method", section.methods), ("bound", section.bounds))
-        for kind, summaries in groups:
-            rows += [_numbers(section, kind, summary) for summary in summaries]
+        rows += [_numbers(section, kind_of(s), s) for s in section.shown]
+        rows += [
+            {
+                "preset": section.name,
+                "method": name,
+                "kind": "baseline",
+                "status": "computed",
+                "final_accuracy_mean": spread.mean,
+                "final_accuracy_n": spread.n,
+            }
+            for name, spread in section.baselines
+        ]
         rows += [_numbers(section, "none", summary) for summary in section.empty]
-    return rows
+    every: dict[str, object] = dict.fromkeys(name for row in rows for name in row)
+    return [every | row for row in rows]
 
 
 def _numbers(section: Section, kind: str, summary: Summary) -> dict[str, object]:

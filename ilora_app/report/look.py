@@ -36,7 +36,7 @@ th button:focus-visible, .wide:focus-visible, summary:focus-visible {
 th[aria-sort=ascending] button::after { content: " ↑"; }
 th[aria-sort=descending] button::after { content: " ↓"; }
 tbody + tbody tr:first-child td { border-top: 2px solid var(--line); }
-tbody.bounds td { color: var(--dim); }
+tbody.bounds td, tbody.no-federation td { color: var(--dim); }
 .bad { color: var(--bad); }
 .failures { padding-left: 1.2rem; }
 .plot { min-width: 46rem; max-width: 100%; height: auto; display: block;

@@ -147,7 +147,7 @@ def read(folder: Path) -> RunData:
         settings = tomllib.loads(config.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ReportError(f"{config} cannot be read: {error}") from error
-    return RunData(folder, settings, tuple(rounds), tuple(_events(folder)))
+    return RunData(folder, settings, tuple(rounds), tuple(read_events(folder)))
 
 
 def read_rounds(file: Path) -> list[RoundRow]:
@@ -166,7 +166,7 @@ def read_rounds(file: Path) -> list[RoundRow]:
     return rows
 
 
-def _events(folder: Path) -> list[Event]:
+def read_events(folder: Path) -> list[Event]:
     """Read events.jsonl; a line that a crash has torn is left out."""
     file = folder / "events.jsonl"
     found = []

@@ -4,6 +4,7 @@ import time
 from html import escape
 
 from ilora_app.report import look, plots
+from ilora_app.report.baselines import BASELINES
 from ilora_app.report.pieces import charts, folded, last, note, section
 from ilora_app.report.reading import Client, RunData, client_name
 from ilora_app.report.records import BYTES, SECONDS, config, cost, failures, rounds
@@ -40,9 +41,10 @@ def _head(run: RunData) -> str:
         number, best = max(accuracies, key=lambda pair: pair[1])
         tiles.insert(0, (f"{accuracies[-1][1]:.4f}", "accuracy at the end"))
         tiles.insert(1, (f"{best:.4f}", f"best accuracy, round {number}"))
-    majority = run.last("baselines").get("majority_class")
-    if isinstance(majority, int | float):
-        tiles.append((f"{majority:.4f}", "guessing the commonest class"))
+    for key, name in BASELINES:
+        value = run.last("baselines").get(key)
+        if isinstance(value, int | float):
+            tiles.append((f"{value:.4f}", name))
     first = run.rounds[0]
     if "head_examples" in first and "accuracy" in first:
         tiles.append((f"{first['accuracy']:.4f}", "linear probe, round 0"))

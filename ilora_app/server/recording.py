@@ -8,7 +8,6 @@ from collections.abc import Callable
 from logging import INFO, WARNING
 from typing import Any, ParamSpec
 
-import torch
 from flwr.supercore import log
 
 from ilora_app.federation.membership import Membership
@@ -17,6 +16,7 @@ from ilora_app.lora.decomposition import singular_values
 from ilora_app.runs.folder import RunFolder
 from ilora_app.runs.machine import hardware, versions
 from ilora_app.runs.partition_plot import draw
+from ilora_app.server import baselines
 from ilora_app.settings import Settings
 from ilora_app.tasks import partitions
 from ilora_app.tasks.examples import Examples
@@ -56,7 +56,7 @@ def begin(
     if settings.data.partition_plot:
         _partition_plot(folder, settings, membership)
     _versions(folder)
-    _majority(folder, labels, test)
+    _baselines(folder, settings, membership, labels, test)
     _class_counts(folder, settings, membership, labels)
 
 
@@ -89,13 +89,27 @@ def _partition_plot(
 
 
 @_as_warning
-def _majority(folder: RunFolder, labels: tuple[str, ...], test: Examples) -> None:
-    """Record the accuracy of always guessing the commonest class of the test split."""
-    if labels:
-        found = torch.cat([batch["labels"] for batch in test.batches(1024)])
-        share = float(torch.bincount(found).max()) / len(found)
-        folder.event("baselines", majority_class=_short(share))
-        log(INFO, "Guessing the commonest class has accuracy %.4f", share)
+def _baselines(
+    folder: RunFolder,
+    settings: Settings,
+    membership: Membership,
+    labels: tuple[str, ...],
+    test: Examples,
+) -> None:
+    """Record what the test split gives up to guessing, and to a linear model."""
+    if not labels:
+        return
+    share = baselines.majority_class(test)
+    found = {"majority_class": _short(share)}
+    log(INFO, "Guessing the commonest class has accuracy %.4f", share)
+    # Where a node has data of its own, the pooled data are nowhere.
+    dealt = all(member.partitions for member in membership.members)
+    if settings.keeping.report and dealt:
+        linear = baselines.tfidf(settings, labels)
+        if linear is not None:
+            found["tfidf"] = _short(linear)
+            log(INFO, "A linear model on TF-IDF of the pooled texts has %.4f", linear)
+    folder.event("baselines", **found)
 
 
 def say_baselines(rows: list[dict[str, Any]]) -> None:
