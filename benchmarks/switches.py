@@ -50,7 +50,6 @@ VARIANTS: dict[str, Config] = {
     "paper, no correction": {**PAPER, "drift-correction": "none"},
     "trained head": TRAINED,
     "trained head, control gradient": {**TRAINED, **CONTROL},
-    "trained head, control moment": {**TRAINED, **CONTROL, "control-target": "moment"},
     "no refit": {"head-refit-every": 0},
     "refit every 2": {"head-refit-every": 2},
     "head-rate 0.1": {"head-rate": "0.1"},
@@ -61,7 +60,6 @@ VARIANTS: dict[str, Config] = {
     "server-rate auto": {"server-rate": "auto"},
     "server-momentum 0.5": {"server-momentum": 0.5},
     "control gradient": CONTROL,
-    "control moment": {**CONTROL, "control-target": "moment"},
     "decomposition svd": {"decomposition": "svd"},
     "decomposition pivoted-qr": {"decomposition": "pivoted-qr"},
     "initialisation standard": {"initialisation": "standard"},
@@ -203,7 +201,7 @@ def main() -> None:
         for name in options.only
         if (name, data, seed) not in done
     ]
-    with ProcessPoolExecutor(options.workers, max_tasks_per_child=4) as pool:
+    with ProcessPoolExecutor(options.workers) as pool:
         jobs = []
         for name, data, seed in wanted:
             config = MENDED | DATA[data] | common | VARIANTS[name]

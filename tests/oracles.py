@@ -197,13 +197,17 @@ class Row:
         return self.label or self.name
 
 
-MERGE, QR = {"residual": "merge"}, {"qr_start": True}
+PUBLISHED = {"cut": "product", "aggregate": "products"}
+MERGE, QR = PUBLISHED | {"residual": "merge"}, {"qr_start": True}
 UPDATE = {"cut": "update", "aggregate": "increments"}
 TABLE = [
-    Row("ilora", first_columns),
+    Row("ilora", first_columns, PUBLISHED),
     Row("ilora", mean_of_models, MERGE, "ilora-merge", exact=True),
     Row(
-        "ilora", best_of_rank, {"qr_start": False, "decomposition": "svd"}, "ilora-svd"
+        "ilora",
+        best_of_rank,
+        PUBLISHED | {"qr_start": False, "decomposition": "svd"},
+        "ilora-svd",
     ),
     Row("ilora", learned, UPDATE, "ilora-update", tolerance=1e-5, alone=False),
     Row(

@@ -11,6 +11,7 @@ from ilora_app.settings import ModelSettings
 from ilora_app.tasks.backbone import Backbone
 from ilora_app.tasks.loading import load_backbone
 from tests.conftest import MINILM
+from tests.oracles import PUBLISHED
 
 LABELS = tuple("abcdefghij")
 
@@ -36,7 +37,7 @@ def test_initialisation_leaves_the_logits_of_the_real_model_unchanged(gain):
     ).eval()
     with torch.inference_mode():
         expected = plain(**batch(backbone)).logits
-    strategy = ILoRA(init_gain=gain)
+    strategy = ILoRA(**PUBLISHED, init_gain=gain)
     initial = AdapterState(backbone.directions(16), backbone.initial_head())
     state = strategy.begin(initial)
     for rank in (1, 2, 4, 8, 16):

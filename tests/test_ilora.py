@@ -9,6 +9,7 @@ from ilora_app.lora.initialisation import qr_directions
 from ilora_app.methods.ilora import ILoRA
 from ilora_app.methods.state import GlobalState, Share
 from tests.builders import SHAPES, random_factors, random_state, random_weights, update
+from tests.oracles import PUBLISHED
 
 
 def dense_share(
@@ -40,7 +41,7 @@ def trained(received: Share, seed: int) -> AdapterState:
 
 
 def started(rank: int, **settings) -> tuple[ILoRA, GlobalState, LoraFactors]:
-    strategy = ILoRA(**settings)
+    strategy = ILoRA(**PUBLISHED, **settings)
     directions = qr_directions(random_weights().items(), rank)
     head = random_state(1).head
     return strategy, strategy.begin(AdapterState(directions, head)), directions
@@ -49,7 +50,7 @@ def started(rank: int, **settings) -> tuple[ILoRA, GlobalState, LoraFactors]:
 @pytest.mark.parametrize("method", DECOMPOSITIONS)
 def test_aggregate_equals_the_dense_mean_where_nothing_is_cut(method):
     """rho = 7 <= r_max = 9: D itself, for unequal ranks and weights."""
-    strategy = ILoRA(decomposition=method, qr_start=False)
+    strategy = ILoRA(**PUBLISHED, decomposition=method, qr_start=False)
     updates = [
         update(i, random_state(rank, seed=i), examples=n)
         for i, (rank, n) in enumerate([(1, 10), (2, 70), (4, 20)])
@@ -75,7 +76,7 @@ def test_aggregate_equals_the_dense_mean_where_nothing_is_cut(method):
 
 @pytest.mark.parametrize("method", DECOMPOSITIONS)
 def test_order_of_clients_does_not_matter(method):
-    strategy = ILoRA(decomposition=method, qr_start=False)
+    strategy = ILoRA(**PUBLISHED, decomposition=method, qr_start=False)
     updates = [update(i, random_state(r, seed=i)) for i, r in enumerate([2, 1, 3])]
     state = GlobalState(random_state(3))
     there = strategy.aggregate(state, updates).state.adapter.factors
@@ -87,7 +88,7 @@ def test_order_of_clients_does_not_matter(method):
 
 
 def test_one_client_gets_back_its_own_product():
-    strategy = ILoRA(qr_start=False)
+    strategy = ILoRA(**PUBLISHED, qr_start=False)
     adapter = random_state(3)
     made = strategy.aggregate(GlobalState(random_state(3)), [update(0, adapter)])
     for name in SHAPES:
@@ -198,7 +199,7 @@ def test_first_round_d0_is_the_formula():
 
 @pytest.mark.parametrize("method", DECOMPOSITIONS)
 def test_energy_kept_equals_the_dense_ratio(method):
-    strategy = ILoRA(decomposition=method, qr_start=False)
+    strategy = ILoRA(**PUBLISHED, decomposition=method, qr_start=False)
     updates = [update(i, random_state(4, seed=i)) for i in range(3)]
     made = strategy.aggregate(GlobalState(random_state(4)), updates)
     whole = sum(
@@ -217,7 +218,7 @@ def test_energy_kept_equals_the_dense_ratio(method):
 
 
 def test_standard_start_has_no_offset():
-    strategy = ILoRA(qr_start=False)
+    strategy = ILoRA(**PUBLISHED, qr_start=False)
     state = strategy.begin(AdapterState(random_factors(4), {}))
     share = strategy.share(state, 2)
     assert not share.coefficients

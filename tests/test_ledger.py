@@ -8,7 +8,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ilora_app.lora.ledger import Ledger, accumulate, compress
 from ilora_app.strategies import ILoRA
 from tests.builders import SHAPES, random_factors
-from tests.oracles import TABLE, Row
+from tests.oracles import PUBLISHED, TABLE, Row
 from tests.quadratic import Problem, dense
 from tests.toy import Toy
 
@@ -129,7 +129,7 @@ def test_a_client_that_lost_its_state_says_so_and_is_served_from_w0(row: Row):
 
 def test_part_of_the_energy_is_what_merges():
     """ilora with residual-energy 0.9: the base holds at least that of an increment."""
-    strategy = ILoRA(residual="merge", residual_energy=0.9)
+    strategy = ILoRA(**PUBLISHED, residual="merge", residual_energy=0.9)
     run = Toy(strategy, Problem((2, 3), (10, 20)))
     taken = run.round()
     for module in SHAPES:

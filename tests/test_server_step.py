@@ -91,11 +91,10 @@ def test_who_takes_a_step_and_who_is_refused_one(name):
         method=replace(chosen.method, server_rate="1.5", server_momentum=0.5),
     )
     found = problems(chosen)
-    refused = {"ilora", "flexlora", "fedsa-lora", "local", "centralized"}
-    refused |= {"linear-probe"}
+    refused = {"flexlora", "fedsa-lora", "local", "centralized", "linear-probe"}
     assert ("server-rate" in found) == ("server-momentum" in found)
     assert ("server-rate" in found) == (name in refused)
-    if name in ("ilora", "flexlora"):
+    if name == "flexlora":
         assert "aggregate is not increments" in found["server-rate"]
 
 

@@ -4,13 +4,13 @@ from dataclasses import fields, replace
 
 import pytest
 
-from ilora_app.federation.validity import problems, resolve
-from ilora_app.methods import METHODS
+from ilora_app.federation.validity import problems
+from ilora_app.methods import METHODS, find, resolve
 from ilora_app.settings import MethodSettings, Settings
 
 OTHER = {
     "decomposition": "svd",
-    "cut": "update",
+    "cut": "product",
     "aggregate": "increments",
     "residual": "merge",
     "residual_energy": 0.9,
@@ -37,7 +37,6 @@ OWN = {
 }
 CONTROL = {
     "control_estimator": "full-pass",
-    "control_target": "moment",
     "control_weights": "uniform",
     "control_normalisation": "all",
     "control_scope": "head",
@@ -45,9 +44,15 @@ CONTROL = {
 every = pytest.mark.parametrize("name", METHODS)
 
 
-def settings(name: str, **values: object) -> Settings:
+def settings(name: str, head: str = "trained", **values: object) -> Settings:
     chosen = Settings()
-    chosen = replace(chosen, run=replace(chosen.run, strategy=name))
+    if find(name).whole_model or not find(name).trains:
+        head = "auto"
+    chosen = replace(
+        chosen,
+        run=replace(chosen.run, strategy=name),
+        head=replace(chosen.head, head=head),
+    )
     for group in ("model", "method"):
         part = getattr(chosen, group)
         there = {f.name for f in fields(part)} & set(values)
@@ -62,7 +67,24 @@ def refused(name: str, **values: object) -> dict[str, str]:
 
 @every
 def test_every_strategy_takes_the_defaults(name):
-    assert refused(name) == {}
+    for head in ("auto", "trained"):
+        assert refused(name, head=head) == {}
+    words = refused(name, head="auto", task="causal-lm")
+    assert words == {} or name == "linear-probe"
+
+
+@every
+def test_auto_solves_the_head_of_a_classifier_with_factors(name):
+    """Then nothing is left to correct; a language model has no classes."""
+    solved = name != "fedavg-full"
+    found = resolve(settings(name, "auto"))
+    assert found.head.head == ("ridge" if solved else "trained")
+    assert found.head.is_frozen == solved
+    assert found.method.drift_correction == "none"
+    assert resolve(found) == found
+    if find(name).trains:
+        words = resolve(settings(name, "auto", task="causal-lm"))
+        assert (words.head.head, words.head.rate) == ("trained", 1.0)
 
 
 @every
@@ -70,6 +92,8 @@ def test_auto_is_what_the_method_starts_from_and_is_corrected_by(name):
     found = resolve(settings(name))
     start = "qr" if name == "ilora" else "standard"
     correction = "control-variates" if name == "ilora" else "none"
+    sums = "increments" if name == "ilora" else "products"
+    assert found.method.aggregate == sums
     assert found.model.initialisation == start
     assert found.method.drift_correction == correction
     assert resolve(found) == found
@@ -78,7 +102,9 @@ def test_auto_is_what_the_method_starts_from_and_is_corrected_by(name):
 @every
 @pytest.mark.parametrize("key", OTHER)
 def test_settings_of_another_method_are_refused(name, key):
-    found = refused(name, **{key: OTHER[key]})
+    beside = {"cut": "product", "aggregate": "products"} if key == "residual" else {}
+    beside = beside if name == "ilora" else {}
+    found = refused(name, **{key: OTHER[key]}, **beside)
     dashed = key.replace("_", "-")
     assert set(found) == (set() if key in OWN.get(name, ()) else {dashed})
     for text in found.values():
@@ -173,7 +199,9 @@ def test_settings_that_depend_on_another():
     assert "residual is not merge" in refused("ilora", residual_energy=0.5).pop(
         "residual-energy"
     )
-    assert refused("ilora", residual_energy=0.5, residual="merge") == {}
+    merge = {"residual_energy": 0.5, "residual": "merge"}
+    assert refused("ilora", **merge, cut="product", aggregate="products") == {}
+    assert "of which it keeps what is cut away" in refused("ilora", **merge)["residual"]
     standard = refused("ilora", initialisation="standard", init_gain="scaled")
     assert "initialisation is not qr" in standard["init-gain"]
     plain = refused("flexlora", control_basis="rotate")

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ilora_app.corrections.client_variate import ClientVariate
 from ilora_app.corrections.contributions import Contributions, Holder
-from ilora_app.corrections.hooks import GradientCorrection, MomentCorrection
+from ilora_app.corrections.hooks import GradientCorrection
 from ilora_app.corrections.memory import ClientMemory
 from ilora_app.corrections.shapes import Flat, keep_rank
 from ilora_app.lora.control import within_scope
@@ -168,7 +168,6 @@ class ControlVariatesClient:
         basis: as on the server.
         server_round: this round.
         last_taken: round in which the server last took this client's upload.
-        target: correct the ``gradient``, or AdamW's ``moment``.
 
     """
 
@@ -180,7 +179,6 @@ class ControlVariatesClient:
         basis: str,
         server_round: int,
         last_taken: int,
-        target: str = "gradient",
     ) -> None:
         self._received = received
         self._variate = ClientVariate(memory, basis)
@@ -189,13 +187,11 @@ class ControlVariatesClient:
         """The server counts on a c_k that is not here: this client begins at zero."""
         self._own = self._variate.recall(server_control, received)
         self.correction = {n: c - self._own[n] for n, c in server_control.items()}
-        self._target = target
         self._hook: GradientCorrection | None = None
 
     def hook(self, parameters: Mapping[str, Tensor]) -> GradientCorrection:
         """Build the optimizer hook that applies c - c_k."""
-        kind = MomentCorrection if self._target == "moment" else GradientCorrection
-        self._hook = kind(parameters, self.correction)
+        self._hook = GradientCorrection(parameters, self.correction)
         return self._hook
 
     def finish(

@@ -1,10 +1,9 @@
-"""Which settings a method takes: what ``auto`` means, and what is refused."""
+"""Which settings a method takes, and what is refused."""
 
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import Any
 
-from ilora_app.corrections import ControlVariates
-from ilora_app.methods import Method, find
+from ilora_app.methods import Method, find, resolve
 from ilora_app.settings import (
     HeadSettings,
     MethodSettings,
@@ -13,6 +12,7 @@ from ilora_app.settings import (
     parsing,
 )
 from ilora_app.settings.head import RIDGE
+from ilora_app.settings.method import CONTROL_VARIATES
 from ilora_app.settings.model import LANGUAGE
 
 # Settings of control variates: read under any method that runs with them.
@@ -20,23 +20,9 @@ _CONTROL = (
     "control-estimator",
     "control-normalisation",
     "control-scope",
-    "control-target",
     "control-weights",
 )
 HEAD = "head"
-
-
-def resolve(settings: Settings) -> Settings:
-    """Put what ``auto`` means under the named method in its place."""
-    method = find(settings.run.strategy)
-    model, chosen = settings.model, settings.method
-    if model.initialisation == "auto":
-        model = replace(model, initialisation=method.initialisations[0])
-    if chosen.drift_correction == "auto":
-        name = ControlVariates.name if method.control_by_default else "none"
-        chosen = replace(chosen, drift_correction=name)
-    head = settings.head if method.trains else replace(settings.head, head=RIDGE)
-    return replace(settings, model=model, method=chosen, head=head)
 
 
 def problems(settings: Settings) -> dict[str, str]:
@@ -50,9 +36,9 @@ def problems(settings: Settings) -> dict[str, str]:
 
     """
     name = settings.run.strategy
-    method, settings = find(name), resolve(settings)
+    method, given, settings = find(name), settings.method, resolve(settings)
     model, chosen = settings.model, settings.method
-    corrected = chosen.drift_correction == ControlVariates.name
+    corrected = chosen.drift_correction == CONTROL_VARIATES
     found: dict[str, str] = {}
 
     if model.initialisation not in method.initialisations:
@@ -120,7 +106,7 @@ def problems(settings: Settings) -> dict[str, str]:
         if "residual-energy" in method.setting_keys:
             reasons["residual-energy"] = "residual is not merge"
     values: list[tuple[str, Any, Any]] = [
-        (e.name, e.default, getattr(chosen, e.name)) for e in fields(chosen)
+        (e.name, e.default, getattr(given, e.name)) for e in fields(given)
     ]
     if model.initialisation != "qr":
         used -= {"init-gain"}

@@ -3,6 +3,7 @@
 from ilora_app.methods.client import ClientHalf
 from ilora_app.methods.method import Method
 from ilora_app.methods.registry import BOUNDS, METHODS, MethodError, find, load, parse
+from ilora_app.methods.resolution import resolve
 
 __all__ = [
     "BOUNDS",
@@ -13,4 +14,5 @@ __all__ = [
     "find",
     "load",
     "parse",
+    "resolve",
 ]

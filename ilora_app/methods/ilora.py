@@ -82,13 +82,14 @@ class ILoRA(Method):
     )  # fmt: skip
     initialisations = ("qr", "standard")
     control_by_default = True
+    aggregate_by_default = "increments"
     server_step = "products"
 
     def __init__(
         self,
         *,
-        cut: str = "product",
-        aggregate: str = "products",
+        cut: str = "update",
+        aggregate: str = "increments",
         decomposition: str = "qr",
         qr_start: bool = True,
         init_gain: str = "paper",

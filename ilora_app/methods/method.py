@@ -34,6 +34,7 @@ class Method(ABC):
         personal: clients end with models of their own, and there is no global one.
         whole_model: every weight is trained, and there are no factors.
         trains: False has the head solved by sums over clients, and nothing trained.
+        aggregate_by_default: what ``aggregate = "auto"`` means.
         server_step: what ``server-rate`` and ``server-momentum`` act on: the averaged
             ``factors`` and the head, the ``products``, which the method then sees to
             itself, or nothing where it is empty.
@@ -51,6 +52,7 @@ class Method(ABC):
     personal: ClassVar[bool] = False
     whole_model: ClassVar[bool] = False
     trains: ClassVar[bool] = True
+    aggregate_by_default: ClassVar[str] = "products"
     server_step: ClassVar[str] = "factors"
     step: ServerStep = ServerStep()
 

@@ -157,7 +157,6 @@ def _correction(
         node.settings.method.control_basis,
         instructions.round,
         int(config[wire.LAST_TAKEN]),
-        node.settings.method.control_target,
     )
 
 

@@ -99,7 +99,7 @@ def prepare(run_config: Mapping[str, object]) -> RunInputs:
     if found or backbone is None or method is None:
         raise ConfigError(found)
     named = replace(backbone.settings, model=models.canonical(settings.model.model))
-    settings = validity.resolve(replace(settings, model=named, data=source))
+    settings = methods.resolve(replace(settings, model=named, data=source))
     resumed, wrong = resume.find(settings)
     if resumed and resumed.checkpoint.weights != backbone.fingerprint:
         right = (

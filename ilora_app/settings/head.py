@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from ilora_app.settings.options import above, at_least, number_or_auto, option
 
-TRAINED, RIDGE = "trained", "ridge"
+AUTO, TRAINED, RIDGE = "auto", "trained", "ridge"
 
 
 @dataclass(frozen=True)
@@ -12,11 +12,12 @@ class HeadSettings:
     """The head of a classifier."""
 
     head: str = option(
-        TRAINED,
+        AUTO,
         "trained from its random start with the factors, or ridge: before round 1 its "
         "last layer is solved exactly by sums over the clients' frozen features, "
-        "whatever the split.",
-        choices=(TRAINED, RIDGE),
+        "whatever the split. auto is ridge for a classifier with factors. Paper: "
+        "trained.",
+        choices=(AUTO, TRAINED, RIDGE),
     )
     head_rate: str = option(
         "auto",
@@ -25,7 +26,7 @@ class HeadSettings:
         check=number_or_auto,
     )
     head_refit_every: int = option(
-        0,
+        5,
         "Solve a ridge head again on the model as it is, every so many rounds and at "
         "the end; 0 never does.",
         check=at_least(0),
@@ -38,7 +39,7 @@ class HeadSettings:
 
     @property
     def rate(self) -> float:
-        """``head-rate`` as a number."""
+        """``head-rate`` as a number, once ``head`` is no longer ``auto``."""
         if self.head_rate == "auto":
             return 0.0 if self.head == RIDGE else 1.0
         return float(self.head_rate)

@@ -11,6 +11,7 @@ from ilora_app.settings.options import (
     within,
 )
 
+CONTROL_VARIATES = "control-variates"
 DECOMPOSITIONS = ("qr", "pivoted-qr", "svd")
 RESIDUALS = ("drop", "merge")
 CUTS = ("update", "product")
@@ -20,7 +21,6 @@ NORMALISATIONS = ("all", "holders")
 BASES = ("keep", "rotate")
 SCOPES = ("all", "head", "factors")
 WEIGHTS = ("examples", "uniform")
-TARGETS = ("gradient", "moment")
 
 
 def _rate(value: str) -> str | None:
@@ -37,17 +37,17 @@ class MethodSettings:
     """Aggregation and drift correction."""
 
     cut: str = option(
-        "product",
+        "update",
         "What ilora cuts to the ranks: the update that was learned, or the product, in "
         "which the qr start is contained. Paper: product.",
         choices=CUTS,
     )
     aggregate: str = option(
-        "products",
+        "auto",
         "What ilora and flexlora sum: what clients have changed (increments, so that "
         "what a client cannot hold is not forgotten), or what they hold (products). "
-        "Paper: products.",
-        choices=AGGREGATES,
+        "auto is increments for ilora. Papers: products.",
+        choices=("auto", *AGGREGATES),
     )
     server_rate: str = option(
         "1",
@@ -79,9 +79,9 @@ class MethodSettings:
     )
     drift_correction: str = option(
         "auto",
-        "Correction of client drift; auto is control-variates under ilora, else none. "
-        "Paper: control-variates.",
-        choices=("auto", "control-variates", "none"),
+        "Correction of client drift; auto is control-variates under ilora where a head "
+        "is trained, else none. Paper: control-variates.",
+        choices=("auto", CONTROL_VARIATES, "none"),
     )
     control_estimator: str = option(
         "local-mean",
@@ -94,12 +94,6 @@ class MethodSettings:
         "Weights of the clients' c_k in c: their examples, as their factors are "
         "weighted, or uniform. Paper: uniform.",
         choices=WEIGHTS,
-    )
-    control_target: str = option(
-        "gradient",
-        "What c - c_k is added to: the gradient, or AdamW's first moment in its step. "
-        "Paper: gradient.",
-        choices=TARGETS,
     )
     control_normalisation: str = option(
         "holders",

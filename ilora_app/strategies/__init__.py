@@ -7,7 +7,6 @@
 
 from ilora_app import methods
 from ilora_app.corrections import ControlVariates
-from ilora_app.federation import validity
 from ilora_app.federation.evaluation import EVALUATE
 from ilora_app.federation.event_log import Recorder
 from ilora_app.federation.limits import Limits
@@ -116,7 +115,7 @@ def build(
         MethodError: there is no such method.
 
     """
-    settings = validity.resolve(settings)
+    settings = methods.resolve(settings)
     run, chosen = settings.run, settings.method
     method = methods.find(run.strategy)
     correction = None

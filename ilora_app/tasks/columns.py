@@ -18,7 +18,7 @@ _PAIRS = (
     ("premise", "hypothesis"),
 )
 _TEXTS = ("text", "sentence", "content", "review", "document", "question")
-_LABELS = ("label", "labels", "class", "category", "topic", "domain", "intent")
+_LABELS = ("label", "labels", "class", "category", "topic", "intent", "domain")
 _IMAGES = ("image", "img")
 _PROMPTS = (
     ("instruction", "context"),

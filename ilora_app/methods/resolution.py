@@ -1,0 +1,33 @@
+"""What ``auto`` means under a method."""
+
+from dataclasses import replace
+
+from ilora_app.methods.registry import find
+from ilora_app.settings import Settings
+from ilora_app.settings.head import AUTO, RIDGE, TRAINED
+from ilora_app.settings.method import CONTROL_VARIATES
+from ilora_app.settings.model import LANGUAGE
+
+
+def resolve(settings: Settings) -> Settings:
+    """Put what ``auto`` means under the named method in its place.
+
+    A classifier's head is solved wherever it can be. Control variates are worth their
+    bytes where a head is trained: a solved one leaves them nothing to add.
+    """
+    method = find(settings.run.strategy)
+    model, chosen, head = settings.model, settings.method, settings.head
+    if model.initialisation == AUTO:
+        model = replace(model, initialisation=method.initialisations[0])
+    if not method.trains:
+        head = replace(head, head=RIDGE, head_refit_every=0)
+    elif head.head == AUTO:
+        solved = model.task != LANGUAGE and not method.whole_model
+        head = replace(head, head=RIDGE if solved else TRAINED)
+    if chosen.aggregate == AUTO:
+        chosen = replace(chosen, aggregate=method.aggregate_by_default)
+    if chosen.drift_correction == AUTO:
+        corrected = method.control_by_default and head.head == TRAINED
+        name = CONTROL_VARIATES if corrected else "none"
+        chosen = replace(chosen, drift_correction=name)
+    return replace(settings, model=model, method=chosen, head=head)
