@@ -10,12 +10,14 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 out=$1
 
-rows="all+drift-correction=none"
-for name in ilora fedit ffa-lora lora-fair hetlora flexlora fedex-lora rolora fedsa-lora lora-a2; do
+# ilora in its published form, and with what was learned cut and added.
+ilora=ilora+cut=product+aggregate=products
+rows="all+drift-correction=none,$ilora+drift-correction=none"
+for name in ilora $ilora fedit ffa-lora lora-fair hetlora flexlora fedex-lora rolora fedsa-lora lora-a2; do
     rows+=",$name+drift-correction=control-variates"
 done
 rows+=",flora+drift-correction=control-variates+control-scope=head"
-rows+=",ilora+control-scope=head,ilora+control-scope=factors,ilora+residual=merge"
+rows+=",$ilora+control-scope=head,$ilora+control-scope=factors,$ilora+residual=merge"
 
 compare() { # data set, rows, presets, more options
     ilora compare --out "$out/$1" --strategies "$2" --presets "$3" \

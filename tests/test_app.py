@@ -35,6 +35,7 @@ def test_a_run_records_and_leaves_what_it_promises(run_config):
     written = tomllib.loads((folder / "config.toml").read_text())
     resolved = {
         "initialisation": "qr",
+        "aggregate": "increments",
         "drift-correction": "control-variates",
         "target-modules": "query,value",
         "modules-to-save": "classifier,pooler",
@@ -54,12 +55,16 @@ def test_a_run_records_and_leaves_what_it_promises(run_config):
 
 
 @pytest.mark.parametrize("correction", ["control-variates", "none"])
-def test_each_node_gets_factors_of_its_rank_and_nothing_more(run_config, correction):
+@pytest.mark.parametrize("cut", ["update", "product"])
+def test_each_node_gets_factors_of_its_rank_and_nothing_more(
+    run_config, correction, cut
+):
     """Numbers sent: sum over layers of r_k (d_in + d_out), and the head.
 
-    From round 2 on, r_k r_max more a layer say what the base gives up.
+    Where the product is cut, r_k r_max more a layer say from round 2 on what the base
+    gives up.
     """
-    run_config["drift-correction"] = correction
+    run_config |= {"drift-correction": correction, "cut": cut}
     _, grid, server = run(run_config)
     shapes = list(server.prepared.backbone.shapes().values())
     head = sum(v.numel() for v in server.prepared.backbone.initial_head().values())
@@ -75,6 +80,7 @@ def test_each_node_gets_factors_of_its_rank_and_nothing_more(run_config, correct
             for name, record in records.items()
         }
         later = message.content.config_records[wire.CONFIG][wire.ROUND] > 1
+        later = later and cut == "product"
         expected = {wire.ARRAYS: trained + later * rank * 8 * len(shapes)}
         if correction != "none":
             expected[wire.CORRECTION] = trained

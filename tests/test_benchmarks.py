@@ -24,7 +24,7 @@ def test_truncation_prints_a_ratio_for_every_method():
 
 
 @pytest.mark.slow
-def test_defaults_runs_resumes_and_prints_a_table(tmp_path, tiny_model, small_data):
+def test_switches_run_resume_and_print_a_table(tmp_path, tiny_model, small_data):
     changes = {
         "model": tiny_model,
         "dataset": small_data,
@@ -33,12 +33,14 @@ def test_defaults_runs_resumes_and_prints_a_table(tmp_path, tiny_model, small_da
         "local-steps": 1,
         "min-partition-size": 1,
     }
-    words = [str(BENCHMARKS / "defaults.py"), "--out", str(tmp_path), "--seeds", "2"]
-    words += ["--workers", "1", "--only", "default,decomposition svd"]
+    words = [str(BENCHMARKS / "switches.py"), "--out", str(tmp_path)]
+    words += ["--seeds", "0,1", "--workers", "1"]
+    words += ["--only", "mended", "--only", "decomposition svd"]
     for key, value in changes.items():
         words += ["--set", f"{key}={json.dumps(value)}"]
     first = call(*words)
-    assert "| default | " in first
+    assert "| mended | " in first
+    assert "| decomposition svd | " in first
     results = (tmp_path / "results.jsonl").read_text()
     assert len(results.splitlines()) == 4
     assert call(*words).splitlines()[-1] == first.splitlines()[-1]

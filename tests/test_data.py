@@ -11,7 +11,7 @@ from ilora_app.settings.model import TEXT
 from ilora_app.tasks import data, labels, sources
 from ilora_app.tasks.text import tokenise
 
-SETTINGS = data.resolve_columns(DataSettings(), TEXT, 0)
+SETTINGS = data.resolve_columns(DataSettings(label_column="domain"), TEXT, 0)
 
 
 def test_the_packaged_set_is_whole_and_has_its_licence():

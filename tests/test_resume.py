@@ -34,12 +34,13 @@ def cases():
                 more["control-scope"] = strategy.control_scopes[0]
             yield f"{name}+control-variates", more
     yield "ilora+none", {"drift-correction": "none"}
-    yield "ilora+merge", {"residual": "merge"}
-    yield "ilora+update", {
-        "cut": "update", "aggregate": "increments", "server-rate": "1.5",
-        "server-momentum": 0.3,
-    }  # fmt: skip
+    published = {"cut": "product", "aggregate": "products"}
+    yield "ilora+published", published
+    yield "ilora+merge", {"residual": "merge", **published}
+    yield "ilora+step", {"server-rate": "1.5", "server-momentum": 0.3}
     yield "ilora+rotate", {"control-basis": "rotate"}
+    yield "fedex-lora+step", {"server-rate": "1.5", "server-momentum": 0.3}
+    yield "rolora+step", {"server-momentum": 0.3}
     yield "fedit+qr", {"initialisation": "qr"}
     yield "hetlora+pruning", {
         "hetlora-gamma": 0.5, "hetlora-lambda": 1.0,

@@ -84,7 +84,7 @@ def test_auto_solves_the_head_of_a_classifier_with_factors(name):
     assert resolve(found) == found
     if find(name).trains:
         words = resolve(settings(name, "auto", task="causal-lm"))
-        assert (words.head.head, words.head.rate) == ("trained", 1.0)
+        assert (words.head.head, words.head.is_frozen) == ("trained", False)
 
 
 @every

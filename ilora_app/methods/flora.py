@@ -16,6 +16,7 @@ from ilora_app.methods.state import (
     Plan,
     Share,
     Update,
+    learned_in_base,
     weights_of,
 )
 
@@ -66,8 +67,7 @@ class FLoRA(Method):
 
     def model(self, state: GlobalState, rank: int | None = None) -> AdapterState:
         """The base is the model, at every rank."""
-        assert state.ledger is not None
-        return AdapterState(state.ledger.as_factors(), state.adapter.head)
+        return AdapterState(learned_in_base(state), state.adapter.head)
 
     def evaluation_share(self, state: GlobalState, rank: int) -> Share:
         """The base and the head."""

@@ -22,6 +22,7 @@ from ilora_app.methods.state import (
     GlobalState,
     Share,
     Update,
+    learned_in_base,
     subtract,
     weights_of,
 )
@@ -167,7 +168,7 @@ class ILoRA(Method):
         With ``residual="merge"`` it is T at every rank.
         """
         if state.ledger is not None:
-            return AdapterState(state.ledger.as_factors(), state.adapter.head)
+            return AdapterState(learned_in_base(state), state.adapter.head)
         if rank is None:
             if state.offset is None:
                 return state.adapter

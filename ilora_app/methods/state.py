@@ -190,6 +190,15 @@ def weights_of(updates: Sequence[Update]) -> list[float]:
     return [update.examples / total for update in updates]
 
 
+def learned_in_base(state: GlobalState) -> LoraFactors:
+    """T as LoRA factors; before anything was learned, B = 0 at r_max."""
+    assert state.ledger is not None
+    if state.ledger.version:
+        return state.ledger.as_factors()
+    pairs = {m: (torch.zeros_like(B), A) for m, (B, A) in state.adapter.factors.items()}
+    return LoraFactors(pairs)
+
+
 def subtract(factors: LoraFactors, offset: Mapping[str, Pair]) -> LoraFactors:
     """B A - L R as one pair of factors ([B, -L], [A; R]), at the sum of the ranks.
 

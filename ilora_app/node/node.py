@@ -49,7 +49,6 @@ class Node:
 
         """
         settings = methods.load(context.run_config)
-        settings = replace(settings, head=methods.resolve(settings).head)
         if settings.training.threads_per_client:
             torch.set_num_threads(settings.training.threads_per_client)
         facts = context.node_config

@@ -21,7 +21,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 _TENSORS, _FACTS = "tensors.safetensors", "facts.json"
-_FORMAT = 2
+_FORMAT = 3
 _HIDDEN, _OLD = ".", "-old"
 
 

@@ -39,12 +39,10 @@ class HeadSettings:
 
     @property
     def rate(self) -> float:
-        """``head-rate`` as a number, once ``head`` is no longer ``auto``."""
-        if self.head_rate == "auto":
-            return 0.0 if self.head == RIDGE else 1.0
-        return float(self.head_rate)
+        """Factor on the learning rate for a head that the server does not freeze."""
+        return 1.0 if self.head_rate == AUTO else float(self.head_rate)
 
     @property
     def is_frozen(self) -> bool:
-        """Whether the head stays as it is while clients train."""
-        return self.rate == 0.0
+        """Whether the server keeps the head as it is, once ``head`` is not ``auto``."""
+        return self.rate == 0.0 or (self.head_rate == AUTO and self.head == RIDGE)
