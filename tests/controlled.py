@@ -22,7 +22,7 @@ class Federation:
     def control(self):
         """c at r_max, for the factors that are broadcast next."""
         holders = map(Holder, range(len(self.ranks)), self.ranks, self.examples)
-        return self.server.control(list(holders), self.adapter.factors)
+        return self.server.broadcast(list(holders), self.adapter.factors)
 
     def join(self, rank):
         self.ranks.append(rank)
@@ -70,7 +70,7 @@ def control_of(strategy):
     ]
     factors = strategy.state.adapter.factors
     whole = strategy.method.share(strategy.state, factors.rank).adapter.factors
-    return strategy.drift_correction.control(holders, whole).named_tensors()
+    return strategy.drift_correction.broadcast(holders, whole).named_tensors()
 
 
 def gradient(rank, seed):

@@ -17,7 +17,7 @@ ROOMS: dict[str, str] = {
     "wire": "",
     "methods": "lora settings",
     "corrections": "lora settings",
-    "tasks": "lora settings",
+    "tasks": "lora settings corrections",
     "runs": "lora settings track",
     "report": "settings",
     "federation": "lora settings wire methods corrections",

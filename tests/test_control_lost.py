@@ -76,7 +76,7 @@ def test_what_is_saved_is_of_those_that_may_come_back():
     again.begin(federation.adapter)
     again.load(saved, taken, {"one": 7})
     one = [Holder(7, 3, 10)]
-    for name, value in again.control(one, factors).named_tensors().items():
+    for name, value in again.broadcast(one, factors).named_tensors().items():
         assert torch.allclose(value, gradient(3, 2)[name], atol=1e-6)
     again.forget(7)
-    assert not largest([again.control(one, factors).named_tensors()])
+    assert not largest([again.broadcast(one, factors).named_tensors()])

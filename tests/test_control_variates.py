@@ -123,7 +123,7 @@ def test_rotated_control_variates_follow_an_exact_change_of_basis():
 def test_full_pass_gradient_replaces_the_local_mean():
     server, adapter = ControlVariates(), random_state(2)
     server.begin(adapter)
-    sent = server.control([Holder(0, 2, 1)], adapter.factors).named_tensors()
+    sent = server.broadcast([Holder(0, 2, 1)], adapter.factors).named_tensors()
     client = ControlVariatesClient(
         sent, adapter.factors, ClientState(RecordDict()), "keep", 1, 0
     )

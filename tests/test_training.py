@@ -106,6 +106,6 @@ def test_a_penalty_carries_its_gradient(backbone, examples):
     def penalty() -> torch.Tensor:
         return 100 * torch.stack([p.norm() for p in parameters.values()]).sum()
 
-    outcome = training.train(backbone, examples, settings, 0, penalty=penalty)
+    outcome = training.train(backbone, examples, settings, 0, penalties=[penalty, None])
     assert sum(float(p.detach().norm()) for p in parameters.values()) < 0.9 * before
     assert outcome.loss < 10, "the reported loss is without the penalty"

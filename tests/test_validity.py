@@ -115,7 +115,20 @@ def test_every_setting_of_a_method_is_under_test():
     keys = {f.name for f in fields(MethodSettings)} | {"init_gain"}
     # The server's step is every method's: tests/test_server_step.py.
     step = {"server_rate", "server_momentum"}
-    assert keys == {*OTHER, *CONTROL, *step, "drift_correction"}
+    other = {"drift_correction", "proximal_mu"}
+    assert keys == {*OTHER, *CONTROL, *step, *other}
+
+
+@every
+@pytest.mark.parametrize("correction", ["fedprox", "fedzmg"])
+def test_what_corrects_on_the_client_alone_goes_with_every_method_that_drifts(
+    name, correction
+):
+    found = refused(name, drift_correction=correction)
+    alone = name in ("centralized", "local", "linear-probe")
+    assert set(found) == ({"drift-correction"} if alone else set())
+    mu = refused(name, drift_correction=correction, proximal_mu=0.5)
+    assert ("proximal-mu" in mu) == (correction != "fedprox")
 
 
 @pytest.mark.parametrize("key", CONTROL)

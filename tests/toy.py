@@ -19,7 +19,7 @@ from flwr.app import (
 )
 
 from ilora_app import wire
-from ilora_app.corrections import ControlVariatesClient
+from ilora_app.corrections import client_half
 from ilora_app.launch.local_grid import LocalGrid
 from ilora_app.lora.factors import AdapterState, LoraFactors, only
 from ilora_app.lora.initialisation import qr_directions, standard_factors
@@ -117,24 +117,25 @@ class ToyGrid(LocalGrid):
             target, examples = problem.pooled(), sum(problem.examples)
 
         optimizer = torch.optim.SGD(parameters.values(), lr=problem.rate)
-        correction = None
-        if wire.CORRECTION in message.content.array_records:
-            correction = ControlVariatesClient(
-                wire.decode_tensors(message.content.array_records[wire.CORRECTION]),
-                start.factors,
-                received.state,
-                self.settings.control_basis,
-                number,
-                int(config[wire.LAST_TAKEN]),
-            )
-            correction.hook(parameters).attach(optimizer)
-        penalty = half.penalty(parameters, rank)
+        sent = message.content.array_records.get(wire.CORRECTION)
+        correction = client_half(
+            self.settings,
+            None if sent is None else wire.decode_tensors(sent),
+            start.factors,
+            received.state,
+            number,
+            int(config.get(wire.LAST_TAKEN, 0)),
+        )
+        hook = correction.hook(parameters)
+        if hook:
+            hook.attach(optimizer)
+        penalties = [half.penalty(parameters, rank), correction.penalty(parameters)]
         for _ in range(problem.steps):
             optimizer.zero_grad()
             loss = problem.loss(
                 AdapterState.from_named_tensors(everything), fixed, *target
             )
-            (loss + penalty() if penalty else loss).backward()
+            (loss + sum(term() for term in penalties if term)).backward()
             optimizer.step()
 
         flat = {n: t.detach().clone() for n, t in everything.items()}
@@ -159,9 +160,9 @@ class ToyGrid(LocalGrid):
         )
         if upload.slots:
             content[wire.SLOTS] = wire.encode_tensors(upload.slots)
-        if correction:
-            deltas = correction.finish(None, upload.rank if upload.pruned else None)
-            content[wire.CORRECTION] = wire.encode_tensors(deltas)
+        uploads = correction.finish(None, upload.rank if upload.pruned else None)
+        if uploads:
+            content[wire.CORRECTION] = wire.encode_tensors(uploads)
         return content
 
 

@@ -4,10 +4,25 @@ A correction adds a term to the gradients of local training. It knows factors an
 head, never a model or a method; a method says with which scopes it makes sense.
 """
 
-from ilora_app.corrections.contributions import Holder
 from ilora_app.corrections.control_variates import (
     ControlVariates,
     ControlVariatesClient,
 )
+from ilora_app.corrections.correction import (
+    ClientCorrection,
+    Correction,
+    Holder,
+    StepHook,
+)
+from ilora_app.corrections.registry import client_half, server_half
 
-__all__ = ["ControlVariates", "ControlVariatesClient", "Holder"]
+__all__ = [
+    "ClientCorrection",
+    "ControlVariates",
+    "ControlVariatesClient",
+    "Correction",
+    "Holder",
+    "StepHook",
+    "client_half",
+    "server_half",
+]

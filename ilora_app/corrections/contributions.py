@@ -1,23 +1,15 @@
 """c_k of every node as the server knows it, and their weighted mean."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 from torch import Tensor
 
+from ilora_app.corrections.correction import Holder
 from ilora_app.corrections.shapes import Flat, add, columns, keep_rank, pad_to
 from ilora_app.lora.control import mean_over_members, rotate, weighted_sum, zeros_like
 from ilora_app.lora.factors import AdapterState, LoraFactors, group_of
 
 _BASIS = "basis-"
-
-
-class Holder(NamedTuple):
-    """A member of the federation: its node, the rank that it trains, its examples."""
-
-    node: int
-    rank: int
-    examples: int
 
 
 class Contributions:

@@ -17,16 +17,23 @@ from collections.abc import Collection, Mapping, Sequence
 from torch import Tensor
 
 from ilora_app.corrections.client_variate import ClientVariate
-from ilora_app.corrections.contributions import Contributions, Holder
+from ilora_app.corrections.contributions import Contributions
+from ilora_app.corrections.correction import ClientCorrection, Correction, Holder
 from ilora_app.corrections.hooks import GradientCorrection
 from ilora_app.corrections.memory import ClientMemory
 from ilora_app.corrections.shapes import Flat, keep_rank
 from ilora_app.lora.control import within_scope
 from ilora_app.lora.factors import AdapterState, LoraFactors
-from ilora_app.settings.method import BASES, NORMALISATIONS, SCOPES, WEIGHTS
+from ilora_app.settings.method import (
+    BASES,
+    CONTROL_VARIATES,
+    NORMALISATIONS,
+    SCOPES,
+    WEIGHTS,
+)
 
 
-class ControlVariates:
+class ControlVariates(Correction):
     """Server half.
 
     Args:
@@ -44,7 +51,7 @@ class ControlVariates:
 
     """
 
-    name = "control-variates"
+    name = CONTROL_VARIATES
 
     def __init__(
         self,
@@ -72,7 +79,9 @@ class ControlVariates:
         like = within_scope(adapter, self.scope)
         self._parts = Contributions(like, self.basis == "rotate")
 
-    def control(self, holders: Sequence[Holder], received: LoraFactors) -> AdapterState:
+    def broadcast(
+        self, holders: Sequence[Holder], received: LoraFactors
+    ) -> AdapterState:
         """c at r_max; a client gets the first columns of c_B and rows of c_A.
 
         Args:
@@ -89,7 +98,7 @@ class ControlVariates:
     def aggregate(
         self,
         server_round: int,
-        deltas: Mapping[int, Flat],
+        uploads: Mapping[int, Flat],
         received: LoraFactors,
         lost: Collection[int] = (),
     ) -> None:
@@ -99,7 +108,7 @@ class ControlVariates:
 
         Args:
             server_round: the round of the uploads.
-            deltas: c_k+ - c_k by node, in order, without factors that did not train.
+            uploads: c_k+ - c_k by node, in order, without factors that did not train.
             received: factors at r_max that were broadcast.
             lost: nodes that had no c_k, or another than the server counts on, and
                 began at zero.
@@ -107,7 +116,7 @@ class ControlVariates:
         """
         for node in lost:
             self.forget(node)
-        self._parts.add(server_round, deltas, received)
+        self._parts.add(server_round, uploads, received)
 
     def forget(self, node: int) -> None:
         """Take what a node has brought into c out again: it holds no c_k any more."""
@@ -158,7 +167,7 @@ class ControlVariates:
         )
 
 
-class ControlVariatesClient:
+class ControlVariatesClient(ClientCorrection):
     """Client half, for one round.
 
     Args:
@@ -168,6 +177,7 @@ class ControlVariatesClient:
         basis: as on the server.
         server_round: this round.
         last_taken: round in which the server last took this client's upload.
+        estimator: ``local-mean`` or ``full-pass``.
 
     """
 
@@ -179,12 +189,14 @@ class ControlVariatesClient:
         basis: str,
         server_round: int,
         last_taken: int,
+        estimator: str = "local-mean",
     ) -> None:
         self._received = received
+        self.wants_full_gradient = estimator == "full-pass"
         self._variate = ClientVariate(memory, basis)
         self._round = server_round
+        # Where the server counts on a c_k that is not here, this client begins at zero.
         self.lost = not self._variate.settle(last_taken)
-        """The server counts on a c_k that is not here: this client begins at zero."""
         self._own = self._variate.recall(server_control, received)
         self.correction = {n: c - self._own[n] for n, c in server_control.items()}
         self._hook: GradientCorrection | None = None

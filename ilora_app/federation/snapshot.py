@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ilora_app.corrections import ControlVariates
+from ilora_app.corrections import Correction
 from ilora_app.federation.client_versions import ClientVersions
 from ilora_app.federation.global_model import GlobalModel
 from ilora_app.federation.member import Member
@@ -40,7 +40,7 @@ class Snapshot:
 
 
 def take(
-    model: GlobalModel, membership: Membership, correction: ControlVariates | None
+    model: GlobalModel, membership: Membership, correction: Correction | None
 ) -> Snapshot:
     """Read all that a strategy carries."""
     state = model.state
@@ -75,7 +75,7 @@ def expect_members(membership: Membership, snapshot: Snapshot) -> None:
 
 
 def put_back(
-    snapshot: Snapshot, model: GlobalModel, correction: ControlVariates | None
+    snapshot: Snapshot, model: GlobalModel, correction: Correction | None
 ) -> None:
     """Give a model and a drift correction what they carried.
 

@@ -10,7 +10,7 @@ from flwr.serverapp.strategy import Result, Strategy
 from flwr.supercore import log
 
 from ilora_app import wire
-from ilora_app.corrections import ControlVariates
+from ilora_app.corrections import Correction
 from ilora_app.federation import metrics, snapshot, summary
 from ilora_app.federation.aggregation import UnusableError, aggregate
 from ilora_app.federation.evaluation import EVALUATE, Evaluation
@@ -56,7 +56,7 @@ class LoraStrategy(Strategy):
         lora_scaling: float = 1.0,
         evaluate_every: int = 1,
         evaluate_on: str = EVALUATE,
-        drift_correction: ControlVariates | None = None,
+        drift_correction: Correction | None = None,
         membership: Membership | None = None,
         recorder: Recorder | None = None,
         limits: Limits | None = None,

@@ -6,7 +6,7 @@ from typing import Any
 from flwr.app import Message, MessageType
 
 from ilora_app import wire
-from ilora_app.corrections import ControlVariates, Holder
+from ilora_app.corrections import Correction, Holder
 from ilora_app.federation import messages
 from ilora_app.federation.global_model import GlobalModel
 from ilora_app.federation.limits import Limits
@@ -31,7 +31,7 @@ class Training:
     def __init__(
         self,
         method: Method,
-        correction: ControlVariates | None,
+        correction: Correction | None,
         limits: Limits,
         scaling: float,
     ) -> None:
@@ -66,11 +66,11 @@ class Training:
             request = self._request(state, plan, member, control)
             self._requests[member.node_id] = request
             config = {**facts(member), wire.ROUND: server_round, wire.RANK: member.rank}
-            if self._correction:
+            if self._correction and control is not None:
                 taken = self._correction.last_taken(member.node_id)
                 config[wire.LAST_TAKEN] = taken
             content = messages.write(request.share, plan, model, member.node_id, config)
-            if self._correction:
+            if control is not None:
                 content[wire.CORRECTION] = wire.encode_tensors(request.correction)
             sent.append(Message(content, member.node_id, MessageType.TRAIN))
         return sent
@@ -126,14 +126,14 @@ class Training:
     def _control(
         self, state: GlobalState, federation: Sequence[Member]
     ) -> AdapterState | None:
-        """c at r_max, over all members."""
+        """What the drift correction sends, at r_max."""
         if self._correction is None:
             return None
         holders = [
             Holder(m.node_id, self._method.trained_rank(state, m.rank), m.examples)
             for m in federation
         ]
-        return self._correction.control(holders, self._broadcast(state))
+        return self._correction.broadcast(holders, self._broadcast(state))
 
     def _broadcast(self, state: GlobalState) -> LoraFactors:
         """Factors at r_max, of which clients are sent the first r_k directions."""

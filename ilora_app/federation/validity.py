@@ -12,7 +12,7 @@ from ilora_app.settings import (
     parsing,
 )
 from ilora_app.settings.head import RIDGE
-from ilora_app.settings.method import CONTROL_VARIATES
+from ilora_app.settings.method import CONTROL_VARIATES, FEDPROX
 from ilora_app.settings.model import LANGUAGE
 
 # Settings of control variates: read under any method that runs with them.
@@ -47,7 +47,7 @@ def problems(settings: Settings) -> dict[str, str]:
             f"initialisation = {model.initialisation!r}: expected {right}, as {name} "
             "has no other start"
         )
-    if corrected and not method.control_scopes:
+    if chosen.drift_correction != "none" and not method.control_scopes:
         found["drift-correction"] = (
             f"drift-correction = {chosen.drift_correction!r}: {method.control_refusal}"
         )
@@ -101,6 +101,10 @@ def problems(settings: Settings) -> dict[str, str]:
         used |= set(step)
     else:
         reasons |= dict.fromkeys(step, f"{name} has no global model that goes further")
+    if chosen.drift_correction == FEDPROX:
+        used |= {"proximal-mu"}
+    else:
+        reasons["proximal-mu"] = f"drift-correction is not {FEDPROX}"
     if chosen.residual != "merge":
         used -= {"residual-energy"}
         if "residual-energy" in method.setting_keys:

@@ -11,7 +11,7 @@ import torch
 from flwr.app import Message, MetricRecord, RecordDict
 
 from ilora_app import wire
-from ilora_app.corrections import ControlVariatesClient
+from ilora_app.corrections import ClientCorrection, client_half
 from ilora_app.lora.factors import AdapterState, LoraFactors, only
 from ilora_app.methods import ClientHalf
 from ilora_app.node.instructions import Instructions
@@ -50,7 +50,7 @@ def train(node: Node, message: Message, records: RecordDict) -> RecordDict:
     local = node.local_training(plan.pooled, instructions.round)
     correction = _correction(node, message, instructions, start.factors)
     full_gradient = None
-    if correction and node.settings.method.control_estimator == "full-pass":
+    if correction.wants_full_gradient:
         full_gradient = training.mean_gradient(
             backbone,
             examples,
@@ -64,8 +64,8 @@ def train(node: Node, message: Message, records: RecordDict) -> RecordDict:
         local,
         node.seed(instructions.round),
         list(parameters),
-        [correction.hook(parameters)] if correction else [],
-        half.penalty(parameters, rank),
+        [hook] if (hook := correction.hook(parameters)) else [],
+        [half.penalty(parameters, rank), correction.penalty(parameters)],
         node.settings.head.rate,
     )
 
@@ -81,10 +81,9 @@ def train(node: Node, message: Message, records: RecordDict) -> RecordDict:
     content[wire.ARRAYS] = wire.encode_tensors(only(upload.tensors, plan.up))
     if upload.slots:
         content[wire.SLOTS] = wire.encode_tensors(upload.slots)
-    if correction:
-        kept = upload.rank if upload.pruned else None
-        deltas = correction.finish(full_gradient, kept)
-        content[wire.CORRECTION] = wire.encode_tensors(deltas)
+    uploads = correction.finish(full_gradient, upload.rank if upload.pruned else None)
+    if uploads:
+        content[wire.CORRECTION] = wire.encode_tensors(uploads)
         metrics[wire.CORRECTION_LOST] = int(correction.lost)
     content[wire.METRICS] = MetricRecord({**metrics})
     return RecordDict(content)
@@ -145,18 +144,17 @@ def _install(
 
 def _correction(
     node: Node, message: Message, instructions: Instructions, received: LoraFactors
-) -> ControlVariatesClient | None:
-    """Make the client half of the drift correction that the server asks for."""
-    if wire.CORRECTION not in message.content.array_records:
-        return None
+) -> ClientCorrection:
+    """Make the client half of the drift correction."""
     config: Any = message.content.config_records[wire.CONFIG]
-    return ControlVariatesClient(
-        wire.decode_tensors(message.content.array_records[wire.CORRECTION]),
+    record = message.content.array_records.get(wire.CORRECTION)
+    return client_half(
+        node.settings.method,
+        None if record is None else wire.decode_tensors(record),
         received,
         instructions.state,
-        node.settings.method.control_basis,
         instructions.round,
-        int(config[wire.LAST_TAKEN]),
+        int(config.get(wire.LAST_TAKEN, 0)),
     )
 
 

@@ -11,7 +11,7 @@ from ilora_app.settings.options import (
     within,
 )
 
-CONTROL_VARIATES = "control-variates"
+CONTROL_VARIATES, FEDPROX, FEDZMG = "control-variates", "fedprox", "fedzmg"
 DECOMPOSITIONS = ("qr", "pivoted-qr", "svd")
 RESIDUALS = ("drop", "merge")
 CUTS = ("update", "product")
@@ -81,7 +81,12 @@ class MethodSettings:
         "auto",
         "Correction of client drift; auto is control-variates under ilora where a head "
         "is trained, else none. Paper: control-variates.",
-        choices=("auto", CONTROL_VARIATES, "none"),
+        choices=("auto", "none", CONTROL_VARIATES, FEDPROX, FEDZMG),
+    )
+    proximal_mu: float = option(
+        0.01,
+        "mu: weight of fedprox's (mu / 2) ||theta - theta_received||^2.",
+        check=at_least(0),
     )
     control_estimator: str = option(
         "local-mean",

@@ -6,7 +6,7 @@
 """
 
 from ilora_app import methods
-from ilora_app.corrections import ControlVariates
+from ilora_app.corrections import server_half
 from ilora_app.federation.evaluation import EVALUATE
 from ilora_app.federation.event_log import Recorder
 from ilora_app.federation.limits import Limits
@@ -116,16 +116,8 @@ def build(
 
     """
     settings = methods.resolve(settings)
-    run, chosen = settings.run, settings.method
+    run = settings.run
     method = methods.find(run.strategy)
-    correction = None
-    if chosen.drift_correction == ControlVariates.name:
-        correction = ControlVariates(
-            normalisation=chosen.control_normalisation,
-            basis=chosen.control_basis,
-            scope=chosen.control_scope,
-            weights=chosen.control_weights,
-        )
     return LoraStrategy(
         method.of(settings),
         Participation(
@@ -139,7 +131,7 @@ def build(
         lora_scaling=settings.model.lora_scaling,
         evaluate_every=run.evaluate_every,
         evaluate_on=evaluate_on,
-        drift_correction=correction,
+        drift_correction=server_half(settings.method),
         membership=membership,
         recorder=recorder,
         limits=Limits(**vars(settings.limits)),

@@ -3,13 +3,14 @@
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.amp import GradScaler
 from torch.optim import SGD, AdamW, Optimizer
 
+from ilora_app.corrections import StepHook
 from ilora_app.lora.factors import group_of
 from ilora_app.settings import TrainingSettings
 from ilora_app.tasks.backbone import Backbone
@@ -17,16 +18,6 @@ from ilora_app.tasks.examples import Batch, Examples
 
 _FIRST_SCALE = 1024.0
 """Of a float16 loss: low enough that the few steps of a round are rarely skipped."""
-
-
-class StepHook(Protocol):
-    """Sees every step of an optimizer and may change what it does."""
-
-    examples: int
-    """Set by the loop: the number of examples behind the step."""
-
-    def attach(self, optimizer: Optimizer) -> None:
-        """Have an optimizer run it at every step."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +36,7 @@ def train(
     seed: int,
     trained: Collection[str] | None = None,
     hooks: Iterable[StepHook] = (),
-    penalty: Callable[[], Tensor] | None = None,
+    penalties: Iterable[Callable[[], Tensor] | None] = (),
     head_rate: float = 1.0,
 ) -> Outcome:
     """Train what the backbone holds for one round.
@@ -57,7 +48,7 @@ def train(
         seed: of the batches and the dropout.
         trained: names of the parameters to train; all others are frozen. None: all.
         hooks: of the optimizer, in order.
-        penalty: a term of the loss over the parameters.
+        penalties: terms of the loss over the parameters; None is no term.
         head_rate: factor on the learning rate for the head.
 
     """
@@ -69,7 +60,7 @@ def train(
         loss = evaluate(backbone, examples, settings.eval_batch_size)["loss"]
         return Outcome(examples.count, loss, time.perf_counter() - clock)
     optimizer = _optimizer(parameters, settings, head_rate)
-    hooks = list(hooks)
+    hooks, terms = list(hooks), [term for term in penalties if term]
     for hook in hooks:
         hook.attach(optimizer)
     backbone.model.train()
@@ -86,7 +77,7 @@ def train(
         optimizer.zero_grad(set_to_none=True)
         parts = _parts(indices, settings.gradient_accumulation)
         batches = [examples.batch(part, generator) for part in parts]
-        loss = _backward(backbone, examples, batches, scaler, penalty, prior)
+        loss = _backward(backbone, examples, batches, scaler, terms, prior)
         for hook in hooks:
             hook.examples = len(indices)
         scaler.unscale_(optimizer)
@@ -143,7 +134,7 @@ def _backward(
     examples: Examples,
     batches: list[Batch],
     scaler: GradScaler,
-    penalty: Callable[[], Tensor] | None,
+    terms: list[Callable[[], Tensor]],
     prior: Tensor | None,
 ) -> float:
     """Add up the gradient of the mean loss over all batches; return that loss."""
@@ -152,7 +143,9 @@ def _backward(
     for batch, weight in zip(batches, weights, strict=True):
         part: Any = _loss(backbone, batch, prior) * (weight / sum(weights))
         loss += float(part.detach())
-        whole = part + penalty() / len(batches) if penalty else part
+        whole = part
+        for term in terms:
+            whole = whole + term() / len(batches)
         scaler.scale(whole).backward()
     return loss
 
