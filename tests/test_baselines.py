@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from datasets import Dataset, DatasetDict
 
+from ilora_app.server import baselines
 from ilora_app.server.baselines import MOST_ROWS, tfidf
 from ilora_app.settings import Settings
 from ilora_app.tasks.data import resolve_columns
@@ -49,6 +50,17 @@ def test_nothing_is_said_where_no_texts_are_dealt(texts):
     images = replace(chosen, model=replace(chosen.model, task="image-classification"))
     assert tfidf(images, ("blue", "red")) is None
     assert MOST_ROWS > 5000
+
+
+def test_texts_without_words_lose_no_other_baseline(run_config, monkeypatch):
+    def fails(*_):
+        raise ValueError("empty vocabulary")
+
+    monkeypatch.setattr(baselines, "tfidf", fails)
+    run_config |= {"report": True, "num-server-rounds": 1, "test-examples": 40}
+    (event,) = read_events(run(run_config)[0], "baselines")
+    assert event["majority_class"] > 0
+    assert "tfidf" not in event
 
 
 @pytest.mark.parametrize("report", [True, False])

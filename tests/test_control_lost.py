@@ -54,6 +54,19 @@ def test_a_client_that_comes_back_with_a_smaller_rank_gives_up_the_rest():
 
 
 @pytest.mark.parametrize("basis", ["keep", "rotate"])
+def test_a_smaller_rank_is_cut_before_it_is_turned(basis):
+    """A client that is alone has nothing to correct, whatever it has given up."""
+    federation = Federation([4], random_state(4), basis)
+    federation.round([gradient(4, 1)], new=random_state(4, seed=8))
+    federation.server.take_over(0, 0, True, rank=2)
+    federation.ranks[0] = 2
+    for number in (2, 3, 4):
+        new = random_state(4, seed=number)
+        (added,) = federation.round([gradient(2, number)], new=new)
+        assert largest([added]) < 1e-4
+
+
+@pytest.mark.parametrize("basis", ["keep", "rotate"])
 def test_nothing_is_left_of_c_when_all_are_forgotten(basis):
     """Through changes of basis too, in which a part gets directions beyond r_k."""
     federation = Federation([1, 2, 3], random_state(3), basis)

@@ -139,6 +139,16 @@ def test_unknown_settings_are_refused():
         ControlVariates(normalisation="none")
 
 
+def test_many_examples_do_not_make_c_overflow():
+    federation = Federation([2, 2], random_state(2))
+    federation.examples = [10**6, 10**6]
+    huge = {n: torch.full_like(v, 1e37) for n, v in gradient(2, 1).items()}
+    federation.round([huge, huge])
+    assert all(
+        v.isfinite().all() for v in federation.control().named_tensors().values()
+    )
+
+
 def test_weights_are_those_of_the_factors():
     """Then the weighted corrections sum to zero; the plain ones do not."""
     for weights, right in (("examples", [10, 1, 4]), ("uniform", [1, 1, 1])):

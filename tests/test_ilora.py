@@ -6,7 +6,9 @@ import torch
 from ilora_app.lora.decomposition import DECOMPOSITIONS
 from ilora_app.lora.factors import AdapterState, LoraFactors
 from ilora_app.lora.initialisation import qr_directions
+from ilora_app.methods.flexlora import FlexLoRA
 from ilora_app.methods.ilora import ILoRA
+from ilora_app.methods.server_step import ServerStep
 from ilora_app.methods.state import GlobalState, Share
 from tests.builders import SHAPES, random_factors, random_state, random_weights, update
 from tests.oracles import PUBLISHED
@@ -231,5 +233,11 @@ def test_standard_start_has_no_offset():
 def test_bad_settings_are_refused():
     with pytest.raises(ValueError, match="decomposition 'lu'"):
         ILoRA(decomposition="lu")
+    with pytest.raises(ValueError, match="increments"):
+        ILoRA(aggregate="products", step=ServerStep(1.5))
+    with pytest.raises(ValueError, match="nonsense"):
+        FlexLoRA(aggregate="nonsense")
+    with pytest.raises(ValueError, match="increments"):
+        FlexLoRA(step=ServerStep(1.5))
     with pytest.raises(ValueError, match="init_gain 'big'"):
         ILoRA(init_gain="big")

@@ -120,6 +120,7 @@ class ToyGrid(LocalGrid):
         sent = message.content.array_records.get(wire.CORRECTION)
         correction = client_half(
             self.settings,
+            config,
             None if sent is None else wire.decode_tensors(sent),
             start.factors,
             received.state,

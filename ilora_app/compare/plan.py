@@ -6,10 +6,10 @@ from pathlib import Path
 
 from ilora_app import methods
 from ilora_app.compare.jobs import FINISHED, Job
-from ilora_app.compare.presets import Preset
+from ilora_app.compare.presets import METHOD, Preset
 from ilora_app.compare.rows import Config, Row, own_keys
 from ilora_app.federation import validity
-from ilora_app.settings import MethodSettings, Settings, parsing
+from ilora_app.settings import Settings, parsing
 
 CLIENTS = 8
 PROBE = "linear-probe"
@@ -188,7 +188,9 @@ def make_entries(
         known: set[str] = set()
         for row in own if preset.strategy else rows:
             changes = dict(row.changes)
-            whole = own_keys(dict(preset.settings)) | settings | changes
+            if changes["strategy"] == PROBE:  # it is what it is before round 1
+                changes = {"num-server-rounds": 1, **changes}
+            whole = _usable(dict(preset.settings), settings | changes)
             number = clients or preset.clients or CLIENTS
             wrong = _problems(whole, number)
             if wrong:
@@ -199,16 +201,33 @@ def make_entries(
                 continue
             known.add(repr(sorted(whole.items())))
             entries.append(Entry(preset, row, number, whole))
-        here = [e for e in entries if e.preset == preset]
-        if probe and here and all(e.row.name != PROBE for e in here):
+        here = [e for e in entries if e.preset.section == preset.section]
+        if probe and here and all(e.config["strategy"] != PROBE for e in here):
             entries += _probe(preset, here[0])
     return entries, problems, left_out
 
 
+def _usable(preset: Config, changes: Config) -> Config:
+    """A row under a preset, without those of its keys that the row's method lacks.
+
+    What a preset says of the method is meant for the one it is named after; other rows
+    are held against it on the same data.
+    """
+    whole = own_keys(preset) | changes
+    parsed, wrong = methods.parse(whole)
+    if wrong:
+        return whole
+    found = validity.problems(parsed)
+    unused = [k for k, text in found.items() if "is not used" in text and k in METHOD]
+    return {k: v for k, v in whole.items() if k not in unused or k in changes}
+
+
 def _probe(preset: Preset, beside: Entry) -> list[Entry]:
     """The linear probe on the data of another row; none where there are no classes."""
-    method = {parsing.key_of(entry.name) for entry in fields(MethodSettings)}
-    other = {k: v for k, v in beside.config.items() if k not in method}
+    declared = methods.find(str(beside.config["strategy"])).settings
+    own = {parsing.key_of(entry.name) for entry in fields(declared)}
+    out = own | {*METHOD, "max-correction-norm"}
+    other = {k: v for k, v in beside.config.items() if k not in out}
     changes: Config = {"strategy": PROBE, "num-server-rounds": 1}
     whole = {k: v for k, v in other.items() if not k.startswith("head")} | changes
     if _problems(whole, beside.clients):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ilora_app.corrections.memory import ClientMemory
-from ilora_app.corrections.shapes import Flat, columns, fit
+from ilora_app.corrections.shapes import Flat, columns, cut, fit
 from ilora_app.lora.control import rotate
 from ilora_app.lora.factors import AdapterState, LoraFactors
 
@@ -65,8 +65,10 @@ class ClientVariate:
         """
         own: Mapping[str, Tensor] = self._memory.tensors(_OWN) or {}
         if own and self._basis == "rotate":
+            # As the server does: what a smaller rank gives up is cut before turning.
             old = self._memory.tensors(_OWN + _BASIS) or {}
-            kept = AdapterState.from_named_tensors(own)
+            old = {module: B[:, : received.rank] for module, B in old.items()}
+            kept = AdapterState.from_named_tensors(cut(own, received.rank))
             own = rotate(kept, old, columns(received)).named_tensors()
         return {
             name: fit(own[name], zeros.shape) if name in own else zeros

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor
 
 from ilora_app.corrections.correction import Holder
-from ilora_app.corrections.shapes import Flat, add, columns, keep_rank, pad_to
+from ilora_app.corrections.shapes import Flat, add, columns, cut, pad_to
 from ilora_app.lora.control import mean_over_members, rotate, weighted_sum, zeros_like
 from ilora_app.lora.factors import AdapterState, LoraFactors, group_of
 
@@ -82,6 +82,8 @@ class Contributions:
         """
         now = columns(received)
         by = [float(h.examples) if weights == "examples" else 1.0 for h in holders]
+        whole = sum(by)
+        by = [weight / whole for weight in by]
         parts = [
             (pad_to(self._turned(holder.node, now, holder.rank), self._like), weight)
             for holder, weight in zip(holders, by, strict=True)
@@ -110,7 +112,7 @@ class Contributions:
         if part is None:
             return
         if rank is not None:
-            part = {name: keep_rank(name, value, rank) for name, value in part.items()}
+            part = cut(part, rank)
         self._parts[new], self._taken[new] = part, self._taken.pop(old)
 
     def saved(self, names: Mapping[int, str]) -> tuple[dict[str, Flat], dict[str, int]]:
@@ -153,10 +155,10 @@ class Contributions:
         part = self._parts.get(node, {})
         if not part or not self._rotates:
             return part
-        held = _rank(part)
+        held = min(_rank(part), rank)
         then = self._bases[self._taken[node]]
         found = rotate(
-            AdapterState.from_named_tensors(part),
+            AdapterState.from_named_tensors(cut(part, held)),
             {module: B[:, :held] for module, B in then.items()},
             {module: B[:, :rank] for module, B in now.items()},
         )

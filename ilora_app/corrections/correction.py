@@ -9,13 +9,16 @@ from torch.optim import Optimizer
 from ilora_app.corrections.shapes import Flat
 from ilora_app.lora.factors import AdapterState, LoraFactors
 
+NAME = "drift-correction"
+"""Name of the correction among its facts."""
+
 
 class Holder(NamedTuple):
     """A member of the federation: its node, the rank that it trains, its examples."""
 
     node: int
     rank: int
-    examples: int
+    examples: float
 
 
 class StepHook(Protocol):
@@ -52,6 +55,10 @@ class Correction:
 
         """
         return None
+
+    def facts(self) -> dict[str, str | float]:
+        """What a client half that is sent no tensors needs to know, its name first."""
+        return {}
 
     def last_taken(self, node: int) -> int:
         """Round in which this node's upload was last taken; 0 for never."""

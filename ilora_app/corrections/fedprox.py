@@ -5,8 +5,10 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from ilora_app.corrections.correction import ClientCorrection, Correction
+from ilora_app.corrections.correction import NAME, ClientCorrection, Correction
 from ilora_app.settings.method import FEDPROX
+
+MU = "proximal-mu"
 
 
 class FedProx(Correction):
@@ -16,6 +18,10 @@ class FedProx(Correction):
 
     def __init__(self, mu: float) -> None:
         self.mu = mu
+
+    def facts(self) -> dict[str, str | float]:
+        """Its name, and mu."""
+        return {NAME: self.name, MU: self.mu}
 
     def __str__(self) -> str:
         return f"{self.name} (mu {self.mu:g})"

@@ -7,7 +7,12 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from ilora_app.corrections.correction import ClientCorrection, Correction, StepHook
+from ilora_app.corrections.correction import (
+    NAME,
+    ClientCorrection,
+    Correction,
+    StepHook,
+)
 from ilora_app.settings.method import FEDZMG
 
 
@@ -15,6 +20,10 @@ class FedZMG(Correction):
     """Server half: nothing is sent, and nothing comes up."""
 
     name = FEDZMG
+
+    def facts(self) -> dict[str, str | float]:
+        """Its name."""
+        return {NAME: self.name}
 
 
 class FedZMGClient(ClientCorrection):

@@ -1,6 +1,7 @@
 """The drift corrections by name, made from the settings."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor
 
@@ -8,8 +9,8 @@ from ilora_app.corrections.control_variates import (
     ControlVariates,
     ControlVariatesClient,
 )
-from ilora_app.corrections.correction import ClientCorrection, Correction
-from ilora_app.corrections.fedprox import FedProx, FedProxClient
+from ilora_app.corrections.correction import NAME, ClientCorrection, Correction
+from ilora_app.corrections.fedprox import MU, FedProx, FedProxClient
 from ilora_app.corrections.fedzmg import FedZMG, FedZMGClient
 from ilora_app.corrections.memory import ClientMemory
 from ilora_app.lora.factors import LoraFactors
@@ -32,6 +33,7 @@ def server_half(settings: MethodSettings) -> Correction | None:
 
 def client_half(
     settings: MethodSettings,
+    facts: Mapping[str, Any],
     sent: Mapping[str, Tensor] | None,
     received: LoraFactors,
     memory: ClientMemory,
@@ -41,9 +43,9 @@ def client_half(
     """The correction of a client in a round; without any, one that does nothing.
 
     Args:
-        settings: of the run.
-        sent: what the server's half has sent; None: nothing. A server that sends c asks
-            for control variates, whatever the settings say.
+        settings: of the run; the server decides whether there is a correction.
+        facts: of the message, those of the server's half among them.
+        sent: c, where the server's half has sent it.
         received: the factors received.
         memory: what this client keeps.
         server_round: this round.
@@ -60,8 +62,7 @@ def client_half(
             last_taken,
             settings.control_estimator,
         )
-    if settings.drift_correction == FedProx.name:
-        return FedProxClient(settings.proximal_mu)
-    if settings.drift_correction == FedZMG.name:
-        return FedZMGClient()
-    return ClientCorrection()
+    name = facts.get(NAME)
+    if name == FedProx.name:
+        return FedProxClient(float(facts[MU]))
+    return FedZMGClient() if name == FedZMG.name else ClientCorrection()

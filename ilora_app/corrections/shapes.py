@@ -57,6 +57,15 @@ def keep_rank(name: str, value: Tensor, rank: int) -> Tensor:
     return kept
 
 
+def cut(part: Flat, rank: int) -> dict[str, Tensor]:
+    """The first directions of every factor; the head is kept."""
+    cuts = {
+        "lora_B": lambda value: value[:, :rank],
+        "lora_A": lambda value: value[:rank],
+    }
+    return {n: cuts.get(group_of(n), lambda value: value)(v) for n, v in part.items()}
+
+
 def columns(factors: LoraFactors) -> dict[str, Tensor]:
     """B of every module: the basis that a control variate was computed in."""
     return {module: torch.as_tensor(B) for module, (B, _) in factors.items()}

@@ -37,6 +37,7 @@ class Training:
     ) -> None:
         self._method = method
         self._correction = correction
+        self._limits = limits
         self._reader = ReplyReader(method, limits, scaling)
         self._requests: dict[int, Request] = {}
 
@@ -66,6 +67,7 @@ class Training:
             request = self._request(state, plan, member, control)
             self._requests[member.node_id] = request
             config = {**facts(member), wire.ROUND: server_round, wire.RANK: member.rank}
+            config |= self._correction.facts() if self._correction else {}
             if self._correction and control is not None:
                 taken = self._correction.last_taken(member.node_id)
                 config[wire.LAST_TAKEN] = taken
@@ -130,7 +132,11 @@ class Training:
         if self._correction is None:
             return None
         holders = [
-            Holder(m.node_id, self._method.trained_rank(state, m.rank), m.examples)
+            Holder(
+                m.node_id,
+                self._method.trained_rank(state, m.rank),
+                self._limits.examples(m.examples),
+            )
             for m in federation
         ]
         return self._correction.broadcast(holders, self._broadcast(state))

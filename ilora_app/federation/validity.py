@@ -47,7 +47,9 @@ def problems(settings: Settings) -> dict[str, str]:
             f"initialisation = {model.initialisation!r}: expected {right}, as {name} "
             "has no other start"
         )
-    if chosen.drift_correction != "none" and not method.control_scopes:
+    correcting = chosen.drift_correction != "none"
+    nothing = not method.drifts or (corrected and not method.control_scopes)
+    if correcting and nothing:
         found["drift-correction"] = (
             f"drift-correction = {chosen.drift_correction!r}: {method.control_refusal}"
         )
@@ -124,7 +126,7 @@ def problems(settings: Settings) -> dict[str, str]:
         reasons["max-correction-norm"] = "drift-correction is not control-variates"
     for field_name, default, value in values:
         key = parsing.key_of(field_name)
-        if key not in used and value != default:
+        if key not in used and not _same(value, default):
             why = reasons.get(key, f"{name} has no such setting")
             found.setdefault(key, f"{key} = {value!r}: is not used, as {why}")
     return found
@@ -157,13 +159,33 @@ def _head_problems(
         default = getattr(HeadSettings, key.replace("-", "_"))
         if not solved and value != default:
             found[key] = f"{key} = {value!r}: is not used, as head is not {RIDGE}"
+    again = head.head_refit_every
+    if solved and method.personal and again not in (0, HeadSettings.head_refit_every):
+        found["head-refit-every"] = (
+            f"head-refit-every = {again}: is not used, as {name} has no model whose "
+            "features all clients share"
+        )
     correctable = corrected and method.control_scopes
-    if correctable and head.is_frozen and settings.method.control_scope == HEAD:
+    if correctable and head.is_frozen and method.control_scopes == (HEAD,):
+        found["drift-correction"] = (
+            "drift-correction = 'control-variates': expected none, or head = 'trained' "
+            f"and control-scope = 'head', as under {name} only a head that trains can "
+            "be corrected"
+        )
+    elif correctable and head.is_frozen and settings.method.control_scope == HEAD:
         found["control-scope"] = (
             f"control-scope = {HEAD!r}: expected all or factors, as a frozen head is "
             "not corrected (head-rate)"
         )
     return found
+
+
+def _same(value: object, default: object) -> bool:
+    """Whether two values of a key mean the same: "1.0" is "1"."""
+    try:
+        return value == default or float(str(value)) == float(str(default))
+    except ValueError:
+        return False
 
 
 def _declared(method: type[Method]) -> set[str]:

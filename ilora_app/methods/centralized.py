@@ -16,6 +16,7 @@ class Centralized(Method):
     """
 
     control_scopes = ()
+    drifts = False
     server_step = ""
     control_refusal = "centralized has one client, and no drift to correct"
 

@@ -5,6 +5,7 @@ from ilora_app.methods.method import Method
 from ilora_app.methods.server_step import AUTO
 from ilora_app.methods.state import Aggregate, GlobalState, Update, weights_of
 from ilora_app.settings import Settings
+from ilora_app.settings.head import TRAINED
 
 
 class FedAvgFull(Method):
@@ -19,6 +20,7 @@ class FedAvgFull(Method):
         "fedavg-full has no factors apart from a head: control-scope = 'all'"
     )
     whole_model = True
+    head_by_default = TRAINED
 
     @classmethod
     def problems(cls, settings: Settings) -> dict[str, str]:

@@ -11,6 +11,7 @@ from ilora_app.methods.method import Method
 from ilora_app.methods.server_step import ServerStep
 from ilora_app.methods.state import Aggregate, GlobalState, Update, weights_of
 from ilora_app.settings import Settings
+from ilora_app.settings.method import AGGREGATES
 
 
 class FlexLoRA(Method):
@@ -27,6 +28,9 @@ class FlexLoRA(Method):
         aggregate: ``products`` (the paper) or ``increments``.
         step: eta and beta, for increments.
 
+    Raises:
+        ValueError: another aggregate, or a step without increments.
+
     """
 
     setting_keys = frozenset({"control-basis", "aggregate"})
@@ -35,8 +39,12 @@ class FlexLoRA(Method):
     def __init__(
         self, *, aggregate: str = "products", step: ServerStep | None = None
     ) -> None:
+        if aggregate not in AGGREGATES:
+            raise ValueError(f"aggregate {aggregate!r}: one of {AGGREGATES}")
         self.increments = aggregate == "increments"
         self.step = step or ServerStep()
+        if not (self.increments or self.step.is_plain):
+            raise ValueError(f"step {step}: needs aggregate = 'increments'")
 
     @classmethod
     def options(cls, settings: Settings) -> dict[str, Any]:

@@ -114,6 +114,8 @@ class ILoRA(Method):
         self.qr_start, self.init_gain = qr_start, init_gain
         self.residual, self.residual_energy = residual, residual_energy
         self.step = step or ServerStep()
+        if not (self.increments or self.step.is_plain):
+            raise ValueError(f"step {step}: needs aggregate = 'increments'")
 
     @classmethod
     def options(cls, settings: Settings) -> dict[str, Any]:

@@ -14,6 +14,7 @@ class LinearProbe(Method):
     """
 
     control_scopes = ()
+    drifts = False
     server_step = ""
     control_refusal = "linear-probe trains nothing, and has no drift to correct"
     trains = False

@@ -3,6 +3,7 @@
 from ilora_app.methods.method import Method
 from ilora_app.methods.state import Aggregate, GlobalState, Plan, Update
 from ilora_app.settings import Settings
+from ilora_app.settings.head import TRAINED
 
 
 class Local(Method):
@@ -13,6 +14,8 @@ class Local(Method):
     """
 
     control_scopes = ()
+    drifts = False
+    head_by_default = TRAINED
     server_step = ""
     control_refusal = "local clients share nothing, so there is nothing to drift from"
     personal = True

@@ -16,6 +16,7 @@ from ilora_app.methods.state import (
     Update,
 )
 from ilora_app.settings import MethodSettings, Settings
+from ilora_app.settings.head import RIDGE
 
 
 class Method(ABC):
@@ -34,6 +35,8 @@ class Method(ABC):
         personal: clients end with models of their own, and there is no global one.
         whole_model: every weight is trained, and there are no factors.
         trains: False has the head solved by sums over clients, and nothing trained.
+        drifts: False leaves nothing to correct, and ``control_refusal`` says why.
+        head_by_default: what ``head = "auto"`` means for a classifier.
         aggregate_by_default: what ``aggregate = "auto"`` means.
         server_step: what ``server-rate`` and ``server-momentum`` act on: the averaged
             ``factors`` and the head, the ``products``, which the method then sees to
@@ -52,6 +55,8 @@ class Method(ABC):
     personal: ClassVar[bool] = False
     whole_model: ClassVar[bool] = False
     trains: ClassVar[bool] = True
+    drifts: ClassVar[bool] = True
+    head_by_default: ClassVar[str] = RIDGE
     aggregate_by_default: ClassVar[str] = "products"
     server_step: ClassVar[str] = "factors"
     step: ServerStep = ServerStep()

@@ -12,22 +12,23 @@ from ilora_app.settings.model import LANGUAGE
 def resolve(settings: Settings) -> Settings:
     """Put what ``auto`` means under the named method in its place.
 
-    A classifier's head is solved wherever it can be. Control variates are worth their
-    bytes where a head is trained: a solved one leaves them nothing to add.
+    A classifier's head is solved wherever the method can use that, and not again where
+    models are personal: their features differ. Control variates are worth their bytes
+    where a head trains: a frozen one leaves them nothing to add.
     """
     method = find(settings.run.strategy)
     model, chosen, head = settings.model, settings.method, settings.head
     if model.initialisation == AUTO:
         model = replace(model, initialisation=method.initialisations[0])
     if not method.trains:
-        head = replace(head, head=RIDGE, head_refit_every=0)
+        head = replace(head, head=RIDGE)
     elif head.head == AUTO:
-        solved = model.task != LANGUAGE and not method.whole_model
+        solved = method.head_by_default == RIDGE and model.task != LANGUAGE
         head = replace(head, head=RIDGE if solved else TRAINED)
-    if chosen.aggregate == AUTO:
+    if chosen.aggregate == AUTO and "aggregate" in method.setting_keys:
         chosen = replace(chosen, aggregate=method.aggregate_by_default)
     if chosen.drift_correction == AUTO:
-        corrected = method.control_by_default and head.head == TRAINED
+        corrected = method.control_by_default and not head.is_frozen
         name = CONTROL_VARIATES if corrected else "none"
         chosen = replace(chosen, drift_correction=name)
     return replace(settings, model=model, method=chosen, head=head)

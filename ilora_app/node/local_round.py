@@ -150,6 +150,7 @@ def _correction(
     record = message.content.array_records.get(wire.CORRECTION)
     return client_half(
         node.settings.method,
+        config,
         None if record is None else wire.decode_tensors(record),
         received,
         instructions.state,

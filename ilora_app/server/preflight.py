@@ -15,12 +15,14 @@ from ilora_app.federation.evaluation import MEASURED_BY_CLIENTS
 from ilora_app.runs import resume
 from ilora_app.runs.places import outside
 from ilora_app.runs.resume import ResumePoint
-from ilora_app.settings import Settings, options, parsing
+from ilora_app.settings import HeadSettings, Settings, options, parsing
+from ilora_app.settings.head import AUTO, RIDGE, TRAINED
 from ilora_app.settings.model import IMAGE
 from ilora_app.settings.parsing import ConfigError
 from ilora_app.tasks import data, models
 from ilora_app.tasks.backbone import Backbone
 from ilora_app.tasks.examples import Examples
+from ilora_app.tasks.features import output_layer
 from ilora_app.tasks.labels import label_names, never_tested
 from ilora_app.tasks.loading import load_backbone
 from ilora_app.tasks.models import ModelError
@@ -99,7 +101,9 @@ def prepare(run_config: Mapping[str, object]) -> RunInputs:
     if found or backbone is None or method is None:
         raise ConfigError(found)
     named = replace(backbone.settings, model=models.canonical(settings.model.model))
-    settings = methods.resolve(replace(settings, model=named, data=source))
+    settings = replace(settings, model=named, data=source)
+    head = _head(settings, backbone)
+    settings = methods.resolve(replace(settings, head=head))
     resumed, wrong = resume.find(settings)
     if resumed and resumed.checkpoint.weights != backbone.fingerprint:
         right = (
@@ -119,6 +123,25 @@ def prepare(run_config: Mapping[str, object]) -> RunInputs:
     if not settings.keeping.keep_checkpoints:
         key = ""
     return RunInputs(settings, backbone, labels, test, key, resumed)
+
+
+def _head(settings: Settings, backbone: Backbone) -> HeadSettings:
+    """Have a head trained that has no last linear layer to solve, where that is left.
+
+    Raises:
+        ConfigError: ridge was asked for.
+
+    """
+    solved = methods.resolve(settings).head.head == RIDGE
+    try:
+        if solved:
+            output_layer(backbone)
+    except ModelError as error:
+        trains = methods.find(settings.run.strategy).trains
+        if settings.head.head != AUTO or not trains:
+            raise ConfigError([str(error)]) from error
+        return replace(settings.head, head=TRAINED)
+    return settings.head
 
 
 def fits(backbone: Backbone, key: str, rank: int) -> list[str]:

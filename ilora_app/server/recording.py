@@ -105,11 +105,19 @@ def _baselines(
     # Where a node has data of its own, the pooled data are nowhere.
     dealt = all(member.partitions for member in membership.members)
     if settings.keeping.report and dealt:
-        linear = baselines.tfidf(settings, labels)
-        if linear is not None:
-            found["tfidf"] = _short(linear)
-            log(INFO, "A linear model on TF-IDF of the pooled texts has %.4f", linear)
+        _tfidf(settings, labels, found)
     folder.event("baselines", **found)
+
+
+@_as_warning
+def _tfidf(
+    settings: Settings, labels: tuple[str, ...], found: dict[str, float]
+) -> None:
+    """Add what a linear model on the words of the texts gets."""
+    linear = baselines.tfidf(settings, labels)
+    if linear is not None:
+        found["tfidf"] = _short(linear)
+        log(INFO, "A linear model on TF-IDF of the pooled texts has %.4f", linear)
 
 
 def say_baselines(rows: list[dict[str, Any]]) -> None:

@@ -8,7 +8,7 @@ from flwr.app import ArrayRecord
 from flwr.serverapp import Grid
 from flwr.supercore import log
 
-from ilora_app import strategies, wire
+from ilora_app import methods, strategies, wire
 from ilora_app.federation.membership import Membership
 from ilora_app.federation.ridge_head import RidgeHead
 from ilora_app.federation.rounds import Row
@@ -118,6 +118,8 @@ def _ridge_head(prepared: RunInputs) -> RidgeHead | None:
     chosen = prepared.settings.head
     if chosen.head != RIDGE:
         return None
+    method = methods.find(prepared.settings.run.strategy)
+    trains_together = method.trains and not method.personal
     layer = output_layer(prepared.backbone)
     return RidgeHead(
         layer.name,
@@ -125,5 +127,5 @@ def _ridge_head(prepared: RunInputs) -> RidgeHead | None:
         layer.classes,
         layer.bias,
         chosen.head_ridge,
-        chosen.head_refit_every,
+        chosen.head_refit_every if trains_together else 0,
     )

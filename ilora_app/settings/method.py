@@ -51,14 +51,14 @@ class MethodSettings:
     )
     server_rate: str = option(
         "1",
-        "eta of the server's step along the mean increment: a number, or auto for "
-        "FedExP's; needs aggregate increments.",
+        "eta of the server's step along the mean change: a number, or auto for "
+        "FedExP's; under ilora and flexlora of increments.",
         check=_rate,
     )
     server_momentum: float = option(
         0.0,
-        "beta: part of the server's step before that is taken again; needs aggregate "
-        "increments.",
+        "beta: part of the server's step before that is taken again; under ilora and "
+        "flexlora of increments.",
         check=below_one,
     )
     decomposition: str = option(
@@ -79,8 +79,8 @@ class MethodSettings:
     )
     drift_correction: str = option(
         "auto",
-        "Correction of client drift; auto is control-variates under ilora where a head "
-        "is trained, else none. Paper: control-variates.",
+        "Correction of client drift; auto is control-variates under ilora, unless its "
+        "head is frozen, else none. Paper: control-variates.",
         choices=("auto", "none", CONTROL_VARIATES, FEDPROX, FEDZMG),
     )
     proximal_mu: float = option(
