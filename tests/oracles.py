@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from scipy.linalg import orthogonal_procrustes
 from torch import Tensor
 
 from ilora_app.lora.initialisation import qr_directions
@@ -114,6 +115,45 @@ def best_of_rank(problem: Problem, history: History, rank: int | None = None) ->
         U, S, V = torch.linalg.svd(D, full_matrices=False)
         found[m] = (U[:, :r] * S[:r]) @ V[:r]
     return found
+
+
+def best_of_segments(
+    problem: Problem, history: History, rank: int | None = None
+) -> Dense:
+    """Each direction averaged over the clients that hold it, then cut."""
+    taken, found, r = history[-1], {}, rank or max(problem.ranks)
+    for m in problem.W0:
+        D = torch.zeros(problem.shapes[m]).double()
+        for j in range(max(t.rank for t in taken)):
+            holders = [t for t in taken if t.rank > j]
+            for p, t in zip(weights(holders), holders, strict=True):
+                B, A = (x.double() for x in t.sent.factors[m])
+                D = D + p * torch.outer(B[:, j], A[j])
+        U, S, V = torch.linalg.svd(D, full_matrices=False)
+        found[m] = (U[:, :r] * S[:r]) @ V[:r]
+    return found
+
+
+def turned_factors(problem: Problem, taken: list[Taken]) -> dict[str, list[Tensor]]:
+    """Means of B R and R^T A, with the R of scipy's orthogonal Procrustes."""
+    found, r = {}, max(problem.ranks)
+    for m, (d_out, d_in) in problem.shapes.items():
+        B_mean, A_mean = torch.zeros(d_out, r).double(), torch.zeros(r, d_in).double()
+        for p, t in zip(weights(taken), taken, strict=True):
+            B, A = (x.double() for x in t.sent.factors[m])
+            near = t.start.factors[m][1].double()
+            R = torch.from_numpy(orthogonal_procrustes(A.T.numpy(), near.T.numpy())[0])
+            B_mean[:, : t.rank] += p * B @ R
+            A_mean[: t.rank] += p * R.T @ A
+        found[m] = [B_mean, A_mean]
+    return found
+
+
+def product_of_turned(
+    problem: Problem, history: History, rank: int | None = None
+) -> Dense:
+    pairs = turned_factors(problem, history[-1])
+    return {m: B[:, :rank] @ A[:rank] for m, (B, A) in pairs.items()}
 
 
 def nearest_direction(problem: Problem, history: History) -> Dense:
@@ -229,6 +269,8 @@ TABLE = [
     Row("rolora", mean_of_models, exact=True),
     Row("fedsa-lora", unchanged),
     Row("lora-a2", mean_of_models, exact=True),
+    Row("raflora", best_of_segments),
+    Row("fedrot-lora", product_of_turned),
     Row("centralized", mean_of_models, exact=True),
     Row("local", unchanged),
     Row("fedavg-full", full_weights, exact=True),

@@ -11,10 +11,12 @@ from tests.oracles import (
     History,
     Row,
     best_of_rank,
+    best_of_segments,
     means_without_the_start,
     nearest_factors,
     norms,
     padded,
+    product_of_turned,
 )
 from tests.quadratic import Dense, Problem, Taken, weights
 from tests.update_oracles import starts
@@ -61,6 +63,10 @@ def _shared(row: Row, problem: Problem, rounds: History, rank: int) -> Dense:
         return {m: _onto_first(last, m, rank) @ L for m, L in _learned(problem, rounds)}
     if label in ("ilora-svd", "flexlora"):
         return best_of_rank(problem, rounds, rank)
+    if label == "raflora":
+        return best_of_segments(problem, rounds, rank)
+    if label == "fedrot-lora":
+        return product_of_turned(problem, rounds, rank)
     if label == "fedit-qr":
         return means_without_the_start(problem, rounds, rank)
     if label in ("fedit", "rolora", "ffa-lora", "hetlora", "fedex-lora"):

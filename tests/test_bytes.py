@@ -61,6 +61,8 @@ FORMULAS = {
     ),
     "lora-fair": (lambda r, t: L(r), lambda r, t: L(r)),
     "flexlora": (lambda r, t: L(r), lambda r, t: L(r)),
+    "raflora": (lambda r, t: L(r), lambda r, t: L(r)),
+    "fedrot-lora": (lambda r, t: L(r), lambda r, t: L(r)),
     # Of an index that all clients hold, weights that sum to 1 leave one direction less.
     "fedex-lora": (lambda r, t: L(r), lambda r, t: L(r) + (t > 1) * L(RHO - R_MIN)),
     "rolora": (lambda r, t: r * turn(t), changed),

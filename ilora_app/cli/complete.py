@@ -10,8 +10,8 @@ from ilora_app.settings import options
 # Here again, as what declares them imports torch: completion is to be quick.
 STRATEGIES = (
     "ilora", "fedit", "flora", "ffa-lora", "lora-fair", "hetlora", "flexlora",
-    "fedex-lora", "rolora", "fedsa-lora", "lora-a2", "linear-probe", "centralized",
-    "local", "fedavg-full",
+    "fedex-lora", "rolora", "fedsa-lora", "lora-a2", "raflora", "fedrot-lora",
+    "linear-probe", "centralized", "local", "fedavg-full",
 )  # fmt: skip
 TRACKERS = ("tensorboard", "wandb", "mlflow")
 

@@ -102,7 +102,7 @@ def problems(settings: Settings) -> dict[str, str]:
     elif method.server_step:
         used |= set(step)
     else:
-        reasons |= dict.fromkeys(step, f"{name} has no global model that goes further")
+        reasons |= dict.fromkeys(step, f"{name} has no step to take further")
     if chosen.drift_correction == FEDPROX:
         used |= {"proximal-mu"}
     else:

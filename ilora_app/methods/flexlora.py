@@ -66,15 +66,20 @@ class FlexLoRA(Method):
             parts = self.step.of_products(state, updates, start, eta)
         factors, by = [part for part, _ in parts], [weight for _, weight in parts]
         cut, energy = truncate_mean(factors, by, rank, "svd")
-        pairs = {}
-        for module, (U, SV) in cut.items():
-            S = torch.linalg.vector_norm(SV, dim=1)  # (r,)
-            there = S > 0
-            rows = SV / torch.where(there, S, torch.ones_like(S)).unsqueeze(1)
-            A = complete_basis(rows.T, there).T  # (r, d_in)
-            pairs[module] = ((U * S).float(), A.float())
         mean = mean_head([u.adapter.head for u in updates], weights)
         head, buffers = self.step.head(state, mean, eta)
-        adapter = AdapterState(LoraFactors(pairs), head)
+        adapter = AdapterState(singular_vectors(cut), head)
         buffers |= self.step.remember(state.adapter.factors)
         return Aggregate(state.next(adapter, buffers=buffers), energy)
+
+
+def singular_vectors(cut: LoraFactors) -> LoraFactors:
+    """(U, S V^T) as B = U S and A = V^T, with orthonormal rows where S is zero."""
+    pairs = {}
+    for module, (U, SV) in cut.items():
+        S = torch.linalg.vector_norm(SV, dim=1)  # (r,)
+        there = S > 0
+        rows = SV / torch.where(there, S, torch.ones_like(S)).unsqueeze(1)
+        A = complete_basis(rows.T, there).T  # (r, d_in)
+        pairs[module] = ((U * S).float(), A.float())
+    return LoraFactors(pairs)

@@ -8,6 +8,7 @@ from ilora_app.methods.centralized import Centralized
 from ilora_app.methods.fedavg_full import FedAvgFull
 from ilora_app.methods.fedex_lora import FedExLoRA
 from ilora_app.methods.fedit import FedIT
+from ilora_app.methods.fedrot_lora import FedRotLoRA
 from ilora_app.methods.fedsa_lora import FedSALoRA
 from ilora_app.methods.ffa_lora import FFALoRA
 from ilora_app.methods.flexlora import FlexLoRA
@@ -19,6 +20,7 @@ from ilora_app.methods.local import Local
 from ilora_app.methods.lora_a2 import LoRAA2
 from ilora_app.methods.lora_fair import LoRAFAIR
 from ilora_app.methods.method import Method
+from ilora_app.methods.raflora import RaFLoRA
 from ilora_app.methods.rolora import RoLoRA
 from ilora_app.settings import MethodSettings, Settings, parsing
 
@@ -34,6 +36,8 @@ METHODS: dict[str, type[Method]] = {
     "rolora": RoLoRA,
     "fedsa-lora": FedSALoRA,
     "lora-a2": LoRAA2,
+    "raflora": RaFLoRA,
+    "fedrot-lora": FedRotLoRA,
     "linear-probe": LinearProbe,
     "centralized": Centralized,
     "local": Local,

@@ -19,6 +19,7 @@ from ilora_app.methods import (
     fedavg_full,
     fedex_lora,
     fedit,
+    fedrot_lora,
     fedsa_lora,
     ffa_lora,
     flexlora,
@@ -29,6 +30,7 @@ from ilora_app.methods import (
     local,
     lora_a2,
     lora_fair,
+    raflora,
     rolora,
 )
 from ilora_app.settings import Settings
@@ -77,6 +79,14 @@ class FedSALoRA(MethodStrategy, method=fedsa_lora.FedSALoRA):
 
 class LoRAA2(MethodStrategy, method=lora_a2.LoRAA2):
     """LoRA-A2: factors take turns, clients send their top rank slots."""
+
+
+class RaFLoRA(MethodStrategy, method=raflora.RaFLoRA):
+    """raFLoRA: every segment of ranks averaged over who holds it."""
+
+
+class FedRotLoRA(MethodStrategy, method=fedrot_lora.FedRotLoRA):
+    """FedRot-LoRA: factors turned towards each other, then averaged."""
 
 
 class LinearProbe(MethodStrategy, method=linear_probe.LinearProbe):
@@ -147,6 +157,7 @@ __all__ = [
     "FedAvgFull",
     "FedExLoRA",
     "FedIT",
+    "FedRotLoRA",
     "FedSALoRA",
     "FlexLoRA",
     "HetLoRA",
@@ -157,6 +168,7 @@ __all__ = [
     "Local",
     "LoraStrategy",
     "MethodStrategy",
+    "RaFLoRA",
     "RoLoRA",
     "build",
 ]
