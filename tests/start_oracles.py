@@ -7,16 +7,14 @@ uploads make it: T + B A - O of every layer, for a client of a rank.
 import torch
 
 from ilora_app.lora.initialisation import qr_directions
+from tests.aligned_oracles import nearest_factors, product_of_turned
+from tests.means import History, padded
 from tests.oracles import (
-    History,
     Row,
     best_of_rank,
     best_of_segments,
     means_without_the_start,
-    nearest_factors,
     norms,
-    padded,
-    product_of_turned,
 )
 from tests.quadratic import Dense, Problem, Taken, weights
 from tests.update_oracles import starts
