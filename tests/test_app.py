@@ -35,7 +35,6 @@ def test_a_run_records_and_leaves_what_it_promises(run_config):
     written = tomllib.loads((folder / "config.toml").read_text())
     resolved = {
         "initialisation": "qr",
-        "aggregate": "increments",
         "drift-correction": "control-variates",
         "target-modules": "query,value",
         "modules-to-save": "classifier,pooler",

@@ -37,7 +37,9 @@ def cases():
     published = {"cut": "product", "aggregate": "products"}
     yield "ilora+published", published
     yield "ilora+merge", {"residual": "merge", **published}
-    yield "ilora+step", {"server-rate": "1.5", "server-momentum": 0.3}
+    yield "ilora+step", {
+        "aggregate": "increments", "server-rate": "1.5", "server-momentum": 0.3,
+    }  # fmt: skip
     yield "ilora+rotate", {"control-basis": "rotate"}
     yield "fedex-lora+step", {"server-rate": "1.5", "server-momentum": 0.3}
     yield "rolora+step", {"server-momentum": 0.3}

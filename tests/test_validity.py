@@ -78,8 +78,6 @@ def test_every_strategy_takes_the_defaults(name):
 def test_what_a_run_writes_down_can_be_run_again(name, head):
     """Its config.toml holds what auto became."""
     chosen = settings(name, head)
-    if name in ("ilora", "flexlora"):
-        assert resolve(chosen).method.aggregate != "auto"
     again, wrong = parse(parsing.dump(resolve(chosen)))
     assert (wrong, problems(again)) == ({}, {})
     assert resolve(again) == resolve(chosen)
@@ -104,8 +102,6 @@ def test_auto_is_what_the_method_starts_from_and_is_corrected_by(name):
     found = resolve(settings(name))
     start = "qr" if name == "ilora" else "standard"
     correction = "control-variates" if name == "ilora" else "none"
-    sums = {"ilora": "increments", "flexlora": "products"}.get(name, "auto")
-    assert found.method.aggregate == sums
     assert found.model.initialisation == start
     assert found.method.drift_correction == correction
     assert resolve(found) == found

@@ -18,13 +18,41 @@ def prefix(M: Tensor, rank: int, decomposition: str = "qr") -> Tensor:
     return Q @ Q.T @ M
 
 
-def starts(problem: Problem, history: History, rank: int, how: str = "qr") -> Dense:
+def directions(problem: Problem, rank: int) -> Dense:
+    """Q_k R_k: the product that a client of this rank trains from in round 1."""
+    pairs = qr_directions(problem.W0.items(), rank).items()
+    return {m: Q.double() @ R.double() for m, (Q, R) in pairs}
+
+
+def starts(
+    problem: Problem,
+    history: History,
+    rank: int,
+    how: str = "qr",
+    sums: str = "increments",
+) -> Dense:
     """P_k under cut = update: what a client of this rank begins the next round with."""
     if not any(history):
-        pairs = qr_directions(problem.W0.items(), rank).items()
-        return {m: Q.double() @ R.double() for m, (Q, R) in pairs}
-    U = learned(problem, history, how)
+        return directions(problem, rank)
+    if sums == "increments":
+        U = learned(problem, history, how)
+    else:
+        U = learned_by_products(problem, history)
     return {m: prefix(value, rank, how) for m, value in U.items()}
+
+
+def learned_by_products(problem: Problem, history: History) -> Dense:
+    """U = cut(sum_k p_k B_k A_k), less what clients started from in round 1."""
+    rounds = [taken for taken in history if taken]
+    found = {}
+    for m in problem.W0:
+        total = torch.zeros(problem.shapes[m]).double()
+        for t, p in zip(rounds[-1], weights(rounds[-1]), strict=True):
+            total = total + p * t.product()[m]
+            if len(rounds) == 1:
+                total = total - p * directions(problem, t.rank)[m]
+        found[m] = prefix(total, max(problem.ranks))
+    return found
 
 
 def learned(
@@ -46,11 +74,9 @@ def learned(
         for m in problem.W0:
             total = U[m] + beta * (U[m] - before[m])
             for t, p in zip(taken, weights(taken), strict=True):
+                P = directions(problem, t.rank)[m]
                 if number:
                     P = prefix(U[m], t.rank, how)
-                else:
-                    Q, R = qr_directions(problem.W0.items(), t.rank)[m]
-                    P = Q.double() @ R.double()
                 total = total + eta * p * (t.product()[m] - P)
             found[m] = prefix(total, max(problem.ranks), how)
         path.append(found)

@@ -58,8 +58,8 @@ class ILoRA(Method):
     ``"products"`` (the paper): D_t = cut(sum_k p_k B_k A_k).
 
     Args:
-        cut: ``update`` or ``product``.
-        aggregate: ``increments`` or ``products``.
+        cut: ``update``, or ``product`` (the paper).
+        aggregate: ``products`` (the paper) or ``increments``.
         decomposition: ``qr`` (the paper), ``pivoted-qr`` or ``svd``.
         qr_start: initial arrays are QR directions of W0, from
             :func:`~ilora_app.lora.initialisation.qr_directions`; otherwise they are
@@ -83,14 +83,13 @@ class ILoRA(Method):
     )  # fmt: skip
     initialisations = ("qr", "standard")
     control_by_default = True
-    aggregate_by_default = "increments"
     server_step = "products"
 
     def __init__(
         self,
         *,
         cut: str = "update",
-        aggregate: str = "increments",
+        aggregate: str = "products",
         decomposition: str = "qr",
         qr_start: bool = True,
         init_gain: str = "paper",

@@ -37,7 +37,6 @@ class Method(ABC):
         trains: False has the head solved by sums over clients, and nothing trained.
         drifts: False leaves nothing to correct, and ``control_refusal`` says why.
         head_by_default: what ``head = "auto"`` means for a classifier.
-        aggregate_by_default: what ``aggregate = "auto"`` means.
         server_step: what ``server-rate`` and ``server-momentum`` act on: the averaged
             ``factors`` and the head, the ``products``, which the method then sees to
             itself, or nothing where it is empty.
@@ -57,7 +56,6 @@ class Method(ABC):
     trains: ClassVar[bool] = True
     drifts: ClassVar[bool] = True
     head_by_default: ClassVar[str] = RIDGE
-    aggregate_by_default: ClassVar[str] = "products"
     server_step: ClassVar[str] = "factors"
     step: ServerStep = ServerStep()
 

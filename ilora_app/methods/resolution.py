@@ -25,8 +25,6 @@ def resolve(settings: Settings) -> Settings:
     elif head.head == AUTO:
         solved = method.head_by_default == RIDGE and model.task != LANGUAGE
         head = replace(head, head=RIDGE if solved else TRAINED)
-    if chosen.aggregate == AUTO and "aggregate" in method.setting_keys:
-        chosen = replace(chosen, aggregate=method.aggregate_by_default)
     if chosen.drift_correction == AUTO:
         corrected = method.control_by_default and not head.is_frozen
         name = CONTROL_VARIATES if corrected else "none"

@@ -43,11 +43,11 @@ class MethodSettings:
         choices=CUTS,
     )
     aggregate: str = option(
-        "auto",
-        "What ilora and flexlora sum: what clients have changed (increments, so that "
-        "what a client cannot hold is not forgotten), or what they hold (products). "
-        "auto is increments for ilora. Papers: products.",
-        choices=("auto", *AGGREGATES),
+        "products",
+        "What ilora and flexlora sum: what clients hold (products), or what they have "
+        "changed (increments), so that what a client cannot hold is not forgotten. "
+        "Papers: products.",
+        choices=AGGREGATES,
     )
     server_rate: str = option(
         "1",
