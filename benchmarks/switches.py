@@ -1,6 +1,6 @@
 """Which switches help ILoRA: each changed alone, on three data sets, paired by seed.
 
-    python benchmarks/switches.py --out DIR --shared DATA [--workers 2] [--seeds 1]
+    python benchmarks/switches.py --out DIR --shared DATA [--workers 2] [--seeds 0]
         [--data intents,banking77,sst2] [--only NAME,NAME] [--set KEY=JSON]
 
 8 clients of ranks 2/4/8/16 twice, 8 rounds of 8 steps of 16 texts, one thread a run.

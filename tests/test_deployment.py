@@ -3,6 +3,7 @@
 One federation serves all tests: starting it takes longer than a round.
 """
 
+import json
 import os
 import re
 import signal
@@ -77,7 +78,10 @@ def test_three_nodes_of_unequal_rank_run_to_the_end(normal, tiny_model):
     table = metrics(run.folder, times=True)
     assert table["client_accuracy_mean"][1:].notna().all()
     assert table["bytes_up"][1:].gt(0).all()
-    base = AutoModelForSequenceClassification.from_pretrained(tiny_model, num_labels=10)
+    named = json.loads((run.folder / "adapter" / "config.json").read_text())
+    base = AutoModelForSequenceClassification.from_pretrained(
+        tiny_model, num_labels=len(named["id2label"])
+    )
     for rank in (4, 8, 16):
         PeftModel.from_pretrained(base, run.folder / f"adapter-r{rank}")
 

@@ -45,7 +45,7 @@ class TrainingSettings:
     momentum: float = option(0.9, "Momentum, read by sgd. Paper: 0.9.", check=below_one)
     batch_size: int = option(16, "Examples a local step. Paper: 64.", check=at_least(1))
     local_steps: int = option(
-        15,
+        10,
         "Local steps a round; 0 trains local-epochs epochs. Paper: 0.",
         check=at_least(0),
     )
