@@ -209,7 +209,7 @@ def test_a_finished_run_with_another_config_is_a_conflict(tmp_path):
     finish(job, rounds(0.1))
     assert before.conflicts() == []
     changed = plan(tmp_path, entry(**{"local-steps": 2}))
-    assert changed.conflicts() == ["local-steps (15, now 2) in 1 run"]
+    assert changed.conflicts() == ["local-steps (10, now 2) in 1 run"]
 
 
 def test_all_mistakes_of_a_request_come_together(tmp_path):

@@ -79,7 +79,8 @@ def run_report(tmp_path_factory) -> Path:
 def comparison(tmp_path_factory) -> Path:
     """28 rows under names as long as they get, one of which failed."""
     folder = tmp_path_factory.mktemp("compared")
-    names = [f"method-{i}+drift-correction=control-variates" for i in range(26)]
+    ranks = [f"client-ranks={i}" for i in range(26)]
+    names = [f"fedit+drift-correction=control-variates+{rank}" for rank in ranks]
     made = plan(folder, *map(entry, [*names, "centralized", "ilora"]), seeds=1)
     for i, one in enumerate(made.entries[:-1]):
         more = {f"accuracy_r{r}": 0.5 for r in (2, 4, 8, 16)}
