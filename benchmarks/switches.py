@@ -1,7 +1,7 @@
 """Which switches help ILoRA: each changed alone, on three data sets, paired by seed.
 
     python benchmarks/switches.py --out DIR --shared DATA [--workers 2] [--seeds 0]
-        [--data intents,banking77,sst2] [--only NAME,NAME] [--set KEY=JSON]
+        [--data intents,banking77,sst2] --only NAME [--only NAME ...] [--set KEY=JSON]
 
 8 clients of ranks 2/4/8/16 twice, 8 rounds of 8 steps of 16 texts, one thread a run.
 Evaluates on validation data: the test splits take no part in choosing.
@@ -9,6 +9,9 @@ Evaluates on validation data: the test splits take no part in choosing.
 intents: CLINC150's 150 intents, as packaged (validation split), Dirichlet 0.1.
 banking77, sst2: DATA/banking77 and DATA/sst2, of whose training splits 1,000 rows are
     held out for validation; Dirichlet 0.1 and 0.5.
+
+"paper" is the published cut and a trained head, with this app's control variates (from
+local means, by examples, divided by holders).
 
 Finished runs are kept in DIR/results.jsonl and not run again; without --only the table
 of what is there is printed.

@@ -5,8 +5,8 @@ from dataclasses import fields, replace
 import pytest
 
 from ilora_app.federation.validity import problems
-from ilora_app.methods import METHODS, find, parse, resolve
-from ilora_app.settings import MethodSettings, Settings, parsing
+from ilora_app.methods import METHODS, find
+from ilora_app.settings import MethodSettings, Settings
 
 OTHER = {
     "decomposition": "svd",
@@ -74,40 +74,6 @@ def test_every_strategy_takes_the_defaults(name):
 
 
 @every
-@pytest.mark.parametrize("head", ["auto", "trained"])
-def test_what_a_run_writes_down_can_be_run_again(name, head):
-    """Its config.toml holds what auto became."""
-    chosen = settings(name, head)
-    again, wrong = parse(parsing.dump(resolve(chosen)))
-    assert (wrong, problems(again)) == ({}, {})
-    assert resolve(again) == resolve(chosen)
-
-
-@every
-def test_auto_solves_the_head_of_a_classifier_with_factors(name):
-    """Then nothing is left to correct; a language model has no classes."""
-    solved = name not in ("fedavg-full", "local")  # local clients share nothing
-    found = resolve(settings(name, "auto"))
-    assert found.head.head == ("ridge" if solved else "trained")
-    assert found.head.is_frozen == solved
-    assert found.method.drift_correction == "none"
-    assert resolve(found) == found
-    if find(name).trains:
-        words = resolve(settings(name, "auto", task="causal-lm"))
-        assert (words.head.head, words.head.is_frozen) == ("trained", False)
-
-
-@every
-def test_auto_is_what_the_method_starts_from_and_is_corrected_by(name):
-    found = resolve(settings(name))
-    start = "qr" if name == "ilora" else "standard"
-    correction = "control-variates" if name == "ilora" else "none"
-    assert found.model.initialisation == start
-    assert found.method.drift_correction == correction
-    assert resolve(found) == found
-
-
-@every
 @pytest.mark.parametrize("key", OTHER)
 def test_settings_of_another_method_are_refused(name, key):
     beside = {"cut": "product", "aggregate": "products"} if key == "residual" else {}
@@ -161,31 +127,9 @@ def test_the_head_alone_has_no_basis_and_no_ranks(key, value):
     assert "every member holds the head" in found[dashed]
 
 
-def test_what_is_frozen_is_not_corrected_and_the_right_way_is_named():
-    on = {"drift_correction": "control-variates"}
-    for scope in ("all", "head"):
-        found = refused("flora", head="ridge", control_scope=scope, **on)
-        assert "head = 'trained'" in "".join(found.values())
-    chosen = settings("ilora", "ridge")
-    slow = replace(chosen, head=replace(chosen.head, head_rate="0.1"))
-    assert resolve(slow).method.drift_correction == "control-variates"
-    still = settings("ilora", "trained")
-    still = replace(still, head=replace(still.head, head_rate="0"))
-    assert resolve(still).method.drift_correction == "none"
-
-
 def test_numbers_that_mean_the_same_are_the_same():
     assert refused("fedsa-lora", server_rate="1.0") == {}
     assert "server-rate" in refused("fedsa-lora", server_rate="2")
-
-
-def test_personal_models_share_no_features_to_solve_a_head_on():
-    chosen = settings("fedsa-lora", "auto")
-    for every, wrong in ((0, False), (5, False), (3, True)):
-        found = problems(
-            replace(chosen, head=replace(chosen.head, head_refit_every=every))
-        )
-        assert ("head-refit-every" in found) == wrong
 
 
 @pytest.mark.parametrize("name", ["ilora", "flora"])

@@ -22,11 +22,6 @@ def add(part: Flat, delta: Flat) -> Flat:
     return sums
 
 
-def negate(part: Flat) -> Flat:
-    """Turn the sign."""
-    return {name: -value for name, value in part.items()}
-
-
 def pad_to(delta: Flat, total: AdapterState) -> AdapterState:
     """Make an upload as large as the total: zeros where it says nothing."""
     return AdapterState.from_named_tensors(

@@ -7,7 +7,12 @@ import torch
 
 from ilora_app.lora.factors import AdapterState, LoraFactors, inner_products
 from ilora_app.lora.initialisation import gain_squared
-from ilora_app.methods.state import GlobalState, Update, weights_of
+from ilora_app.methods.state import (
+    GlobalState,
+    Update,
+    nothing_learned,
+    weights_of,
+)
 
 
 def with_gain(adapter: AdapterState, gain: str) -> AdapterState:
@@ -85,5 +90,4 @@ def products_before(state: GlobalState, D0: LoraFactors | None) -> LoraFactors:
         return state.adapter.factors
     if D0 is not None:
         return D0
-    pairs = {m: (torch.zeros_like(B), A) for m, (B, A) in state.adapter.factors.items()}
-    return LoraFactors(pairs)
+    return nothing_learned(state.adapter.factors)

@@ -195,8 +195,12 @@ def learned_in_base(state: GlobalState) -> LoraFactors:
     assert state.ledger is not None
     if state.ledger.version:
         return state.ledger.as_factors()
-    pairs = {m: (torch.zeros_like(B), A) for m, (B, A) in state.adapter.factors.items()}
-    return LoraFactors(pairs)
+    return nothing_learned(state.adapter.factors)
+
+
+def nothing_learned(factors: LoraFactors) -> LoraFactors:
+    """Factors of the same shapes with B = 0."""
+    return LoraFactors({m: (torch.zeros_like(B), A) for m, (B, A) in factors.items()})
 
 
 def subtract(factors: LoraFactors, offset: Mapping[str, Pair]) -> LoraFactors:
