@@ -9,6 +9,7 @@ import torch
 from flwr.app import Array, ArrayRecord, Message, MessageType, MetricRecord
 
 from ilora_app import wire
+from ilora_app.corrections import ControlVariates
 from ilora_app.federation.limits import Limits, update_norm
 from ilora_app.methods import METHODS
 from ilora_app.methods.state import Share
@@ -18,7 +19,10 @@ from tests.builders import random_state, update
 from tests.conftest import read_events
 from tests.controlled import control_of
 from tests.local_run import metrics, run
+from tests.oracles import Row, mean_and_cross_terms
+from tests.quadratic import Problem
 from tests.test_faults import BAD, on_training
+from tests.toy import Toy
 
 
 def dense_norm(received, returned, scaling: float) -> float:
@@ -206,3 +210,21 @@ def test_what_a_node_says_is_cut(run_config):
     )
     (event,) = read_events(folder, "reply-left-out")
     assert len(event["reason"]) < 600
+
+
+def test_a_client_counts_for_no_more_in_c_either():
+    """Two of ten examples and one that says ten thousand weigh the same in c."""
+    made = {"drift_correction": ControlVariates(), "limits": Limits(max_examples=10)}
+    row = Row("fedit", mean_and_cross_terms)
+    run = Toy(row.make(**made), Problem((2, 2, 2), (10, 10_000, 10)))
+    taken = run.round()
+    own = [
+        wire.decode_tensors(run.grid.replied[t.node].content[wire.CORRECTION])
+        for t in taken
+    ]
+    run.round()
+    for t in taken:
+        sent = wire.decode_tensors(run.grid.asked[t.node].content[wire.CORRECTION])
+        for name, value in sent.items():
+            mean = sum(c_k[name] for c_k in own) / 3
+            torch.testing.assert_close(value, mean, atol=1e-5, rtol=1e-5)
