@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from ilora_app import methods
 from ilora_app.compare.presets import load_presets, read_preset
+from ilora_app.federation import validity
 from ilora_app.settings import options, parsing
 
 ROOT = Path(__file__).parent.parent
@@ -94,6 +96,11 @@ def test_a_preset_is_a_run_config_with_its_command_in_line_one(file: Path):
     preset, problems = read_preset(file)
     assert not problems
     assert federation.split()[0] == f"num-supernodes={preset.clients}"
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_preset_holds_nothing_that_its_method_does_not_use(name):
+    assert validity.problems(methods.load(SETTINGS[name])) == {}
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
