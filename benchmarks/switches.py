@@ -136,7 +136,12 @@ def run_one(name: str, data: str, seed: int, config: Config) -> Config:
     with tempfile.TemporaryDirectory() as folder:
         chosen = config | {"seed": seed, "output-dir": folder + "/run"}
         run_config = parsing.dump(Settings()) | chosen
-        grid = LocalGrid(client_app.app, run_config, nodes=8)
+        grid = LocalGrid(
+            client_app.app,
+            run_config,
+            nodes=8,
+            train_together=client_app.train_together,
+        )
         context = Context(1, 0, {}, RecordDict(), run_config)
         prepared = preflight.prepare(context.run_config)
         membership = enrolment.meet(grid, prepared)

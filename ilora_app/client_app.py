@@ -1,6 +1,6 @@
 """The ClientApp: says its rank, trains what it is sent, evaluates what it is sent."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any
 
@@ -9,8 +9,9 @@ from flwr.clientapp import ClientApp
 from flwr.common.constant import ErrorCode
 
 from ilora_app import wire
-from ilora_app.node import local_round, persistence
+from ilora_app.node import local_evaluation, local_round, persistence
 from ilora_app.node.config import NodeError
+from ilora_app.node.local_round import LocalRound
 from ilora_app.node.node import Node
 from ilora_app.settings.parsing import ConfigError
 from ilora_app.tasks.libraries import quiet_libraries
@@ -34,10 +35,14 @@ def _answer_mistakes(handler: Handler) -> Handler:
         try:
             return handler(message, context)
         except _MISTAKES as error:
-            code = ErrorCode.CLIENT_APP_RAISED_EXCEPTION
-            return Message(Error(code=code, reason=str(error)), reply_to=message)
+            return _mistake(error, message)
 
     return answer
+
+
+def _mistake(error: Exception, message: Message) -> Message:
+    code = ErrorCode.CLIENT_APP_RAISED_EXCEPTION
+    return Message(Error(code=code, reason=str(error)), reply_to=message)
 
 
 @app.query()
@@ -57,11 +62,40 @@ def query(message: Message, context: Context) -> Message:
 @_answer_mistakes
 def train(message: Message, context: Context) -> Message:
     """Train the received factors and head for one round."""
-    node = _node(message, context)
-    persistence.restore(message, context)
-    content = local_round.train(node, message, context.state)
-    persistence.keep(message, context, node.settings.keeping.keep_checkpoints + 1)
-    return Message(content, reply_to=message)
+    local = _begin(message, context)
+    return _reply(local, local.train(), message, context)
+
+
+def train_together(pairs: Sequence[tuple[Message, Context]]) -> list[Message]:
+    """Train nodes of one process for one round: those that are alike as one batch.
+
+    Args:
+        pairs: messages for TRAIN, in a fixed order, with the contexts of their nodes.
+
+    Returns:
+        The reply to each.
+
+    """
+    replies: dict[int, Message] = {}
+    batches: list[list[tuple[int, LocalRound]]] = []
+    for index, (message, context) in enumerate(pairs):
+        try:
+            local = _begin(message, context)
+        except _MISTAKES as error:
+            replies[index] = _mistake(error, message)
+            continue
+        found = next((b for b in batches if local_round.alike(b[0][1], local)), None)
+        if found is None:
+            batches.append([(index, local)])
+        else:
+            found.append((index, local))
+    for batch in batches:
+        rounds = [local for _, local in batch]
+        for (index, local), content in zip(
+            batch, local_round.train_all(rounds), strict=True
+        ):
+            replies[index] = _reply(local, content, *pairs[index])
+    return [replies[index] for index in range(len(pairs))]
 
 
 @app.evaluate()
@@ -70,7 +104,21 @@ def evaluate(message: Message, context: Context) -> Message:
     """Evaluate the received model on this node's held-out examples."""
     node = _node(message, context)
     persistence.restore(message, context)
-    content = local_round.evaluate(node, message, context.state)
+    content = local_evaluation.evaluate(node, message, context.state)
+    return Message(content, reply_to=message)
+
+
+def _begin(message: Message, context: Context) -> LocalRound:
+    node = _node(message, context)
+    persistence.restore(message, context)
+    return LocalRound.begin(node, message, context.state)
+
+
+def _reply(
+    local: LocalRound, content: RecordDict, message: Message, context: Context
+) -> Message:
+    keep = local.node.settings.keeping.keep_checkpoints + 1
+    persistence.keep(message, context, keep)
     return Message(content, reply_to=message)
 
 

@@ -27,7 +27,7 @@ class FaultyGrid(LocalGrid):
         self.tamper = tamper or (lambda reply: reply)
         self.exchanges = 0
         self.sent: list[Message] = []
-        super().__init__(*args, **kwargs)
+        super().__init__(*args, train_together=client_app.train_together, **kwargs)
 
     def get_node_ids(self) -> Iterable[int]:
         nodes = super().get_node_ids()

@@ -12,7 +12,9 @@ BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
 def call(*words: str) -> str:
     command = [sys.executable, *words]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, cwd=BENCHMARKS.parent
+    )
     return done.stdout
 
 
@@ -21,6 +23,18 @@ def test_truncation_prints_a_ratio_for_every_method():
     rows = call(str(BENCHMARKS / "truncation.py"), *sizes).splitlines()[2:]
     assert [row.split("|")[1].strip() for row in rows] == ["qr", "pivoted-qr", "svd"]
     assert float(rows[0].split("|")[5]) < 1e-3
+
+
+def test_training_prints_a_row_for_every_measurement(tmp_path):
+    words = ["--models", "tiny", "--equality", "tiny", "--steps", "1", "--turns", "2"]
+    printed = call("-m", "benchmarks.training", *words, "--out", str(tmp_path))
+    found = json.loads((tmp_path / "training.json").read_text())
+    for row in found["rows"]:
+        assert f"| {row['what']} | {row['value']} | {row['against']} | " in printed
+    equal = [r for r in found["rows"] if "difference" in r["what"] and r["target"]]
+    assert equal
+    assert all(row["meets"] for row in equal)  # these are no times
+    assert found["versions"]["torch"]
 
 
 @pytest.mark.slow

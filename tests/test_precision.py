@@ -107,7 +107,7 @@ def test_a_base_in_half_precision_is_rounded_once(made):
     for _ in range(5):
         backbone.install(held, base=small)
     layer = next(iter(W0))
-    module = dict(backbone._layers())[layer]
+    module = dict(backbone.layers())[layer]
     now = module.get_base_layer().weight.T.float()
     expected = (W0[layer].float() + 2.0 * 1e-3).to(torch.bfloat16).float()
     assert torch.equal(now, expected)

@@ -41,7 +41,8 @@ def execute(run_config: Mapping[str, object], clients: int) -> None:
 
     torch.set_num_threads(1)
     values = dict(run_config)
-    grid = LocalGrid(client_app.app, values, clients)  # type: ignore[arg-type]
+    together = client_app.train_together
+    grid = LocalGrid(client_app.app, values, clients, train_together=together)  # type: ignore[arg-type]
     context = Context(1, 0, {}, RecordDict(), values)  # type: ignore[arg-type]
     prepared = preflight.prepare(context.run_config)
     membership = enrolment.meet(grid, prepared)

@@ -81,7 +81,7 @@ def problems(settings: Settings) -> dict[str, str]:
             f"rate-floor = {settings.training.rate_floor:g}: is not used, as "
             "rate-schedule is constant"
         )
-    found |= method.problems(settings)
+    found |= method.problems(settings) | _batch_problems(settings)
 
     used = set(method.setting_keys) | _declared(method) | {"drift-correction"}
     reasons = {}
@@ -178,6 +178,27 @@ def _head_problems(
             "not corrected (head-rate)"
         )
     return found
+
+
+def _batch_problems(settings: Settings) -> dict[str, str]:
+    """Why clients cannot train as one batch, by key."""
+    at_once, training = settings.training.clients_per_batch, settings.training
+    reasons = [
+        (training.gradient_accumulation > 1, "gradient-accumulation cuts batches"),
+        (
+            training.local_steps == 0,
+            "clients have unequal numbers of batches in epochs",
+        ),
+        (
+            settings.model.dtype == "float16",
+            "float16 scales the loss of each by itself",
+        ),
+    ]
+    found = [reason for holds, reason in reasons if holds]
+    if at_once == 1 or not found:
+        return {}
+    why = "; ".join(found)
+    return {"clients-per-batch": f"clients-per-batch = {at_once}: expected 1, as {why}"}
 
 
 def _same(value: object, default: object) -> bool:

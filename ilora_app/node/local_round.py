@@ -1,145 +1,220 @@
-"""One round on a client: install what came, train or measure it, pack what goes back.
+"""One round on a client: install what came, train it, pack what goes back.
 
 Nothing of a federation is decided here: the method's client half says what training
 starts from and what is returned, the drift correction changes gradients, and
 :mod:`ilora_app.tasks.training` trains.
 """
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-import torch
 from flwr.app import Message, MetricRecord, RecordDict
+from torch import Tensor
 
 from ilora_app import wire
 from ilora_app.corrections import ClientCorrection, client_half
-from ilora_app.lora.factors import AdapterState, LoraFactors, only
+from ilora_app.lora.factors import AdapterState, LoraFactors, Pair, only
 from ilora_app.methods import ClientHalf
 from ilora_app.node.instructions import Instructions
+from ilora_app.node.local_evaluation import install_start, measure
 from ilora_app.node.node import Node
-from ilora_app.tasks import training
+from ilora_app.settings import TrainingSettings
+from ilora_app.tasks import stacked_training, training
 from ilora_app.tasks.backbone import Backbone
-from ilora_app.tasks.features import ridge_sums
+from ilora_app.tasks.examples import Examples
+from ilora_app.tasks.stacked_training import StackedClient
 
 
-def train(node: Node, message: Message, records: RecordDict) -> RecordDict:
-    """Train the received factors and head for one round, with drift correction.
+@dataclass(frozen=True)
+class LocalRound:
+    """What one client trains in a round, ready to begin.
 
-    Args:
-        node: this client.
-        message: of the server.
-        records: ``context.state``.
-
-    Returns:
-        Content of the reply.
-
-    Raises:
-        WireError: the client does not hold what the server counts on.
+    Attributes:
+        node: the client.
+        instructions: of the server.
+        half: the client half of the method.
+        correction: the client half of the drift correction.
+        start: what training starts from.
+        offset: what the base gives up of the start, by module.
+        examples: to train on.
+        settings: of training in this round.
+        names: of what is trained.
+        content: of the reply, as far as it is known.
 
     """
-    config: Any = message.content.config_records[wire.CONFIG]
-    instructions = Instructions.read(message, records, keep=True)
-    plan, rank = instructions.plan, instructions.rank
-    half, backbone = node.client_half(), node.data.backbone()
-    start = _install(node, half, instructions, backbone)
-    content: dict[str, Any] = {}
-    if config.get(wire.EVALUATE):
-        content[wire.EVALUATION] = _measure(node, backbone, config[wire.TEST_SPLIT])
 
-    parameters = only(backbone.parameters(), plan.trains)
-    examples = node.pooled() if plan.pooled else node.data.examples()[0]
-    local = node.local_training(plan.pooled, instructions.round)
-    correction = _correction(node, message, instructions, start.factors)
-    full_gradient = None
-    if correction.wants_full_gradient:
-        full_gradient = training.mean_gradient(
-            backbone,
-            examples,
-            local.eval_batch_size,
-            list(parameters),
-            local.logit_adjustment,
+    node: Node
+    instructions: Instructions
+    half: ClientHalf
+    correction: ClientCorrection
+    start: AdapterState
+    offset: Mapping[str, Pair]
+    examples: Examples
+    settings: TrainingSettings
+    names: Sequence[str]
+    content: dict[str, Any]
+
+    @classmethod
+    def begin(cls, node: Node, message: Message, records: RecordDict) -> "LocalRound":
+        """Read what the server sent, install it, and measure it where that is asked.
+
+        Args:
+            node: this client.
+            message: of the server.
+            records: ``context.state``.
+
+        Raises:
+            WireError: the client does not hold what the server counts on.
+
+        """
+        config: Any = message.content.config_records[wire.CONFIG]
+        instructions = Instructions.read(message, records, keep=True)
+        plan, half, backbone = (
+            instructions.plan,
+            node.client_half(),
+            node.data.backbone(),
         )
-    outcome = training.train(
-        backbone,
-        examples,
-        local,
-        node.seed(instructions.round),
-        list(parameters),
-        [hook] if (hook := correction.hook(parameters)) else [],
-        [half.penalty(parameters, rank), correction.penalty(parameters)],
-        node.settings.head.rate,
-    )
+        start, offset = install_start(node, half, instructions, backbone)
+        content: dict[str, Any] = {}
+        if config.get(wire.EVALUATE):
+            content[wire.EVALUATION] = measure(node, backbone, config[wire.TEST_SPLIT])
+        return cls(
+            node,
+            instructions,
+            half,
+            _correction(node, message, instructions, start.factors),
+            start,
+            offset,
+            node.pooled() if plan.pooled else node.data.examples()[0],
+            node.local_training(plan.pooled, instructions.round),
+            list(only(backbone.parameters(), plan.trains)),
+            content,
+        )
 
-    trained = backbone.collect()
-    instructions.state.keep_own(trained.named_tensors(), plan)
-    upload = half.finish(start, trained, rank)
-    metrics = {
-        wire.EXAMPLES: outcome.examples,
-        wire.LOSS: outcome.loss,
-        wire.SECONDS: outcome.seconds,
-        wire.RANK: upload.rank,
-    }
-    content[wire.ARRAYS] = wire.encode_tensors(only(upload.tensors, plan.up))
-    if upload.slots:
-        content[wire.SLOTS] = wire.encode_tensors(upload.slots)
-    uploads = correction.finish(full_gradient, upload.rank if upload.pruned else None)
-    if uploads:
-        content[wire.CORRECTION] = wire.encode_tensors(uploads)
-        metrics[wire.CORRECTION_LOST] = int(correction.lost)
-    content[wire.METRICS] = MetricRecord({**metrics})
-    return RecordDict(content)
+    @property
+    def backbone(self) -> Backbone:
+        """The model of this process."""
+        return self.node.data.backbone()
+
+    @property
+    def seed(self) -> int:
+        """Of this node in this round."""
+        return self.node.seed(self.instructions.round)
+
+    def train(self) -> RecordDict:
+        """Train what :meth:`begin` installed; returns the content of the reply."""
+        everything = self.backbone.parameters()
+        parameters = {name: everything[name] for name in self.names}
+        full_gradient = None
+        if self.correction.wants_full_gradient:
+            full_gradient = training.mean_gradient(
+                self.backbone,
+                self.examples,
+                self.settings.eval_batch_size,
+                self.names,
+                self.settings.logit_adjustment,
+            )
+        outcome = training.train(
+            self.backbone,
+            self.examples,
+            self.settings,
+            self.seed,
+            self.names,
+            [hook] if (hook := self.correction.hook(parameters)) else [],
+            [
+                self.half.penalty(parameters, self.instructions.rank),
+                self.correction.penalty(parameters),
+            ],
+            self.node.settings.head.rate,
+        )
+        return self.finish(outcome, self.backbone.collect(), full_gradient)
+
+    def finish(
+        self,
+        outcome: training.Outcome,
+        trained: AdapterState,
+        full_gradient: Mapping[str, Tensor] | None = None,
+    ) -> RecordDict:
+        """Keep what is the client's own and pack the rest.
+
+        Args:
+            outcome: of the training.
+            trained: what it ended with.
+            full_gradient: at the start, where the correction wants it.
+
+        """
+        plan, rank = self.instructions.plan, self.instructions.rank
+        self.instructions.state.keep_own(trained.named_tensors(), plan)
+        upload = self.half.finish(self.start, trained, rank)
+        metrics = {
+            wire.EXAMPLES: outcome.examples,
+            wire.LOSS: outcome.loss,
+            wire.SECONDS: outcome.seconds,
+            wire.RANK: upload.rank,
+        }
+        content = dict(self.content)
+        content[wire.ARRAYS] = wire.encode_tensors(only(upload.tensors, plan.up))
+        if upload.slots:
+            content[wire.SLOTS] = wire.encode_tensors(upload.slots)
+        pruned = upload.rank if upload.pruned else None
+        uploads = self.correction.finish(full_gradient, pruned)
+        if uploads:
+            content[wire.CORRECTION] = wire.encode_tensors(uploads)
+            metrics[wire.CORRECTION_LOST] = int(self.correction.lost)
+        content[wire.METRICS] = MetricRecord({**metrics})
+        return RecordDict(content)
 
 
-def evaluate(node: Node, message: Message, records: RecordDict) -> RecordDict:
-    """Evaluate the received model on this node's held-out examples.
-
-    Or add up what solves its head, where the server asks for that.
+def train_all(rounds: Sequence[LocalRound]) -> list[RecordDict]:
+    """Train clients of one process as one batch; contents of the replies, in order.
 
     Args:
-        node: this client.
-        message: of the server.
-        records: ``context.state``.
-
-    Returns:
-        Content of the reply.
-
-    Raises:
-        WireError: the client does not hold what the server counts on.
+        rounds: of clients that are :func:`alike`.
 
     """
-    config: Any = message.content.config_records[wire.CONFIG]
-    instructions = Instructions.read(message, records, keep=False)
-    backbone = node.data.backbone()
-    half = ClientHalf(node.settings.method)
-    if node.method.personal:
-        half = node.client_half()
-    _install(node, half, instructions, backbone)
-    if config.get(wire.HEAD_SUMS):
-        return _head_sums(node, backbone)
-    metrics = _measure(node, backbone, config[wire.TEST_SPLIT])
-    return RecordDict({wire.METRICS: metrics})
-
-
-def _head_sums(node: Node, backbone: Backbone) -> RecordDict:
-    """Sums of the training examples' features, for a head that the server solves."""
-    examples, size = node.data.examples()[0], node.settings.training.eval_batch_size
-    sums = ridge_sums(backbone, examples, size)
-    tensors = {wire.GRAM: sums.gram, wire.CROSS: sums.cross}
-    return RecordDict({wire.HEAD_SUMS: wire.encode_tensors(tensors, torch.float64)})
-
-
-def _install(
-    node: Node, half: ClientHalf, instructions: Instructions, backbone: Backbone
-) -> AdapterState:
-    """Put the received model into this process's backbone; return its start."""
-    start = half.start(
-        instructions.tensors,
-        backbone.shapes(),
-        instructions.rank,
-        node.seed(instructions.round),
+    first = rounds[0]
+    first.backbone.install(first.start, first.offset, first.instructions.base)
+    if len(rounds) == 1:
+        return [first.train()]
+    trained = stacked_training.train(
+        first.backbone,
+        [
+            StackedClient(
+                one.start,
+                one.offset,
+                one.examples,
+                one.seed,
+                one.correction.hook,
+                [partial(_penalty, one), one.correction.penalty],
+            )
+            for one in rounds
+        ],
+        first.settings,
+        first.names,
+        first.node.settings.head.rate,
     )
-    offset = instructions.offset(start, backbone.directions)
-    backbone.install(start, offset, instructions.base)
-    return start
+    return [one.finish(*found) for one, found in zip(rounds, trained, strict=True)]
+
+
+def alike(one: LocalRound, other: LocalRound) -> bool:
+    """Whether two clients can train as one batch."""
+    bases = one.instructions.base, other.instructions.base
+    return (
+        bool(one.names)
+        and one.backbone is other.backbone
+        and bool(one.backbone.shapes())  # fails where every weight is trained
+        and one.settings == other.settings
+        and list(one.names) == list(other.names)
+        and not one.correction.wants_full_gradient
+        and bases[0].keys() == bases[1].keys()
+        and all(value.equal(bases[1][name]) for name, value in bases[0].items())
+    )
+
+
+def _penalty(one: LocalRound, parameters: Mapping[str, Tensor]) -> Any:
+    return one.half.penalty(parameters, one.instructions.rank)
 
 
 def _correction(
@@ -157,18 +232,3 @@ def _correction(
         instructions.round,
         int(config.get(wire.LAST_TAKEN, 0)),
     )
-
-
-def _measure(node: Node, backbone: Backbone, on_test: bool) -> MetricRecord:
-    """Measure the installed model on held-out examples, and on the test split."""
-    size = node.settings.training.eval_batch_size
-    _, held_out = node.data.examples()
-    found = {wire.LOSS: 0.0, wire.ACCURACY: 0.0}
-    if len(held_out):
-        found = training.evaluate(backbone, held_out, size)
-    test = node.data.test() if on_test else None
-    if test:
-        result = training.evaluate(backbone, test, size)
-        found[wire.TEST_LOSS] = result[wire.LOSS]
-        found[wire.TEST_ACCURACY] = result[wire.ACCURACY]
-    return MetricRecord({wire.EXAMPLES: len(held_out), **found})

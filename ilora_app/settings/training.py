@@ -61,6 +61,13 @@ class TrainingSettings:
     eval_batch_size: int = option(
         64, "Examples a batch in evaluation.", check=at_least(1)
     )
+    clients_per_batch: int = option(
+        1,
+        "Clients of one process that train as one batch, where one process has many "
+        "(ilora compare --engine local): faster, the same numbers but for dropout, "
+        "which they draw together.",
+        check=at_least(1),
+    )
     threads_per_client: int = option(
         1,
         "Torch threads of a client; 0 leaves it to torch. Results are bit-identical "

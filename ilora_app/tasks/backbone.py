@@ -32,10 +32,7 @@ class Backbone:
     """
 
     def __init__(
-        self,
-        model: PreTrainedModel,
-        processor: Any,
-        settings: ModelSettings,
+        self, model: PreTrainedModel, processor: Any, settings: ModelSettings
     ) -> None:
         problems = fit.problems(model, settings)
         if problems:
@@ -57,7 +54,7 @@ class Backbone:
         self._active = "rank-1"
         self._kinds: dict[type[Any], list[tuple[str, Any]]] = {}
         self.model: nn.Module = self._peft
-        layers = dict(self._layers())
+        layers = dict(self.layers())
         apart = set(layers) if self._quantised else tied & set(layers)
         self._merged = MergedBase(layers, settings.lora_scaling, self._dtype, apart)
         self._settle()
@@ -77,12 +74,12 @@ class Backbone:
 
         A quantised layer is dequantised here, so only one is whole in memory.
         """
-        for name, _ in self._layers():
+        for name, _ in self.layers():
             yield name, self._merged.original(name)
 
     def shapes(self) -> dict[str, tuple[int, int]]:
         """(d_out, d_in) of every adapted layer."""
-        return {n: (a.out_features, a.in_features) for n, a in self._layers()}
+        return {n: (a.out_features, a.in_features) for n, a in self.layers()}
 
     def forward(self, batch: Mapping[str, Tensor]) -> Any:
         """Run the model on a batch from anywhere: transformers' output, with a loss."""
@@ -108,15 +105,16 @@ class Backbone:
         Kept by rank: cutting a larger set instead would make the last bit depend on
         which clients this process has served before.
         """
-        if rank not in self._directions:
-            self._directions[rank] = qr_directions(self.base_weights(), rank)
-        return self._directions[rank]
+        found = self._directions.get(rank)
+        if found is None:
+            found = self._directions[rank] = qr_directions(self.base_weights(), rank)
+        return found
 
     def initial_head(self) -> dict[str, Tensor]:
         """The head as it was loaded, by ``<module>.<parameter>``."""
         return {
             f"{name}.{key}": value.detach().float().cpu().clone()
-            for name, wrapper in self._saved_modules()
+            for name, wrapper in self.heads()
             for key, value in wrapper.original_module.named_parameters()
         }
 
@@ -144,16 +142,16 @@ class Backbone:
         parameters = self.parameters()
         self._merged.put(base or {})
         with torch.no_grad():
-            if not rank:
-                for name in parameters:
-                    if group_of(name) != "head":
-                        parameters[name].zero_()
+            for name in parameters if not rank else ():
+                if group_of(name) != "head":
+                    parameters[name].zero_()
             for name, value in adapter.named_tensors().items():
-                if value.shape != parameters[name].shape:  # copy_ would broadcast
-                    shapes = tuple(value.shape), tuple(parameters[name].shape)
+                held = parameters[name]
+                if value.shape != held.shape:  # copy_ would broadcast
+                    shapes = tuple(value.shape), tuple(held.shape)
                     raise ValueError(f"{name}: shape %s, expected %s" % shapes)
-                parameters[name].copy_(value)
-            for name, layer in self._layers() if offset else ():
+                held.copy_(value)
+            for name, layer in self.layers() if offset else ():
                 L, R = offset[name]  # type: ignore[index]
                 for side, value in ((layer.lora_B, -L), (layer.lora_A, R)):
                     side[active[1]].weight.copy_(value).requires_grad_(False)
@@ -165,28 +163,26 @@ class Backbone:
         quantised base takes nothing in, and keeps the factors beside it.
         """
         if self._quantised:
-            self.install(adapter)
-            return
+            return self.install(adapter)
         base = {name: B @ A for name, (B, A) in adapter.factors.items()}
-        self.install(AdapterState(LoraFactors({}), adapter.head), base=base)
+        return self.install(AdapterState(LoraFactors({}), adapter.head), base=base)
 
     def collect(self) -> AdapterState:
         """Take out what is trained, as float32 copies on the CPU."""
-        flat = {
-            n: p.detach().float().cpu().clone() for n, p in self.parameters().items()
-        }
-        return AdapterState.from_named_tensors(flat)
+        found = {n: p.detach().cpu() for n, p in self.parameters().items()}
+        copies = {name: value.float().clone() for name, value in found.items()}
+        return AdapterState.from_named_tensors(copies)
 
     def parameters(self) -> dict[str, nn.Parameter]:
         """What is trained now, under the names of ``AdapterState.named_tensors``."""
         pairs = {
             name: (layer.lora_B[self._active].weight, layer.lora_A[self._active].weight)
-            for name, layer in self._layers()
+            for name, layer in self.layers()
         }
         head = {
             f"{name}.{key}": value
-            for name, wrapper in self._saved_modules()
-            for key, value in wrapper.modules_to_save[self._active].named_parameters()
+            for name, wrapper in self.heads()
+            for key, value in self.head_module(wrapper).named_parameters()
         }
         found: dict[str, nn.Parameter] = AdapterState(
             LoraFactors(pairs), head
@@ -195,9 +191,13 @@ class Backbone:
 
     def head_modules(self) -> Iterator[tuple[str, nn.Module]]:
         """Every module of the head as it is, by the name of its parameters."""
-        for name, wrapper in self._saved_modules():
-            for key, module in wrapper.modules_to_save[self._active].named_modules():
+        for name, wrapper in self.heads():
+            for key, module in self.head_module(wrapper).named_modules():
                 yield f"{name}.{key}".removesuffix("."), module
+
+    def head_module(self, wrapper: ModulesToSaveWrapper) -> Any:
+        """The module of the head that a wrapper of PEFT runs now."""
+        return wrapper.modules_to_save[self._active]
 
     def _ensure(self, purpose: str, rank: int) -> str:
         """Have an adapter of this rank; ``base`` ones carry no head."""
@@ -212,7 +212,7 @@ class Backbone:
         """Move what was made to the device; train it in float32 whatever W0 is."""
         if not self._quantised:
             self.model.to(self.device)
-        for _, wrapper in self._saved_modules():
+        for _, wrapper in self.heads():
             wrapper.modules_to_save.to(self.device, torch.float32)
 
     def _casting(self) -> AbstractContextManager[Any]:
@@ -231,10 +231,12 @@ class Backbone:
             fan_in_fan_out=self.fused,
         )
 
-    def _layers(self) -> list[tuple[str, LoraLayer]]:
+    def layers(self) -> list[tuple[str, LoraLayer]]:
+        """PEFT's adapted layers by module name."""
         return self._of_kind(LoraLayer)
 
-    def _saved_modules(self) -> list[tuple[str, ModulesToSaveWrapper]]:
+    def heads(self) -> list[tuple[str, ModulesToSaveWrapper]]:
+        """PEFT's wrappers of the head by module name."""
         return self._of_kind(ModulesToSaveWrapper)
 
     def _of_kind(self, kind: type[Any]) -> list[tuple[str, Any]]:

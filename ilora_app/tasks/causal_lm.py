@@ -43,11 +43,7 @@ class LanguageExamples(Examples):
         """Pad on the right to the longest row: tensors of (batch, length)."""
         rows = [self.rows[i] for i in indices]
         longest = max(len(row["input_ids"]) for row in rows)
-        blank = {
-            "input_ids": int(self.tokenizer.pad_token_id),
-            "labels": IGNORED,
-            "attention_mask": 0,
-        }
+        blank = {key: value for key, (value, _) in self.blanks().items()}
         filled: dict[str, list[list[int]]] = {key: [] for key in blank}
         for row in rows:
             whole = {**row, "attention_mask": [1] * len(row["input_ids"])}
@@ -55,6 +51,14 @@ class LanguageExamples(Examples):
                 missing = longest - len(whole[key])
                 filled[key].append(whole[key] + [value] * missing)
         return {key: torch.tensor(value) for key, value in filled.items()}
+
+    def blanks(self) -> dict[str, tuple[int, bool]]:
+        """Whatever the tokenizer does, on the right: the answer is at the end."""
+        return {
+            "input_ids": (int(self.tokenizer.pad_token_id), False),
+            "labels": (IGNORED, False),
+            "attention_mask": (0, False),
+        }
 
     def order(self) -> list[int]:
         """The short ones first, so that little is padding."""

@@ -42,6 +42,10 @@ class Examples(ABC):
     def scores(self) -> Scores:
         """Start adding up the metrics of this task."""
 
+    def blanks(self) -> dict[str, tuple[int, bool]]:
+        """What fills up a shorter row of a batch, by key, and whether on the left."""
+        return {}
+
     def order(self) -> list[int]:
         """Order of evaluation: whatever makes it cheap."""
         return list(range(len(self)))

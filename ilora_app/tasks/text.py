@@ -36,6 +36,17 @@ class TextExamples(Examples):
         labels = torch.tensor([self.labels[i] for i in indices])
         return {**padded, "labels": labels}
 
+    def blanks(self) -> dict[str, tuple[int, bool]]:
+        """As the tokenizer pads."""
+        left = self.tokenizer.padding_side == "left"
+        tokens = int(self.tokenizer.pad_token_id)
+        kinds = int(self.tokenizer.pad_token_type_id)
+        return {
+            "input_ids": (tokens, left),
+            "token_type_ids": (kinds, left),
+            "attention_mask": (0, left),
+        }
+
     def order(self) -> list[int]:
         """The short ones first, so that little is padding."""
         return sorted(range(len(self)), key=lambda i: len(self.rows[i]["input_ids"]))

@@ -57,9 +57,9 @@ def train(
     generator = torch.Generator().manual_seed(seed)
     parameters = _unfrozen(backbone, trained)
     if not parameters:  # there is nothing to train: only the loss is of interest
-        loss = evaluate(backbone, examples, settings.eval_batch_size)["loss"]
-        return Outcome(examples.count, loss, time.perf_counter() - clock)
-    optimizer = _optimizer(parameters, settings, head_rate)
+        found = evaluate(backbone, examples, settings.eval_batch_size)["loss"]
+        return Outcome(examples.count, found, time.perf_counter() - clock)
+    optimizer = make_optimizer(parameters, settings, head_rate)
     hooks, terms = list(hooks), [term for term in penalties if term]
     for hook in hooks:
         hook.attach(optimizer)
@@ -70,7 +70,9 @@ def train(
         enabled=backbone.settings.dtype == "float16",
     )
     prior = log_prior(examples, backbone, settings.logit_adjustment)
-    total, seen = 0.0, 0
+    # Summed on the device: a transfer in every step would wait for all its kernels.
+    total = torch.zeros((), dtype=torch.float64, device=backbone.device)
+    seen = 0
     for indices in examples.drawn(
         settings.batch_size, settings.local_steps, settings.local_epochs, generator
     ):
@@ -87,7 +89,7 @@ def train(
         scaler.update()
         total += loss * len(indices)
         seen += len(indices)
-    return Outcome(examples.count, total / seen, time.perf_counter() - clock)
+    return Outcome(examples.count, float(total) / seen, time.perf_counter() - clock)
 
 
 def mean_gradient(
@@ -136,13 +138,15 @@ def _backward(
     scaler: GradScaler,
     terms: list[Callable[[], Tensor]],
     prior: Tensor | None,
-) -> float:
+) -> Tensor:
     """Add up the gradient of the mean loss over all batches; return that loss."""
     weights = [examples.weight(batch) for batch in batches]
-    loss = 0.0
+    loss = torch.zeros((), dtype=torch.float64, device=backbone.device)
     for batch, weight in zip(batches, weights, strict=True):
-        part: Any = _loss(backbone, batch, prior) * (weight / sum(weights))
-        loss += float(part.detach())
+        part: Any = _loss(backbone, batch, prior)
+        if len(batches) > 1:
+            part = part * (weight / sum(weights))
+        loss += part.detach()
         whole = part
         for term in terms:
             whole = whole + term() / len(batches)
@@ -203,7 +207,7 @@ def _unfrozen(
     return found
 
 
-def _optimizer(
+def make_optimizer(
     parameters: Mapping[str, nn.Parameter], settings: TrainingSettings, head_rate: float
 ) -> Optimizer:
     """Make the optimizer; the head is a group of its own where its rate is another."""

@@ -1,0 +1,86 @@
+"""Losses of several clients' batches, in one forward pass of the model they share."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ilora_app.settings.model import LANGUAGE
+from ilora_app.tasks import training
+from ilora_app.tasks.backbone import Backbone
+from ilora_app.tasks.examples import Batch, Examples
+from ilora_app.tasks.metrics import IGNORED
+
+
+class StackedLosses:
+    """The mean loss of each client's batch, in one forward pass."""
+
+    def __init__(
+        self, backbone: Backbone, examples: Sequence[Examples], adjustment: float
+    ) -> None:
+        self._backbone = backbone
+        self._blanks = examples[0].blanks()
+        self._language = backbone.settings.task == LANGUAGE
+        priors = [training.log_prior(e, backbone, adjustment) for e in examples]
+        found = [prior for prior in priors if prior is not None]
+        self._priors = torch.stack(found)[:, None] if found else None  # (K, 1, C)
+
+    def __call__(self, batches: Sequence[Batch]) -> Tensor:
+        """Losses of shape (K,)."""
+        device = self._backbone.device
+        moved = [{key: part.to(device) for key, part in b.items()} for b in batches]
+        joint, rows = joined(moved, self._blanks)
+        labels = joint.pop("labels")
+        logits = self._backbone.forward(joint).logits.float()
+        if self._language:
+            logits, labels = logits[:, :-1], labels[:, 1:]
+        logits = logits.unflatten(0, (len(batches), rows))
+        if self._priors is not None:
+            logits = logits + self._priors
+        terms = nn.functional.cross_entropy(
+            logits.flatten(0, -2),
+            labels.flatten(),
+            ignore_index=IGNORED,
+            reduction="none",
+        ).view(len(batches), -1)
+        learned = (labels != IGNORED).view(len(batches), -1).sum(dim=1)
+        return terms.sum(dim=1) / learned
+
+
+def joined(
+    batches: Sequence[Batch], blanks: Mapping[str, tuple[int, bool]]
+) -> tuple[Batch, int]:
+    """Put batches behind one another, filled up to as many rows of one length.
+
+    Args:
+        batches: of tensors (rows, ...), all of the same keys.
+        blanks: what fills up a row of a key, and whether on the left; other keys have
+            rows of one shape.
+
+    Returns:
+        Tensors of shape (K rows, ...), and the rows of each; those that fill up are
+        the last row again, with nothing to learn.
+
+    """
+    rows = max(len(batch["labels"]) for batch in batches)
+    found = {}
+    for key in batches[0]:
+        parts = [batch[key] for batch in batches]
+        if key in blanks:
+            value, left = blanks[key]
+            longest = max(part.shape[1] for part in parts)
+            parts = [_lengthened(part, longest, value, left) for part in parts]
+        filled = []
+        for part in parts:
+            missing = part[-1:].expand(rows - len(part), *part.shape[1:])
+            if key == "labels":
+                missing = torch.full_like(missing, IGNORED)
+            filled.append(torch.cat([part, missing]))
+        found[key] = torch.cat(filled)
+    return found, rows
+
+
+def _lengthened(part: Tensor, length: int, value: int, left: bool) -> Tensor:
+    missing = length - part.shape[1]
+    sides = (missing, 0) if left else (0, missing)
+    return nn.functional.pad(part, sides, value=value)
