@@ -128,6 +128,7 @@ def run_one(name: str, data: str, seed: int, config: Config) -> Config:
 
     from ilora_app import client_app
     from ilora_app.launch.local_grid import LocalGrid
+    from ilora_app.node.answers import train_together
     from ilora_app.server import enrolment, preflight
     from ilora_app.server.run import Server
     from ilora_app.settings import Settings, parsing
@@ -140,7 +141,7 @@ def run_one(name: str, data: str, seed: int, config: Config) -> Config:
             client_app.app,
             run_config,
             nodes=8,
-            train_together=client_app.train_together,
+            train_together=train_together,
         )
         context = Context(1, 0, {}, RecordDict(), run_config)
         prepared = preflight.prepare(context.run_config)

@@ -1,48 +1,15 @@
 """The ClientApp: says its rank, trains what it is sent, evaluates what it is sent."""
 
-from collections.abc import Callable, Sequence
-from functools import wraps
-from typing import Any
-
-from flwr.app import ConfigRecord, Context, Error, Message, RecordDict
+from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
-from flwr.common.constant import ErrorCode
 
 from ilora_app import wire
-from ilora_app.node import local_evaluation, local_round, persistence
-from ilora_app.node.config import NodeError
-from ilora_app.node.local_round import LocalRound
-from ilora_app.node.node import Node
-from ilora_app.settings.parsing import ConfigError
+from ilora_app.node import local_evaluation, persistence
+from ilora_app.node.answers import MISTAKES, answer_mistakes, begin, node_of, reply
 from ilora_app.tasks.libraries import quiet_libraries
-from ilora_app.tasks.models import ModelError
-from ilora_app.tasks.sources import DataError
 
 quiet_libraries()
 app = ClientApp()
-
-Handler = Callable[[Message, Context], Message]
-
-# Mistakes in what the node was given, as opposed to faults of the program.
-_MISTAKES = (ConfigError, NodeError, DataError, ModelError, wire.WireError)
-
-
-def _answer_mistakes(handler: Handler) -> Handler:
-    """Reply with the message of a mistake, where Flower would log it as a crash."""
-
-    @wraps(handler)
-    def answer(message: Message, context: Context) -> Message:
-        try:
-            return handler(message, context)
-        except _MISTAKES as error:
-            return _mistake(error, message)
-
-    return answer
-
-
-def _mistake(error: Exception, message: Message) -> Message:
-    code = ErrorCode.CLIENT_APP_RAISED_EXCEPTION
-    return Message(Error(code=code, reason=str(error)), reply_to=message)
 
 
 @app.query()
@@ -50,79 +17,27 @@ def query(message: Message, context: Context) -> Message:
     """Say which rank this node can afford and how much data it holds."""
     facts: dict[str, int | str] = {}
     try:
-        facts = _node(message, context).facts()
+        facts = node_of(message, context).facts()
         facts[wire.IDENTITY] = persistence.identity(context.node_config)
         facts[wire.STATE_ROUND] = persistence.restore(message, context)
-    except _MISTAKES as error:
+    except MISTAKES as error:
         facts = {wire.PROBLEM: str(error)}
     return Message(RecordDict({wire.CONFIG: ConfigRecord({**facts})}), reply_to=message)
 
 
 @app.train()
-@_answer_mistakes
+@answer_mistakes
 def train(message: Message, context: Context) -> Message:
     """Train the received factors and head for one round."""
-    local = _begin(message, context)
-    return _reply(local, local.train(), message, context)
-
-
-def train_together(pairs: Sequence[tuple[Message, Context]]) -> list[Message]:
-    """Train nodes of one process for one round: those that are alike as one batch.
-
-    Args:
-        pairs: messages for TRAIN, in a fixed order, with the contexts of their nodes.
-
-    Returns:
-        The reply to each.
-
-    """
-    replies: dict[int, Message] = {}
-    batches: list[list[tuple[int, LocalRound]]] = []
-    for index, (message, context) in enumerate(pairs):
-        try:
-            local = _begin(message, context)
-        except _MISTAKES as error:
-            replies[index] = _mistake(error, message)
-            continue
-        found = next((b for b in batches if local_round.alike(b[0][1], local)), None)
-        if found is None:
-            batches.append([(index, local)])
-        else:
-            found.append((index, local))
-    for batch in batches:
-        rounds = [local for _, local in batch]
-        for (index, local), content in zip(
-            batch, local_round.train_all(rounds), strict=True
-        ):
-            replies[index] = _reply(local, content, *pairs[index])
-    return [replies[index] for index in range(len(pairs))]
+    local = begin(message, context)
+    return reply(local, local.train(), message, context)
 
 
 @app.evaluate()
-@_answer_mistakes
+@answer_mistakes
 def evaluate(message: Message, context: Context) -> Message:
     """Evaluate the received model on this node's held-out examples."""
-    node = _node(message, context)
+    node = node_of(message, context)
     persistence.restore(message, context)
     content = local_evaluation.evaluate(node, message, context.state)
     return Message(content, reply_to=message)
-
-
-def _begin(message: Message, context: Context) -> LocalRound:
-    node = _node(message, context)
-    persistence.restore(message, context)
-    return LocalRound.begin(node, message, context.state)
-
-
-def _reply(
-    local: LocalRound, content: RecordDict, message: Message, context: Context
-) -> Message:
-    keep = local.node.settings.keeping.keep_checkpoints + 1
-    persistence.keep(message, context, keep)
-    return Message(content, reply_to=message)
-
-
-def _node(message: Message, context: Context) -> Node:
-    """Read what this node is, with the classes that the server sent."""
-    facts: Any = message.content.config_records.get(wire.CONFIG, {})
-    return Node.of(context, tuple(facts.get(wire.CLASSES, ())))

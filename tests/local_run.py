@@ -9,6 +9,7 @@ from flwr.app import Context, Message, RecordDict
 
 from ilora_app import client_app
 from ilora_app.launch.local_grid import LocalGrid
+from ilora_app.node.answers import train_together
 from ilora_app.server import enrolment, preflight
 from ilora_app.server.run import Server
 
@@ -27,7 +28,7 @@ class FaultyGrid(LocalGrid):
         self.tamper = tamper or (lambda reply: reply)
         self.exchanges = 0
         self.sent: list[Message] = []
-        super().__init__(*args, train_together=client_app.train_together, **kwargs)
+        super().__init__(*args, train_together=train_together, **kwargs)
 
     def get_node_ids(self) -> Iterable[int]:
         nodes = super().get_node_ids()

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 Task = tuple[dict[str, object], int, str]
 """Run config, number of clients, log file."""
@@ -36,14 +37,14 @@ def execute(run_config: Mapping[str, object], clients: int) -> None:
 
     from ilora_app import client_app
     from ilora_app.launch.local_grid import LocalGrid
+    from ilora_app.node.answers import train_together
     from ilora_app.server import enrolment, preflight
     from ilora_app.server.run import Server
 
     torch.set_num_threads(1)
-    values = dict(run_config)
-    together = client_app.train_together
-    grid = LocalGrid(client_app.app, values, clients, train_together=together)  # type: ignore[arg-type]
-    context = Context(1, 0, {}, RecordDict(), values)  # type: ignore[arg-type]
+    values: Any = dict(run_config)
+    grid = LocalGrid(client_app.app, values, clients, train_together=train_together)
+    context = Context(1, 0, {}, RecordDict(), values)
     prepared = preflight.prepare(context.run_config)
     membership = enrolment.meet(grid, prepared)
     Server(prepared, membership, grid, run_id=1).run()
