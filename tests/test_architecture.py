@@ -25,14 +25,14 @@ ROOMS: dict[str, str] = {
     "node": "lora settings wire methods corrections tasks runs",
     "server": "lora settings track wire methods tasks runs report federation "
     "strategies",
-    "client_app": "settings wire tasks node",
+    "client_app": "wire tasks node",
     "server_app": "settings tasks runs federation server",
     "launch": "settings wire runs",
     "watch": "settings runs launch",
     "export": "lora settings tasks runs",
     "predict": "settings tasks export",
     "doctor": "settings runs node launch",
-    "compare": "settings methods runs report federation server client_app launch",
+    "compare": "settings methods node runs report federation server client_app launch",
     "cli": "settings deploy methods tasks runs report federation launch watch export "
     "predict doctor compare",
 }

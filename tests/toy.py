@@ -60,7 +60,7 @@ class ToyGrid(LocalGrid):
             fault = self.faults.get(node) if training else None
             if training:
                 self.asked[node] = message
-            reply = None if fault == "error" else self._answer(message)
+            reply = None if fault == "error" else self._answer([message])[0]
             if fault in ("error", "crash"):
                 message.metadata.__dict__["_message_id"] = f"message-{node}"
                 reply = Message(Error(code=0, reason="toy fault"), reply_to=message)
