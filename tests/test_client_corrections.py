@@ -7,13 +7,14 @@ from torch.optim import SGD, AdamW
 from ilora_app.corrections import client_half, server_half
 from ilora_app.corrections.fedprox import FedProxClient
 from ilora_app.corrections.fedzmg import ZeroMeanGradient
-from ilora_app.lora.factors import LoraFactors
+from ilora_app.lora.factors import AdapterState, LoraFactors
 from ilora_app.settings import MethodSettings
 from tests.oracles import TABLE, Row
 from tests.quadratic import HEAD, Problem
 from tests.toy import Toy
 
 MU, RATE = 0.7, 0.1
+NOTHING = AdapterState(LoraFactors({}), {})
 DRIFTING = [r for r in TABLE if r.name not in ("centralized", "local")]
 
 
@@ -25,7 +26,7 @@ def client(name: str, **settings):
     chosen = MethodSettings(drift_correction=name, **settings)
     server = server_half(chosen)
     facts = server.facts() if server else {}
-    return client_half(MethodSettings(), facts, None, LoraFactors({}), None, 1, 0)
+    return client_half(MethodSettings(), facts, None, NOTHING, [], None, 1, 0)
 
 
 def two_steps(correction, start, target, optimizer=SGD, **settings):

@@ -41,6 +41,14 @@ CONTROL = {
     "control_normalisation": "all",
     "control_scope": "head",
 }
+CORRECTION = {
+    "proximal_mu": "fedprox",
+    "fedadamw_gamma": "fedadamw",
+    "fedlada_alpha": "fedlada",
+    "fedsmoo_rho": "fedsmoo",
+    "fedsmoo_lambda": "fedsmoo",
+    "fedglomo_beta": "fedglomo",
+}
 every = pytest.mark.parametrize("name", METHODS)
 
 
@@ -89,8 +97,43 @@ def test_every_setting_of_a_method_is_under_test():
     keys = {f.name for f in fields(MethodSettings)} | {"init_gain"}
     # The server's step is every method's: tests/test_server_step.py.
     step = {"server_rate", "server_momentum"}
-    other = {"drift_correction", "proximal_mu"}
+    other = {"drift_correction", "moment_sync", *CORRECTION}
     assert keys == {*OTHER, *CONTROL, *step, *other}
+
+
+@every
+@pytest.mark.parametrize("correction", ["fedadamw", "fedlada"])
+def test_what_changes_adamw_goes_with_every_method_that_drifts(name, correction):
+    alone = not find(name).drifts
+    found = refused(name, drift_correction=correction)
+    assert set(found) == ({"drift-correction"} if alone else set())
+    if alone:
+        return
+    chosen = settings(name, drift_correction=correction)
+    training = replace(chosen.training, optimizer="sgd")
+    (words,) = problems(replace(chosen, training=training)).values()
+    assert words.startswith(f"drift-correction = {correction!r}: expected optimizer")
+    whole = refused(name, drift_correction=correction, moment_sync="means")
+    assert set(whole) == (set() if find(name).keeps_basis() else {"moment-sync"})
+
+
+@every
+@pytest.mark.parametrize("correction", ["fedsmoo", "fedglomo"])
+def test_what_is_kept_in_coordinates_needs_a_basis_that_stays(name, correction):
+    found = refused(name, drift_correction=correction)
+    assert set(found) == (set() if find(name).keeps_basis() else {"drift-correction"})
+    stays = {"fedit", "ffa-lora", "rolora", "fedsa-lora", "hetlora"}
+    if name in stays | {"ilora", "flexlora", "flora"}:
+        assert find(name).keeps_basis() == (name in stays)
+
+
+@pytest.mark.parametrize("key", CORRECTION)
+def test_a_setting_of_a_correction_is_refused_without_it(key):
+    dashed = key.replace("_", "-")
+    assert dashed not in refused("fedit", drift_correction=CORRECTION[key])
+    for other in ("none", "fedzmg", "control-variates"):
+        found = refused("fedit", drift_correction=other, **{key: 0.77})
+        assert found[dashed].startswith(f"{dashed} = 0.77: is not used, as drift-corr")
 
 
 @every

@@ -17,6 +17,7 @@ from flwr.app import (
     MetricRecord,
     RecordDict,
 )
+from torch import Tensor
 
 from ilora_app import wire
 from ilora_app.corrections import client_half
@@ -24,7 +25,7 @@ from ilora_app.launch.local_grid import LocalGrid
 from ilora_app.lora.factors import AdapterState, LoraFactors, only
 from ilora_app.lora.initialisation import qr_directions, standard_factors
 from ilora_app.node.instructions import Instructions
-from ilora_app.settings import MethodSettings
+from ilora_app.settings import MethodSettings, TrainingSettings
 from ilora_app.strategies import LoraStrategy
 from tests.quadratic import HEAD, HEAD_SHAPE, SCALING, Dense, Problem, Taken, dense
 
@@ -107,40 +108,56 @@ class ToyGrid(LocalGrid):
             * (received.base.get(m, 0.0) - offset.get(m, torch.zeros(1)).float())
             for m, W in problem.W0.items()
         }
-        everything = {n: t.clone() for n, t in start.named_tensors().items()}
-        parameters = only(everything, plan.trains)
-        for parameter in parameters.values():
-            parameter.requires_grad_()
         target = (problem.targets[k], problem.heads[k])
         examples = problem.examples[k]
         if plan.pooled:
             target, examples = problem.pooled(), sum(problem.examples)
-
-        optimizer = torch.optim.SGD(parameters.values(), lr=problem.rate)
         sent = message.content.array_records.get(wire.CORRECTION)
         correction = client_half(
             self.settings,
             config,
             None if sent is None else wire.decode_tensors(sent),
-            start.factors,
+            start,
+            list(only(start.named_tensors(), plan.up)),
             received.state,
             number,
             int(config.get(wire.LAST_TAKEN, 0)),
         )
-        hook = correction.hook(parameters)
-        if hook:
-            hook.attach(optimizer)
-        penalties = [half.penalty(parameters, rank), correction.penalty(parameters)]
-        for _ in range(problem.steps):
-            optimizer.zero_grad()
-            loss = problem.loss(
-                AdapterState.from_named_tensors(everything), fixed, *target
-            )
-            (loss + sum(term() for term in penalties if term)).backward()
-            optimizer.step()
 
+        def local(begin: AdapterState) -> tuple[dict, Tensor]:
+            everything = {n: t.clone() for n, t in begin.named_tensors().items()}
+            parameters = only(everything, plan.trains)
+            for parameter in parameters.values():
+                parameter.requires_grad_()
+            hook = correction.hook(parameters)
+            make = correction.optimizer(parameters, everything) or _sgd
+            settings = TrainingSettings(learning_rate=problem.rate)
+            optimizer = make(list(parameters.values()), settings)
+            if hook:
+                hook.attach(optimizer)
+            terms = [half.penalty(parameters, rank), correction.penalty(parameters)]
+            gradient = correction.gradient(parameters)
+
+            def backward() -> Tensor:
+                state = AdapterState.from_named_tensors(everything)
+                loss = problem.loss(state, fixed, *target)
+                (loss + sum(term() for term in terms if term)).backward()
+                return loss
+
+            for _ in range(problem.steps):
+                optimizer.zero_grad()
+                loss = gradient(backward) if gradient else backward()
+                optimizer.step()
+            return everything, loss
+
+        everything, loss = local(start)
         flat = {n: t.detach().clone() for n, t in everything.items()}
         trained = AdapterState.from_named_tensors(flat)
+        again = correction.again()
+        if again is not None:
+            ended, _ = local(again)
+            ended = {n: t.detach().clone() for n, t in ended.items()}
+            correction.trained_again(AdapterState.from_named_tensors(ended))
         received.state.keep_own(flat, plan)
         upload = half.finish(start, trained, rank)
         base = {m: T.double() for m, T in received.base.items()}
@@ -165,6 +182,10 @@ class ToyGrid(LocalGrid):
         if uploads:
             content[wire.CORRECTION] = wire.encode_tensors(uploads)
         return content
+
+
+def _sgd(parameters: list[Tensor], settings: TrainingSettings) -> torch.optim.SGD:
+    return torch.optim.SGD(parameters, lr=settings.learning_rate)
 
 
 class Toy:

@@ -10,10 +10,8 @@ from ilora_app.corrections.shapes import Flat, columns, cut, fit
 from ilora_app.lora.control import rotate
 from ilora_app.lora.factors import AdapterState, LoraFactors
 
-# Names in the memory: c_k, c_k+ that is pending, the columns of B under which each was
-# computed, and the round of each.
-_OWN, _PENDING, _BASIS = "control-variate", "control-variate-pending", "-basis"
-_ROUND, _PENDING_ROUND = "control-variate-round", "control-variate-pending-round"
+CONTROL_VARIATE = "control-variate"
+_BASIS = "-basis"
 
 
 class ClientVariate:
@@ -22,12 +20,19 @@ class ClientVariate:
     Args:
         memory: of this client.
         basis: ``keep`` the numbers, or ``rotate`` them into the basis of a round.
+        name: in the memory.
 
     """
 
-    def __init__(self, memory: ClientMemory, basis: str) -> None:
+    def __init__(
+        self, memory: ClientMemory, basis: str, name: str = CONTROL_VARIATE
+    ) -> None:
         self._memory = memory
         self._basis = basis
+        # c_k, c_k+ that is pending, and the round of each; with _BASIS behind them the
+        # columns of B under which they were computed.
+        self._name, self._pending = name, f"{name}-pending"
+        self._at, self._pending_at = f"{name}-round", f"{name}-pending-round"
 
     def settle(self, last_taken: int) -> bool:
         """Make the pending c_k+ this client's own if the server took it.
@@ -40,19 +45,21 @@ class ClientVariate:
 
         """
         memory = self._memory
-        pending = {suffix: memory.tensors(_PENDING + suffix) for suffix in ("", _BASIS)}
-        took = pending[""] is not None and memory.number(_PENDING_ROUND) == last_taken
+        pending = {
+            suffix: memory.tensors(self._pending + suffix) for suffix in ("", _BASIS)
+        }
+        took = pending[""] is not None and memory.number(self._pending_at) == last_taken
         for suffix, tensors in pending.items():
-            memory.drop(_PENDING + suffix)
+            memory.drop(self._pending + suffix)
             if took and tensors is not None:
                 # A round in which one factor trained moves that part of c_k alone.
-                before = memory.tensors(_OWN + suffix) or {}
-                memory.keep_tensors(_OWN + suffix, {**before, **tensors})
-        if not took and memory.number(_ROUND) != last_taken:
-            for name in (_OWN, _OWN + _BASIS, _ROUND):
+                before = memory.tensors(self._name + suffix) or {}
+                memory.keep_tensors(self._name + suffix, {**before, **tensors})
+        if not took and memory.number(self._at) != last_taken:
+            for name in (self._name, self._name + _BASIS, self._at):
                 memory.drop(name)
             return False
-        memory.keep_number(_ROUND, last_taken)
+        memory.keep_number(self._at, last_taken)
         return True
 
     def recall(self, like: Flat, received: LoraFactors) -> dict[str, Tensor]:
@@ -63,10 +70,10 @@ class ClientVariate:
             received: the factors received with it.
 
         """
-        own: Mapping[str, Tensor] = self._memory.tensors(_OWN) or {}
+        own: Mapping[str, Tensor] = self._memory.tensors(self._name) or {}
         if own and self._basis == "rotate":
             # As the server does: what a smaller rank gives up is cut before turning.
-            old = self._memory.tensors(_OWN + _BASIS) or {}
+            old = self._memory.tensors(self._name + _BASIS) or {}
             old = {module: B[:, : received.rank] for module, B in old.items()}
             kept = AdapterState.from_named_tensors(cut(own, received.rank))
             own = rotate(kept, old, columns(received)).named_tensors()
@@ -86,7 +93,7 @@ class ClientVariate:
             server_round: the round of it.
 
         """
-        self._memory.keep_tensors(_PENDING, fresh)
-        self._memory.keep_number(_PENDING_ROUND, server_round)
+        self._memory.keep_tensors(self._pending, fresh)
+        self._memory.keep_number(self._pending_at, server_round)
         if self._basis == "rotate":
-            self._memory.keep_tensors(_PENDING + _BASIS, columns(received))
+            self._memory.keep_tensors(self._pending + _BASIS, columns(received))

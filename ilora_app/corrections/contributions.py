@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor
 
 from ilora_app.corrections.correction import Holder
-from ilora_app.corrections.shapes import Flat, add, columns, cut, pad_to
+from ilora_app.corrections.shapes import Flat, add, columns, cut, pad_to, rank_of
 from ilora_app.lora.control import mean_over_members, rotate, weighted_sum, zeros_like
-from ilora_app.lora.factors import AdapterState, LoraFactors, group_of
+from ilora_app.lora.factors import AdapterState, LoraFactors
 
 _BASIS = "basis-"
 
@@ -49,7 +49,7 @@ class Contributions:
         """
         now = columns(received)
         fresh = {
-            node: add(self._turned(node, now, _rank(delta)), delta)
+            node: add(self._turned(node, now, rank_of(delta)), delta)
             for node, delta in deltas.items()
         }
         parts = self._parts | fresh
@@ -155,7 +155,7 @@ class Contributions:
         part = self._parts.get(node, {})
         if not part or not self._rotates:
             return part
-        held = min(_rank(part), rank)
+        held = min(rank_of(part), rank)
         then = self._bases[self._taken[node]]
         found = rotate(
             AdapterState.from_named_tensors(cut(part, held)),
@@ -167,10 +167,3 @@ class Contributions:
     def _drop_bases(self) -> None:
         used = set(self._taken.values())
         self._bases = {n: basis for n, basis in self._bases.items() if n in used}
-
-
-def _rank(part: Flat) -> int:
-    """Rank of the factors in a c_k; 0 where there are none."""
-    return max(
-        (v.shape[0] for n, v in part.items() if group_of(n) == "lora_A"), default=0
-    )

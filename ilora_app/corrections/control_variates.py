@@ -101,6 +101,8 @@ class ControlVariates(Correction):
         uploads: Mapping[int, Flat],
         received: LoraFactors,
         lost: Collection[int] = (),
+        moved: Mapping[int, Flat] | None = None,
+        weights: Mapping[int, float] | None = None,
     ) -> None:
         """Update what the clients hold from their uploads.
 
@@ -112,6 +114,7 @@ class ControlVariates(Correction):
             received: factors at r_max that were broadcast.
             lost: nodes that had no c_k, or another than the server counts on, and
                 began at zero.
+            moved, weights: not needed.
 
         """
         for node in lost:

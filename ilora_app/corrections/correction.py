@@ -1,13 +1,14 @@
 """What a drift correction may do: on the server, and on a client in one round."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import ClassVar, NamedTuple, Protocol
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 from torch import Tensor
 from torch.optim import Optimizer
 
 from ilora_app.corrections.shapes import Flat
 from ilora_app.lora.factors import AdapterState, LoraFactors
+from ilora_app.settings import TrainingSettings
 
 NAME = "drift-correction"
 """Name of the correction among its facts."""
@@ -56,9 +57,23 @@ class Correction:
         """
         return None
 
-    def facts(self) -> dict[str, str | float]:
-        """What a client half that is sent no tensors needs to know, its name first."""
+    def more(self) -> Mapping[str, AdapterState]:
+        """What else goes down at r_max, by the prefix of its names."""
         return {}
+
+    def facts(self) -> dict[str, str | float | list[float]]:
+        """What the client half needs to know beside tensors, its name first."""
+        return {}
+
+    def expects(self, sent: Flat, returned: Flat) -> Flat:
+        """What a client uploads, as tensors of the names and shapes that are right.
+
+        Args:
+            sent: what it was sent.
+            returned: what else it returns, at its rank.
+
+        """
+        return sent
 
     def last_taken(self, node: int) -> int:
         """Round in which this node's upload was last taken; 0 for never."""
@@ -70,6 +85,8 @@ class Correction:
         uploads: Mapping[int, Flat],
         received: LoraFactors,
         lost: Collection[int] = (),
+        moved: Mapping[int, Flat] | None = None,
+        weights: Mapping[int, float] | None = None,
     ) -> None:
         """Take what clients have uploaded.
 
@@ -78,8 +95,17 @@ class Correction:
             uploads: by node, in order.
             received: factors at r_max that were broadcast.
             lost: nodes that had no state, or another than the server counts on.
+            moved: by node, how far what it returned is from what it received.
+            weights: p_k by node.
 
         """
+
+    def step(self, before: AdapterState, mean: AdapterState) -> AdapterState:
+        """The next global model, from the last and what the method made of a round.
+
+        :meth:`aggregate` of the round comes first.
+        """
+        return mean
 
     def take_over(
         self, old: int, new: int, restored: bool, rank: int | None = None
@@ -115,6 +141,16 @@ class ClientCorrection:
     lost: bool = False
     wants_full_gradient: bool = False
 
+    @property
+    def trains_apart(self) -> bool:
+        """Whether a client with it cannot train as one batch with others."""
+        kind, plain = type(self), ClientCorrection
+        return (
+            self.wants_full_gradient
+            or kind.optimizer is not plain.optimizer
+            or kind.gradient is not plain.gradient
+        )
+
     def penalty(self, parameters: Mapping[str, Tensor]) -> Callable[[], Tensor] | None:
         """A term of the loss over what is trained, from where it stands now."""
         return None
@@ -122,6 +158,36 @@ class ClientCorrection:
     def hook(self, parameters: Mapping[str, Tensor]) -> StepHook | None:
         """What sees every step of the optimizer."""
         return None
+
+    def optimizer(
+        self, parameters: Mapping[str, Tensor], everything: Collection[str]
+    ) -> Callable[[Iterable[Any], TrainingSettings], Optimizer] | None:
+        """What makes the optimizer of the round; None leaves it to the settings.
+
+        Args:
+            parameters: that train, by flat name.
+            everything: names of all that a model holds, whether it trains or not.
+
+        """
+        return None
+
+    def gradient(
+        self, parameters: Mapping[str, Tensor]
+    ) -> Callable[[Callable[[], Tensor]], Tensor] | None:
+        """What runs the passes of every step; None runs one.
+
+        It is given a function that adds the gradient of the step's loss, where the
+        parameters stand, to ``.grad`` and returns the loss; it leaves what the
+        optimizer is to see in ``.grad``, and returns the loss where it began.
+        """
+        return None
+
+    def again(self) -> AdapterState | None:
+        """Another start, from which the client trains the same steps once more."""
+        return None
+
+    def trained_again(self, end: AdapterState) -> None:
+        """Note where training from :meth:`again` has ended."""
 
     def finish(
         self,

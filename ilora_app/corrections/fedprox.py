@@ -19,7 +19,7 @@ class FedProx(Correction):
     def __init__(self, mu: float) -> None:
         self.mu = mu
 
-    def facts(self) -> dict[str, str | float]:
+    def facts(self) -> dict[str, str | float | list[float]]:
         """Its name, and mu."""
         return {NAME: self.name, MU: self.mu}
 

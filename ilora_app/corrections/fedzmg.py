@@ -21,7 +21,7 @@ class FedZMG(Correction):
 
     name = FEDZMG
 
-    def facts(self) -> dict[str, str | float]:
+    def facts(self) -> dict[str, str | float | list[float]]:
         """Its name."""
         return {NAME: self.name}
 

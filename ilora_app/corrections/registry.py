@@ -1,6 +1,6 @@
 """The drift corrections by name, made from the settings."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from torch import Tensor
@@ -10,15 +10,33 @@ from ilora_app.corrections.control_variates import (
     ControlVariatesClient,
 )
 from ilora_app.corrections.correction import NAME, ClientCorrection, Correction
+from ilora_app.corrections.directed_client import DirectedClient
+from ilora_app.corrections.fedadamw import FedAdamW
+from ilora_app.corrections.fedglomo import FedGLOMO, FedGLOMOClient
+from ilora_app.corrections.fedlada import FedLADA
 from ilora_app.corrections.fedprox import MU, FedProx, FedProxClient
+from ilora_app.corrections.fedsmoo import LAMBDA, RHO, FedSMOO
+from ilora_app.corrections.fedsmoo_client import FedSMOOClient
 from ilora_app.corrections.fedzmg import FedZMG, FedZMGClient
 from ilora_app.corrections.memory import ClientMemory
-from ilora_app.lora.factors import LoraFactors
+from ilora_app.lora.factors import AdapterState
 from ilora_app.settings import MethodSettings
 
 
-def server_half(settings: MethodSettings) -> Correction | None:
-    """The correction of a run, once ``drift-correction`` is not ``auto``."""
+def server_half(
+    settings: MethodSettings, scope: str = "all", turns: bool = False
+) -> Correction | None:
+    """The correction of a run, once ``drift-correction`` is not ``auto``.
+
+    Args:
+        settings: of the run.
+        scope: ``head`` where factors begin anew in every round.
+        turns: factors have another basis in every round.
+
+    """
+    made = _directed(settings, scope, turns)
+    if made is not None:
+        return made
     if settings.drift_correction == ControlVariates.name:
         return ControlVariates(
             normalisation=settings.control_normalisation,
@@ -28,14 +46,31 @@ def server_half(settings: MethodSettings) -> Correction | None:
         )
     if settings.drift_correction == FedProx.name:
         return FedProx(settings.proximal_mu)
+    if settings.drift_correction == FedSMOO.name:
+        return FedSMOO(settings.fedsmoo_rho, settings.fedsmoo_lambda)
+    if settings.drift_correction == FedGLOMO.name:
+        return FedGLOMO(settings.fedglomo_beta)
     return FedZMG() if settings.drift_correction == FedZMG.name else None
+
+
+def _directed(settings: MethodSettings, scope: str, turns: bool) -> Correction | None:
+    sync = settings.moment_sync
+    if sync == "auto":
+        whole = settings.drift_correction == FedLADA.name and not turns
+        sync = "means" if whole and scope == "all" else "block-means"
+    if settings.drift_correction == FedAdamW.name:
+        return FedAdamW(settings.fedadamw_gamma, sync, scope, turns)
+    if settings.drift_correction == FedLADA.name:
+        return FedLADA(settings.fedlada_alpha, sync, scope, turns)
+    return None
 
 
 def client_half(
     settings: MethodSettings,
     facts: Mapping[str, Any],
     sent: Mapping[str, Tensor] | None,
-    received: LoraFactors,
+    start: AdapterState,
+    returned: Collection[str],
     memory: ClientMemory,
     server_round: int,
     last_taken: int,
@@ -45,24 +80,34 @@ def client_half(
     Args:
         settings: of the run; the server decides whether there is a correction.
         facts: of the message, those of the server's half among them.
-        sent: c, where the server's half has sent it.
-        received: the factors received.
+        sent: tensors of the server's half; None where it has sent none.
+        start: what training starts from: the factors and the head received.
+        returned: names of what goes back to the server.
         memory: what this client keeps.
         server_round: this round.
         last_taken: round in which the server last took this client's upload.
 
     """
-    if sent is not None:
+    name = str(facts.get(NAME, ""))
+    if sent is not None and not name:
         return ControlVariatesClient(
             sent,
-            received,
+            start.factors,
             memory,
             settings.control_basis,
             server_round,
             last_taken,
             settings.control_estimator,
         )
-    name = facts.get(NAME)
+    if name in (FedAdamW.name, FedLADA.name):
+        return DirectedClient(facts, sent or {}, returned)
+    if name == FedSMOO.name:
+        weights, own = (float(facts[RHO]), float(facts[LAMBDA])), (start, returned)
+        return FedSMOOClient(
+            *weights, sent or {}, *own, memory, server_round, last_taken
+        )
+    if name == FedGLOMO.name:
+        return FedGLOMOClient(sent or {}, start, returned)
     if name == FedProx.name:
         return FedProxClient(float(facts[MU]))
     return FedZMGClient() if name == FedZMG.name else ClientCorrection()

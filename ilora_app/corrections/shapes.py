@@ -42,6 +42,30 @@ def fit(value: Tensor, shape: torch.Size) -> Tensor:
     return found
 
 
+def weighted_total(
+    parts: Mapping[int, Flat], weights: Mapping[int, float], name: str, like: Tensor
+) -> Tensor | None:
+    """sum_k w_k part_k of one tensor, padded with zeros to a shape; in float64.
+
+    Args:
+        parts: tensors by node.
+        weights: w_k by node, in order.
+        name: of the tensor.
+        like: of the shape.
+
+    Returns:
+        The sum; None where no node has such a tensor.
+
+    """
+    found = [(parts[n][name], w) for n, w in weights.items() if name in parts[n]]
+    if not found:
+        return None
+    total = torch.zeros(like.shape, dtype=torch.float64)
+    for value, weight in found:
+        total += weight * fit(value.double(), like.shape)
+    return total
+
+
 def keep_rank(name: str, value: Tensor, rank: int) -> Tensor:
     """Zero the directions of a factor beyond ``rank``."""
     kept = value.clone()
@@ -59,6 +83,13 @@ def cut(part: Flat, rank: int) -> dict[str, Tensor]:
         "lora_A": lambda value: value[:rank],
     }
     return {n: cuts.get(group_of(n), lambda value: value)(v) for n, v in part.items()}
+
+
+def rank_of(part: Flat) -> int:
+    """Rank of the factors among tensors; 0 where there are none."""
+    ranks = {"lora_A": 0, "lora_B": 1}
+    found = [(v, ranks[g]) for n, v in part.items() if (g := group_of(n)) in ranks]
+    return max((value.shape[side] for value, side in found), default=0)
 
 
 def columns(factors: LoraFactors) -> dict[str, Tensor]:

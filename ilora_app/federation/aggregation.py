@@ -1,11 +1,15 @@
 """From checked updates to the next global model, or why there is none."""
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import torch
 from flwr.app import ArrayRecord
 
 from ilora_app import wire
 from ilora_app.federation.global_model import GlobalModel
 from ilora_app.federation.limits import Limits
+from ilora_app.lora.factors import AdapterState
 from ilora_app.methods import Method
 from ilora_app.methods.state import Aggregate, Update
 
@@ -15,7 +19,11 @@ class UnusableError(Exception):
 
 
 def aggregate(
-    method: Method, limits: Limits, model: GlobalModel, updates: list[Update]
+    method: Method,
+    limits: Limits,
+    model: GlobalModel,
+    updates: list[Update],
+    correct: Callable[[AdapterState], AdapterState],
 ) -> tuple[Aggregate, ArrayRecord]:
     """Aggregate, and encode the global model that comes out.
 
@@ -24,6 +32,7 @@ def aggregate(
         limits: say how many updates are enough.
         model: that clients trained from.
         updates: checked, in the order of members.
+        correct: the drift correction's step from what the method made.
 
     Raises:
         UnusableError: too few replies to aggregate, or no finite result.
@@ -34,6 +43,9 @@ def aggregate(
         raise UnusableError(too_few)
     try:
         found = model.keep_frozen_head(method.advance(model.state, updates))
+        if _is_finite(found.state.adapter):
+            found = _with(found, correct(found.state.adapter))
+            found = model.keep_frozen_head(found)
         flat = method.model(found.state).named_tensors()
     except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
         text = f"the aggregate cannot be computed ({error})"
@@ -41,3 +53,12 @@ def aggregate(
     if not all(bool(tensor.isfinite().all()) for tensor in flat.values()):
         raise UnusableError("the aggregate is not finite")
     return found, wire.encode_tensors(flat)
+
+
+def _with(made: Aggregate, adapter: AdapterState) -> Aggregate:
+    return replace(made, state=replace(made.state, adapter=adapter))
+
+
+def _is_finite(adapter: AdapterState) -> bool:
+    values = adapter.named_tensors().values()
+    return all(bool(value.isfinite().all()) for value in values)

@@ -200,8 +200,7 @@ class LoraStrategy(Strategy):
         self.events.replies_left_out(server_round, "train", bad)
         version = state.ledger.version if state.ledger else 0
         good = [update.node for update in updates]
-        wrong = [member.node_id for member, _ in bad]
-        self.model.versions.note(good, wrong, version)
+        self.model.versions.note(good, [m.node_id for m, _ in bad], version)
         self.evaluation.read_with_training(
             server_round,
             self._training.requests(good),
@@ -210,11 +209,12 @@ class LoraStrategy(Strategy):
             self._timeout,
         )
         try:
-            made, arrays = aggregate(self.method, self.limits, self.model, updates)
+            after = partial(self._training.correct, server_round, state, updates)
+            how = (self.method, self.limits, self.model, updates, after)
+            made, arrays = aggregate(*how)
         except UnusableError as error:
             self.events.model_stays(server_round, str(error))
             return None, None
-        self._training.correct(server_round, state, updates)
         self.model.advance(made.state)
         scaling = None if self.method.personal else self.lora_scaling
         ranks, weights = self.membership.ranks, weights_of(updates)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from flwr.app import Message, MessageType
+from torch import Tensor
 
 from ilora_app import wire
 from ilora_app.corrections import Correction, Holder
@@ -14,7 +15,7 @@ from ilora_app.federation.member import Member, Rejoin
 from ilora_app.federation.replies import ReplyReader, Request, collect
 from ilora_app.lora.factors import AdapterState, LoraFactors, only
 from ilora_app.methods import Method
-from ilora_app.methods.state import GlobalState, Plan, Update
+from ilora_app.methods.state import GlobalState, Plan, Update, weights_of
 
 
 class Training:
@@ -64,16 +65,16 @@ class Training:
         self._requests = {}
         sent = []
         for member in members:
-            request = self._request(state, plan, member, control)
+            request, sent_down = self._request(state, plan, member, control)
             self._requests[member.node_id] = request
             config = {**facts(member), wire.ROUND: server_round, wire.RANK: member.rank}
             config |= self._correction.facts() if self._correction else {}
-            if self._correction and control is not None:
+            if self._correction:
                 taken = self._correction.last_taken(member.node_id)
                 config[wire.LAST_TAKEN] = taken
             content = messages.write(request.share, plan, model, member.node_id, config)
-            if control is not None:
-                content[wire.CORRECTION] = wire.encode_tensors(request.correction)
+            if sent_down:
+                content[wire.CORRECTION] = wire.encode_tensors(sent_down)
             sent.append(Message(content, member.node_id, MessageType.TRAIN))
         return sent
 
@@ -98,23 +99,32 @@ class Training:
         server_round: int,
         state: GlobalState,
         updates: Sequence[Update],
-    ) -> None:
+        mean: AdapterState,
+    ) -> AdapterState:
         """Let the drift correction follow an aggregation.
 
         Args:
             server_round: of the updates.
             state: that clients trained from.
             updates: that were aggregated.
+            mean: what the method made of them.
+
+        Returns:
+            The next factors and head.
 
         """
         if self._correction is None:
-            return
+            return mean
+        nodes = [update.node for update in updates]
         self._correction.aggregate(
             server_round,
             {update.node: update.correction for update in updates},
             self._broadcast(state),
-            lost=[update.node for update in updates if update.correction_lost],
+            [update.node for update in updates if update.correction_lost],
+            {u.node: _moved(u, self._requests[u.node].plan) for u in updates},
+            dict(zip(nodes, weights_of(updates), strict=True)),
         )
+        return self._correction.step(state.adapter, mean)
 
     def take_over(self, rejoin: Rejoin, state: GlobalState) -> None:
         """Let the drift correction know a member under its new node id."""
@@ -127,10 +137,10 @@ class Training:
 
     def _control(
         self, state: GlobalState, federation: Sequence[Member]
-    ) -> AdapterState | None:
-        """What the drift correction sends, at r_max."""
+    ) -> Mapping[str, AdapterState]:
+        """What the drift correction sends, at r_max, by the prefix of its names."""
         if self._correction is None:
-            return None
+            return {}
         holders = [
             Holder(
                 m.node_id,
@@ -139,7 +149,9 @@ class Training:
             )
             for m in federation
         ]
-        return self._correction.broadcast(holders, self._broadcast(state))
+        found = self._correction.broadcast(holders, self._broadcast(state))
+        more = self._correction.more()
+        return more if found is None else {"": found, **more}
 
     def _broadcast(self, state: GlobalState) -> LoraFactors:
         """Factors at r_max, of which clients are sent the first r_k directions."""
@@ -151,11 +163,28 @@ class Training:
         state: GlobalState,
         plan: Plan,
         member: Member,
-        control: AdapterState | None,
-    ) -> Request:
+        control: Mapping[str, AdapterState],
+    ) -> tuple[Request, dict[str, Tensor]]:
+        """What a member is sent and must return; and what its correction is sent."""
         share = self._method.share(state, member.rank)
-        if control is None:
-            return Request(member, share, plan)
+        if self._correction is None:
+            return Request(member, share, plan), {}
         rank = self._method.trained_rank(state, member.rank)
-        correction = only(control.cut(rank).named_tensors(), plan.up)
-        return Request(member, share, plan, correction)
+        sent = {
+            prefix + name: value
+            for prefix, part in control.items()
+            for name, value in only(part.cut(rank).named_tensors(), plan.up).items()
+        }
+        returned = only(share.adapter.named_tensors(), plan.up)
+        expected = self._correction.expects(sent, returned)
+        return Request(member, share, plan, expected), sent
+
+
+def _moved(update: Update, plan: Plan) -> dict[str, Tensor]:
+    """How far what a client returned is from what it received, at its new rank."""
+    received = update.received.adapter
+    rank = update.adapter.factors.rank
+    if rank and rank < received.factors.rank:
+        received = received.cut(rank)
+    before, after = received.named_tensors(), update.adapter.named_tensors()
+    return {name: after[name] - before[name] for name in only(after, plan.up)}

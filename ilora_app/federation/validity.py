@@ -3,6 +3,11 @@
 from dataclasses import fields
 from typing import Any
 
+from ilora_app.federation.correction_validity import (
+    CORRECTION_KEYS,
+    batch_problems,
+    correction_problems,
+)
 from ilora_app.methods import Method, find, resolve
 from ilora_app.settings import (
     HeadSettings,
@@ -12,7 +17,7 @@ from ilora_app.settings import (
     parsing,
 )
 from ilora_app.settings.head import RIDGE
-from ilora_app.settings.method import CONTROL_VARIATES, FEDPROX
+from ilora_app.settings.method import CONTROL_VARIATES
 from ilora_app.settings.model import LANGUAGE
 
 # Settings of control variates: read under any method that runs with them.
@@ -70,6 +75,8 @@ def problems(settings: Settings) -> dict[str, str]:
             "every rank in coordinates of its own, which the server's c cannot follow"
         )
 
+    if correcting and "drift-correction" not in found:
+        found |= correction_problems(method, settings)
     found |= _head_problems(method, settings, corrected)
     if settings.training.logit_adjustment and model.task == LANGUAGE:
         found["logit-adjustment"] = (
@@ -81,7 +88,7 @@ def problems(settings: Settings) -> dict[str, str]:
             f"rate-floor = {settings.training.rate_floor:g}: is not used, as "
             "rate-schedule is constant"
         )
-    found |= method.problems(settings) | _batch_problems(settings)
+    found |= method.problems(settings) | batch_problems(settings)
 
     used = set(method.setting_keys) | _declared(method) | {"drift-correction"}
     reasons = {}
@@ -103,10 +110,13 @@ def problems(settings: Settings) -> dict[str, str]:
         used |= set(step)
     else:
         reasons |= dict.fromkeys(step, f"{name} has no step to take further")
-    if chosen.drift_correction == FEDPROX:
-        used |= {"proximal-mu"}
-    else:
-        reasons["proximal-mu"] = f"drift-correction is not {FEDPROX}"
+    for correction, keys in CORRECTION_KEYS.items():
+        if chosen.drift_correction == correction:
+            used |= set(keys)
+    for correction, keys in CORRECTION_KEYS.items():
+        for key in set(keys) - used:
+            why = f"drift-correction is not {correction}"
+            reasons[key] = f"{reasons[key]} or {correction}" if key in reasons else why
     if chosen.residual != "merge":
         used -= {"residual-energy"}
         if "residual-energy" in method.setting_keys:
@@ -178,27 +188,6 @@ def _head_problems(
             "not corrected (head-rate)"
         )
     return found
-
-
-def _batch_problems(settings: Settings) -> dict[str, str]:
-    """Why clients cannot train as one batch, by key."""
-    at_once, training = settings.training.clients_per_batch, settings.training
-    reasons = [
-        (training.gradient_accumulation > 1, "gradient-accumulation cuts batches"),
-        (
-            training.local_steps == 0,
-            "clients have unequal numbers of batches in epochs",
-        ),
-        (
-            settings.model.dtype == "float16",
-            "float16 scales the loss of each by itself",
-        ),
-    ]
-    found = [reason for holds, reason in reasons if holds]
-    if at_once == 1 or not found:
-        return {}
-    why = "; ".join(found)
-    return {"clients-per-batch": f"clients-per-batch = {at_once}: expected 1, as {why}"}
 
 
 def _same(value: object, default: object) -> bool:

@@ -66,6 +66,27 @@ def change_coordinates(control: AdapterState, change: Change) -> AdapterState:
     return AdapterState(LoraFactors(pairs), control.head)
 
 
+def displacement_in(moved: AdapterState, change: Change) -> AdapterState:
+    """Transform what moves factors: B' = B T and A' = T^-1 A; the head is kept.
+
+    So that B A + dB A + B dA stays the same matrix. Gradients go the other way: see
+    :func:`change_coordinates`.
+
+    Args:
+        moved: dB of shape (d_out, r) and dA of shape (r, d_in) by module.
+        change: of the basis that it was computed in.
+
+    """
+    pairs = {}
+    for module, (dB, dA) in moved.factors.items():
+        T, T_inverse = change[module]
+        pairs[module] = (
+            (dB.double() @ T).to(dB.dtype),
+            (T_inverse @ dA.double()).to(dA.dtype),
+        )
+    return AdapterState(LoraFactors(pairs), moved.head)
+
+
 def rotate(
     control: AdapterState, old_B: Mapping[str, Tensor], new_B: Mapping[str, Tensor]
 ) -> AdapterState:

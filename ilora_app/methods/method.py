@@ -60,6 +60,16 @@ class Method(ABC):
     step: ServerStep = ServerStep()
 
     @classmethod
+    def turns_basis(cls) -> bool:
+        """Whether factors have another basis in every round."""
+        return "control-basis" in cls.setting_keys
+
+    @classmethod
+    def keeps_basis(cls) -> bool:
+        """Whether what is kept in factor coordinates holds from round to round."""
+        return "all" in cls.control_scopes and not cls.turns_basis()
+
+    @classmethod
     def of(cls, settings: Settings) -> "Method":
         """Make the method that a run config asks for."""
         made, chosen = cls(**cls.options(settings)), settings.method

@@ -8,7 +8,7 @@ from flwr.app import Context, Error, Message, RecordDict
 from flwr.common.constant import ErrorCode
 
 from ilora_app import wire
-from ilora_app.node import local_round, persistence
+from ilora_app.node import joint_round, persistence
 from ilora_app.node.config import NodeError
 from ilora_app.node.local_round import LocalRound
 from ilora_app.node.node import Node
@@ -58,7 +58,7 @@ def train_together(pairs: Sequence[tuple[Message, Context]]) -> list[Message]:
         except MISTAKES as error:
             replies[index] = _mistake(error, message)
             continue
-        found = next((b for b in batches if local_round.alike(b[0][1], local)), None)
+        found = next((b for b in batches if joint_round.alike(b[0][1], local)), None)
         if found is None:
             batches.append([(index, local)])
         else:
@@ -66,7 +66,7 @@ def train_together(pairs: Sequence[tuple[Message, Context]]) -> list[Message]:
     for batch in batches:
         rounds = [local for _, local in batch]
         for (index, local), content in zip(
-            batch, local_round.train_all(rounds), strict=True
+            batch, joint_round.train_all(rounds), strict=True
         ):
             replies[index] = reply(local, content, *pairs[index])
     return [replies[index] for index in range(len(pairs))]

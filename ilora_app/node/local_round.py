@@ -5,9 +5,8 @@ starts from and what is returned, the drift correction changes gradients, and
 :mod:`ilora_app.tasks.training` trains.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from flwr.app import Message, MetricRecord, RecordDict
@@ -15,16 +14,15 @@ from torch import Tensor
 
 from ilora_app import wire
 from ilora_app.corrections import ClientCorrection, client_half
-from ilora_app.lora.factors import AdapterState, LoraFactors, Pair, only
+from ilora_app.lora.factors import AdapterState, Pair, only
 from ilora_app.methods import ClientHalf
 from ilora_app.node.instructions import Instructions
 from ilora_app.node.local_evaluation import install_start, measure
 from ilora_app.node.node import Node
 from ilora_app.settings import TrainingSettings
-from ilora_app.tasks import stacked_training, training
+from ilora_app.tasks import training
 from ilora_app.tasks.backbone import Backbone
 from ilora_app.tasks.examples import Examples
-from ilora_app.tasks.stacked_training import StackedClient
 
 
 @dataclass(frozen=True)
@@ -84,7 +82,7 @@ class LocalRound:
             node,
             instructions,
             half,
-            _correction(node, message, instructions, start.factors),
+            _correction(node, message, instructions, start),
             start,
             offset,
             node.pooled() if plan.pooled else node.data.examples()[0],
@@ -116,20 +114,35 @@ class LocalRound:
                 self.names,
                 self.settings.logit_adjustment,
             )
-        outcome = training.train(
+        outcome = self._train(parameters, everything)
+        trained, again = self.backbone.collect(), self.correction.again()
+        if again is not None:
+            self.backbone.install(again, self.offset, self.instructions.base)
+            self._train(parameters, everything)
+            self.correction.trained_again(self.backbone.collect())
+        return self.finish(outcome, trained, full_gradient)
+
+    def _train(
+        self, parameters: Mapping[str, Any], everything: Collection[str]
+    ) -> training.Outcome:
+        """Train what is installed."""
+        correction = self.correction
+        hook = correction.hook(parameters)
+        return training.train(
             self.backbone,
             self.examples,
             self.settings,
             self.seed,
             self.names,
-            [hook] if (hook := self.correction.hook(parameters)) else [],
+            [hook] if hook else [],
             [
                 self.half.penalty(parameters, self.instructions.rank),
-                self.correction.penalty(parameters),
+                correction.penalty(parameters),
             ],
             self.node.settings.head.rate,
+            correction.optimizer(parameters, everything),
+            correction.gradient(parameters),
         )
-        return self.finish(outcome, self.backbone.collect(), full_gradient)
 
     def finish(
         self,
@@ -167,58 +180,8 @@ class LocalRound:
         return RecordDict(content)
 
 
-def train_all(rounds: Sequence[LocalRound]) -> list[RecordDict]:
-    """Train clients of one process as one batch; contents of the replies, in order.
-
-    Args:
-        rounds: of clients that are :func:`alike`.
-
-    """
-    first = rounds[0]
-    first.backbone.install(first.start, first.offset, first.instructions.base)
-    if len(rounds) == 1:
-        return [first.train()]
-    trained = stacked_training.train(
-        first.backbone,
-        [
-            StackedClient(
-                one.start,
-                one.offset,
-                one.examples,
-                one.seed,
-                one.correction.hook,
-                [partial(_penalty, one), one.correction.penalty],
-            )
-            for one in rounds
-        ],
-        first.settings,
-        first.names,
-        first.node.settings.head.rate,
-    )
-    return [one.finish(*found) for one, found in zip(rounds, trained, strict=True)]
-
-
-def alike(one: LocalRound, other: LocalRound) -> bool:
-    """Whether two clients can train as one batch."""
-    bases = one.instructions.base, other.instructions.base
-    return (
-        bool(one.names)
-        and one.backbone is other.backbone
-        and bool(one.backbone.shapes())  # fails where every weight is trained
-        and one.settings == other.settings
-        and list(one.names) == list(other.names)
-        and not one.correction.wants_full_gradient
-        and bases[0].keys() == bases[1].keys()
-        and all(value.equal(bases[1][name]) for name, value in bases[0].items())
-    )
-
-
-def _penalty(one: LocalRound, parameters: Mapping[str, Tensor]) -> Any:
-    return one.half.penalty(parameters, one.instructions.rank)
-
-
 def _correction(
-    node: Node, message: Message, instructions: Instructions, received: LoraFactors
+    node: Node, message: Message, instructions: Instructions, start: AdapterState
 ) -> ClientCorrection:
     """Make the client half of the drift correction."""
     config: Any = message.content.config_records[wire.CONFIG]
@@ -227,7 +190,8 @@ def _correction(
         node.settings.method,
         config,
         None if record is None else wire.decode_tensors(record),
-        received,
+        start,
+        list(only(start.named_tensors(), instructions.plan.up)),
         instructions.state,
         instructions.round,
         int(config.get(wire.LAST_TAKEN, 0)),

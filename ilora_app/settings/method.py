@@ -12,6 +12,18 @@ from ilora_app.settings.options import (
 )
 
 CONTROL_VARIATES, FEDPROX, FEDZMG = "control-variates", "fedprox", "fedzmg"
+FEDADAMW, FEDLADA = "fedadamw", "fedlada"
+FEDSMOO, FEDGLOMO = "fedsmoo", "fedglomo"
+CORRECTIONS = (
+    CONTROL_VARIATES,
+    FEDPROX,
+    FEDADAMW,
+    FEDLADA,
+    FEDSMOO,
+    FEDGLOMO,
+    FEDZMG,
+)
+MOMENT_SYNCS = ("none", "block-means", "means")
 DECOMPOSITIONS = ("qr", "pivoted-qr", "svd")
 RESIDUALS = ("drop", "merge")
 CUTS = ("update", "product")
@@ -81,12 +93,46 @@ class MethodSettings:
         "auto",
         "Correction of client drift; auto is control-variates under ilora, unless its "
         "head is frozen, else none. Paper: control-variates.",
-        choices=("auto", "none", CONTROL_VARIATES, FEDPROX, FEDZMG),
+        choices=("auto", "none", *CORRECTIONS),
     )
     proximal_mu: float = option(
         0.01,
         "mu: weight of fedprox's (mu / 2) ||theta - theta_received||^2.",
         check=at_least(0),
+    )
+    fedadamw_gamma: float = option(
+        0.5,
+        "gamma: weight of the federation's direction in fedadamw's step.",
+        check=at_least(0),
+    )
+    fedlada_alpha: float = option(
+        0.1,
+        "alpha: weight of the local step in fedlada's; the federation's direction has "
+        "the rest. Its paper: 0.1.",
+        check=within(0, 1),
+    )
+    moment_sync: str = option(
+        "auto",
+        "How fedadamw and fedlada share Adam's second moments: one mean a tensor, the "
+        "mean of every entry, or not; auto is means under fedlada where factors keep "
+        "their basis, else block-means.",
+        choices=("auto", *MOMENT_SYNCS),
+    )
+    fedsmoo_rho: float = option(
+        0.1,
+        "rho: length of fedsmoo's perturbation. Its paper: 0.1.",
+        check=at_least(0),
+    )
+    fedsmoo_lambda: float = option(
+        0.1,
+        "lambda: weight of fedsmoo's dynamic regulariser; 0 has none. Its paper: 0.1.",
+        check=at_least(0),
+    )
+    fedglomo_beta: float = option(
+        0.5,
+        "beta: part of the clients' mean in fedglomo's global momentum; 1 takes the "
+        "mean itself.",
+        check=part_of_one,
     )
     control_estimator: str = option(
         "local-mean",

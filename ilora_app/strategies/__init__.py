@@ -141,7 +141,11 @@ def build(
         lora_scaling=settings.model.lora_scaling,
         evaluate_every=run.evaluate_every,
         evaluate_on=evaluate_on,
-        drift_correction=server_half(settings.method),
+        drift_correction=server_half(
+            settings.method,
+            "all" if "all" in method.control_scopes else "head",
+            method.turns_basis(),
+        ),
         membership=membership,
         recorder=recorder,
         limits=Limits(**vars(settings.limits)),

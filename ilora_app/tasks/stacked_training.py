@@ -86,7 +86,8 @@ def train(
         parameter.requires_grad_(name in trained)
         if name in trained:
             parameters[name] = parameter
-    optimizer = training.make_optimizer(parameters, settings, head_rate)
+    groups = training.groups_of(parameters, settings, head_rate)
+    optimizer = training.make_optimizer(groups, settings)
     hooks = _hooks(model, clients, parameters, optimizer)
     terms = _terms(model, clients, parameters)
     loss_of = StackedLosses(

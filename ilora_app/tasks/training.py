@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,6 +16,9 @@ from ilora_app.lora.factors import group_of
 from ilora_app.settings import TrainingSettings
 from ilora_app.tasks.backbone import Backbone
 from ilora_app.tasks.examples import Batch, Examples
+
+MakeOptimizer = Callable[[Any, TrainingSettings], Optimizer]
+Gradient = Callable[[Callable[[], Tensor]], Tensor]
 
 _FIRST_SCALE = 1024.0
 """Of a float16 loss: low enough that the few steps of a round are rarely skipped."""
@@ -38,6 +42,8 @@ def train(
     hooks: Iterable[StepHook] = (),
     penalties: Iterable[Callable[[], Tensor] | None] = (),
     head_rate: float = 1.0,
+    optimizer: MakeOptimizer | None = None,
+    gradient: Gradient | None = None,
 ) -> Outcome:
     """Train what the backbone holds for one round.
 
@@ -50,6 +56,9 @@ def train(
         hooks: of the optimizer, in order.
         penalties: terms of the loss over the parameters; None is no term.
         head_rate: factor on the learning rate for the head.
+        optimizer: makes it from parameter groups; None as the settings say.
+        gradient: runs the passes of a step, given one that adds up the gradient of the
+            loss and returns the loss; None runs one.
 
     """
     clock = time.perf_counter()
@@ -59,10 +68,12 @@ def train(
     if not parameters:  # there is nothing to train: only the loss is of interest
         found = evaluate(backbone, examples, settings.eval_batch_size)["loss"]
         return Outcome(examples.count, found, time.perf_counter() - clock)
-    optimizer = make_optimizer(parameters, settings, head_rate)
+    made = (optimizer or make_optimizer)(
+        groups_of(parameters, settings, head_rate), settings
+    )
     hooks, terms = list(hooks), [term for term in penalties if term]
     for hook in hooks:
-        hook.attach(optimizer)
+        hook.attach(made)
     backbone.model.train()
     scaler = GradScaler(
         backbone.device.type,
@@ -76,16 +87,17 @@ def train(
     for indices in examples.drawn(
         settings.batch_size, settings.local_steps, settings.local_epochs, generator
     ):
-        optimizer.zero_grad(set_to_none=True)
+        made.zero_grad(set_to_none=True)
         parts = _parts(indices, settings.gradient_accumulation)
         batches = [examples.batch(part, generator) for part in parts]
-        loss = _backward(backbone, examples, batches, scaler, terms, prior)
+        once = partial(_backward, backbone, examples, batches, scaler, terms, prior)
+        loss = gradient(once) if gradient else once()
         for hook in hooks:
             hook.examples = len(indices)
-        scaler.unscale_(optimizer)
+        scaler.unscale_(made)
         if settings.clip_grad_norm:
             nn.utils.clip_grad_norm_(parameters.values(), settings.clip_grad_norm)
-        scaler.step(optimizer)
+        scaler.step(made)
         scaler.update()
         total += loss * len(indices)
         seen += len(indices)
@@ -207,10 +219,10 @@ def _unfrozen(
     return found
 
 
-def make_optimizer(
+def groups_of(
     parameters: Mapping[str, nn.Parameter], settings: TrainingSettings, head_rate: float
-) -> Optimizer:
-    """Make the optimizer; the head is a group of its own where its rate is another."""
+) -> Any:
+    """Parameter groups; the head is one of its own where its rate is another."""
     rate = settings.learning_rate
     groups: Any = list(parameters.values())
     if head_rate != 1.0:
@@ -222,6 +234,12 @@ def make_optimizer(
             for is_head, some in apart.items()
             if some
         ]
+    return groups
+
+
+def make_optimizer(groups: Any, settings: TrainingSettings) -> Optimizer:
+    """Make the optimizer that the settings name."""
+    rate = settings.learning_rate
     if settings.optimizer == "sgd":
         return SGD(
             groups,

@@ -1,0 +1,142 @@
+"""What FedAdamW and FedLADA share on the server: a global direction, second moments.
+
+g = -(sum_k p_k (theta_k - theta)) / T, T = sum_k p_k T_k, is how far the clients went
+in the last round for every unit of learning rate, with T_k the sum of the rates of the
+steps of client k. In factor coordinates it holds for one basis: where a method makes a
+new one every round it is turned, as what moves factors is: B' = B T, A' = T^-1 A.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from ilora_app.corrections.correction import NAME, Correction, Holder
+from ilora_app.corrections.moments import MEANS, Moments
+from ilora_app.corrections.shapes import Flat, columns, weighted_total
+from ilora_app.lora.control import (
+    change_of_basis,
+    displacement_in,
+    within_scope,
+    zeros_like,
+)
+from ilora_app.lora.factors import AdapterState, LoraFactors
+
+TRAVELLED, STEPS, MOMENT = "travelled", "steps", "moment/"
+WEIGHT, SYNC, BLOCKS = "direction-weight", "moment-sync", "second-moments"
+
+
+class Directed(Correction):
+    """Server half.
+
+    Args:
+        weight: of the direction in a client's step.
+        sync: how second moments are put together: see :class:`Moments`.
+        scope: of the direction: ``all``, or the ``head`` where factors begin anew.
+        turns: factors have another basis in every round.
+
+    """
+
+    def __init__(
+        self, weight: float, sync: str, scope: str = "all", turns: bool = False
+    ) -> None:
+        self.weight, self.scope = weight, scope
+        self.moments = Moments(sync)
+        self._turns = turns
+        self._like = AdapterState(LoraFactors({}), {})
+        self._direction: AdapterState | None = None
+        self._basis: Mapping[str, Tensor] = {}
+
+    def begin(self, adapter: AdapterState) -> None:
+        """Start without a direction and without moments."""
+        self._like = within_scope(adapter, self.scope)
+        self._direction, self._basis = None, {}
+        self.moments.begin(adapter.named_tensors())
+
+    def broadcast(
+        self, holders: Sequence[Holder], received: LoraFactors
+    ) -> AdapterState | None:
+        """g at r_max, in the basis of the factors that go with it; None in round 1."""
+        if self._direction is None or not self._turns or not self._basis:
+            return self._direction
+        change = change_of_basis(self._basis, columns(received))
+        return displacement_in(self._direction, change)
+
+    def more(self) -> Mapping[str, AdapterState]:
+        """Second moments at r_max, where they are sent entry by entry."""
+        means = self.moments.entries()
+        return {MOMENT: AdapterState.from_named_tensors(means)} if means else {}
+
+    def facts(self) -> dict[str, str | float | list[float]]:
+        """Its name, the weight, the steps behind the moments, and their block means."""
+        found: dict[str, str | float | list[float]] = {
+            NAME: self.name,
+            WEIGHT: self.weight,
+            SYNC: self.moments.sync,
+            STEPS: self.moments.steps,
+        }
+        blocks = self.moments.blocks()
+        return {**found, BLOCKS: blocks} if blocks else found
+
+    def expects(self, sent: Flat, returned: Flat) -> Flat:
+        """What a client uploads, by the shapes of what else it returns."""
+        found = {TRAVELLED: torch.zeros(()), STEPS: torch.zeros(())}
+        for name, value in returned.items() if self.moments.are_synchronised else ():
+            like = value if self.moments.sync in MEANS else torch.zeros(())
+            found[MOMENT + name] = like
+        return found
+
+    def aggregate(
+        self,
+        server_round: int,
+        uploads: Mapping[int, Flat],
+        received: LoraFactors,
+        lost: Collection[int] = (),
+        moved: Mapping[int, Flat] | None = None,
+        weights: Mapping[int, float] | None = None,
+    ) -> None:
+        """Take the direction of this round, and its second moments."""
+        assert moved is not None
+        assert weights is not None
+        travelled = sum(w * float(uploads[n][TRAVELLED]) for n, w in weights.items())
+        if not 0 < travelled < float("inf"):
+            return
+        before = self._direction or zeros_like(self._like)
+        flat = dict(before.named_tensors())
+        for name, value in flat.items():
+            total = weighted_total(moved, weights, name, value)
+            if total is not None:  # a factor without a turn keeps its direction
+                flat[name] = (-total / travelled).to(value.dtype)
+        if not all(bool(value.isfinite().all()) for value in flat.values()):
+            return
+        self._direction = AdapterState.from_named_tensors(flat)
+        self._basis = columns(received) if self._turns else {}
+        moments = {
+            node: {n.removeprefix(MOMENT): v for n, v in upload.items() if MOMENT in n}
+            for node, upload in uploads.items()
+        }
+        steps = sum(w * float(uploads[n][STEPS]) for n, w in weights.items())
+        self.moments.take(moments, weights, steps)
+
+    def saved(self, names: Mapping[int, str]) -> tuple[dict[str, Flat], dict[str, int]]:
+        """The direction, its basis, and the moments, for a checkpoint."""
+        if self._direction is None:
+            return {}, {}
+        found: dict[str, Flat] = {"direction": self._direction.named_tensors()}
+        found["moments"] = self.moments.saved()
+        return {**found, "basis": self._basis} if self._basis else found, {}
+
+    def load(
+        self,
+        saved: Mapping[str, Flat],
+        taken: Mapping[str, int],
+        nodes: Mapping[str, int],
+    ) -> None:
+        """Go on from what :meth:`saved` gave; :meth:`begin` comes first."""
+        if "direction" in saved:
+            self._direction = AdapterState.from_named_tensors(saved["direction"])
+            self._basis = saved.get("basis", {})
+            self.moments.load(saved["moments"])
+
+    def __str__(self) -> str:
+        return f"{self.name} (weight {self.weight:g}, moments {self.moments.sync})"

@@ -1,0 +1,71 @@
+"""Which drift corrections make sense with which methods and settings."""
+
+from ilora_app.methods import Method
+from ilora_app.settings import Settings
+from ilora_app.settings.method import (
+    FEDADAMW,
+    FEDGLOMO,
+    FEDLADA,
+    FEDPROX,
+    FEDSMOO,
+)
+
+CORRECTION_KEYS = {
+    FEDPROX: ("proximal-mu",),
+    FEDADAMW: ("fedadamw-gamma", "moment-sync"),
+    FEDLADA: ("fedlada-alpha", "moment-sync"),
+    FEDSMOO: ("fedsmoo-rho", "fedsmoo-lambda"),
+    FEDGLOMO: ("fedglomo-beta",),
+}
+"""Settings that one correction reads, or two."""
+
+
+def correction_problems(method: type[Method], settings: Settings) -> dict[str, str]:
+    """What keeps a method and its settings from a correction, by key."""
+    name, strategy = settings.method.drift_correction, settings.run.strategy
+    found = {}
+    if name in (FEDSMOO, FEDGLOMO) and not method.keeps_basis():
+        found["drift-correction"] = (
+            f"drift-correction = {name!r}: {strategy} does not keep the basis of its "
+            "factors from round to round, so what the server and the clients would "
+            "keep in their coordinates means nothing a round later"
+        )
+    elif name in (FEDSMOO, FEDGLOMO) and settings.model.dtype == "float16":
+        found["dtype"] = (
+            f"dtype = 'float16': expected bfloat16 or float32, as {name} adds up "
+            "gradients of several passes, which float16 scales"
+        )
+    elif name in (FEDADAMW, FEDLADA) and settings.training.optimizer != "adamw":
+        found["drift-correction"] = (
+            f"drift-correction = {name!r}: expected optimizer = 'adamw', whose step it "
+            "changes"
+        )
+    whole = settings.method.moment_sync == "means"
+    if name in (FEDADAMW, FEDLADA) and whole and not method.keeps_basis():
+        found["moment-sync"] = (
+            f"moment-sync = 'means': expected block-means or none, as {strategy} does "
+            "not keep the basis of its factors, and a square of entries cannot be "
+            "turned"
+        )
+    return found
+
+
+def batch_problems(settings: Settings) -> dict[str, str]:
+    """Why clients cannot train as one batch, by key."""
+    at_once, training = settings.training.clients_per_batch, settings.training
+    reasons = [
+        (training.gradient_accumulation > 1, "gradient-accumulation cuts batches"),
+        (
+            training.local_steps == 0,
+            "clients have unequal numbers of batches in epochs",
+        ),
+        (
+            settings.model.dtype == "float16",
+            "float16 scales the loss of each by itself",
+        ),
+    ]
+    found = [reason for holds, reason in reasons if holds]
+    if at_once == 1 or not found:
+        return {}
+    why = "; ".join(found)
+    return {"clients-per-batch": f"clients-per-batch = {at_once}: expected 1, as {why}"}
