@@ -66,6 +66,10 @@ VARIANTS: dict[str, Config] = {
     "control gradient": CONTROL,
     "aggregate products, control gradient": {"aggregate": "products", **CONTROL},
     "aggregate products, rate 0.001": {"aggregate": "products", "learning-rate": 1e-3},
+    "aggregate products, decomposition svd": {
+        "aggregate": "products",
+        "decomposition": "svd",
+    },
     "decomposition svd": {"decomposition": "svd"},
     "decomposition pivoted-qr": {"decomposition": "pivoted-qr"},
     "initialisation standard": {"initialisation": "standard"},

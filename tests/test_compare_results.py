@@ -96,7 +96,7 @@ def test_personal_models_and_what_needs_no_federation_are_apart(tmp_path):
         "TF-IDF and a linear model, texts pooled",
     ]  # fmt: skip
     assert [row.split(" | ")[2] for row in rows[-2:]] == ["0.100", "0.400"]
-    text = page.html([section], [], b"", b"")
+    text = page.html([section], [], [])
     assert "TF-IDF" in text
     assert '<tbody class="personal-models">' in text
     found = list(csv.DictReader(io.StringIO(raw([section]))))
@@ -176,7 +176,7 @@ def test_an_edge_and_missing_runs_are_said(tmp_path):
 def test_the_page_stands_alone(section):
     curves, cost = plots.curves([section]), plots.cost([section])
     assert curves != cost
-    text = page.html([section], ["Command: `ilora <x>`"], curves, cost)
+    text = page.html([section], ["Command: `ilora <x>`"], [("a", curves), ("b", cost)])
     assert text.count("data:image/png;base64,") == 2
     assert not re.search(r"(src|href)=\"(?!data:)", text)
     assert "http" not in text.replace("http-equiv", "")
@@ -195,4 +195,4 @@ def test_a_section_without_a_finished_run_can_be_shown(tmp_path):
     assert failures(section) == [("ilora, lr 0.003, seed 0", "no")]
     assert "| method" not in markdown([section], [])
     assert plots.cost([section]).startswith(b"\x89PNG")
-    assert "<table>" not in page.html([section], [], b"", b"")
+    assert "<table>" not in page.html([section], [], [])

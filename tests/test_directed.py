@@ -71,7 +71,7 @@ def test_two_clients_two_steps_and_two_rounds_by_hand(name, first, later, sync):
     server, theta = server_half(chosen), f64(1.0, -2.0)
     server.begin(state(theta))
     v, t, g = torch.zeros_like(theta), 0, torch.zeros_like(theta)
-    for number, (a, w) in ((1, first), (2, later)):
+    for number, (a, w) in ((1, first), (2, later), (3, later)):
         down = server.broadcast([], LoraFactors({}))
         sent = {} if down is None else dict(down.named_tensors())
         for prefix, part in server.more().items():
@@ -134,6 +134,26 @@ def test_what_moves_factors_turns_the_other_way_than_gradients():
     torch.testing.assert_close(seen(displacement_in(moved, change)), whole)
     for wrong in (moved, change_coordinates(moved, change)):  # kept; as a gradient
         assert float((seen(wrong) - whole).norm() / whole.norm()) > 0.5
+
+
+def test_the_server_turns_the_direction_with_the_basis_that_it_broadcasts():
+    draw = torch.Generator().manual_seed(4)
+    B, A = torch.randn(6, 3, generator=draw), torch.randn(3, 5, generator=draw)
+    T = torch.randn(3, 3, generator=draw)
+    dB, dA = torch.randn(6, 3, generator=draw), torch.randn(3, 5, generator=draw)
+    old = LoraFactors({"m": (B, A)})
+    new = LoraFactors({"m": (B @ T, torch.linalg.inv(T) @ A)})
+    upload = {TRAVELLED: torch.tensor(1.0), STEPS: torch.tensor(1.0)}
+    upload |= {MOMENT + n: torch.tensor(1.0) for n in ("m.lora_B", "m.lora_A")}
+    moved = {1: AdapterState(LoraFactors({"m": (dB, dA)}), {}).named_tensors()}
+    for turns in (True, False):
+        server = server_half(MethodSettings(drift_correction="fedadamw"), "all", turns)
+        server.begin(AdapterState(old, {}))
+        server.aggregate(1, {1: upload}, old, (), moved, {1: 1.0})
+        gB, gA = server.broadcast([], new).factors["m"]
+        seen = gB @ new["m"][1] + new["m"][0] @ gA
+        gap = float((seen + dB @ A + B @ dA).norm() / seen.norm())
+        assert (gap < 1e-4) == turns
 
 
 def test_a_block_mean_does_not_change_with_a_rotation():

@@ -11,7 +11,7 @@ from ilora_app.methods import find
 from ilora_app.settings import MethodSettings
 from tests.local_run import metrics, run
 from tests.oracles import TABLE, Row
-from tests.quadratic import HEAD, Problem
+from tests.quadratic import HEAD, Problem, weights
 from tests.toy import Toy
 
 ALL = ("fedadamw", "fedlada", "fedsmoo", "fedglomo")
@@ -98,3 +98,23 @@ def test_whole_runs(tiny_config, tmp_path, strategy, name):
     assert list(table["clients"].iloc[1:]) == [3, 3]
     model = server.strategy.global_model(None).named_tensors()
     assert all(torch.isfinite(value).all() for value in model.values())
+
+
+def test_the_direction_is_how_far_the_federation_went_for_a_unit_of_rate():
+    (row,) = [row for row in TABLE if str(row) == "fedit"]
+    problem = Problem(RANKS, EXAMPLES, rate=0.003)
+    server = half("fedadamw", row)
+    toy = Toy(row.make(drift_correction=server), problem)
+    toy.round()
+    taken = list(toy.grid.taken.values())
+    parts = weights(taken)
+    largest = max(RANKS)
+    mean = {}
+    for one, p in zip(taken, parts, strict=True):
+        before = one.start.pad(largest).named_tensors()
+        for name, value in one.trained.pad(largest).named_tensors().items():
+            mean[name] = mean.get(name, 0.0) + p * (value - before[name])
+    found = server.broadcast([], toy.strategy.state.adapter.factors).named_tensors()
+    for name, value in mean.items():
+        expected = -value / (problem.steps * problem.rate)
+        torch.testing.assert_close(found[name], expected, rtol=1e-4, atol=1e-5)

@@ -88,9 +88,9 @@ def comparison(tmp_path_factory) -> Path:
     fail(made.job(made.entries[-1], 0.003, 0), BITES + "long" * 60)
     found = [results.summarise(made, one) for one in made.entries]
     section = Section.of("default", found, "auto")
-    drawn = plots.curves([section]), plots.cost([section])
+    drawn = [("curves", plots.curves([section])), ("cost", plots.cost([section]))]
     file = folder / "index.html"
-    file.write_text(page.html([section], [f"Command: `{names * 3}`"], *drawn))
+    file.write_text(page.html([section], [f"Command: `{names * 3}`"], drawn))
     return file
 
 

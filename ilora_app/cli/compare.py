@@ -74,6 +74,13 @@ def compare(
     target: Annotated[
         str, typer.Option(help="Accuracy to reach; auto: 95 % of the best row's.")
     ] = "auto",
+    grid: Annotated[
+        str,
+        typer.Option(
+            help="'strategy x KEY': every strategy with every value of a setting, such "
+            "as drift-correction, with a heat map of what each value is worth."
+        ),
+    ] = "",
     report_only: Annotated[
         bool, typer.Option("--report-only", help="Write the outputs, run nothing.")
     ] = False,
@@ -100,7 +107,7 @@ def compare(
     out = options.folder(out).resolve()
     request = Request(
         strategies, presets, seeds, lr, select_seeds, lr_from, tuple(set_ or ()),
-        clients, target, lr_search, lr_finalists,
+        clients, target, lr_search, lr_finalists, grid,
     )  # fmt: skip
     try:
         there = next(place for place in (out, *out.parents) if place.exists())
@@ -155,7 +162,7 @@ def _finish(
     from ilora_app.compare.tables import failures, numbers
 
     sections = report.write(plan, request)
-    files = [str(plan.out / name) for name in report.FILES]
+    files = [str(plan.out / name) for name in report.files(request)]
     failed = [(s.name, runs, reason) for s in sections for runs, reason in failures(s)]
     for preset, runs, reason in failed:
         line = f"failed: {preset}, {runs}: {reason}"

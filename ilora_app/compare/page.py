@@ -10,12 +10,13 @@ from ilora_app.report import look
 
 
 def html(
-    sections: Sequence[Section], about: Sequence[str], curves: bytes, cost: bytes
+    sections: Sequence[Section],
+    about: Sequence[str],
+    images: Sequence[tuple[str, bytes]],
 ) -> str:
-    """Make the page; it loads nothing from anywhere."""
+    """Make the page, with images under their names; it loads nothing from anywhere."""
     parts = [_section(section) for section in sections]
-    parts.append("<h2>Accuracy by round</h2>" + _image(curves, "accuracy by round"))
-    parts.append("<h2>Accuracy by megabytes</h2>" + _image(cost, "accuracy by cost"))
+    parts += [f"<h2>{escape(name)}</h2>{_image(png, name)}" for name, png in images]
     parts.append("<h2>About</h2>" + "".join(map(look.prose, about)))
     return look.page("Comparison", "\n".join(parts))
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from ilora_app.compare.grid import Grid
 from ilora_app.compare.jobs import Record
 from ilora_app.compare.plan import Plan
 from ilora_app.compare.request import Request
@@ -11,7 +12,12 @@ from ilora_app.compare.sections import Section
 from ilora_app.compare.tables import markdown, raw
 from ilora_app.settings.parsing import count
 
-FILES = ("table.md", "table.csv", "curves.png", "cost.png", "index.html")
+_FILES = ("table.md", "table.csv", "curves.png", "cost.png", "index.html")
+
+
+def files(request: Request) -> tuple[str, ...]:
+    """Names of what is written."""
+    return (*_FILES, "grid.png") if request.grid else _FILES
 
 
 def sections_of(plan: Plan, target: str) -> list[Section]:
@@ -24,18 +30,31 @@ def sections_of(plan: Plan, target: str) -> list[Section]:
 
 def write(plan: Plan, request: Request) -> list[Section]:
     """Write all files into the comparison's folder; returns what is in them."""
-    from ilora_app.compare import page, plots
+    from ilora_app.compare import heat_map, page, plots
 
     sections = sections_of(plan, request.target)
     about = about_lines(plan, request, sections)
-    _write(plan.out / "table.md", markdown(sections, about))
+    grid, text = request.cells, markdown(sections, about)
+    if grid:
+        text += "".join(_grid_table(grid, section) for section in sections)
+    _write(plan.out / "table.md", text)
     _write(plan.out / "table.csv", raw(sections))
     curves = plots.curves(sections)
     cost = plots.cost(sections)
     (plan.out / "curves.png").write_bytes(curves)
     (plan.out / "cost.png").write_bytes(cost)
-    _write(plan.out / "index.html", page.html(sections, about, curves, cost))
+    images = [("Accuracy by round", curves), ("Accuracy by megabytes", cost)]
+    if grid:
+        heat = heat_map.draw(grid, sections)
+        (plan.out / "grid.png").write_bytes(heat)
+        images.insert(0, (f"What {grid.key} is worth", heat))
+    _write(plan.out / "index.html", page.html(sections, about, images))
     return sections
+
+
+def _grid_table(grid: Grid, section: Section) -> str:
+    lines = [f"\n## {section.name}: {grid.key}\n", *grid.markdown(section)]
+    return "\n".join(lines) + "\n"
 
 
 def about_lines(plan: Plan, request: Request, sections: Sequence[Section]) -> list[str]:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ilora_app.compare.grid import Grid
 from ilora_app.compare.plan import Plan, make_entries
 from ilora_app.compare.presets import load_presets
 from ilora_app.compare.rows import parse_pairs, parse_rows
@@ -42,6 +43,7 @@ class Request:
         clients: how many, over those of the presets.
         target: an accuracy, or ``auto``.
         lr_finalists: how many of a row's best rates are run with all seeds.
+        grid: ``strategy x KEY`` runs every strategy with every value of a setting.
         configs: folder of the presets.
 
     """
@@ -57,6 +59,7 @@ class Request:
     target: str = "auto"
     lr_search: str = "all"
     lr_finalists: int = 1
+    grid: str = ""
     configs: str = str(CONFIGS)
 
     def plan(self, out: Path) -> tuple[Plan, list[str]]:
@@ -71,6 +74,10 @@ class Request:
         """
         presets, problems = load_presets(self.presets, Path(self.configs))
         rows, wrong = parse_rows(self.strategies)
+        try:
+            rows = self.cells.rows(rows) if self.cells else rows
+        except ValueError as error:
+            problems.append(str(error))
         settings, wrong_pairs = parse_pairs(list(self.set), "--set")
         problems += wrong + wrong_pairs
         rates = self._rates(problems)
@@ -113,6 +120,16 @@ class Request:
         )
         return plan, left_out
 
+    @property
+    def cells(self) -> Grid | None:
+        """The grid that is asked for.
+
+        Raises:
+            ValueError: there is no such grid.
+
+        """
+        return Grid.parse(self.grid) if self.grid else None
+
     def save(self, out: Path) -> None:
         """Write it into the comparison's folder."""
         kept = {k: v for k, v in asdict(self).items() if k != "configs"}
@@ -153,6 +170,8 @@ class Request:
         ):
             if given[key] != default[key]:
                 words.append(f"--{key.replace('_', '-')} {given[key]}")
+        if self.grid:
+            words.append(f"--grid {_quoted(self.grid)}")
         words += [f"--set {_quoted(pair)}" for pair in self.set]
         return " ".join(["ilora compare", *words])
 

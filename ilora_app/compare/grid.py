@@ -1,0 +1,153 @@
+"""A grid of strategies and the values of one setting: what each value is worth."""
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from ilora_app.compare.results import Run, Summary
+from ilora_app.compare.rows import Row
+from ilora_app.compare.sections import Section
+from ilora_app.settings import Settings, parsing
+
+_STRATEGY, _BY, _AUTO = "strategy", " x ", "auto"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Accuracy of a cell less that of its strategy's first one, paired by seed.
+
+    Attributes:
+        mean: over the seeds that both have.
+        half: half the width of the 95 % interval of Student's t; None for one seed.
+        n: seeds.
+
+    """
+
+    mean: float
+    half: float | None
+    n: int
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether the interval does."""
+        return self.half is not None and abs(self.mean) > self.half
+
+    def __str__(self) -> str:
+        # Signed zeros would say something that is not there.
+        text = f"{self.mean:+.3f}".replace("-0.000", "+0.000")
+        return text if self.half is None else f"{text} ± {self.half:.3f}"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Every strategy with every value of a setting; the first value is the ground.
+
+    Attributes:
+        key: of the setting.
+        values: that it takes, without ``auto``.
+
+    """
+
+    key: str
+    values: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, text: str) -> "Grid":
+        """Read ``strategy x KEY``, for a key with a choice of values.
+
+        Raises:
+            ValueError: it is something else; says what would be right.
+
+        """
+        known = _choices()
+        first, by, key = text.partition(_BY)
+        if first.strip() != _STRATEGY or not by or key.strip() not in known:
+            raise ValueError(
+                f"--grid {text!r}: expected '{_STRATEGY}{_BY}KEY' with KEY one of "
+                + ", ".join(sorted(known))
+            )
+        values = [value for value in known[key.strip()] if value != _AUTO]
+        values.sort(key=lambda value: value != "none")
+        return cls(key.strip(), tuple(values))
+
+    def rows(self, rows: Sequence[Row]) -> list[Row]:
+        """Every row with every value; those that make no sense may be left out."""
+        return [
+            Row(self.name(row.name, value), (*row.changes, (self.key, value)), True)
+            for row in rows
+            for value in self.values
+        ]
+
+    def name(self, row: str, value: str) -> str:
+        """Name of a row with a value."""
+        return f"{row}+{self.key}={value}"
+
+    def strategies(self, section: Section) -> list[str]:
+        """Rows of the grid, in the order of the section."""
+        ending = f"+{self.key}="
+        named = [s.name for s in section.summaries if ending in s.name]
+        names = [name.partition(ending)[0] for name in named]
+        return list(dict.fromkeys(names))
+
+    def differences(self, section: Section) -> dict[tuple[str, str], Difference]:
+        """What each value is worth to each strategy, for the cells with results."""
+        summaries = {summary.name: summary for summary in section.summaries}
+        found = {}
+        for row in self.strategies(section):
+            ground = summaries.get(self.name(row, self.values[0]))
+            for value in self.values[1:]:
+                other = summaries.get(self.name(row, value))
+                paired = _paired(ground, other) if ground and other else None
+                if paired:
+                    found[row, value] = paired
+        return found
+
+    def markdown(self, section: Section) -> list[str]:
+        """A table of the differences, a line for each strategy."""
+        found, values = self.differences(section), self.values[1:]
+        lines = [
+            f"Accuracy less that of `{self.key} = {self.values[0]!r}`, paired by seed, "
+            "with 95 % intervals (Student's t); **bold** where they exclude zero.",
+            "",
+            "| | " + " | ".join(values) + " |",
+            "|---" * (1 + len(values)) + "|",
+        ]
+        for row in self.strategies(section):
+            texts = []
+            for value in values:
+                cell = found.get((row, value))
+                text = "–" if cell is None else str(cell)
+                texts.append(f"**{text}**" if cell and cell.excludes_zero else text)
+            lines.append(f"| {row} | " + " | ".join(texts) + " |")
+        return lines
+
+
+def _paired(ground: Summary, other: Summary) -> Difference | None:
+    from scipy import stats  # slow to import
+
+    before, after = _finals(ground.runs), _finals(other.runs)
+    gaps = [after[seed] - before[seed] for seed in sorted(before.keys() & after.keys())]
+    if not gaps:
+        return None
+    if len(gaps) == 1:
+        return Difference(gaps[0], None, 1)
+    error = statistics.stdev(gaps) / math.sqrt(len(gaps))
+    half = float(stats.t.ppf(0.975, len(gaps) - 1)) * error
+    return Difference(statistics.fmean(gaps), half, len(gaps))
+
+
+def _finals(runs: Sequence[Run]) -> dict[int, float]:
+    found = {run.seed: run.last("accuracy") for run in runs}
+    return {seed: value for seed, value in found.items() if value is not None}
+
+
+def _choices() -> dict[str, tuple[Any, ...]]:
+    """Settings with a choice of values, by key."""
+    found = {}
+    for group in fields(Settings):
+        for entry in fields(type(getattr(Settings(), group.name))):
+            if choices := entry.metadata["choices"]:
+                found[parsing.key_of(entry.name)] = choices
+    return found
