@@ -3,7 +3,12 @@
 import torch
 from flwr.app import RecordDict
 
-from ilora_app.corrections import ControlVariates, ControlVariatesClient, Holder
+from ilora_app.corrections import (
+    ControlVariates,
+    ControlVariatesClient,
+    Holder,
+    Returned,
+)
 from ilora_app.node.client_state import ClientState
 from tests.builders import random_state
 
@@ -58,7 +63,7 @@ class Federation:
                 deltas[node] = delta
                 lost_states += [node] * client.lost
         received = self.adapter.factors
-        self.server.aggregate(self.number, deltas, received, lost_states)
+        self.server.aggregate(Returned(self.number, deltas, received, lost_states))
         self.adapter = new or self.adapter
         return added
 

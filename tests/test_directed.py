@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.optim import AdamW
 
-from ilora_app.corrections import client_half, server_half
+from ilora_app.corrections import Returned, client_half, server_half
 from ilora_app.corrections.directed import MOMENT, STEPS, TRAVELLED
 from ilora_app.corrections.directed_client import DirectedAdamW
 from ilora_app.lora.control import change_coordinates, change_of_basis, displacement_in
@@ -82,7 +82,7 @@ def test_two_clients_two_steps_and_two_rounds_by_hand(name, first, later, sync):
             expected, moments[node] = by_hand(theta, f64(*values), v, t, g, a, w)
             torch.testing.assert_close(ends[node], expected, rtol=1e-6, atol=1e-8)
         moved = {node: {NAME: end - theta} for node, end in ends.items()}
-        server.aggregate(number, uploads, LoraFactors({}), (), moved, WEIGHTS)
+        server.aggregate(Returned(number, uploads, LoraFactors({}), (), moved, WEIGHTS))
         mean = sum(p * moved[node][NAME] for node, p in WEIGHTS.items())
         g = -mean / (2 * RATE)
         theta = theta + mean
@@ -149,7 +149,7 @@ def test_the_server_turns_the_direction_with_the_basis_that_it_broadcasts():
     for turns in (True, False):
         server = server_half(MethodSettings(drift_correction="fedadamw"), "all", turns)
         server.begin(AdapterState(old, {}))
-        server.aggregate(1, {1: upload}, old, (), moved, {1: 1.0})
+        server.aggregate(Returned(1, {1: upload}, old, (), moved, {1: 1.0}))
         gB, gA = server.broadcast([], new).factors["m"]
         seen = gB @ new["m"][1] + new["m"][0] @ gA
         gap = float((seen + dB @ A + B @ dA).norm() / seen.norm())
@@ -178,7 +178,7 @@ def test_an_entry_s_mean_is_over_those_who_hold_it():
         moved[node] = flat
         uploads[node] = {MOMENT + n: torch.full_like(v, value) for n, v in flat.items()}
         uploads[node] |= {TRAVELLED: torch.tensor(1.0), STEPS: torch.tensor(2.0)}
-    server.aggregate(1, uploads, LoraFactors({}), (), moved, WEIGHTS)
+    server.aggregate(Returned(1, uploads, LoraFactors({}), (), moved, WEIGHTS))
     found = server.more()[MOMENT].named_tensors()["m.lora_B"]
     assert found[0].tolist() == [pytest.approx(7.0), 8.0, 8.0]
 
@@ -194,7 +194,9 @@ def test_moments_that_are_no_squares_are_not_taken(bad):
             MOMENT + NAME: torch.tensor(value),
         }
         moved = {1: {NAME: torch.ones(1, 2)}}
-        server.aggregate(number, {1: upload}, LoraFactors({}), (), moved, {1: 1.0})
+        server.aggregate(
+            Returned(number, {1: upload}, LoraFactors({}), (), moved, {1: 1.0})
+        )
     assert server.moments.blocks() == [2.0]
     assert server.moments.steps == 2.0
 
@@ -206,7 +208,7 @@ def test_a_checkpoint_brings_back_direction_and_moments():
     upload = {TRAVELLED: torch.tensor(0.5), STEPS: torch.tensor(2.0)}
     upload |= {MOMENT + n: v.mean() for n, v in like.named_tensors().items()}
     moved = {1: like.named_tensors()}
-    server.aggregate(1, {1: upload}, like.factors, (), moved, {1: 1.0})
+    server.aggregate(Returned(1, {1: upload}, like.factors, (), moved, {1: 1.0}))
     again = server_half(MethodSettings(drift_correction="fedlada"), "all", True)
     again.begin(like)
     again.load(copy.deepcopy(server.saved({})[0]), {}, {})

@@ -6,7 +6,7 @@ import pytest
 import torch
 from flwr.app import RecordDict
 
-from ilora_app.corrections import Holder, client_half, server_half
+from ilora_app.corrections import Holder, Returned, client_half, server_half
 from ilora_app.lora.factors import AdapterState, LoraFactors
 from ilora_app.node.client_state import ClientState
 from ilora_app.settings import MethodSettings
@@ -67,7 +67,7 @@ class Federation:
         weights = {n: w / sum(weights.values()) for n, w in weights.items()}
         moved = {n: {NAME: ends[n] - self.theta} for n in weights}
         taken = {n: uploads[n] for n in weights}
-        self.server.aggregate(self.number, taken, NOTHING, (), moved, weights)
+        self.server.aggregate(Returned(self.number, taken, NOTHING, (), moved, weights))
         mean = self.theta + sum(w * moved[n][NAME] for n, w in weights.items())
         self.theta = self.server.step(state(self.theta), state(mean)).head["w"]
         return self.theta

@@ -12,6 +12,7 @@ from ilora_app.corrections.correction import (
     ClientCorrection,
     Correction,
     Holder,
+    Returned,
     StepHook,
 )
 from ilora_app.corrections.registry import client_half, server_half
@@ -22,6 +23,7 @@ __all__ = [
     "ControlVariatesClient",
     "Correction",
     "Holder",
+    "Returned",
     "StepHook",
     "client_half",
     "server_half",

@@ -12,13 +12,18 @@ A client may lose its c_k. It begins at zero again then and says so, and the ser
 which knows what every client has brought into c, takes that part out again.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
 from ilora_app.corrections.client_variate import ClientVariate
 from ilora_app.corrections.contributions import Contributions
-from ilora_app.corrections.correction import ClientCorrection, Correction, Holder
+from ilora_app.corrections.correction import (
+    ClientCorrection,
+    Correction,
+    Holder,
+    Returned,
+)
 from ilora_app.corrections.hooks import GradientCorrection
 from ilora_app.corrections.memory import ClientMemory
 from ilora_app.corrections.shapes import Flat, keep_rank
@@ -95,31 +100,15 @@ class ControlVariates(Correction):
         """Round in which this node's upload was last taken; 0 for never."""
         return self._parts.last_taken(node)
 
-    def aggregate(
-        self,
-        server_round: int,
-        uploads: Mapping[int, Flat],
-        received: LoraFactors,
-        lost: Collection[int] = (),
-        moved: Mapping[int, Flat] | None = None,
-        weights: Mapping[int, float] | None = None,
-    ) -> None:
-        """Update what the clients hold from their uploads.
+    def aggregate(self, found: Returned) -> None:
+        """Update what the clients hold from their uploads, c_k+ - c_k.
 
-        An update that overflows is not taken: c stays as it was.
-
-        Args:
-            server_round: the round of the uploads.
-            uploads: c_k+ - c_k by node, in order, without factors that did not train.
-            received: factors at r_max that were broadcast.
-            lost: nodes that had no c_k, or another than the server counts on, and
-                began at zero.
-            moved, weights: not needed.
-
+        An update that overflows is not taken: c stays as it was. A node that began at
+        zero, whatever was counted on, has brought nothing from before.
         """
-        for node in lost:
+        for node in found.lost:
             self.forget(node)
-        self._parts.add(server_round, uploads, received)
+        self._parts.add(found.round, found.uploads, found.received)
 
     def forget(self, node: int) -> None:
         """Take what a node has brought into c out again: it holds no c_k any more."""

@@ -1,6 +1,7 @@
 """What a drift correction may do: on the server, and on a client in one round."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 from torch import Tensor
@@ -20,6 +21,28 @@ class Holder(NamedTuple):
     node: int
     rank: int
     examples: float
+
+
+@dataclass(frozen=True)
+class Returned:
+    """What came back in a round.
+
+    Attributes:
+        round: of the server.
+        uploads: of the client halves, by node, in order.
+        received: factors at r_max that were broadcast.
+        lost: nodes that had no state, or another than the server counts on.
+        moved: by node, how far what it returned is from what it received.
+        weights: p_k by node.
+
+    """
+
+    round: int
+    uploads: Mapping[int, Flat]
+    received: LoraFactors
+    lost: Collection[int] = ()
+    moved: Mapping[int, Flat] = field(default_factory=dict)
+    weights: Mapping[int, float] = field(default_factory=dict)
 
 
 class StepHook(Protocol):
@@ -79,26 +102,8 @@ class Correction:
         """Round in which this node's upload was last taken; 0 for never."""
         return 0
 
-    def aggregate(
-        self,
-        server_round: int,
-        uploads: Mapping[int, Flat],
-        received: LoraFactors,
-        lost: Collection[int] = (),
-        moved: Mapping[int, Flat] | None = None,
-        weights: Mapping[int, float] | None = None,
-    ) -> None:
-        """Take what clients have uploaded.
-
-        Args:
-            server_round: the round of the uploads.
-            uploads: by node, in order.
-            received: factors at r_max that were broadcast.
-            lost: nodes that had no state, or another than the server counts on.
-            moved: by node, how far what it returned is from what it received.
-            weights: p_k by node.
-
-        """
+    def aggregate(self, found: Returned) -> None:
+        """Take what clients have uploaded."""
 
     def step(self, before: AdapterState, mean: AdapterState) -> AdapterState:
         """The next global model, from the last and what the method made of a round.

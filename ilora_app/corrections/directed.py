@@ -6,12 +6,12 @@ steps of client k. In factor coordinates it holds for one basis: where a method 
 new one every round it is turned, as what moves factors is: B' = B T, A' = T^-1 A.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-from ilora_app.corrections.correction import NAME, Correction, Holder
+from ilora_app.corrections.correction import NAME, Correction, Holder, Returned
 from ilora_app.corrections.moments import MEANS, Moments
 from ilora_app.corrections.shapes import Flat, columns, weighted_total
 from ilora_app.lora.control import (
@@ -86,37 +86,31 @@ class Directed(Correction):
             found[MOMENT + name] = like
         return found
 
-    def aggregate(
-        self,
-        server_round: int,
-        uploads: Mapping[int, Flat],
-        received: LoraFactors,
-        lost: Collection[int] = (),
-        moved: Mapping[int, Flat] | None = None,
-        weights: Mapping[int, float] | None = None,
-    ) -> None:
+    def aggregate(self, found: Returned) -> None:
         """Take the direction of this round, and its second moments."""
-        assert moved is not None
-        assert weights is not None
-        travelled = sum(w * float(uploads[n][TRAVELLED]) for n, w in weights.items())
+        travelled = sum(
+            w * float(found.uploads[n][TRAVELLED]) for n, w in found.weights.items()
+        )
         if not 0 < travelled < float("inf"):
             return
         before = self._direction or zeros_like(self._like)
         flat = dict(before.named_tensors())
         for name, value in flat.items():
-            total = weighted_total(moved, weights, name, value)
+            total = weighted_total(found.moved, found.weights, name, value)
             if total is not None:  # a factor without a turn keeps its direction
                 flat[name] = (-total / travelled).to(value.dtype)
         if not all(bool(value.isfinite().all()) for value in flat.values()):
             return
         self._direction = AdapterState.from_named_tensors(flat)
-        self._basis = columns(received) if self._turns else {}
+        self._basis = columns(found.received) if self._turns else {}
         moments = {
             node: {n.removeprefix(MOMENT): v for n, v in upload.items() if MOMENT in n}
-            for node, upload in uploads.items()
+            for node, upload in found.uploads.items()
         }
-        steps = sum(w * float(uploads[n][STEPS]) for n, w in weights.items())
-        self.moments.take(moments, weights, steps)
+        steps = sum(
+            w * float(found.uploads[n][STEPS]) for n, w in found.weights.items()
+        )
+        self.moments.take(moments, found.weights, steps)
 
     def saved(self, names: Mapping[int, str]) -> tuple[dict[str, Flat], dict[str, int]]:
         """The direction, its basis, and the moments, for a checkpoint."""

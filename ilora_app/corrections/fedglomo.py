@@ -17,6 +17,7 @@ from ilora_app.corrections.correction import (
     ClientCorrection,
     Correction,
     Holder,
+    Returned,
 )
 from ilora_app.corrections.shapes import Flat, keep_rank, weighted_total
 from ilora_app.lora.factors import AdapterState, LoraFactors
@@ -61,20 +62,11 @@ class FedGLOMO(Correction):
         """How far a client went from theta_{t-1}, where it was sent that."""
         return {name: v for name, v in returned.items() if name in sent}
 
-    def aggregate(
-        self,
-        server_round: int,
-        uploads: Mapping[int, Flat],
-        received: LoraFactors,
-        lost: Collection[int] = (),
-        moved: Mapping[int, Flat] | None = None,
-        weights: Mapping[int, float] | None = None,
-    ) -> None:
+    def aggregate(self, found: Returned) -> None:
         """Take -A' of the round."""
-        assert weights is not None
         self._old = {}
         for name, like in self._previous.items():
-            total = weighted_total(uploads, weights, name, like)
+            total = weighted_total(found.uploads, found.weights, name, like)
             if total is not None:
                 self._old[name] = total
 

@@ -11,13 +11,13 @@ does not depend on lambda otherwise, and would not vanish with it].
 """
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from ilora_app.corrections.contributions import Contributions
-from ilora_app.corrections.correction import NAME, Correction, Holder
+from ilora_app.corrections.correction import NAME, Correction, Holder, Returned
 from ilora_app.corrections.shapes import Flat, rank_of, weighted_total
 from ilora_app.lora.factors import AdapterState, LoraFactors
 from ilora_app.settings.method import FEDSMOO
@@ -67,26 +67,17 @@ class FedSMOO(Correction):
         """Round in which this node's upload was last taken; 0 for never."""
         return self._parts.last_taken(node)
 
-    def aggregate(
-        self,
-        server_round: int,
-        uploads: Mapping[int, Flat],
-        received: LoraFactors,
-        lost: Collection[int] = (),
-        moved: Mapping[int, Flat] | None = None,
-        weights: Mapping[int, float] | None = None,
-    ) -> None:
+    def aggregate(self, found: Returned) -> None:
         """Let h-bar and s follow the clients of a round."""
-        assert moved is not None
-        assert weights is not None
-        for node in lost:
+        for node in found.lost:
             self._parts.remove(node)
-        for node, part in moved.items():  # who gave up directions gives up their h
+        # Who gave up directions gives up their part of h.
+        for node, part in found.moved.items():
             self._parts.move(node, node, rank_of(part) or None)
-        self._parts.add(server_round, moved, received)
+        self._parts.add(found.round, found.moved, found.received)
         total = {}
         for name, like in self._like.named_tensors().items():
-            mean = weighted_total(uploads, weights, name, like)
+            mean = weighted_total(found.uploads, found.weights, name, like)
             total[name] = torch.zeros_like(like) if mean is None else mean
         norm = math.sqrt(sum(float(v.square().sum()) for v in total.values()))
         if 0 < norm < math.inf:

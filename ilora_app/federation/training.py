@@ -7,7 +7,7 @@ from flwr.app import Message, MessageType
 from torch import Tensor
 
 from ilora_app import wire
-from ilora_app.corrections import Correction, Holder
+from ilora_app.corrections import Correction, Holder, Returned
 from ilora_app.federation import messages
 from ilora_app.federation.global_model import GlobalModel
 from ilora_app.federation.limits import Limits
@@ -116,7 +116,7 @@ class Training:
         if self._correction is None:
             return mean
         nodes = [update.node for update in updates]
-        self._correction.aggregate(
+        returned = Returned(
             server_round,
             {update.node: update.correction for update in updates},
             self._broadcast(state),
@@ -124,6 +124,7 @@ class Training:
             {u.node: _moved(u, self._requests[u.node].plan) for u in updates},
             dict(zip(nodes, weights_of(updates), strict=True)),
         )
+        self._correction.aggregate(returned)
         return self._correction.step(state.adapter, mean)
 
     def take_over(self, rejoin: Rejoin, state: GlobalState) -> None:
