@@ -113,8 +113,9 @@ def test_what_changes_adamw_goes_with_every_method_that_drifts(name, correction)
     training = replace(chosen.training, optimizer="sgd")
     (words,) = problems(replace(chosen, training=training)).values()
     assert words.startswith(f"drift-correction = {correction!r}: expected optimizer")
-    whole = refused(name, drift_correction=correction, moment_sync="means")
-    assert set(whole) == (set() if find(name).keeps_basis() else {"moment-sync"})
+    for sync in ("means", "ajive"):
+        whole = refused(name, drift_correction=correction, moment_sync=sync)
+        assert set(whole) == (set() if find(name).keeps_basis() else {"moment-sync"})
 
 
 @every

@@ -6,12 +6,15 @@ import torch
 from torch import Tensor
 
 from ilora_app.corrections.shapes import Flat, weighted_total
+from ilora_app.lora.ajive import shared_moment
 from ilora_app.settings.method import MOMENT_SYNCS
 
-MEANS = ("means",)
+MEANS = ("means", "ajive")
 """Ways in which v is sent entry by entry."""
 
 _STEPS = "steps"
+_SEED = 0
+"""Of the bounds that AJIVE samples."""
 
 
 class Moments:
@@ -20,6 +23,9 @@ class Moments:
     ``block-means`` sends one number a tensor, the mean of v over its entries: that is
     ||g||^2 over a tensor's gradients, which no change of basis by a rotation changes.
     ``means`` takes the mean entry by entry, over those clients that hold the entry.
+    ``ajive`` puts the joint part of the clients' in the place of that mean, wherever it
+    is above zero: an entry of zero, as an unshared one has, would let the first steps
+    run off, and often nothing is found to be joint [choice].
     ``none`` has every client begin at zero.
 
     Args:
@@ -71,6 +77,8 @@ class Moments:
             if total is None or held is None:
                 continue
             mean = torch.where(held > 0, total / held.clamp(min=1e-300), 0.0).float()
+            if self.sync == "ajive" and like.dim() == 2:
+                mean = _joint(moments, weights, name, mean)
             if bool(mean.isfinite().all()) and bool((mean >= 0).all()):
                 fresh[name] = mean
         if fresh:
@@ -100,3 +108,25 @@ class Moments:
         """Go on from what :meth:`saved` gave."""
         self._held = {n: v for n, v in saved.items() if n != _STEPS}
         self.steps = float(saved[_STEPS])
+
+
+def _joint(
+    moments: Mapping[int, Flat], weights: Mapping[int, float], name: str, mean: Tensor
+) -> Tensor:
+    """The joint part of a matrix of moments, and its mean where that is zero.
+
+    The blocks share the rows of the longer side, whatever the ranks of the clients.
+    """
+    nodes = [node for node in weights if name in moments[node]]
+    tall = mean.shape[0] >= mean.shape[1]
+    blocks = [moments[n][name] if tall else moments[n][name].T for n in nodes]
+    long = max(block.shape[0] for block in blocks)
+    whole = all(block.shape[0] == long for block in blocks)
+    parts = [weights[node] for node in nodes]
+    usable = all(bool(b.isfinite().all()) and bool((b >= 0).all()) for b in blocks)
+    if not whole or not usable:  # the longer side is a rank, which clients may not have
+        return mean
+    total = sum(parts)
+    shared = shared_moment(blocks, [p / total for p in parts], _SEED).float()
+    found = shared if tall else shared.T
+    return torch.where(found > 0, found, mean)

@@ -40,12 +40,13 @@ def correction_problems(method: type[Method], settings: Settings) -> dict[str, s
             f"drift-correction = {name!r}: expected optimizer = 'adamw', whose step it "
             "changes"
         )
-    whole = settings.method.moment_sync == "means"
+    chosen = settings.method.moment_sync
+    whole = chosen in ("means", "ajive")
     if name in (FEDADAMW, FEDLADA) and whole and not method.keeps_basis():
         found["moment-sync"] = (
-            f"moment-sync = 'means': expected block-means or none, as {strategy} does "
-            "not keep the basis of its factors, and a square of entries cannot be "
-            "turned"
+            f"moment-sync = {chosen!r}: expected block-means or none, as {strategy} "
+            "does not keep the basis of its factors, and a square of entries cannot "
+            "be turned"
         )
     return found
 

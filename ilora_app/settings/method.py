@@ -23,7 +23,7 @@ CORRECTIONS = (
     FEDGLOMO,
     FEDZMG,
 )
-MOMENT_SYNCS = ("none", "block-means", "means")
+MOMENT_SYNCS = ("none", "block-means", "means", "ajive")
 DECOMPOSITIONS = ("qr", "pivoted-qr", "svd")
 RESIDUALS = ("drop", "merge")
 CUTS = ("update", "product")
@@ -114,8 +114,8 @@ class MethodSettings:
     moment_sync: str = option(
         "auto",
         "How fedadamw and fedlada share Adam's second moments: one mean a tensor, the "
-        "mean of every entry, or not; auto is means under fedlada where factors keep "
-        "their basis, else block-means.",
+        "mean of every entry, what the clients' have in common by AJIVE, or not; auto "
+        "is means under fedlada where factors keep their basis, else block-means.",
         choices=("auto", *MOMENT_SYNCS),
     )
     fedsmoo_rho: float = option(
