@@ -1,7 +1,6 @@
 """FedAdamW and FedLADA: AdamW that goes on from the federation's moments, and along."""
 
 import copy
-import math
 
 import pytest
 import torch
@@ -10,7 +9,6 @@ from torch.optim import AdamW
 from ilora_app.corrections import Returned, client_half, server_half
 from ilora_app.corrections.directed import MOMENT, STEPS, TRAVELLED
 from ilora_app.corrections.directed_client import DirectedAdamW
-from ilora_app.lora.ajive import shared_moment
 from ilora_app.lora.control import change_coordinates, change_of_basis, displacement_in
 from ilora_app.lora.factors import AdapterState, LoraFactors
 from ilora_app.settings import MethodSettings, TrainingSettings
@@ -155,77 +153,6 @@ def test_the_server_turns_the_direction_with_the_basis_that_it_broadcasts():
         seen = gB @ new["m"][1] + new["m"][0] @ gA
         gap = float((seen + dB @ A + B @ dA).norm() / seen.norm())
         assert (gap < 1e-4) == turns
-
-
-def test_a_block_mean_does_not_change_with_a_rotation():
-    gradient = torch.randn(6, 4, dtype=torch.float64)
-    Q = torch.linalg.qr(torch.randn(4, 4, dtype=torch.float64))[0]
-    turned = gradient @ Q
-    assert float(turned.square().mean()) == pytest.approx(
-        float(gradient.square().mean())
-    )
-    assert not torch.allclose(turned.square(), gradient.square())
-
-
-def test_an_entry_s_mean_is_over_those_who_hold_it():
-    server = server_half(
-        MethodSettings(drift_correction="fedlada", moment_sync="means")
-    )
-    like = AdapterState(LoraFactors({"m": (torch.ones(2, 3), torch.ones(3, 2))}), {})
-    server.begin(like)
-    uploads, moved = {}, {}
-    for node, (rank, value) in {1: (1, 4.0), 2: (3, 8.0)}.items():
-        flat = like.cut(rank).named_tensors()
-        moved[node] = flat
-        uploads[node] = {MOMENT + n: torch.full_like(v, value) for n, v in flat.items()}
-        uploads[node] |= {TRAVELLED: torch.tensor(1.0), STEPS: torch.tensor(2.0)}
-    server.aggregate(Returned(1, uploads, LoraFactors({}), (), moved, WEIGHTS))
-    found = server.more()[MOMENT].named_tensors()["m.lora_B"]
-    assert found[0].tolist() == [pytest.approx(7.0), 8.0, 8.0]
-
-
-def test_by_ajive_what_clients_share_replaces_the_mean_where_it_is_above_zero():
-    chosen = MethodSettings(drift_correction="fedlada", moment_sync="ajive")
-    draw = torch.Generator().manual_seed(0)
-    shared = torch.rand(40, 1, generator=draw) @ torch.rand(1, 3, generator=draw)
-    like = AdapterState(LoraFactors({"m": (torch.ones(40, 3), torch.ones(3, 40))}), {})
-    for own in (0.0, 1.0):
-        server = server_half(chosen)
-        server.begin(like)
-        uploads, total = {}, 0.0
-        for node, p in WEIGHTS.items():
-            v = shared + own * torch.rand(40, 3, generator=draw)
-            v[node, :] = 0.0  # a row that this client has no moments of
-            total = total + p * v
-            uploads[node] = {MOMENT + "m.lora_B": v, MOMENT + "m.lora_A": v.T}
-            uploads[node] |= {TRAVELLED: torch.tensor(1.0), STEPS: torch.tensor(2.0)}
-        moved = {node: like.named_tensors() for node in WEIGHTS}
-        server.aggregate(Returned(1, uploads, LoraFactors({}), (), moved, WEIGHTS))
-        found = server.more()[MOMENT].named_tensors()
-        blocks = [uploads[node][MOMENT + "m.lora_B"] for node in WEIGHTS]
-        joint = shared_moment(blocks, list(WEIGHTS.values()), 0).float()
-        expected = torch.where(joint > 0, joint, total)
-        torch.testing.assert_close(found["m.lora_B"], expected)
-        torch.testing.assert_close(found["m.lora_A"], expected.T)
-        assert (found["m.lora_B"][3:] > 0).all()
-
-
-@pytest.mark.parametrize("bad", [-1.0, math.nan, math.inf])
-def test_moments_that_are_no_squares_are_not_taken(bad):
-    server = server_half(MethodSettings(drift_correction="fedadamw"))
-    server.begin(state(torch.ones(1, 2)))
-    for number, value in ((1, 2.0), (2, bad)):
-        upload = {
-            TRAVELLED: torch.tensor(1.0),
-            STEPS: torch.tensor(2.0),
-            MOMENT + NAME: torch.tensor(value),
-        }
-        moved = {1: {NAME: torch.ones(1, 2)}}
-        server.aggregate(
-            Returned(number, {1: upload}, LoraFactors({}), (), moved, {1: 1.0})
-        )
-    assert server.moments.blocks() == [2.0]
-    assert server.moments.steps == 2.0
 
 
 def test_a_checkpoint_brings_back_direction_and_moments():

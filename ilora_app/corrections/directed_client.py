@@ -69,8 +69,10 @@ class DirectedClient(ClientCorrection):
                     v.copy_(self._entries[name])
                 elif blocks.get(name, -1.0) >= 0:
                     v.fill_(blocks[name])
+                # Without a v there are no steps behind it.
+                steps = self._steps if bool(v.any()) else 0.0
                 direction = self._direction.get(name)
-                self._optimizer.begin(parameter, v, self._steps, direction)
+                self._optimizer.begin(parameter, v, steps, direction)
             return self._optimizer
 
         return make

@@ -76,14 +76,17 @@ class Moments:
             held = weighted_total(ones, weights, name, shaped)
             if total is None or held is None:
                 continue
-            mean = torch.where(held > 0, total / held.clamp(min=1e-300), 0.0).float()
+            mean = (total / held.clamp(min=1e-300)).float()
             if self.sync == "ajive" and like.dim() == 2:
                 mean = _joint(moments, weights, name, mean)
+            known = held > 0
             if bool(mean.isfinite().all()) and bool((mean >= 0).all()):
-                fresh[name] = mean
+                # Zeros where nobody said anything would make the first steps run off.
+                before = self._held.get(name, mean[known].mean())
+                fresh[name] = torch.where(known, mean, before)
         if fresh:
             self._held |= fresh
-            self.steps += steps
+            self.steps += max(steps, 0.0)
 
     def entries(self) -> dict[str, Tensor]:
         """v entry by entry at r_max, once there is any; zeros where none came yet."""
