@@ -3,6 +3,7 @@
 import html
 import json
 import re
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,7 @@ def test_a_run_ends_with_its_report(run_config):
     assert page.row("num-server-rounds")[1] == "2"
     assert page.row("rank 4")[1] == f"{table['accuracy_r4'].iloc[-1]:.4f}"
     assert "had no drift correction" in page.text
-    assert f"torch {torch.__version__}" in page.text
+    assert f"torch {metadata.version('torch')}" in page.text  # whatever build
     assert "every reply was used" in page.text
     titles = {a["aria-label"] for tag, a in page.tags if tag == "svg"}
     assert titles == {
