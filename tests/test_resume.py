@@ -44,6 +44,14 @@ def cases():
     yield "fedex-lora+step", {"server-rate": "1.5", "server-momentum": 0.3}
     yield "rolora+step", {"server-momentum": 0.3}
     yield "fedit+qr", {"initialisation": "qr"}
+    for correction in ("fedadamw", "fedlada"):
+        for name in ("ilora", "fedit"):  # a basis that turns, and one that stays
+            yield f"{name}+{correction}", {"drift-correction": correction}
+    ajive = {"drift-correction": "fedadamw", "moment-sync": "ajive"}
+    yield "fedit+ajive", ajive
+    for correction in ("fedsmoo", "fedglomo"):
+        for name in ("hetlora", "fedsa-lora"):
+            yield f"{name}+{correction}", {"drift-correction": correction}
     yield "hetlora+pruning", {
         "hetlora-gamma": 0.5, "hetlora-lambda": 1.0,
         "drift-correction": "control-variates",
