@@ -143,3 +143,23 @@ def test_moments_that_are_no_squares_are_not_taken(bad):
         )
     assert server.moments.blocks() == [2.0]
     assert server.moments.steps == 2.0
+
+
+def test_a_false_length_of_a_client_s_way_does_not_blow_up_the_direction():
+    """One that takes away what the others went would divide by next to nothing."""
+    ends = []
+    for claimed in (0.5, -1.4999999):
+        server = server_half(MethodSettings(drift_correction="fedadamw"))
+        server.begin(state(f64(1.0)))
+        uploads = {
+            node: {
+                TRAVELLED: torch.tensor(value, dtype=torch.float64),
+                STEPS: torch.tensor(2.0),
+                MOMENT + NAME: torch.tensor(2.0),
+            }
+            for node, value in ((1, claimed), (2, 0.5))
+        }
+        moved = {node: {NAME: f64(1.0)} for node in WEIGHTS}
+        server.aggregate(Returned(1, uploads, LoraFactors({}), (), moved, WEIGHTS))
+        ends.append(float(server.broadcast([], LoraFactors({})).head["w"]))
+    assert abs(ends[1]) <= abs(ends[0]) / WEIGHTS[2] + 1e-6

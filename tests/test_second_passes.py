@@ -4,107 +4,27 @@ import copy
 
 import pytest
 import torch
-from flwr.app import RecordDict
 
-from ilora_app.corrections import Holder, Returned, client_half, server_half
+from ilora_app.corrections import Returned, client_half, server_half
 from ilora_app.lora.factors import AdapterState, LoraFactors
-from ilora_app.node.client_state import ClientState
 from ilora_app.settings import MethodSettings
-
-RATE, RHO, LAMBDA, BETA = 0.1, 0.2, 0.3, 0.4
-NAME, NOTHING = "head.w", LoraFactors({})
-TARGETS = {1: [3.0, 1.0], 2: [-1.0, 4.0]}
-CURVES = {1: 1.0, 2: 2.0}
-WEIGHTS = {1: 0.25, 2: 0.75}
-HOLDERS = [Holder(1, 1, 25.0), Holder(2, 1, 75.0)]
-
-
-def f64(*values: float) -> torch.Tensor:
-    return torch.tensor([values], dtype=torch.float64)
-
-
-def state(value: torch.Tensor) -> AdapterState:
-    return AdapterState(NOTHING, {"w": value})
-
-
-def gradient_of(node: int, theta: torch.Tensor) -> torch.Tensor:
-    return CURVES[node] * (theta - f64(*TARGETS[node]))
-
-
-class Federation:
-    """Two clients, two steps of SGD each, on quadratics of unequal curvature."""
-
-    def __init__(self, **settings):
-        self.server = server_half(MethodSettings(**settings))
-        self.theta, self.number = f64(1.0, -2.0), 0
-        self.server.begin(state(self.theta))
-        self.noise, self.seed = None, 0
-        self.memories = {node: ClientState(RecordDict()) for node in TARGETS}
-
-    def round(self, steps: int = 2, replies=(1, 2)) -> torch.Tensor:
-        self.number += 1
-        down = self.server.broadcast(HOLDERS, NOTHING)
-        sent = {} if down is None else down.named_tensors()
-        ends, uploads = {}, {}
-        for node in TARGETS:
-            half = client_half(
-                MethodSettings(),
-                self.server.facts(),
-                sent,
-                state(self.theta),
-                [NAME],
-                self.memories[node],
-                self.number,
-                self.server.last_taken(node),
-            )
-            ends[node] = self.local(half, node, self.theta, steps)
-            again = half.again()
-            if again is not None:
-                end = self.local(half, node, again.head["w"], steps)
-                half.trained_again(state(end))
-            uploads[node] = half.finish()
-        weights = {n: w for n, w in WEIGHTS.items() if n in replies}
-        weights = {n: w / sum(weights.values()) for n, w in weights.items()}
-        moved = {n: {NAME: ends[n] - self.theta} for n in weights}
-        taken = {n: uploads[n] for n in weights}
-        self.server.aggregate(Returned(self.number, taken, NOTHING, (), moved, weights))
-        mean = self.theta + sum(w * moved[n][NAME] for n, w in weights.items())
-        self.theta = self.server.step(state(self.theta), state(mean)).head["w"]
-        return self.theta
-
-    def local(self, half, node, start, steps):
-        own = start.clone().requires_grad_()
-        run = half.gradient({NAME: own})
-        if self.noise:  # the same batches from wherever the client trains
-            self.noise.manual_seed(10 * self.seed + node)
-        batch = torch.zeros_like(start)
-
-        def backward():
-            gap = own - f64(*TARGETS[node]) - batch
-            loss = 0.5 * CURVES[node] * gap.square().sum()
-            loss.backward()
-            return loss
-
-        for _ in range(steps):
-            if self.noise:
-                batch = torch.randn(1, 2, generator=self.noise, dtype=start.dtype)
-            own.grad = None
-            (run or (lambda once: once()))(backward)
-            with torch.no_grad():
-                own -= RATE * own.grad
-        return own.detach()
-
-
-def plain(theta, rounds, steps=2):
-    for _ in range(rounds):
-        ends = {}
-        for node in TARGETS:
-            own = theta
-            for _ in range(steps):
-                own = own - RATE * gradient_of(node, own)
-            ends[node] = own
-        theta = sum(p * ends[node] for node, p in WEIGHTS.items())
-    return theta
+from tests.two_clients import (
+    BETA,
+    CURVES,
+    HOLDERS,
+    LAMBDA,
+    NAME,
+    NOTHING,
+    RATE,
+    RHO,
+    TARGETS,
+    WEIGHTS,
+    Federation,
+    f64,
+    gradient_of,
+    plain,
+    state,
+)
 
 
 def test_two_clients_two_steps_and_two_rounds_of_fedsmoo_by_hand():
@@ -261,3 +181,31 @@ def test_a_lost_reply_moves_neither_h_nor_its_mean():
     federation.server.broadcast(HOLDERS, NOTHING)
     added = federation.server.step(zero, zero).head["w"]
     torch.testing.assert_close(added, mean, rtol=1e-5, atol=1e-6)
+
+
+def test_a_factor_without_a_turn_keeps_its_momentum_under_fedglomo():
+    server = server_half(
+        MethodSettings(drift_correction="fedglomo", fedglomo_beta=BETA)
+    )
+
+    def both(b, a):
+        return AdapterState(LoraFactors({"m": (f64(b, b), f64(a).T)}), {})
+
+    theta = both(0.0, 0.0)
+    server.begin(theta)
+    B, A = "m.lora_B", "m.lora_A"
+    for number, name in enumerate((B, A, B), start=1):
+        uploads = {1: {name: torch.zeros_like(theta.named_tensors()[name])}}
+        moved = {1: {name: torch.ones_like(theta.named_tensors()[name])}}
+        sent = uploads if number > 1 else {1: {}}
+        server.aggregate(Returned(number, sent, NOTHING, (), moved, {1: 1.0}))
+        mean = dict(theta.named_tensors())
+        mean[name] = mean[name] + 1.0
+        before = theta.named_tensors()
+        theta = server.step(theta, AdapterState.from_named_tensors(mean))
+        went = {
+            n: float((v - before[n]).max()) for n, v in theta.named_tensors().items()
+        }
+        if number == 3:  # u was -1 in round 1, A is -1, A' is 0
+            assert went[B] == pytest.approx(BETA + (1 - BETA) * 2)
+        assert went[A if name == B else B] == 0.0

@@ -101,54 +101,6 @@ def test_every_setting_of_a_method_is_under_test():
     assert keys == {*OTHER, *CONTROL, *step, *other}
 
 
-@every
-@pytest.mark.parametrize("correction", ["fedadamw", "fedlada"])
-def test_what_changes_adamw_goes_with_every_method_that_drifts(name, correction):
-    alone = not find(name).drifts
-    found = refused(name, drift_correction=correction)
-    assert set(found) == ({"drift-correction"} if alone else set())
-    if alone:
-        return
-    chosen = settings(name, drift_correction=correction)
-    training = replace(chosen.training, optimizer="sgd")
-    (words,) = problems(replace(chosen, training=training)).values()
-    assert words.startswith(f"drift-correction = {correction!r}: expected optimizer")
-    for sync in ("means", "ajive"):
-        whole = refused(name, drift_correction=correction, moment_sync=sync)
-        assert set(whole) == (set() if find(name).keeps_basis() else {"moment-sync"})
-
-
-@every
-@pytest.mark.parametrize("correction", ["fedsmoo", "fedglomo"])
-def test_what_is_kept_in_coordinates_needs_a_basis_that_stays(name, correction):
-    found = refused(name, drift_correction=correction)
-    assert set(found) == (set() if find(name).keeps_basis() else {"drift-correction"})
-    stays = {"fedit", "ffa-lora", "rolora", "fedsa-lora", "hetlora"}
-    if name in stays | {"ilora", "flexlora", "flora"}:
-        assert find(name).keeps_basis() == (name in stays)
-
-
-@pytest.mark.parametrize("key", CORRECTION)
-def test_a_setting_of_a_correction_is_refused_without_it(key):
-    dashed = key.replace("_", "-")
-    assert dashed not in refused("fedit", drift_correction=CORRECTION[key])
-    for other in ("none", "fedzmg", "control-variates"):
-        found = refused("fedit", drift_correction=other, **{key: 0.77})
-        assert found[dashed].startswith(f"{dashed} = 0.77: is not used, as drift-corr")
-
-
-@every
-@pytest.mark.parametrize("correction", ["fedprox", "fedzmg"])
-def test_what_corrects_on_the_client_alone_goes_with_every_method_that_drifts(
-    name, correction
-):
-    found = refused(name, drift_correction=correction)
-    alone = name in ("centralized", "local", "linear-probe")
-    assert set(found) == ({"drift-correction"} if alone else set())
-    mu = refused(name, drift_correction=correction, proximal_mu=0.5)
-    assert ("proximal-mu" in mu) == (correction != "fedprox")
-
-
 @pytest.mark.parametrize("key", CONTROL)
 @pytest.mark.parametrize("name", ["ilora", "fedit", "flora"])
 def test_control_settings_need_control_variates(name, key):

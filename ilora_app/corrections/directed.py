@@ -88,8 +88,10 @@ class Directed(Correction):
 
     def aggregate(self, found: Returned) -> None:
         """Take the direction of this round, and its second moments."""
+        # A negative one could bring the sum near zero, and g near infinity.
         travelled = sum(
-            w * float(found.uploads[n][TRAVELLED]) for n, w in found.weights.items()
+            w * max(float(found.uploads[n][TRAVELLED]), 0.0)
+            for n, w in found.weights.items()
         )
         if not 0 < travelled < float("inf"):
             return
@@ -104,7 +106,11 @@ class Directed(Correction):
         self._direction = AdapterState.from_named_tensors(flat)
         self._basis = columns(found.received) if self._turns else {}
         moments = {
-            node: {n.removeprefix(MOMENT): v for n, v in upload.items() if MOMENT in n}
+            node: {
+                name.removeprefix(MOMENT): value
+                for name, value in upload.items()
+                if name.startswith(MOMENT)
+            }
             for node, upload in found.uploads.items()
         }
         steps = sum(

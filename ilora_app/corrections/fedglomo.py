@@ -41,6 +41,7 @@ class FedGLOMO(Correction):
         self._previous: dict[str, Tensor] = {}
         self._u: dict[str, Tensor] = {}
         self._old: dict[str, Tensor] = {}
+        self._trained: set[str] = set()
 
     def begin(self, adapter: AdapterState) -> None:
         """Start without momentum."""
@@ -63,17 +64,19 @@ class FedGLOMO(Correction):
         return {name: v for name, v in returned.items() if name in sent}
 
     def aggregate(self, found: Returned) -> None:
-        """Take -A' of the round."""
+        """Take -A' of the round, and what has trained in it."""
         self._old = {}
+        self._trained = {name for part in found.moved.values() for name in part}
         for name, like in self._previous.items():
             total = weighted_total(found.uploads, found.weights, name, like)
             if total is not None:
                 self._old[name] = total
 
     def step(self, before: AdapterState, mean: AdapterState) -> AdapterState:
-        """theta_t - u_t, for every tensor that clients have trained."""
+        """theta_t - u_t; a tensor that did not train keeps its u for its next turn."""
         theta, flat = before.named_tensors(), dict(mean.named_tensors())
-        for name, value in flat.items():
+        for name in self._trained & flat.keys():
+            value = flat[name]
             A = theta[name].double() - value.double()
             u = A
             if name in self._u and name in self._old and self.beta < 1:

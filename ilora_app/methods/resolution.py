@@ -5,7 +5,7 @@ from dataclasses import replace
 from ilora_app.methods.registry import find
 from ilora_app.settings import Settings
 from ilora_app.settings.head import AUTO, RIDGE, TRAINED
-from ilora_app.settings.method import CONTROL_VARIATES, FEDADAMW, FEDLADA
+from ilora_app.settings.method import CONTROL_VARIATES
 from ilora_app.settings.model import LANGUAGE
 
 
@@ -29,8 +29,4 @@ def resolve(settings: Settings) -> Settings:
         corrected = method.control_by_default and not head.is_frozen
         name = CONTROL_VARIATES if corrected else "none"
         chosen = replace(chosen, drift_correction=name)
-    directed = chosen.drift_correction in (FEDADAMW, FEDLADA)
-    if directed and chosen.moment_sync == AUTO:
-        whole = chosen.drift_correction == FEDLADA and method.keeps_basis()
-        chosen = replace(chosen, moment_sync="means" if whole else "block-means")
     return replace(settings, model=model, method=chosen, head=head)
