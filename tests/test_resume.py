@@ -52,6 +52,7 @@ def cases():
     for correction in ("fedsmoo", "fedglomo"):
         for name in ("hetlora", "fedsa-lora"):
             yield f"{name}+{correction}", {"drift-correction": correction}
+    yield "ilora+private", {"private-rank": 3}
     yield "hetlora+pruning", {
         "hetlora-gamma": 0.5, "hetlora-lambda": 1.0,
         "drift-correction": "control-variates",

@@ -10,7 +10,7 @@ import torch
 
 from ilora_app.corrections.fedprox import FedProxClient
 from ilora_app.corrections.hooks import GradientCorrection
-from ilora_app.lora.factors import AdapterState, LoraFactors
+from ilora_app.lora.factors import AdapterState, LoraFactors, group_of
 from ilora_app.node.data import NodeData
 from ilora_app.settings import Settings, parsing
 from ilora_app.tasks import stacked_training, training
@@ -120,7 +120,7 @@ def check(
     trained = [
         name
         for name in clients[0].start.named_tensors()
-        if training.group_of(name) in groups
+        if group_of(name) in groups
     ]
     together = stacked_training.train(
         backbone, clients, settings.training, trained, settings.head.rate

@@ -204,3 +204,12 @@ def test_what_the_server_cannot_follow_is_refused():
     assert "in coordinates of its own" in found["control-basis"]
     assert not refused("ilora", control_basis="rotate")
     assert not refused("ilora", init_gain="scaled")
+
+
+def test_private_adapters_go_with_what_trains_adapters():
+    for name in METHODS:
+        trains = find(name).trains and not find(name).whole_model
+        found = refused(name, private_rank=2, private_weight=0.5)
+        assert found == {} if trains else "private-rank" in found, name
+    alone = refused("ilora", private_weight=0.5)
+    assert alone["private-weight"].endswith("as private-rank is 0")

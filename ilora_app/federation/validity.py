@@ -77,6 +77,11 @@ def problems(settings: Settings) -> dict[str, str]:
 
     if correcting and "drift-correction" not in found:
         found |= correction_problems(method, settings)
+    if model.private_rank and (method.whole_model or not method.trains):
+        found["private-rank"] = (
+            f"private-rank = {model.private_rank}: expected 0, as {name} trains no "
+            "adapters"
+        )
     found |= _head_problems(method, settings, corrected)
     if settings.training.logit_adjustment and model.task == LANGUAGE:
         found["logit-adjustment"] = (
@@ -128,6 +133,13 @@ def problems(settings: Settings) -> dict[str, str]:
         used -= {"init-gain"}
         reasons["init-gain"] = "initialisation is not qr"
     values.append(("init_gain", ModelSettings.init_gain, model.init_gain))
+    values.append(
+        ("private_weight", ModelSettings.private_weight, model.private_weight)
+    )
+    if model.private_rank:
+        used |= {"private-weight"}
+    else:
+        reasons["private-weight"] = "private-rank is 0"
     limit = settings.limits.max_correction_norm
     values.append(("max_correction_norm", 0.0, limit))
     if corrected:

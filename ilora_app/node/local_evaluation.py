@@ -11,6 +11,7 @@ from ilora_app.lora.factors import AdapterState, Pair
 from ilora_app.methods import ClientHalf
 from ilora_app.node.instructions import Instructions
 from ilora_app.node.node import Node
+from ilora_app.node.private_part import private_part
 from ilora_app.tasks import training
 from ilora_app.tasks.backbone import Backbone
 from ilora_app.tasks.features import ridge_sums
@@ -42,6 +43,7 @@ def evaluate(node: Node, message: Message, records: RecordDict) -> RecordDict:
     install_start(node, half, instructions, backbone)
     if config.get(wire.HEAD_SUMS):
         return _head_sums(node, backbone)
+    private_part(node, backbone, instructions.state)
     metrics = measure(node, backbone, config[wire.TEST_SPLIT])
     return RecordDict({wire.METRICS: metrics})
 

@@ -19,6 +19,7 @@ from ilora_app.methods import ClientHalf
 from ilora_app.node.instructions import Instructions
 from ilora_app.node.local_evaluation import install_start, measure
 from ilora_app.node.node import Node
+from ilora_app.node.private_part import PrivatePart, private_part
 from ilora_app.settings import TrainingSettings
 from ilora_app.tasks import training
 from ilora_app.tasks.backbone import Backbone
@@ -38,7 +39,8 @@ class LocalRound:
         offset: what the base gives up of the start, by module.
         examples: to train on.
         settings: of training in this round.
-        names: of what is trained.
+        names: of what is trained and shared.
+        private: what is trained and never sent; None where there is none.
         content: of the reply, as far as it is known.
 
     """
@@ -52,6 +54,7 @@ class LocalRound:
     examples: Examples
     settings: TrainingSettings
     names: Sequence[str]
+    private: PrivatePart | None
     content: dict[str, Any]
 
     @classmethod
@@ -75,6 +78,7 @@ class LocalRound:
             node.data.backbone(),
         )
         start, offset = install_start(node, half, instructions, backbone)
+        private = private_part(node, backbone, instructions.state)
         content: dict[str, Any] = {}
         if config.get(wire.EVALUATE):
             content[wire.EVALUATION] = measure(node, backbone, config[wire.TEST_SPLIT])
@@ -88,6 +92,7 @@ class LocalRound:
             node.pooled() if plan.pooled else node.data.examples()[0],
             node.local_training(plan.pooled, instructions.round),
             list(only(backbone.parameters(), plan.trains)),
+            private,
             content,
         )
 
@@ -120,6 +125,8 @@ class LocalRound:
             self.backbone.install(again, self.offset, self.instructions.base)
             self._train(parameters, everything)
             self.correction.trained_again(self.backbone.collect())
+        if self.private is not None:
+            self.private.keep()
         return self.finish(outcome, trained, full_gradient)
 
     def _train(
@@ -142,6 +149,7 @@ class LocalRound:
             self.node.settings.head.rate,
             correction.optimizer(parameters, everything),
             correction.gradient(parameters),
+            self.private.parameters() if self.private else None,
         )
 
     def finish(

@@ -55,6 +55,17 @@ class ModelSettings:
         "Gain of the qr start: paper is g = 1, scaled makes the initial product small.",
         choices=GAINS,
     )
+    private_rank: int = option(
+        0,
+        "Rank of a second adapter of every client, which trains beside the shared one "
+        "and never leaves the client; 0: none.",
+        check=at_least(0),
+    )
+    private_weight: float = option(
+        1.0,
+        "w in W x + s B A x + s w B_p A_p x, with the private factors B_p, A_p.",
+        check=above(0),
+    )
     dtype: str = option(
         "float32",
         "Number type of the frozen model and of what it computes; factors and head "

@@ -5,7 +5,6 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
-from peft import LoraConfig, get_peft_model
 from peft.tuners.lora import LoraLayer
 from peft.utils import ModulesToSaveWrapper
 from torch import Tensor, nn
@@ -14,12 +13,10 @@ from transformers import PreTrainedModel
 from ilora_app.lora.factors import AdapterState, LoraFactors, Pair, group_of
 from ilora_app.lora.initialisation import qr_directions
 from ilora_app.settings import ModelSettings
-from ilora_app.settings.options import names
 from ilora_app.tasks import fit, models, modules
+from ilora_app.tasks.adapters import OFFSET, SHARED, Adapters
 from ilora_app.tasks.fingerprint import fingerprint
 from ilora_app.tasks.merging import MergedBase
-
-_PREFIX = "base_model.model."
 
 
 class Backbone:
@@ -50,14 +47,12 @@ class Backbone:
             model.gradient_checkpointing_enable({"use_reentrant": False})
             model.config.use_cache = False
         self._extra = modules.forward_options(model, settings)
-        self._peft = get_peft_model(model, self._lora(1), adapter_name="rank-1")
-        self._active = "rank-1"
-        self._kinds: dict[type[Any], list[tuple[str, Any]]] = {}
+        self.adapters = Adapters(model, settings, self.fused, self.device)
+        self._peft = self.adapters.peft
         self.model: nn.Module = self._peft
         layers = dict(self.layers())
         apart = set(layers) if self._quantised else tied & set(layers)
         self._merged = MergedBase(layers, settings.lora_scaling, self._dtype, apart)
-        self._settle()
 
     @property
     def config(self) -> Any:
@@ -133,12 +128,11 @@ class Backbone:
 
         """
         rank = adapter.factors.rank
-        active = [self._ensure("rank", rank or 1)]
+        active = [self.adapters.ensure(SHARED, rank or 1)]
         if offset:
             out = next(R.shape[0] for _, R in offset.values())
-            active.append(self._ensure("base", out))
-        self._peft.base_model.set_adapter(active)
-        self._active = active[0]
+            active.append(self.adapters.ensure(OFFSET, out))
+        self.adapters.activate(active)
         parameters = self.parameters()
         self._merged.put(base or {})
         with torch.no_grad():
@@ -154,7 +148,7 @@ class Backbone:
             for name, layer in self.layers() if offset else ():
                 L, R = offset[name]  # type: ignore[index]
                 for side, value in ((layer.lora_B, -L), (layer.lora_A, R)):
-                    side[active[1]].weight.copy_(value).requires_grad_(False)
+                    side[active[1]].weight.copy_(value)
 
     def install_merged(self, adapter: AdapterState) -> None:
         """Become the same model as ``install(adapter)``, with s B A inside the base.
@@ -175,76 +169,23 @@ class Backbone:
 
     def parameters(self) -> dict[str, nn.Parameter]:
         """What is trained now, under the names of ``AdapterState.named_tensors``."""
-        pairs = {
-            name: (layer.lora_B[self._active].weight, layer.lora_A[self._active].weight)
-            for name, layer in self.layers()
-        }
-        head = {
-            f"{name}.{key}": value
-            for name, wrapper in self.heads()
-            for key, value in self.head_module(wrapper).named_parameters()
-        }
-        found: dict[str, nn.Parameter] = AdapterState(
-            LoraFactors(pairs), head
-        ).named_tensors()  # type: ignore[assignment]
-        return found
+        return self.adapters.parameters()
 
     def head_modules(self) -> Iterator[tuple[str, nn.Module]]:
         """Every module of the head as it is, by the name of its parameters."""
         for name, wrapper in self.heads():
-            for key, module in self.head_module(wrapper).named_modules():
+            for key, module in self.adapters.head_module(wrapper).named_modules():
                 yield f"{name}.{key}".removesuffix("."), module
-
-    def head_module(self, wrapper: ModulesToSaveWrapper) -> Any:
-        """The module of the head that a wrapper of PEFT runs now."""
-        return wrapper.modules_to_save[self._active]
-
-    def _ensure(self, purpose: str, rank: int) -> str:
-        """Have an adapter of this rank; ``base`` ones carry no head."""
-        name = f"{purpose}-{rank}"
-        if name not in self._peft.peft_config:
-            config = self._lora(rank, head=purpose == "rank")
-            self._peft.add_adapter(name, config)
-            self._settle()
-        return name
-
-    def _settle(self) -> None:
-        """Move what was made to the device; train it in float32 whatever W0 is."""
-        if not self._quantised:
-            self.model.to(self.device)
-        for _, wrapper in self.heads():
-            wrapper.modules_to_save.to(self.device, torch.float32)
 
     def _casting(self) -> AbstractContextManager[Any]:
         """Compute in the dtype of the frozen model."""
         half = self._dtype != torch.float32
         return torch.autocast(self.device.type, self._dtype, enabled=half)
 
-    def _lora(self, rank: int, head: bool = True) -> LoraConfig:
-        s = self.settings
-        return LoraConfig(
-            r=rank,
-            lora_alpha=s.lora_scaling * rank,
-            lora_dropout=s.lora_dropout if head else 0.0,
-            target_modules=list(names(s.target_modules)),
-            modules_to_save=(list(names(s.modules_to_save)) or None) if head else None,
-            fan_in_fan_out=self.fused,
-        )
-
     def layers(self) -> list[tuple[str, LoraLayer]]:
         """PEFT's adapted layers by module name."""
-        return self._of_kind(LoraLayer)
+        return self.adapters.layers()
 
     def heads(self) -> list[tuple[str, ModulesToSaveWrapper]]:
         """PEFT's wrappers of the head by module name."""
-        return self._of_kind(ModulesToSaveWrapper)
-
-    def _of_kind(self, kind: type[Any]) -> list[tuple[str, Any]]:
-        """Modules of a kind by name; PEFT makes none after the first adapter."""
-        if kind not in self._kinds:
-            self._kinds[kind] = [
-                (name.removeprefix(_PREFIX), module)
-                for name, module in self._peft.named_modules()
-                if isinstance(module, kind)
-            ]
-        return self._kinds[kind]
+        return self.adapters.heads()

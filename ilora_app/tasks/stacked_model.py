@@ -71,7 +71,9 @@ class StackedModel:
             layer: self._lora(name, layer) for name, layer in self.backbone.layers()
         }
         for name, wrapper in self.backbone.heads():
-            replaced[wrapper] = self._head(name, self.backbone.head_module(wrapper))
+            replaced[wrapper] = self._head(
+                name, self.backbone.adapters.head_module(wrapper)
+            )
         for module, forward in replaced.items():
             module.__dict__["forward"] = forward
         try:

@@ -17,9 +17,9 @@ from torch.optim import Optimizer
 from ilora_app.corrections import StepHook
 from ilora_app.lora.factors import AdapterState, Pair
 from ilora_app.settings import TrainingSettings
-from ilora_app.tasks import training
 from ilora_app.tasks.backbone import Backbone
 from ilora_app.tasks.examples import Batch, Examples
+from ilora_app.tasks.optimizers import groups_of, make_optimizer
 from ilora_app.tasks.stacked_loss import StackedLosses
 from ilora_app.tasks.stacked_model import StackedModel
 from ilora_app.tasks.training import Outcome
@@ -86,8 +86,8 @@ def train(
         parameter.requires_grad_(name in trained)
         if name in trained:
             parameters[name] = parameter
-    groups = training.groups_of(parameters, settings, head_rate)
-    optimizer = training.make_optimizer(groups, settings)
+    groups = groups_of(parameters, settings, head_rate)
+    optimizer = make_optimizer(groups, settings)
     hooks = _hooks(model, clients, parameters, optimizer)
     terms = _terms(model, clients, parameters)
     loss_of = StackedLosses(

@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.amp import GradScaler
-from torch.optim import SGD, AdamW, Optimizer
+from torch.optim import Optimizer
 
 from ilora_app.corrections import StepHook
-from ilora_app.lora.factors import group_of
 from ilora_app.settings import TrainingSettings
 from ilora_app.tasks.backbone import Backbone
 from ilora_app.tasks.examples import Batch, Examples
+from ilora_app.tasks.optimizers import groups_of, make_optimizer
 
 MakeOptimizer = Callable[[Any, TrainingSettings], Optimizer]
 Gradient = Callable[[Callable[[], Tensor]], Tensor]
@@ -44,6 +44,7 @@ def train(
     head_rate: float = 1.0,
     optimizer: MakeOptimizer | None = None,
     gradient: Gradient | None = None,
+    beside: Mapping[str, nn.Parameter] | None = None,
 ) -> Outcome:
     """Train what the backbone holds for one round.
 
@@ -59,6 +60,8 @@ def train(
         optimizer: makes it from parameter groups; None as the settings say.
         gradient: runs the passes of a step, given one that adds up the gradient of the
             loss and returns the loss; None runs one.
+        beside: parameters that train too, with an optimizer of their own as the
+            settings say, without hooks and terms.
 
     """
     clock = time.perf_counter()
@@ -71,6 +74,9 @@ def train(
     made = (optimizer or make_optimizer)(
         groups_of(parameters, settings, head_rate), settings
     )
+    steppers: list[tuple[Optimizer, Mapping[str, nn.Parameter]]] = [(made, parameters)]
+    if beside:
+        steppers.append((make_optimizer(list(beside.values()), settings), beside))
     hooks, terms = list(hooks), [term for term in penalties if term]
     for hook in hooks:
         hook.attach(made)
@@ -87,17 +93,19 @@ def train(
     for indices in examples.drawn(
         settings.batch_size, settings.local_steps, settings.local_epochs, generator
     ):
-        made.zero_grad(set_to_none=True)
+        for stepper, _ in steppers:
+            stepper.zero_grad(set_to_none=True)
         parts = _parts(indices, settings.gradient_accumulation)
         batches = [examples.batch(part, generator) for part in parts]
         once = partial(_backward, backbone, examples, batches, scaler, terms, prior)
         loss = gradient(once) if gradient else once()
         for hook in hooks:
             hook.examples = len(indices)
-        scaler.unscale_(made)
-        if settings.clip_grad_norm:
-            nn.utils.clip_grad_norm_(parameters.values(), settings.clip_grad_norm)
-        scaler.step(made)
+        for stepper, stepped in steppers:
+            scaler.unscale_(stepper)
+            if settings.clip_grad_norm:
+                nn.utils.clip_grad_norm_(stepped.values(), settings.clip_grad_norm)
+            scaler.step(stepper)
         scaler.update()
         total += loss * len(indices)
         seen += len(indices)
@@ -217,34 +225,3 @@ def _unfrozen(
         if chosen:
             found[name] = parameter
     return found
-
-
-def groups_of(
-    parameters: Mapping[str, nn.Parameter], settings: TrainingSettings, head_rate: float
-) -> Any:
-    """Parameter groups; the head is one of its own where its rate is another."""
-    rate = settings.learning_rate
-    groups: Any = list(parameters.values())
-    if head_rate != 1.0:
-        apart: dict[bool, list[nn.Parameter]] = {False: [], True: []}
-        for name, parameter in parameters.items():
-            apart[group_of(name) == "head"].append(parameter)
-        groups = [
-            {"params": some, "lr": rate * head_rate if is_head else rate}
-            for is_head, some in apart.items()
-            if some
-        ]
-    return groups
-
-
-def make_optimizer(groups: Any, settings: TrainingSettings) -> Optimizer:
-    """Make the optimizer that the settings name."""
-    rate = settings.learning_rate
-    if settings.optimizer == "sgd":
-        return SGD(
-            groups,
-            lr=rate,
-            momentum=settings.momentum,
-            weight_decay=settings.weight_decay,
-        )
-    return AdamW(groups, lr=rate, weight_decay=settings.weight_decay)
