@@ -15,7 +15,7 @@ from flwr.app import Array, ArrayRecord, MetricRecord, RecordDict
 from torch import Tensor
 
 ARRAYS, CORRECTION, CONFIG, METRICS = "arrays", "correction", "config", "metrics"
-BASE, SLOTS = "base", "slots"
+BASE, SLOTS, EXTRA = "base", "slots", "extra"
 OFFSET, OFFSET_BASIS = "offset.", "offset-basis"
 ROUND, EXAMPLES, HELD_OUT = "server-round", "num-examples", "num-held-out"
 LAST_TAKEN, CORRECTION_LOST = "correction-taken-in-round", "correction-lost"

@@ -19,7 +19,11 @@ RUNS: dict[str, tuple[str, dict[str, Any]]] = {
     "vit": ("vit", {"image_size": 24}),
     # Transposed layers that are not square, and a head that was tied to the embeddings.
     "gpt2": ("gpt2", {"target_modules": "c_attn,c_fc", "modules_to_save": "lm_head"}),
-    "llama": ("llama", {"target_modules": "q_proj,down_proj"}),
+    # A projector on either side.
+    "llama": (
+        "llama",
+        {"target_modules": "q_proj,down_proj", "strategy": "fedgalore"},
+    ),
     "whole": ("bert", {"strategy": "fedavg-full"}),
 }
 

@@ -192,6 +192,7 @@ TABLE = [
     Row("lora-a2", mean_of_models, exact=True),
     Row("raflora", best_of_segments),
     Row("fedrot-lora", product_of_turned),
+    Row("fedgalore", mean_of_models, exact=True),
     Row("centralized", mean_of_models, exact=True),
     Row("local", unchanged),
     Row("fedavg-full", full_weights, exact=True),

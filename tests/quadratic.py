@@ -35,7 +35,8 @@ class Taken:
     def sent(self) -> AdapterState:
         """The trained model as far as it was sent: slots not sent are as before."""
         if not self.upload.slots:
-            return AdapterState.from_named_tensors(self.upload.tensors)
+            held = self.trained.named_tensors()
+            return AdapterState.from_named_tensors({**held, **self.upload.tensors})
         pairs = {}
         for module, mask in self.upload.slots.items():
             (B, A), (B_0, A_0) = (x.factors[module] for x in (self.trained, self.start))

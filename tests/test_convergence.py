@@ -25,6 +25,7 @@ PACE = {
     "flora": (0.15, 110),
     "flexlora": (0.05, 100),
     "raflora": (0.05, 100),
+    "fedgalore": (0.15, 110),
 }
 
 

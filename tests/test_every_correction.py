@@ -14,9 +14,9 @@ from tests.oracles import TABLE, Row
 from tests.quadratic import HEAD, Problem, weights
 from tests.toy import Toy
 
-ALL = ("fedadamw", "fedlada", "fedsmoo", "fedglomo")
+ALL = ("fedadamw", "fedlada", "fedsmoo", "fedglomo", "second-moments")
 # One of every kind: basis turned, kept, begun anew; a factor alone; pruned; whole.
-WHOLE = ("ilora", "fedit", "flora", "fedsa-lora", "hetlora", "fedavg-full")
+WHOLE = ("ilora", "fedit", "flora", "fedsa-lora", "hetlora", "fedavg-full", "fedgalore")
 RANKS, EXAMPLES = (1, 2, 4, 3), (10, 70, 20, 40)
 
 
@@ -24,7 +24,12 @@ def half(name: str, row: Row) -> Any:
     method = type(row.make().method)
     settings = MethodSettings(drift_correction=name)
     scope = "all" if "all" in method.control_scopes else "head"
-    return server_half(settings, scope, method.turns_basis())
+    return server_half(settings, scope, method.turns_basis(), method.projects)
+
+
+def by_entry(toy: Toy) -> bool:
+    method = type(toy.strategy.method)
+    return method.keeps_basis() or method.projects
 
 
 def fits(name: str, row: Row) -> bool:
@@ -68,6 +73,11 @@ def test_bytes_are_those_of_the_formula(name: str, row: Row):
                 assert up == tensors + 2  # a block mean each, steps, and their rates
             elif name == "fedlada" and type(toy.strategy.method).keeps_basis():
                 assert up == trained + 2
+            elif name == "second-moments":
+                entries = by_entry(toy)
+                assert up == (trained if entries else tensors) + 2
+                assert down == (trained if entries and number > 1 else 0)
+                continue
             elif name == "fedsmoo":
                 assert up == trained
             elif name == "fedglomo":

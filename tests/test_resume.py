@@ -44,6 +44,8 @@ def cases():
     yield "fedex-lora+step", {"server-rate": "1.5", "server-momentum": 0.3}
     yield "rolora+step", {"server-momentum": 0.3}
     yield "fedit+qr", {"initialisation": "qr"}
+    yield "fedgalore+seldom", {"galore-refresh-every": 2, "moment-sync": "means"}
+    yield "fedit+moments", {"drift-correction": "second-moments"}
     for correction in ("fedadamw", "fedlada"):
         for name in ("ilora", "fedit"):  # a basis that turns, and one that stays
             yield f"{name}+{correction}", {"drift-correction": correction}

@@ -118,9 +118,7 @@ def check(
         for k, (start, one) in enumerate(zip(starts(data, qr), data, strict=True))
     ]
     trained = [
-        name
-        for name in clients[0].start.named_tensors()
-        if group_of(name) in groups
+        name for name in clients[0].start.named_tensors() if group_of(name) in groups
     ]
     together = stacked_training.train(
         backbone, clients, settings.training, trained, settings.head.rate

@@ -19,6 +19,7 @@ OTHER = {
     "hetlora_gamma": 0.5,
     "hetlora_lambda": 0.5,
     "init_gain": "scaled",
+    "galore_refresh_every": 3,
 }
 """A value that is not the default, for every key that belongs to some methods."""
 
@@ -34,6 +35,7 @@ OWN = {
     "flexlora": {"aggregate"},
     "lora-fair": {"lora_fair_lambda"},
     "hetlora": {"hetlora_gamma", "hetlora_lambda"},
+    "fedgalore": {"galore_refresh_every"},
 }
 CONTROL = {
     "control_estimator": "full-pass",
@@ -150,6 +152,7 @@ def test_limits_that_a_bound_cannot_have(name, limit):
 
 SCOPES = {
     "flora": ({"head"}, "would be reset every round: control-scope = 'head'"),
+    "fedgalore": ({"head"}, "projectors that change, so a control variate"),
     "fedavg-full": ({"all"}, "no factors apart from a head: control-scope = 'all'"),
     "centralized": (set(), "centralized has one client, and no drift to correct"),
     "linear-probe": (set(), "trains nothing, and has no drift to correct"),

@@ -118,7 +118,7 @@ class ToyGrid(LocalGrid):
             config,
             None if sent is None else wire.decode_tensors(sent),
             start,
-            list(only(start.named_tensors(), plan.up)),
+            list(half.trained(start.named_tensors(), plan.up)),
             received.state,
             number,
             int(config.get(wire.LAST_TAKEN, 0)),
@@ -126,15 +126,16 @@ class ToyGrid(LocalGrid):
 
         def local(begin: AdapterState) -> tuple[dict, Tensor]:
             everything = {n: t.clone() for n, t in begin.named_tensors().items()}
-            parameters = only(everything, plan.trains)
+            parameters = half.trained(everything, plan.trains)
             for parameter in parameters.values():
                 parameter.requires_grad_()
             hook = correction.hook(parameters)
             make = correction.optimizer(parameters, everything) or _sgd
             settings = TrainingSettings(learning_rate=problem.rate)
             optimizer = make(list(parameters.values()), settings)
-            if hook:
-                hook.attach(optimizer)
+            for one in (hook, half.watcher(everything)):
+                if one:
+                    one.attach(optimizer)
             terms = [half.penalty(parameters, rank), correction.penalty(parameters)]
             gradient = correction.gradient(parameters)
 
@@ -178,6 +179,8 @@ class ToyGrid(LocalGrid):
         )
         if upload.slots:
             content[wire.SLOTS] = wire.encode_tensors(upload.slots)
+        if upload.extra:
+            content[wire.EXTRA] = wire.encode_tensors(upload.extra)
         uploads = correction.finish(None, upload.rank if upload.pruned else None)
         if uploads:
             content[wire.CORRECTION] = wire.encode_tensors(uploads)

@@ -11,7 +11,7 @@ from ilora_app.settings import options
 STRATEGIES = (
     "ilora", "fedit", "flora", "ffa-lora", "lora-fair", "hetlora", "flexlora",
     "fedex-lora", "rolora", "fedsa-lora", "lora-a2", "raflora", "fedrot-lora",
-    "linear-probe", "centralized", "local", "fedavg-full",
+    "fedgalore", "linear-probe", "centralized", "local", "fedavg-full",
 )  # fmt: skip
 TRACKERS = ("tensorboard", "wandb", "mlflow")
 

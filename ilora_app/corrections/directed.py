@@ -105,6 +105,10 @@ class Directed(Correction):
             return
         self._direction = AdapterState.from_named_tensors(flat)
         self._basis = columns(found.received) if self._turns else {}
+        self.take_moments(found)
+
+    def take_moments(self, found: Returned) -> None:
+        """Take the second moments of a round."""
         moments = {
             node: {
                 name.removeprefix(MOMENT): value

@@ -1,11 +1,11 @@
 """Second moments of Adam over a federation: one v for all clients to begin with."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
 
-from ilora_app.corrections.shapes import Flat, weighted_total
+from ilora_app.corrections.shapes import Flat, fit, weighted_total
 from ilora_app.lora.ajive import shared_moment
 from ilora_app.settings.method import MOMENT_SYNCS
 
@@ -24,8 +24,9 @@ class Moments:
     ||g||^2 over a tensor's gradients, which no change of basis by a rotation changes.
     ``means`` takes the mean entry by entry, over those clients that hold the entry.
     ``ajive`` puts the joint part of the clients' in the place of that mean, wherever it
-    is above zero: an entry of zero, as an unshared one has, would let the first steps
-    run off, and often nothing is found to be joint [choice].
+    is above zero, and no further than the smallest and the largest of the clients' own
+    [choice]: an entry near zero, as an unshared one has, would let the first steps run
+    off; often nothing is found to be joint; and clients that agree stay as they are.
     ``none`` has every client begin at zero.
 
     Args:
@@ -88,6 +89,11 @@ class Moments:
             self._held |= fresh
             self.steps += max(steps, 0.0)
 
+    def change(self, name: str, by: Callable[[Tensor], Tensor]) -> None:
+        """Put another v in the place of a tensor's, where it is known by entry."""
+        if self.sync in MEANS and name in self._held:
+            self._held[name] = by(self._held[name])
+
     def entries(self) -> dict[str, Tensor]:
         """v entry by entry at r_max, once there is any; zeros where none came yet."""
         if self.sync not in MEANS or not self._held:
@@ -131,5 +137,11 @@ def _joint(
         return mean
     total = sum(parts)
     shared = shared_moment(blocks, [p / total for p in parts], _SEED).float()
-    found = shared if tall else shared.T
-    return torch.where(found > 0, found, mean)
+    found = fit(shared if tall else shared.T, mean.shape)
+    low, high = torch.full_like(mean, torch.inf), torch.zeros_like(mean)
+    for node in nodes:
+        v = moments[node][name]
+        held = tuple(slice(0, side) for side in v.shape)
+        low[held] = torch.minimum(low[held], v)
+        high[held] = torch.maximum(high[held], v)
+    return torch.where(found > 0, found.clamp(low, high), mean)

@@ -19,12 +19,16 @@ from ilora_app.corrections.fedsmoo import LAMBDA, RHO, FedSMOO
 from ilora_app.corrections.fedsmoo_client import FedSMOOClient
 from ilora_app.corrections.fedzmg import FedZMG, FedZMGClient
 from ilora_app.corrections.memory import ClientMemory
+from ilora_app.corrections.second_moments import SecondMoments
 from ilora_app.lora.factors import AdapterState
 from ilora_app.settings import MethodSettings
 
 
 def server_half(
-    settings: MethodSettings, scope: str = "all", turns: bool = False
+    settings: MethodSettings,
+    scope: str = "all",
+    turns: bool = False,
+    projected: bool = False,
 ) -> Correction | None:
     """The correction of a run, once ``drift-correction`` is not ``auto``.
 
@@ -32,9 +36,10 @@ def server_half(
         settings: of the run.
         scope: ``head`` where factors begin anew in every round.
         turns: factors have another basis in every round.
+        projected: factors are coordinates in projectors that all clients share.
 
     """
-    made = _directed(settings, scope, turns)
+    made = _directed(settings, scope, turns, projected)
     if made is not None:
         return made
     if settings.drift_correction == ControlVariates.name:
@@ -53,14 +58,20 @@ def server_half(
     return FedZMG() if settings.drift_correction == FedZMG.name else None
 
 
-def _directed(settings: MethodSettings, scope: str, turns: bool) -> Correction | None:
-    sync = settings.moment_sync
+def _directed(
+    settings: MethodSettings, scope: str, turns: bool, projected: bool
+) -> Correction | None:
+    sync, name = settings.moment_sync, settings.drift_correction
     if sync == "auto":
-        whole = settings.drift_correction == FedLADA.name and not turns
-        sync = "means" if whole and scope == "all" else "block-means"
-    if settings.drift_correction == FedAdamW.name:
+        by_entry = name in (FedLADA.name, SecondMoments.name) and not turns
+        sync = "means" if by_entry and scope == "all" else "block-means"
+        if projected and name == SecondMoments.name:
+            sync = "ajive"
+    if name == SecondMoments.name:
+        return SecondMoments(sync, projected)
+    if name == FedAdamW.name:
         return FedAdamW(settings.fedadamw_gamma, sync, scope, turns)
-    if settings.drift_correction == FedLADA.name:
+    if name == FedLADA.name:
         return FedLADA(settings.fedlada_alpha, sync, scope, turns)
     return None
 
@@ -99,7 +110,7 @@ def client_half(
             last_taken,
             settings.control_estimator,
         )
-    if name in (FedAdamW.name, FedLADA.name):
+    if name in (FedAdamW.name, FedLADA.name, SecondMoments.name):
         return DirectedClient(facts, sent or {}, returned)
     if name == FedSMOO.name:
         weights, own = (float(facts[RHO]), float(facts[LAMBDA])), (start, returned)

@@ -8,16 +8,20 @@ from ilora_app.settings.method import (
     FEDLADA,
     FEDPROX,
     FEDSMOO,
+    SECOND_MOMENTS,
 )
 
 CORRECTION_KEYS = {
     FEDPROX: ("proximal-mu",),
     FEDADAMW: ("fedadamw-gamma", "moment-sync"),
     FEDLADA: ("fedlada-alpha", "moment-sync"),
+    SECOND_MOMENTS: ("moment-sync",),
     FEDSMOO: ("fedsmoo-rho", "fedsmoo-lambda"),
     FEDGLOMO: ("fedglomo-beta",),
 }
-"""Settings that one correction reads, or two."""
+"""Settings that one correction reads, or several."""
+
+_OF_ADAM = (FEDADAMW, FEDLADA, SECOND_MOMENTS)
 
 
 def correction_problems(method: type[Method], settings: Settings) -> dict[str, str]:
@@ -35,14 +39,15 @@ def correction_problems(method: type[Method], settings: Settings) -> dict[str, s
             f"dtype = 'float16': expected bfloat16 or float32, as {name} adds up "
             "gradients of several passes, which float16 scales"
         )
-    elif name in (FEDADAMW, FEDLADA) and settings.training.optimizer != "adamw":
+    elif name in _OF_ADAM and settings.training.optimizer != "adamw":
         found["drift-correction"] = (
-            f"drift-correction = {name!r}: expected optimizer = 'adamw', whose step it "
-            "changes"
+            f"drift-correction = {name!r}: expected optimizer = 'adamw', of whose "
+            "step it is a part"
         )
     chosen = settings.method.moment_sync
     whole = chosen in ("means", "ajive")
-    if name in (FEDADAMW, FEDLADA) and whole and not method.keeps_basis():
+    follows = method.projects and name == SECOND_MOMENTS
+    if name in _OF_ADAM and whole and not (follows or method.keeps_basis()):
         found["moment-sync"] = (
             f"moment-sync = {chosen!r}: expected block-means or none, as {strategy} "
             "does not keep the basis of its factors, and a square of entries cannot "

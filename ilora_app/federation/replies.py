@@ -79,6 +79,10 @@ class WireUpload:
         """Masks of the slots sent, held against names and shapes."""
         return wire.decode_checked(self._content.get(wire.SLOTS), like, wire.SLOTS)
 
+    def extra(self, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What else was sent, held against names and shapes."""
+        return wire.decode_checked(self._content.get(wire.EXTRA), like, wire.EXTRA)
+
 
 class ReplyReader:
     """Reads training replies.
@@ -103,9 +107,8 @@ class ReplyReader:
 
         """
         content, member = reply.content, request.member
-        adapter = self._method.restore(
-            request.share, request.plan, member.rank, WireUpload(content)
-        )
+        asked = request.share, request.plan, member.rank, WireUpload(content)
+        adapter, extra = self._method.restore(*asked), self._method.extra(*asked)
         correction: dict[str, Tensor] = {}
         if request.correction:
             correction = wire.decode_checked(
@@ -124,6 +127,7 @@ class ReplyReader:
             seconds=wire.number(metrics, wire.SECONDS, least=0),
             correction=correction,
             correction_lost=wire.flag(metrics, wire.CORRECTION_LOST),
+            extra=extra,
         )
         self._limits.check(update, self._scaling)
         return update

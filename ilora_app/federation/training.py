@@ -171,12 +171,14 @@ class Training:
         if self._correction is None:
             return Request(member, share, plan), {}
         rank = self._method.trained_rank(state, member.rank)
+        half, held = self._method.client_half, share.adapter.named_tensors()
+        returned, frozen = half.trained(held, plan.up), half.frozen(held)
         sent = {
             prefix + name: value
             for prefix, part in control.items()
             for name, value in only(part.cut(rank).named_tensors(), plan.up).items()
+            if name not in frozen
         }
-        returned = only(share.adapter.named_tensors(), plan.up)
         expected = self._correction.expects(sent, returned)
         return Request(member, share, plan, expected), sent
 

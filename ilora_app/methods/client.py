@@ -3,12 +3,14 @@
 The default trains what it received and returns it: most methods need no other.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from torch import Tensor
+from torch.optim import Optimizer
 
-from ilora_app.lora.factors import AdapterState
+from ilora_app.lora.factors import AdapterState, only
 from ilora_app.settings import MethodSettings
 
 Shapes = Mapping[str, tuple[int, int]]
@@ -24,6 +26,7 @@ class Upload:
         rank: of the factors from now on.
         slots: module -> mask of shape (r,) of the slots sent; empty where all are.
         pruned: the client gives up the directions beyond ``rank``.
+        extra: what else goes back, by name; ``Method.extra`` checks it.
 
     """
 
@@ -31,6 +34,17 @@ class Upload:
     rank: int
     pruned: bool = False
     slots: Mapping[str, Tensor] = field(default_factory=dict)
+    extra: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+class Watcher(Protocol):
+    """Sees every step of an optimizer."""
+
+    examples: int
+    """Set by the training loop: the number of examples behind the next step."""
+
+    def attach(self, optimizer: Optimizer) -> None:
+        """Have an optimizer run it at every step."""
 
 
 class ClientHalf:
@@ -57,6 +71,34 @@ class ClientHalf:
 
         """
         return AdapterState.from_named_tensors(received)
+
+    @classmethod
+    def frozen(cls, tensors: Mapping[str, Tensor]) -> Collection[str]:
+        """Names that no client trains nor returns, whatever the plan says.
+
+        Args:
+            tensors: all that a client trains from, by flat name.
+
+        """
+        return ()
+
+    @classmethod
+    def trained(
+        cls, tensors: Mapping[str, Tensor], groups: Sequence[str]
+    ) -> dict[str, Tensor]:
+        """Those of some groups that are not frozen."""
+        frozen = cls.frozen(tensors)
+        chosen = only(tensors, groups)
+        return {name: value for name, value in chosen.items() if name not in frozen}
+
+    def watcher(self, tensors: Mapping[str, Tensor]) -> Watcher | None:
+        """What sees every step of training; None for nothing.
+
+        Args:
+            tensors: parameters of the model by flat name, the frozen ones among them.
+
+        """
+        return None
 
     def penalty(
         self, parameters: Mapping[str, Tensor], rank: int

@@ -5,20 +5,12 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ilora_app.lora.factors import AdapterState, LoraFactors, mean_head, stack
+from ilora_app.lora.factors import AdapterState, LoraFactors
 from ilora_app.lora.initialisation import standard_factors
 from ilora_app.lora.ledger import Ledger
 from ilora_app.methods.client import ClientHalf, Shapes
-from ilora_app.methods.method import Method
-from ilora_app.methods.state import (
-    Aggregate,
-    GlobalState,
-    Plan,
-    Share,
-    Update,
-    learned_in_base,
-    weights_of,
-)
+from ilora_app.methods.in_base import InBase
+from ilora_app.methods.state import Aggregate, GlobalState, Plan, Update, weights_of
 
 
 class FLoRAClient(ClientHalf):
@@ -33,7 +25,7 @@ class FLoRAClient(ClientHalf):
         return AdapterState(factors, AdapterState.from_named_tensors(received).head)
 
 
-class FLoRA(Method):
+class FLoRA(InBase):
     """W0 <- W0 + s sum_k p_k B_k A_k every round, for all clients alike.
 
     The clients' factors are stacked, B_c = [B_1 ... B_K] and
@@ -44,7 +36,6 @@ class FLoRA(Method):
     """
 
     client_half = FLoRAClient
-    server_step = "products"
     control_scopes = ("head",)
     control_refusal = (
         "flora draws new factors every round, so a control variate of the factors "
@@ -65,25 +56,8 @@ class FLoRA(Method):
         """Send the head and the base; everything trains and comes back."""
         return Plan(down=("head",))
 
-    def model(self, state: GlobalState, rank: int | None = None) -> AdapterState:
-        """The base is the model, at every rank."""
-        return AdapterState(learned_in_base(state), state.adapter.head)
-
-    def evaluation_share(self, state: GlobalState, rank: int) -> Share:
-        """The base and the head."""
-        return Share(AdapterState(LoraFactors({}), state.adapter.head))
-
     def aggregate(self, state: GlobalState, updates: list[Update]) -> Aggregate:
         """Append eta times the stacked factors and beta times the last increment."""
-        assert state.ledger is not None
-        weights, eta = weights_of(updates), self.step.rate_of(updates)
-        parts = [u.adapter.factors for u in updates]
-        by = [eta * weight for weight in weights]
-        if self.step.momentum and state.ledger.version:
-            parts.append(LoraFactors(state.ledger.increments[-1]))
-            by.append(self.step.momentum)
-        mean = mean_head([u.adapter.head for u in updates], weights)
-        head, buffers = self.step.head(state, mean, eta)
-        adapter = AdapterState(state.adapter.factors, head)
-        ledger = state.ledger.append(stack(parts, by).pairs)
-        return Aggregate(state.next(adapter, ledger=ledger, buffers=buffers))
+        parts = [update.adapter.factors for update in updates]
+        weights = weights_of(updates)
+        return self.append(state, updates, parts, weights, state.adapter.factors)

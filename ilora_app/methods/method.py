@@ -4,7 +4,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from ilora_app.lora.factors import AdapterState, only
+from torch import Tensor
+
+from ilora_app.lora.factors import AdapterState
 from ilora_app.methods.client import ClientHalf
 from ilora_app.methods.server_step import ServerStep
 from ilora_app.methods.state import (
@@ -32,6 +34,8 @@ class Method(ABC):
         control_scopes: ``control-scope`` values with which control variates make sense.
         control_refusal: the sentence that says why others do not.
         control_by_default: ``drift-correction = "auto"`` means control variates.
+        projects: clients take steps in the coordinates of a projector that all share,
+            and ``drift-correction = "auto"`` means their second moments.
         personal: clients end with models of their own, and there is no global one.
         whole_model: every weight is trained, and there are no factors.
         trains: False has the head solved by sums over clients, and nothing trained.
@@ -51,6 +55,7 @@ class Method(ABC):
     control_scopes: ClassVar[tuple[str, ...]] = ("all", "head", "factors")
     control_refusal: ClassVar[str] = ""
     control_by_default: ClassVar[bool] = False
+    projects: ClassVar[bool] = False
     personal: ClassVar[bool] = False
     whole_model: ClassVar[bool] = False
     trains: ClassVar[bool] = True
@@ -140,8 +145,19 @@ class Method(ABC):
 
         """
         received = sent.adapter.named_tensors()
-        trained = upload.tensors(only(received, plan.up))
+        trained = upload.tensors(self.client_half.trained(received, plan.up))
         return AdapterState.from_named_tensors({**received, **trained})
+
+    def extra(
+        self, sent: Share, plan: Plan, rank: int, upload: UncheckedUpload
+    ) -> dict[str, Tensor]:
+        """Check what else a client returned, of the same arguments.
+
+        Raises:
+            UploadError: it is not what was asked for.
+
+        """
+        return {}
 
     @abstractmethod
     def aggregate(self, state: GlobalState, updates: list[Update]) -> Aggregate:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from ilora_app.methods.centralized import Centralized
 from ilora_app.methods.fedavg_full import FedAvgFull
 from ilora_app.methods.fedex_lora import FedExLoRA
+from ilora_app.methods.fedgalore import FedGaLore
 from ilora_app.methods.fedit import FedIT
 from ilora_app.methods.fedrot_lora import FedRotLoRA
 from ilora_app.methods.fedsa_lora import FedSALoRA
@@ -38,6 +39,7 @@ METHODS: dict[str, type[Method]] = {
     "lora-a2": LoRAA2,
     "raflora": RaFLoRA,
     "fedrot-lora": FedRotLoRA,
+    "fedgalore": FedGaLore,
     "linear-probe": LinearProbe,
     "centralized": Centralized,
     "local": Local,

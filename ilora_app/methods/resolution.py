@@ -5,7 +5,7 @@ from dataclasses import replace
 from ilora_app.methods.registry import find
 from ilora_app.settings import Settings
 from ilora_app.settings.head import AUTO, RIDGE, TRAINED
-from ilora_app.settings.method import CONTROL_VARIATES
+from ilora_app.settings.method import CONTROL_VARIATES, SECOND_MOMENTS
 from ilora_app.settings.model import LANGUAGE
 
 
@@ -14,7 +14,8 @@ def resolve(settings: Settings) -> Settings:
 
     A classifier's head is solved wherever the method can use that, and not again where
     models are personal: their features differ. Control variates are worth their bytes
-    where a head trains: a frozen one leaves them nothing to add.
+    where a head trains: a frozen one leaves them nothing to add. Second moments are
+    AdamW's.
     """
     method = find(settings.run.strategy)
     model, chosen, head = settings.model, settings.method, settings.head
@@ -28,5 +29,7 @@ def resolve(settings: Settings) -> Settings:
     if chosen.drift_correction == AUTO:
         corrected = method.control_by_default and not head.is_frozen
         name = CONTROL_VARIATES if corrected else "none"
+        if method.projects and settings.training.optimizer == "adamw":
+            name = SECOND_MOMENTS
         chosen = replace(chosen, drift_correction=name)
     return replace(settings, model=model, method=chosen, head=head)

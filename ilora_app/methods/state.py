@@ -134,6 +134,9 @@ class UncheckedUpload(Protocol):
     def slots(self, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Masks of the slots sent, of exactly these names and shapes, finite."""
 
+    def extra(self, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What else was sent, of exactly these names and shapes, finite."""
+
 
 @dataclass(frozen=True)
 class Update:
@@ -150,6 +153,7 @@ class Update:
         correction: what its drift correction uploads; empty without one.
         correction_lost: its drift correction has begun at zero, whatever the server
             counts on.
+        extra: what else the method has its clients return, by name.
 
     """
 
@@ -162,6 +166,7 @@ class Update:
     seconds: float
     correction: Mapping[str, Tensor] = field(default_factory=dict)
     correction_lost: bool = False
+    extra: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def next_rank(self) -> int:

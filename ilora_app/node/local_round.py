@@ -5,7 +5,7 @@ starts from and what is returned, the drift correction changes gradients, and
 :mod:`ilora_app.tasks.training` trains.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,12 +86,12 @@ class LocalRound:
             node,
             instructions,
             half,
-            _correction(node, message, instructions, start),
+            _correction(node, half, message, instructions, start),
             start,
             offset,
             node.pooled() if plan.pooled else node.data.examples()[0],
             node.local_training(plan.pooled, instructions.round),
-            list(only(backbone.parameters(), plan.trains)),
+            list(half.trained(backbone.parameters(), plan.trains)),
             private,
             content,
         )
@@ -130,18 +130,18 @@ class LocalRound:
         return self.finish(outcome, trained, full_gradient)
 
     def _train(
-        self, parameters: Mapping[str, Any], everything: Collection[str]
+        self, parameters: Mapping[str, Any], everything: Mapping[str, Any]
     ) -> training.Outcome:
         """Train what is installed."""
         correction = self.correction
-        hook = correction.hook(parameters)
+        hooks = [correction.hook(parameters), self.half.watcher(everything)]
         return training.train(
             self.backbone,
             self.examples,
             self.settings,
             self.seed,
             self.names,
-            [hook] if hook else [],
+            [hook for hook in hooks if hook],
             [
                 self.half.penalty(parameters, self.instructions.rank),
                 correction.penalty(parameters),
@@ -179,6 +179,8 @@ class LocalRound:
         content[wire.ARRAYS] = wire.encode_tensors(only(upload.tensors, plan.up))
         if upload.slots:
             content[wire.SLOTS] = wire.encode_tensors(upload.slots)
+        if upload.extra:
+            content[wire.EXTRA] = wire.encode_tensors(upload.extra)
         pruned = upload.rank if upload.pruned else None
         uploads = self.correction.finish(full_gradient, pruned)
         if uploads:
@@ -189,7 +191,11 @@ class LocalRound:
 
 
 def _correction(
-    node: Node, message: Message, instructions: Instructions, start: AdapterState
+    node: Node,
+    half: ClientHalf,
+    message: Message,
+    instructions: Instructions,
+    start: AdapterState,
 ) -> ClientCorrection:
     """Make the client half of the drift correction."""
     config: Any = message.content.config_records[wire.CONFIG]
@@ -199,7 +205,7 @@ def _correction(
         config,
         None if record is None else wire.decode_tensors(record),
         start,
-        list(only(start.named_tensors(), instructions.plan.up)),
+        list(half.trained(start.named_tensors(), instructions.plan.up)),
         instructions.state,
         instructions.round,
         int(config.get(wire.LAST_TAKEN, 0)),

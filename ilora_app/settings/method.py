@@ -14,6 +14,7 @@ from ilora_app.settings.options import (
 CONTROL_VARIATES, FEDPROX, FEDZMG = "control-variates", "fedprox", "fedzmg"
 FEDADAMW, FEDLADA = "fedadamw", "fedlada"
 FEDSMOO, FEDGLOMO = "fedsmoo", "fedglomo"
+SECOND_MOMENTS = "second-moments"
 CORRECTIONS = (
     CONTROL_VARIATES,
     FEDPROX,
@@ -22,6 +23,7 @@ CORRECTIONS = (
     FEDSMOO,
     FEDGLOMO,
     FEDZMG,
+    SECOND_MOMENTS,
 )
 MOMENT_SYNCS = ("none", "block-means", "means", "ajive")
 DECOMPOSITIONS = ("qr", "pivoted-qr", "svd")
@@ -92,7 +94,8 @@ class MethodSettings:
     drift_correction: str = option(
         "auto",
         "Correction of client drift; auto is control-variates under ilora, unless its "
-        "head is frozen, else none. Paper: control-variates.",
+        "head is frozen, second-moments under fedgalore, else none. ILoRA's paper: "
+        "control-variates.",
         choices=("auto", "none", *CORRECTIONS),
     )
     proximal_mu: float = option(
@@ -113,9 +116,10 @@ class MethodSettings:
     )
     moment_sync: str = option(
         "auto",
-        "How fedadamw and fedlada share Adam's second moments: one mean a tensor, the "
-        "mean of every entry, what the clients' have in common by AJIVE, or not; auto "
-        "is means under fedlada where factors keep their basis, else block-means.",
+        "How fedadamw, fedlada and second-moments share Adam's second moments: one "
+        "mean a tensor, the mean of every entry, what the clients' have in common by "
+        "AJIVE, or not; auto is ajive under fedgalore, means under fedlada and "
+        "second-moments where factors keep their basis, else block-means.",
         choices=("auto", *MOMENT_SYNCS),
     )
     fedsmoo_rho: float = option(
@@ -162,6 +166,12 @@ class MethodSettings:
         "all",
         "What is corrected. Paper: all.",
         choices=SCOPES,
+    )
+    galore_refresh_every: int = option(
+        1,
+        "Rounds after which fedgalore takes its projectors anew from the gradients; 0 "
+        "keeps the random ones of round 1.",
+        check=at_least(0),
     )
     lora_fair_lambda: float = option(
         0.01, "lambda of lora-fair's correction of B. Its paper: 0.01.", check=above(0)

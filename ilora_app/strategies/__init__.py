@@ -18,6 +18,7 @@ from ilora_app.methods import (
     centralized,
     fedavg_full,
     fedex_lora,
+    fedgalore,
     fedit,
     fedrot_lora,
     fedsa_lora,
@@ -89,6 +90,10 @@ class FedRotLoRA(MethodStrategy, method=fedrot_lora.FedRotLoRA):
     """FedRot-LoRA: factors turned towards each other, then averaged."""
 
 
+class FedGaLore(MethodStrategy, method=fedgalore.FedGaLore):
+    """FedGaLore: projected steps, full-space aggregation, shared second moments."""
+
+
 class LinearProbe(MethodStrategy, method=linear_probe.LinearProbe):
     """Ridge regression on frozen features: a bound."""
 
@@ -145,6 +150,7 @@ def build(
             settings.method,
             "all" if "all" in method.control_scopes else "head",
             method.turns_basis(),
+            method.projects,
         ),
         membership=membership,
         recorder=recorder,
@@ -160,6 +166,7 @@ __all__ = [
     "FLoRA",
     "FedAvgFull",
     "FedExLoRA",
+    "FedGaLore",
     "FedIT",
     "FedRotLoRA",
     "FedSALoRA",
