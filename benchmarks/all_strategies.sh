@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.."
 out=$1
 
 # ilora in its published form, and with what was learned cut and added.
-ilora=ilora+cut=product+aggregate=products
+ilora=ilora+cut=product+decomposition=qr+aggregate=products
 rows="all+drift-correction=none,$ilora+drift-correction=none"
 for name in ilora $ilora fedit ffa-lora lora-fair hetlora flexlora fedex-lora rolora fedsa-lora lora-a2; do
     rows+=",$name+drift-correction=control-variates"

@@ -35,6 +35,7 @@ MENDED: Config = {
     "head-refit-every": 4,
     "cut": "update",
     "aggregate": "increments",
+    "decomposition": "qr",
     "drift-correction": "none",
 }
 CONTROL: Config = {"drift-correction": "control-variates"}
@@ -46,6 +47,7 @@ PAPER: Config = {
     **CONTROL,
 }
 TRAINED: Config = {"head": "trained", "head-refit-every": 0}
+FEDIT: Config = {"strategy": "fedit", "aggregate": "products", "decomposition": "svd"}
 # Every switch away from the start, one at a time.
 VARIANTS: dict[str, Config] = {
     "mended": {},
@@ -80,13 +82,8 @@ VARIANTS: dict[str, Config] = {
     "logit-adjustment 1": {"logit-adjustment": 1.0},
     "rate 0.001": {"learning-rate": 1e-3},
     "rate 0.006": {"learning-rate": 6e-3},
-    "fedit, rate 0.001": {
-        "strategy": "fedit",
-        "cut": "product",
-        "aggregate": "products",
-        "learning-rate": 1e-3,
-    },
-    "fedit": {"strategy": "fedit", "cut": "product", "aggregate": "products"},
+    "fedit, rate 0.001": {**FEDIT, "learning-rate": 1e-3},
+    "fedit": FEDIT,
 }
 DATA: dict[str, Config] = {
     "intents": {

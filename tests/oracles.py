@@ -16,7 +16,12 @@ from ilora_app.strategies import LoraStrategy
 from tests.aligned_oracles import nearest_direction, product_of_turned
 from tests.means import History, mean, padded
 from tests.quadratic import HEAD, Dense, Problem, Taken, weights
-from tests.update_oracles import learned, learned_by_products, learned_by_svd
+from tests.update_oracles import (
+    learned,
+    learned_by_products,
+    learned_by_svd,
+    products_by_svd,
+)
 
 Oracle = Callable[[Problem, History], Dense]
 
@@ -155,13 +160,19 @@ class Row:
         return self.label or self.name
 
 
-PUBLISHED = {"cut": "product", "aggregate": "products"}
+PUBLISHED = {"cut": "product", "aggregate": "products", "decomposition": "qr"}
 MERGE, QR = PUBLISHED | {"residual": "merge"}, {"qr_start": True}
-UPDATE = {"cut": "update", "aggregate": "increments"}
+UPDATE = {"cut": "update", "aggregate": "increments", "decomposition": "qr"}
 TABLE = [
     Row("ilora", first_columns, PUBLISHED),
+    Row("ilora", products_by_svd, {}, "ilora-default", tolerance=1e-5, alone=False),
     Row(
-        "ilora", learned_by_products, {}, "ilora-products", tolerance=1e-5, alone=False
+        "ilora",
+        learned_by_products,
+        {"decomposition": "qr"},
+        "ilora-products",
+        tolerance=1e-5,
+        alone=False,
     ),
     Row("ilora", mean_of_models, MERGE, "ilora-merge", exact=True),
     Row(

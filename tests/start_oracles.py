@@ -53,8 +53,9 @@ def _shared(row: Row, problem: Problem, rounds: History, rank: int) -> Dense:
     """The same for every client of a rank."""
     label, last = str(row), rounds[-1]
     whole = row.oracle(problem, rounds)
-    if label == "ilora-products":
-        return starts(problem, rounds, rank, sums="products")
+    if label in ("ilora-default", "ilora-products"):
+        how = row.settings.get("decomposition", "svd")
+        return starts(problem, rounds, rank, how, sums="products")
     if label.startswith("ilora-update"):
         # From round 2 on a client trains over W0 itself.
         how = row.settings.get("decomposition", "qr")

@@ -50,6 +50,7 @@ FORMULAS = {
     # The increment of a round holds the rho trained and the r_max received directions.
     "ilora-merge": (lambda r, t: L(r), lambda r, t: L(r) + (t > 1) * L(RHO + R_MAX)),
     "ilora-svd": (lambda r, t: L(r), lambda r, t: L(r)),
+    "ilora-default": (lambda r, t: L(r), lambda r, t: L(r)),
     "ilora-products": (lambda r, t: L(r), lambda r, t: L(r)),
     "ilora-update": (lambda r, t: L(r), lambda r, t: L(r)),
     "ilora-update-svd": (lambda r, t: L(r), lambda r, t: L(r)),

@@ -18,6 +18,7 @@ PACE = {
     "ilora": (0.008, 190),
     "ilora-merge": (0.008, 190),
     "ilora-svd": (0.05, 100),
+    "ilora-default": (0.05, 60),
     "ilora-products": (0.05, 60),
     "ilora-update": (0.05, 60),
     "ilora-update-svd": (0.05, 60),

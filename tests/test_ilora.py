@@ -43,7 +43,7 @@ def trained(received: Share, seed: int) -> AdapterState:
 
 
 def started(rank: int, **settings) -> tuple[ILoRA, GlobalState, LoraFactors]:
-    strategy = ILoRA(**PUBLISHED, **settings)
+    strategy = ILoRA(**PUBLISHED | settings)
     directions = qr_directions(random_weights().items(), rank)
     head = random_state(1).head
     return strategy, strategy.begin(AdapterState(directions, head)), directions
@@ -52,7 +52,7 @@ def started(rank: int, **settings) -> tuple[ILoRA, GlobalState, LoraFactors]:
 @pytest.mark.parametrize("method", DECOMPOSITIONS)
 def test_aggregate_equals_the_dense_mean_where_nothing_is_cut(method):
     """rho = 7 <= r_max = 9: D itself, for unequal ranks and weights."""
-    strategy = ILoRA(**PUBLISHED, decomposition=method, qr_start=False)
+    strategy = ILoRA(**PUBLISHED | {"decomposition": method}, qr_start=False)
     updates = [
         update(i, random_state(rank, seed=i), examples=n)
         for i, (rank, n) in enumerate([(1, 10), (2, 70), (4, 20)])
@@ -78,7 +78,7 @@ def test_aggregate_equals_the_dense_mean_where_nothing_is_cut(method):
 
 @pytest.mark.parametrize("method", DECOMPOSITIONS)
 def test_order_of_clients_does_not_matter(method):
-    strategy = ILoRA(**PUBLISHED, decomposition=method, qr_start=False)
+    strategy = ILoRA(**PUBLISHED | {"decomposition": method}, qr_start=False)
     updates = [update(i, random_state(r, seed=i)) for i, r in enumerate([2, 1, 3])]
     state = GlobalState(random_state(3))
     there = strategy.aggregate(state, updates).state.adapter.factors
@@ -201,7 +201,7 @@ def test_first_round_d0_is_the_formula():
 
 @pytest.mark.parametrize("method", DECOMPOSITIONS)
 def test_energy_kept_equals_the_dense_ratio(method):
-    strategy = ILoRA(**PUBLISHED, decomposition=method, qr_start=False)
+    strategy = ILoRA(**PUBLISHED | {"decomposition": method}, qr_start=False)
     updates = [update(i, random_state(4, seed=i)) for i in range(3)]
     made = strategy.aggregate(GlobalState(random_state(4)), updates)
     whole = sum(

@@ -15,7 +15,7 @@ from tests.test_strategies import EVENTS, EXAMPLES, RANKS
 from tests.toy import Toy
 from tests.update_oracles import learned, starts
 
-UPDATE = {"cut": "update", "aggregate": "increments"}
+UPDATE = {"cut": "update", "aggregate": "increments", "decomposition": "qr"}
 
 
 def dense(adapter: AdapterState) -> dict[str, torch.Tensor]:
@@ -59,7 +59,7 @@ def trained_state(method, state, ranks, seed=0):
 @pytest.mark.parametrize("how", ["qr", "svd"])
 def test_clients_start_where_the_equations_say(how):
     """Round 1 at W0; then at the cut of U over W0 itself, with nothing on the way."""
-    method = ILoRA(**UPDATE, decomposition=how)
+    method = ILoRA(**UPDATE | {"decomposition": how})
     run = Toy(LoraStrategy(method), Problem(RANKS, EXAMPLES))
     for events in EVENTS:
         before = list(run.history)
@@ -76,7 +76,7 @@ def test_clients_start_where_the_equations_say(how):
 
 @pytest.mark.parametrize("how", ["qr", "pivoted-qr", "svd"])
 def test_there_is_no_jump_and_nothing_moves_without_training(how):
-    method, state = begun(6, **UPDATE, decomposition=how)
+    method, state = begun(6, **UPDATE | {"decomposition": how})
     state = trained_state(method, state, (2, 4, 6))
     model = method.model(state)
     assert model.factors.rank == 6

@@ -69,7 +69,7 @@ def test_what_it_keeps_is_in_the_checkpoint(job, tmp_path):
         ({"strategy": "median/../x:Y"}, "or package.module:Class of a method"),
         ({"median-momentum": 1.0}, "median-momentum = 1.0: expected 0 or more and"),
         ({"median-momentun": 0.1}, "did you mean median-momentum?"),
-        ({"decomposition": "svd"}, "median:Median has no such setting"),
+        ({"decomposition": "qr"}, "median:Median has no such setting"),
         ({"strategy": "ilora"}, "median-momentum = 0.5: there is no such key"),
     ],
 )

@@ -75,9 +75,9 @@ def test_a_setting_that_the_method_does_not_use_is_refused(run_config):
     with pytest.raises(parsing.ConfigError) as caught:
         preflight.prepare(
             run_config
-            | {"strategy": "flora", "decomposition": "svd", "hetlora-gamma": 0.5}
+            | {"strategy": "flora", "decomposition": "qr", "hetlora-gamma": 0.5}
         )
     assert caught.value.problems == [
-        "decomposition = 'svd': is not used, as flora has no such setting",
+        "decomposition = 'qr': is not used, as flora has no such setting",
         "hetlora-gamma = 0.5: is not used, as flora has no such setting",
     ]

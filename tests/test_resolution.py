@@ -20,6 +20,15 @@ def test_what_a_run_writes_down_can_be_run_again(name, head):
     assert resolve(again) == resolve(chosen)
 
 
+MOMENTS = {"fedgalore": "second-moments"}
+
+
+def test_moments_are_of_adamw():
+    chosen = settings("fedgalore")
+    sgd = replace(chosen, training=replace(chosen.training, optimizer="sgd"))
+    assert resolve(sgd).method.drift_correction == "none"
+
+
 @every
 def test_auto_solves_the_head_of_a_classifier_with_factors(name):
     """Then nothing is left to correct; a language model has no classes."""
@@ -27,7 +36,7 @@ def test_auto_solves_the_head_of_a_classifier_with_factors(name):
     found = resolve(settings(name, "auto"))
     assert found.head.head == ("ridge" if solved else "trained")
     assert found.head.is_frozen == solved
-    assert found.method.drift_correction == "none"
+    assert found.method.drift_correction == MOMENTS.get(name, "none")
     assert resolve(found) == found
     if find(name).trains:
         words = resolve(settings(name, "auto", task="causal-lm"))
@@ -38,7 +47,8 @@ def test_auto_solves_the_head_of_a_classifier_with_factors(name):
 def test_auto_is_what_the_method_starts_from_and_is_corrected_by(name):
     found = resolve(settings(name))
     start = "qr" if name == "ilora" else "standard"
-    correction = "control-variates" if name == "ilora" else "none"
+    corrections = {"ilora": "control-variates", **MOMENTS}
+    correction = corrections.get(name, "none")
     assert found.model.initialisation == start
     assert found.method.drift_correction == correction
     assert resolve(found) == found

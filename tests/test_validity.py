@@ -9,7 +9,7 @@ from ilora_app.methods import METHODS, find
 from ilora_app.settings import MethodSettings, Settings
 
 OTHER = {
-    "decomposition": "svd",
+    "decomposition": "qr",
     "cut": "product",
     "aggregate": "increments",
     "residual": "merge",

@@ -37,11 +37,11 @@ def starts(
     if sums == "increments":
         U = learned(problem, history, how)
     else:
-        U = learned_by_products(problem, history)
+        U = learned_by_products(problem, history, how)
     return {m: prefix(value, rank, how) for m, value in U.items()}
 
 
-def learned_by_products(problem: Problem, history: History) -> Dense:
+def learned_by_products(problem: Problem, history: History, how: str = "qr") -> Dense:
     """U = cut(sum_k p_k B_k A_k), less what clients started from in round 1."""
     rounds = [taken for taken in history if taken]
     found = {}
@@ -51,7 +51,7 @@ def learned_by_products(problem: Problem, history: History) -> Dense:
             total = total + p * t.product()[m]
             if len(rounds) == 1:
                 total = total - p * directions(problem, t.rank)[m]
-        found[m] = prefix(total, max(problem.ranks))
+        found[m] = prefix(total, max(problem.ranks), how)
     return found
 
 
@@ -81,6 +81,10 @@ def learned(
             found[m] = prefix(total, max(problem.ranks), how)
         path.append(found)
     return path[-1]
+
+
+def products_by_svd(problem: Problem, history: History) -> Dense:
+    return learned_by_products(problem, history, "svd")
 
 
 def learned_by_svd(problem: Problem, history: History) -> Dense:

@@ -90,7 +90,7 @@ class ILoRA(Method):
         *,
         cut: str = "update",
         aggregate: str = "products",
-        decomposition: str = "qr",
+        decomposition: str = "svd",
         qr_start: bool = True,
         init_gain: str = "paper",
         residual: str = "drop",

@@ -76,7 +76,7 @@ class MethodSettings:
         check=below_one,
     )
     decomposition: str = option(
-        "qr",
+        "svd",
         "How ilora cuts the concatenated product. Paper: qr.",
         choices=DECOMPOSITIONS,
     )

@@ -20,6 +20,10 @@ class ConfigError(ValueError):
             f"the run config has {count(len(problems), 'mistake')}:{lines}"
         )
 
+    def __reduce__(self) -> tuple[type["ConfigError"], tuple[list[str]]]:
+        """Cross to another process whole: an exception is made again from its args."""
+        return type(self), (self.problems,)
+
 
 def count(number: int, noun: str) -> str:
     """Write a number with its noun: ``1 mistake``, ``2 mistakes``."""
