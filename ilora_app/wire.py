@@ -16,6 +16,8 @@ from torch import Tensor
 
 ARRAYS, CORRECTION, CONFIG, METRICS = "arrays", "correction", "config", "metrics"
 BASE, SLOTS, EXTRA = "base", "slots", "extra"
+DEADLINE, BATCH_SIZE, PROGRESS = "deadline", "batch-size", "progress"
+SPEED, SPREAD = "seconds-per-example", "spread-of-seconds"
 OFFSET, OFFSET_BASIS = "offset.", "offset-basis"
 ROUND, EXAMPLES, HELD_OUT = "server-round", "num-examples", "num-held-out"
 LAST_TAKEN, CORRECTION_LOST = "correction-taken-in-round", "correction-lost"

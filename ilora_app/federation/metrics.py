@@ -51,6 +51,7 @@ def of_training(
         "clients": len(updates),
         "train_loss": sum(w * u.loss for w, u in zip(weights, updates, strict=True)),
         "seconds_client_mean": statistics.fmean(u.seconds for u in updates),
+        "seconds_client_longest": max(u.seconds for u in updates),
     }
     if scaling is not None:
         found["drift"], found["drift_head"] = drift(updates, weights, scaling)

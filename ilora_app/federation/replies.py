@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import torch
 from flwr.app import Message, MetricRecord, RecordDict
 from torch import Tensor
 
@@ -24,6 +25,14 @@ class Request:
     share: Share
     plan: Plan = field(default_factory=Plan)
     correction: Mapping[str, Tensor] = field(default_factory=dict)
+    steps: int = 0
+    """N of a round that ends at a deadline; 0 where all are waited for."""
+
+    def layers(self) -> dict[str, Tensor]:
+        """The layers that train, in the order of the model, with a number for each."""
+        head = "head" in self.plan.trains and self.share.adapter.head
+        names = [*self.share.adapter.factors.pairs, *(["head"] if head else [])]
+        return {name: torch.zeros(()) for name in names}
 
 
 def collect(
@@ -128,9 +137,25 @@ class ReplyReader:
             correction=correction,
             correction_lost=wire.flag(metrics, wire.CORRECTION_LOST),
             extra=extra,
+            **_progress(content, request),
         )
         self._limits.check(update, self._scaling)
         return update
+
+
+def _progress(content: RecordDict, request: Request) -> dict[str, Any]:
+    """How many steps each layer has taken by the deadline, and how fast the node is."""
+    if not request.steps:
+        return {}
+    layers, metrics = request.layers(), content.get(wire.METRICS)
+    found = wire.decode_checked(content.get(wire.PROGRESS), layers, wire.PROGRESS)
+    taken = {layer: float(found[layer]) for layer in layers}
+    for layer, steps in taken.items():
+        if not (0 <= steps <= request.steps and steps.is_integer()):
+            right = f"expected a whole number from 0 to {request.steps}"
+            raise wire.WireError(f"progress: {layer} is {steps:g}, {right}")
+    numbers = (wire.number(metrics, n, least=0) for n in (wire.SPEED, wire.SPREAD))
+    return {"progress": taken, "speed": tuple(numbers)}
 
 
 def read_evaluation(

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ilora_app.corrections import Correction
 from ilora_app.federation.client_versions import ClientVersions
+from ilora_app.federation.deadlines import Deadlines
 from ilora_app.federation.global_model import GlobalModel
 from ilora_app.federation.member import Member
 from ilora_app.federation.membership import Membership
@@ -40,7 +41,10 @@ class Snapshot:
 
 
 def take(
-    model: GlobalModel, membership: Membership, correction: Correction | None
+    model: GlobalModel,
+    membership: Membership,
+    correction: Correction | None,
+    deadlines: Deadlines | None = None,
 ) -> Snapshot:
     """Read all that a strategy carries."""
     state = model.state
@@ -61,6 +65,8 @@ def take(
         tensors |= _flat(_TOTAL, state.ledger.total)
         for version, increment in enumerate(state.ledger.increments):
             tensors |= _flat(_INCREMENT.format(version), increment)
+    if deadlines:
+        facts["deadlines"] = deadlines.saved(names)
     if correction:
         control, facts["taken"] = correction.saved(names)
         for name, part in control.items():
@@ -75,7 +81,10 @@ def expect_members(membership: Membership, snapshot: Snapshot) -> None:
 
 
 def put_back(
-    snapshot: Snapshot, model: GlobalModel, correction: Correction | None
+    snapshot: Snapshot,
+    model: GlobalModel,
+    correction: Correction | None,
+    deadlines: Deadlines | None = None,
 ) -> None:
     """Give a model and a drift correction what they carried.
 
@@ -84,6 +93,8 @@ def put_back(
     nodes = {str(i): -1 - i for i in range(len(snapshot.facts["members"]))}
     versions = ClientVersions.of(snapshot.facts["client-versions"], nodes)
     model.resume(_state(snapshot), versions)
+    if deadlines:
+        deadlines.load(snapshot.facts["deadlines"], nodes)
     if correction:
         parts: dict[str, dict[str, Tensor]] = {}
         for name, value in _within(_CONTROL, snapshot.tensors).items():

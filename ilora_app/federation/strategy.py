@@ -13,6 +13,7 @@ from ilora_app import wire
 from ilora_app.corrections import Correction
 from ilora_app.federation import metrics, snapshot, summary
 from ilora_app.federation.aggregation import UnusableError, aggregate
+from ilora_app.federation.deadlines import Deadlines
 from ilora_app.federation.evaluation import EVALUATE, Evaluation
 from ilora_app.federation.event_log import EventLog, Recorder
 from ilora_app.federation.global_model import GlobalModel
@@ -45,6 +46,7 @@ class LoraStrategy(Strategy):
         limits: on what a reply may be; None has none.
         ridge_head: solves the head by sums over clients; None has it trained.
         frozen_head: clients train the factors alone.
+        deadlines: of rounds; None waits for all.
 
     """
 
@@ -62,6 +64,7 @@ class LoraStrategy(Strategy):
         limits: Limits | None = None,
         ridge_head: RidgeHead | None = None,
         frozen_head: bool = False,
+        deadlines: Deadlines | None = None,
     ) -> None:
         self.method = method
         self.participation = participation or Participation()
@@ -75,7 +78,8 @@ class LoraStrategy(Strategy):
         self.evaluation = Evaluation(
             method, self.participation, self.events, evaluate_every, evaluate_on
         )
-        self._training = Training(method, drift_correction, self.limits, lora_scaling)
+        how = (method, drift_correction, self.limits, lora_scaling)
+        self._training, self.deadlines = Training(*how, deadlines), deadlines
         self._timeout, self._num_rounds = 3600.0, 0
         self._rows: list[Row] = []
 
@@ -142,7 +146,8 @@ class LoraStrategy(Strategy):
 
     def snapshot(self) -> Snapshot:
         """All that is carried from round to round, for a checkpoint."""
-        return snapshot.take(self.model, self.membership, self.drift_correction)
+        parts = self.model, self.membership, self.drift_correction, self.deadlines
+        return snapshot.take(*parts)
 
     def resume(self, taken: Snapshot, rows: list[Row]) -> None:
         """Have :meth:`start` go on behind these rounds.
@@ -153,7 +158,7 @@ class LoraStrategy(Strategy):
 
         """
         self._rows = list(rows)
-        snapshot.put_back(taken, self.model, self.drift_correction)
+        snapshot.put_back(taken, self.model, self.drift_correction, self.deadlines)
 
     def refit(
         self, server_round: int, grid: Grid, config: ConfigRecord
@@ -176,15 +181,15 @@ class LoraStrategy(Strategy):
         ranks = [member.rank for member in present]
         chosen = self.method.participants(self.state, ranks)
         members = [present[i].at_rank(rank) for i, rank in chosen]
-        evaluation = partial(
-            self.evaluation.with_training, server_round, self._num_rounds, plan
-        )
+        measure, rounds = self.evaluation.with_training, self._num_rounds
+        evaluation = partial(measure, server_round, rounds, plan)
         return self._training.configure(
             server_round,
             self.model,
             self.participation.draw_train(members, server_round),
             self.membership.members,
             lambda member: {**config, **evaluation(member)},
+            rounds,
         )
 
     def aggregate_train(
@@ -201,13 +206,8 @@ class LoraStrategy(Strategy):
         version = state.ledger.version if state.ledger else 0
         good = [update.node for update in updates]
         self.model.versions.note(good, [m.node_id for m, _ in bad], version)
-        self.evaluation.read_with_training(
-            server_round,
-            self._training.requests(good),
-            by_node,
-            self._num_rounds,
-            self._timeout,
-        )
+        asked, times = self._training.requests(good), (self._num_rounds, self._timeout)
+        self.evaluation.read_with_training(server_round, asked, by_node, *times)
         try:
             after = partial(self._training.correct, server_round, state, updates)
             how = (self.method, self.limits, self.model, updates, after)

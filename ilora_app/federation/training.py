@@ -9,6 +9,7 @@ from torch import Tensor
 from ilora_app import wire
 from ilora_app.corrections import Correction, Holder, Returned
 from ilora_app.federation import messages
+from ilora_app.federation.deadlines import Deadlines
 from ilora_app.federation.global_model import GlobalModel
 from ilora_app.federation.limits import Limits
 from ilora_app.federation.member import Member, Rejoin
@@ -26,6 +27,7 @@ class Training:
         correction: the server half of a drift correction, or None.
         limits: on what a reply may be.
         scaling: s, for norms in units of the weights.
+        deadlines: of rounds; None waits for all.
 
     """
 
@@ -35,10 +37,12 @@ class Training:
         correction: Correction | None,
         limits: Limits,
         scaling: float,
+        deadlines: Deadlines | None = None,
     ) -> None:
         self._method = method
         self._correction = correction
         self._limits = limits
+        self.deadlines = deadlines
         self._reader = ReplyReader(method, limits, scaling)
         self._requests: dict[int, Request] = {}
 
@@ -49,6 +53,7 @@ class Training:
         members: Sequence[Member],
         federation: Sequence[Member],
         facts: Callable[[Member], Mapping[str, Any]],
+        rounds: int = 0,
     ) -> list[Message]:
         """Send each member its factors, cut to its rank, and its correction.
 
@@ -58,8 +63,12 @@ class Training:
             members: those that train.
             federation: all members, whether they train or not.
             facts: added to the config record of a member.
+            rounds: of the run.
 
         """
+        if self.deadlines:
+            nodes = [member.node_id for member in members]
+            self.deadlines.begin_round(server_round, rounds, nodes)
         plan, state = model.plan(), model.state
         control = self._control(state, federation)
         self._requests = {}
@@ -69,6 +78,12 @@ class Training:
             self._requests[member.node_id] = request
             config = {**facts(member), wire.ROUND: server_round, wire.RANK: member.rank}
             config |= self._correction.facts() if self._correction else {}
+            if self.deadlines:
+                task = self.deadlines.task(member.node_id)
+                config |= {
+                    wire.DEADLINE: task.seconds,
+                    wire.BATCH_SIZE: task.batch_size,
+                }
             if self._correction:
                 taken = self._correction.last_taken(member.node_id)
                 config[wire.LAST_TAKEN] = taken
@@ -88,7 +103,9 @@ class Training:
             timeout: for the reason of a reply that did not come.
 
         """
-        return collect(self._requests, replies.values(), self._reader.update, timeout)
+        read = self._reader.update
+        good, bad = collect(self._requests, replies.values(), read, timeout)
+        return self.deadlines.weigh(self._method, good) if self.deadlines else good, bad
 
     def requests(self, nodes: Sequence[int]) -> dict[int, Request]:
         """What nodes were sent in this round."""
@@ -129,6 +146,8 @@ class Training:
 
     def take_over(self, rejoin: Rejoin, state: GlobalState) -> None:
         """Let the drift correction know a member under its new node id."""
+        if self.deadlines:
+            self.deadlines.take_over(rejoin.old, rejoin.new)
         if self._correction is None:
             return
         rank = rejoin.rank
@@ -168,8 +187,9 @@ class Training:
     ) -> tuple[Request, dict[str, Tensor]]:
         """What a member is sent and must return; and what its correction is sent."""
         share = self._method.share(state, member.rank)
+        steps = self.deadlines.steps if self.deadlines else 0
         if self._correction is None:
-            return Request(member, share, plan), {}
+            return Request(member, share, plan, steps=steps), {}
         rank = self._method.trained_rank(state, member.rank)
         half, held = self._method.client_half, share.adapter.named_tensors()
         returned, frozen = half.trained(held, plan.up), half.frozen(held)
@@ -180,7 +200,7 @@ class Training:
             if name not in frozen
         }
         expected = self._correction.expects(sent, returned)
-        return Request(member, share, plan, expected), sent
+        return Request(member, share, plan, expected, steps), sent
 
 
 def _moved(update: Update, plan: Plan) -> dict[str, Tensor]:

@@ -56,6 +56,13 @@ class FLoRA(InBase):
         """Send the head and the base; everything trains and comes back."""
         return Plan(down=("head",))
 
+    def extrapolate(self, update: Update, by: Mapping[str, float]) -> AdapterState:
+        """c_l B_k A_k, as clients start from B_k A_k = 0, whatever their A_k."""
+        adapter = update.adapter
+        pairs = {m: (by.get(m, 1.0) * B, A) for m, (B, A) in adapter.factors.items()}
+        whole = super().extrapolate(update, {"head": by.get("head", 1.0)})
+        return AdapterState(LoraFactors(pairs), whole.head)
+
     def aggregate(self, state: GlobalState, updates: list[Update]) -> Aggregate:
         """Append eta times the stacked factors and beta times the last increment."""
         parts = [update.adapter.factors for update in updates]

@@ -1,12 +1,12 @@
 """The mathematics of a method: hooks that take and return plain values."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from torch import Tensor
 
-from ilora_app.lora.factors import AdapterState
+from ilora_app.lora.factors import AdapterState, group_of
 from ilora_app.methods.client import ClientHalf
 from ilora_app.methods.server_step import ServerStep
 from ilora_app.methods.state import (
@@ -158,6 +158,27 @@ class Method(ABC):
 
         """
         return {}
+
+    def extrapolate(self, update: Update, by: Mapping[str, float]) -> AdapterState:
+        """theta + c_l (theta_k - theta) for every layer l that ``by`` names.
+
+        Args:
+            update: theta_k, from the received theta.
+            by: c_l by module, and of the head under ``head``.
+
+        """
+        start, end = update.received.adapter, update.adapter
+        rank = end.factors.rank
+        if rank and rank < start.factors.rank:
+            start = start.cut(rank)
+        before = start.named_tensors()
+        found = {}
+        for name, value in end.named_tensors().items():
+            group = group_of(name)
+            layer = group if group == "head" else name.rsplit(".", 1)[0]
+            c, theta = by.get(layer, 1.0), before[name]
+            found[name] = value if c == 1.0 else theta + c * (value - theta)
+        return AdapterState.from_named_tensors(found)
 
     @abstractmethod
     def aggregate(self, state: GlobalState, updates: list[Update]) -> Aggregate:

@@ -154,6 +154,9 @@ class Update:
         correction_lost: its drift correction has begun at zero, whatever the server
             counts on.
         extra: what else the method has its clients return, by name.
+        progress: layer -> steps that it took, in the order of the model; empty where
+            rounds have no deadline.
+        speed: seconds an example, and their standard deviation; 0 where not measured.
 
     """
 
@@ -167,6 +170,8 @@ class Update:
     correction: Mapping[str, Tensor] = field(default_factory=dict)
     correction_lost: bool = False
     extra: Mapping[str, Tensor] = field(default_factory=dict)
+    progress: Mapping[str, float] = field(default_factory=dict)
+    speed: tuple[float, float] = (0.0, 0.0)
 
     @property
     def next_rank(self) -> int:

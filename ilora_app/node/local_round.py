@@ -6,9 +6,10 @@ starts from and what is returned, the drift correction changes gradients, and
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from flwr.app import Message, MetricRecord, RecordDict
 from torch import Tensor
 
@@ -16,6 +17,7 @@ from ilora_app import wire
 from ilora_app.corrections import ClientCorrection, client_half
 from ilora_app.lora.factors import AdapterState, Pair, only
 from ilora_app.methods import ClientHalf
+from ilora_app.node.deadline import deadline_of
 from ilora_app.node.instructions import Instructions
 from ilora_app.node.local_evaluation import install_start, measure
 from ilora_app.node.node import Node
@@ -23,6 +25,7 @@ from ilora_app.node.private_part import PrivatePart, private_part
 from ilora_app.settings import TrainingSettings
 from ilora_app.tasks import training
 from ilora_app.tasks.backbone import Backbone
+from ilora_app.tasks.deadline import Deadline
 from ilora_app.tasks.examples import Examples
 
 
@@ -41,6 +44,7 @@ class LocalRound:
         settings: of training in this round.
         names: of what is trained and shared.
         private: what is trained and never sent; None where there is none.
+        seconds: after which training ends; None takes all steps.
         content: of the reply, as far as it is known.
 
     """
@@ -55,6 +59,7 @@ class LocalRound:
     settings: TrainingSettings
     names: Sequence[str]
     private: PrivatePart | None
+    seconds: float | None
     content: dict[str, Any]
 
     @classmethod
@@ -90,9 +95,10 @@ class LocalRound:
             start,
             offset,
             node.pooled() if plan.pooled else node.data.examples()[0],
-            node.local_training(plan.pooled, instructions.round),
+            _training(node, plan.pooled, instructions.round, config),
             list(half.trained(backbone.parameters(), plan.trains)),
             private,
+            config.get(wire.DEADLINE),
             content,
         )
 
@@ -119,7 +125,10 @@ class LocalRound:
                 self.names,
                 self.settings.logit_adjustment,
             )
-        outcome = self._train(parameters, everything)
+        deadline = None
+        if self.seconds is not None:
+            deadline = deadline_of(self.node, self.seconds, parameters, self.seed)
+        outcome = self._train(parameters, everything, deadline)
         trained, again = self.backbone.collect(), self.correction.again()
         if again is not None:
             self.backbone.install(again, self.offset, self.instructions.base)
@@ -127,10 +136,13 @@ class LocalRound:
             self.correction.trained_again(self.backbone.collect())
         if self.private is not None:
             self.private.keep()
-        return self.finish(outcome, trained, full_gradient)
+        return self.finish(outcome, trained, full_gradient, deadline)
 
     def _train(
-        self, parameters: Mapping[str, Any], everything: Mapping[str, Any]
+        self,
+        parameters: Mapping[str, Any],
+        everything: Mapping[str, Any],
+        deadline: Deadline | None = None,
     ) -> training.Outcome:
         """Train what is installed."""
         correction = self.correction
@@ -150,6 +162,7 @@ class LocalRound:
             correction.optimizer(parameters, everything),
             correction.gradient(parameters),
             self.private.parameters() if self.private else None,
+            deadline,
         )
 
     def finish(
@@ -157,6 +170,7 @@ class LocalRound:
         outcome: training.Outcome,
         trained: AdapterState,
         full_gradient: Mapping[str, Tensor] | None = None,
+        deadline: Deadline | None = None,
     ) -> RecordDict:
         """Keep what is the client's own and pack the rest.
 
@@ -164,18 +178,23 @@ class LocalRound:
             outcome: of the training.
             trained: what it ended with.
             full_gradient: at the start, where the correction wants it.
+            deadline: that training had.
 
         """
         plan, rank = self.instructions.plan, self.instructions.rank
         self.instructions.state.keep_own(trained.named_tensors(), plan)
         upload = self.half.finish(self.start, trained, rank)
-        metrics = {
+        metrics: dict[str, int | float] = {
             wire.EXAMPLES: outcome.examples,
             wire.LOSS: outcome.loss,
             wire.SECONDS: outcome.seconds,
             wire.RANK: upload.rank,
         }
         content = dict(self.content)
+        if deadline is not None:
+            steps = {n: torch.tensor(float(x)) for n, x in deadline.steps.items()}
+            content[wire.PROGRESS] = wire.encode_tensors(steps)
+            metrics[wire.SPEED], metrics[wire.SPREAD] = deadline.speed()
         content[wire.ARRAYS] = wire.encode_tensors(only(upload.tensors, plan.up))
         if upload.slots:
             content[wire.SLOTS] = wire.encode_tensors(upload.slots)
@@ -188,6 +207,14 @@ class LocalRound:
             metrics[wire.CORRECTION_LOST] = int(self.correction.lost)
         content[wire.METRICS] = MetricRecord({**metrics})
         return RecordDict(content)
+
+
+def _training(
+    node: Node, pooled: bool, server_round: int, config: Any
+) -> TrainingSettings:
+    """Settings of the round, with the batch size that the server has chosen."""
+    found = node.local_training(pooled, server_round)
+    return replace(found, batch_size=int(config.get(wire.BATCH_SIZE, found.batch_size)))
 
 
 def _correction(

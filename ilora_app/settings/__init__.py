@@ -6,6 +6,7 @@ The key of a field is its name with dashes: ``init_gain`` is ``init-gain``.
 from dataclasses import dataclass, field
 
 from ilora_app.settings.data import DataSettings
+from ilora_app.settings.deadline import DeadlineSettings
 from ilora_app.settings.head import HeadSettings
 from ilora_app.settings.keeping import KeepingSettings
 from ilora_app.settings.limits import LimitSettings
@@ -25,6 +26,7 @@ class Settings:
     data: DataSettings = field(default_factory=DataSettings)
     head: HeadSettings = field(default_factory=HeadSettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)
+    deadline: DeadlineSettings = field(default_factory=DeadlineSettings)
     method: MethodSettings = field(default_factory=MethodSettings)
     keeping: KeepingSettings = field(default_factory=KeepingSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
@@ -37,6 +39,7 @@ class Settings:
 
 __all__ = [
     "DataSettings",
+    "DeadlineSettings",
     "HeadSettings",
     "KeepingSettings",
     "LimitSettings",

@@ -7,6 +7,7 @@
 
 from ilora_app import methods
 from ilora_app.corrections import server_half
+from ilora_app.federation.deadlines import Deadlines
 from ilora_app.federation.evaluation import EVALUATE
 from ilora_app.federation.event_log import Recorder
 from ilora_app.federation.limits import Limits
@@ -157,6 +158,7 @@ def build(
         limits=Limits(**vars(settings.limits)),
         ridge_head=ridge_head,
         frozen_head=settings.head.is_frozen,
+        deadlines=Deadlines.of(settings),
     )
 
 

@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from ilora_app.corrections import StepHook
 from ilora_app.settings import TrainingSettings
 from ilora_app.tasks.backbone import Backbone
+from ilora_app.tasks.deadline import Deadline
 from ilora_app.tasks.examples import Batch, Examples
 from ilora_app.tasks.optimizers import groups_of, make_optimizer
 
@@ -45,6 +46,7 @@ def train(
     optimizer: MakeOptimizer | None = None,
     gradient: Gradient | None = None,
     beside: Mapping[str, nn.Parameter] | None = None,
+    deadline: Deadline | None = None,
 ) -> Outcome:
     """Train what the backbone holds for one round.
 
@@ -62,6 +64,7 @@ def train(
             loss and returns the loss; None runs one.
         beside: parameters that train too, with an optimizer of their own as the
             settings say, without hooks and terms.
+        deadline: ends the round before all its steps are taken.
 
     """
     clock = time.perf_counter()
@@ -98,7 +101,12 @@ def train(
         parts = _parts(indices, settings.gradient_accumulation)
         batches = [examples.batch(part, generator) for part in parts]
         once = partial(_backward, backbone, examples, batches, scaler, terms, prior)
-        loss = gradient(once) if gradient else once()
+        passes = partial(gradient, once) if gradient else once
+        loss, step = (
+            deadline.run(passes, len(indices)) if deadline else (passes(), True)
+        )
+        if not step:
+            break
         for hook in hooks:
             hook.examples = len(indices)
         for stepper, stepped in steppers:
@@ -107,9 +115,14 @@ def train(
                 nn.utils.clip_grad_norm_(stepped.values(), settings.clip_grad_norm)
             scaler.step(stepper)
         scaler.update()
+        if loss is None:  # the last step, in part
+            break
         total += loss * len(indices)
         seen += len(indices)
-    return Outcome(examples.count, float(total) / seen, time.perf_counter() - clock)
+    spent = deadline.elapsed if deadline else time.perf_counter() - clock
+    if deadline:
+        deadline.close()
+    return Outcome(examples.count, float(total) / max(seen, 1), spent)
 
 
 def mean_gradient(

@@ -1,0 +1,260 @@
+"""Rounds that end at a deadline: what is finished, what it counts, who does what."""
+
+import random
+import statistics
+
+import pytest
+import torch
+
+from ilora_app import wire
+from ilora_app.federation.deadlines import Deadlines, Speed, expected_steps
+from ilora_app.federation.validity import problems
+from ilora_app.lora.factors import AdapterState
+from ilora_app.methods import METHODS, parse
+from ilora_app.methods.fedit import FedIT
+from ilora_app.methods.flora import FLoRA
+from ilora_app.methods.state import Share, weights_of
+from ilora_app.settings import parsing
+from ilora_app.settings.deadline import finished_at
+from ilora_app.tasks.deadline import SimulatedDeadline, TimedDeadline
+from tests.builders import random_state, update
+from tests.conftest import read_events
+from tests.interruptions import assert_same, interrupted, resumed
+from tests.local_run import metrics, run
+from tests.test_validity import settings
+
+SPEEDS = {"simulated-speeds": "0.001,0.002,0.01"}
+JOB = {**SPEEDS, "round-deadline": 0.1, "num-server-rounds": 3, "local-steps": 4}
+FEDERATED = [n for n, m in METHODS.items() if m.drifts and not m.whole_model]
+
+
+def layers(number: int) -> dict[str, list[torch.nn.Parameter]]:
+    return {f"m{i}": [torch.nn.Parameter(torch.ones(2))] for i in range(number)}
+
+
+def loss_of(held) -> torch.Tensor:
+    """The first layer feeds the next, as in a network."""
+    x = torch.ones(2)
+    for (parameter,) in held.values():
+        x = x * parameter
+    x.sum().backward()
+    return x.sum().detach()
+
+
+def test_backpropagation_finishes_the_last_layer_first():
+    assert finished_at(4) == pytest.approx([1.0, 5 / 6, 4 / 6, 0.5])
+    held = layers(4)
+    clock = SimulatedDeadline(10.7, held, speed=1.0, seed=0)
+    assert clock.run(lambda: loss_of(held), 8)[1]  # about 8 of 10.7 seconds
+    assert set(clock.steps.values()) == {1}
+    loss, stepping = clock.run(lambda: loss_of(held), 3)  # half of it by then
+    assert stepping
+    done = [clock.steps[name] == 2 for name in held]
+    assert done == sorted(done)
+    assert 0 < sum(done) < 4
+    assert [held[name][0].grad is not None for name in held] == done
+    assert clock.run(lambda: loss_of(held), 1) == (None, False)
+    assert clock.elapsed == 10.7
+    assert loss is not None
+
+
+def test_by_the_clock_what_is_finished_is_what_backpropagation_has_reached():
+    held = layers(3)
+    (second,) = held["m1"]
+    clock = TimedDeadline(0.2, held)
+
+    def slow() -> torch.Tensor:
+        """Time runs out behind the gradient of the last layer."""
+        y = held["m0"][0] * held["m1"][0]
+        y.register_hook(lambda _: clock_runs_out())
+        (y * held["m2"][0]).sum().backward()
+        raise AssertionError("the pass went on")
+
+    def clock_runs_out() -> None:
+        while clock.elapsed <= clock.seconds:
+            pass
+
+    loss, stepping = clock.run(slow, 2)
+    assert (loss, stepping) == (None, True)
+    assert clock.steps == {"m0": 0, "m1": 0, "m2": 1}
+    assert second.grad is None
+    assert held["m2"][0].grad is not None
+    assert clock.run(slow, 2) == (None, False)
+    clock.close()
+    loss_of(held)  # no hook is left
+    quick = TimedDeadline(100.0, held)
+    assert quick.run(lambda: loss_of(held), 2)[1]
+    assert quick.speed()[0] > 0
+
+
+def test_the_expected_steps_are_those_of_the_model():
+    draw = random.Random(1)
+    for seconds, part in ((3.2, 0.4), (3.2, 1.0), (0.5, 0.6)):
+        found = []
+        for _ in range(20_000):
+            times = [draw.gauss(1.0, 0.3) for _ in range(5)]
+            ends = [sum(times[:i]) + part * times[i] for i in range(5)]
+            found.append(sum(end <= seconds for end in ends))
+        expected = expected_steps(seconds, 5, 1.0, 0.3, part)
+        assert statistics.fmean(found) == pytest.approx(expected, abs=0.05)
+    assert expected_steps(2.5, 5, 1.0, 0.0, 0.5) == 3.0
+
+
+@pytest.mark.parametrize("method", [FedIT(), FLoRA()], ids=["fedit", "flora"])
+def test_the_layer_wise_mean_is_unbiased(method):
+    """One step, random times: the mean over many rounds is that of waiting for all."""
+    received = random_state(3, seed=0)
+    ends = {node: random_state(3, seed=node) for node in (1, 2, 3)}
+    if isinstance(method, FLoRA):
+        zero = {n: torch.zeros_like(v) for n, v in received.named_tensors().items()}
+        received = AdapterState.from_named_tensors(zero)
+    p = dict(zip(ends, (0.2, 0.3, 0.5), strict=True))
+    speeds = {1: Speed(0.5, 0.1), 2: Speed(0.9, 0.2), 3: Speed(1.3, 0.4)}
+    deadlines = Deadlines(1.0, 0.0, 1, 1)
+    deadlines._speeds = dict(speeds)
+    names = [*received.factors.pairs, "head"]
+    sums, plain = {}, {}
+    draw, rounds = random.Random(2), 3000
+    wanted = dict.fromkeys(names, 0.0)
+    for node, end in ends.items():
+        for module, (B, A) in end.factors.items():
+            start = 0.0 if isinstance(method, FLoRA) else received.factors[module][0]
+            change = B @ A if isinstance(method, FLoRA) else B - start
+            wanted[module] = wanted[module] + p[node] * change
+    for _ in range(rounds):
+        deadlines.begin_round(1, 1, list(ends))
+        updates = []
+        for node, end in ends.items():
+            done = {}
+            took = draw.gauss(speeds[node].mean, speeds[node].spread)
+            for layer, part in zip(names, finished_at(len(names)), strict=True):
+                done[layer] = float(part * took <= 1.0)
+            flat = {
+                name: value
+                if done["head" if name.startswith("head.") else name.rsplit(".", 1)[0]]
+                else received.named_tensors()[name]
+                for name, value in end.named_tensors().items()
+            }
+            one = update(
+                node,
+                AdapterState.from_named_tensors(flat),
+                Share(received),
+                examples=10 * p[node],
+            )
+            updates.append(
+                one.__class__(**{**vars(one), "node": node, "progress": done})
+            )
+        for into, some in ((sums, deadlines.weigh(method, updates)), (plain, updates)):
+            weights = weights_of(some)
+            for one, w in zip(some, weights, strict=True):
+                for module, (B, A) in one.adapter.factors.items():
+                    change = B @ A
+                    if not isinstance(method, FLoRA):
+                        change = B - received.factors[module][0]
+                    into[module] = into.get(module, 0.0) + w * change / rounds
+    for module in received.factors.pairs:
+        size = float(wanted[module].norm())
+        assert float((sums[module] - wanted[module]).norm()) < 0.06 * size
+        assert float((plain[module] - wanted[module]).norm()) > 0.15 * size
+
+
+def test_slower_nodes_take_smaller_batches_and_the_budget_is_kept():
+    deadlines = Deadlines(0.0, 30.0, 5, 16)
+    deadlines.begin_round(1, 3, [1, 2])
+    assert deadlines.task(1).seconds == 10.0  # a third
+    assert deadlines.task(1).batch_size == deadlines.task(2).batch_size == 16
+    deadlines._speeds = {1: Speed(0.01, 0.0), 2: Speed(0.5, 0.0)}
+    deadlines.spent = 10.0
+    deadlines.begin_round(2, 3, [1, 2])
+    assert deadlines.task(2).seconds == 10.0
+    assert (deadlines.task(1).batch_size, deadlines.task(2).batch_size) == (16, 3)
+    deadlines.begin_round(2, 3, [1])  # nobody needs so long
+    assert deadlines.task(1).seconds == pytest.approx(5 * 16 * 0.01 / 0.9)
+
+
+@pytest.mark.parametrize("name", FEDERATED)
+def test_every_strategy_with_nodes_of_unequal_speed(run_config, name):
+    folder, grid, server = run(run_config | JOB | {"strategy": name})
+    assert not read_events(folder, "reply-left-out")
+    assert list(metrics(folder)["clients"].iloc[1:]) == [3, 3, 3]
+    configs = [m.content.config_records.get("config", {}) for m in grid.sent]
+    last = [c for c in configs if wire.DEADLINE in c and c[wire.ROUND] == 3]
+    sizes = sorted(config[wire.BATCH_SIZE] for config in last)
+    assert 1 <= sizes[0] < sizes[1] == sizes[2] == 16
+    if not server.strategy.method.personal:
+        model = server.strategy.global_model(None).named_tensors()
+        assert all(value.isfinite().all() for value in model.values())
+    assert metrics(folder, times=True)["seconds_client_longest"].iloc[1:].max() <= 0.1
+
+
+def test_without_haste_it_is_as_if_there_were_no_deadline(run_config, tmp_path):
+    job = run_config | {"num-server-rounds": 2, "local-steps": 3}
+    plain = run(job)[0]
+    late = {**SPEEDS, "round-deadline": 1e6, "output-dir": str(tmp_path / "late")}
+    tables = [metrics(folder) for folder in (plain, run(job | late)[0])]
+    for column in ("accuracy", "loss", "train_loss", "drift"):
+        assert list(tables[0][column]) == pytest.approx(
+            list(tables[1][column]), abs=0, nan_ok=True
+        )
+
+
+def test_by_the_clock_a_run_ends_in_time(run_config):
+    job = {"round-deadline": 0.05, "num-server-rounds": 2, "local-steps": 500}
+    folder = run(run_config | job)[0]
+    assert metrics(folder, times=True)["seconds_client_longest"].iloc[1:].max() < 1.0
+
+
+def test_a_run_that_is_gone_on_with_ends_the_same(run_config, tmp_path):
+    job = run_config | JOB | {"round-deadline": 0.0, "time-budget": 0.3}
+    whole = run(job | {"output-dir": str(tmp_path / "whole")})[0]
+    folder = interrupted(job)
+    assert resumed(job).folder.path == folder
+    assert_same(whole, folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda v: v + 100, "expected a whole number from 0 to 4"),
+        (lambda v: v + 0.5, "expected a whole number from 0 to 4"),
+        (lambda v: v - 100, "expected a whole number from 0 to 4"),
+        (lambda v: v.expand(2), "expected float32"),
+    ],
+)
+def test_progress_that_cannot_be_leaves_the_reply_out(run_config, change, reason):
+    def tamper(reply):
+        if wire.PROGRESS in reply.content and reply.metadata.src_node_id == 2:
+            found = wire.decode_tensors(reply.content[wire.PROGRESS])
+            name = next(iter(found))
+            found[name] = change(found[name]).contiguous()
+            reply.content[wire.PROGRESS] = wire.encode_tensors(found)
+        return reply
+
+    folder, _, _ = run(run_config | JOB | {"num-server-rounds": 1}, tamper=tamper)
+    (event,) = read_events(folder, "reply-left-out")
+    assert event["node"] == 2
+    assert reason in event["reason"]
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "key"),
+    [
+        ("fedavg-full", {"round-deadline": 1.0}, "round-deadline"),
+        ("centralized", {"time-budget": 1.0}, "time-budget"),
+        ("fedit", {"round-deadline": 1.0, "local-steps": 0}, "round-deadline"),
+        (
+            "fedit",
+            {"round-deadline": 1.0, "gradient-accumulation": 2},
+            "round-deadline",
+        ),
+        ("fedit", {"round-deadline": 1.0, "clients-per-batch": 2}, "round-deadline"),
+        ("fedit", {"time-budget": 9.0, "drift-correction": "fedsmoo"}, "time-budget"),
+        ("fedit", {"round-deadline": 1.0, "time-budget": 9.0}, "round-deadline"),
+        ("fedit", {"simulated-speeds": "1,2"}, "simulated-speeds"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(name, values, key):
+    flat = parsing.dump(settings(name)) | values
+    chosen, wrong = parse(flat)
+    assert wrong == {}
+    assert set(problems(chosen)) == {key}
