@@ -77,7 +77,6 @@ VARIANTS: dict[str, Config] = {
     "initialisation standard": {"initialisation": "standard"},
     "cosine": {"rate-schedule": "cosine"},
     "linear": {"rate-schedule": "linear"},
-    "warmup 2": {"warmup-rounds": 2},
     "clip 1": {"clip-grad-norm": 1.0},
     "logit-adjustment 1": {"logit-adjustment": 1.0},
     "rate 0.001": {"learning-rate": 1e-3},
@@ -119,8 +118,19 @@ def held_out(source: Path, folder: Path) -> Path:
     return folder
 
 
-def run_one(name: str, data: str, seed: int, config: Config) -> Config:
-    """Run one job in this process and return what it came to."""
+def run_one(
+    name: str, data: str, seed: int, config: Config, place: Path | None = None
+) -> Config:
+    """Run one job in this process and return what it came to.
+
+    Args:
+        name: of the variant.
+        data: of the data set.
+        seed: of the run.
+        config: its settings.
+        place: keeps the run folder; None drops it.
+
+    """
     os.nice(19)
     import torch
 
@@ -136,7 +146,8 @@ def run_one(name: str, data: str, seed: int, config: Config) -> Config:
 
     clock = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        chosen = config | {"seed": seed, "output-dir": folder + "/run"}
+        kept = str(place or folder)
+        chosen = config | {"seed": seed, "output-dir": kept + "/run"}
         run_config = parsing.dump(Settings()) | chosen
         grid = LocalGrid(
             client_app.app,
@@ -171,7 +182,8 @@ def table(results: list[Config]) -> str:
         "| variant | " + " | ".join(sets) + " |",
         "|---" * (1 + len(sets)) + "|",
     ]
-    for name in [n for n in VARIANTS if any(n == variant for variant, _, _ in final)]:
+    there = {variant for variant, _, _ in final}  # some of switches that are gone
+    for name in [n for n in (*VARIANTS, *sorted(there - set(VARIANTS))) if n in there]:
         cells = []
         for data in sets:
             seeds = [s for n, d, s in final if (n, d) == (name, data)]

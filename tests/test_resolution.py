@@ -69,7 +69,7 @@ def test_what_is_frozen_is_not_corrected_and_the_right_way_is_named():
 
 def test_personal_models_share_no_features_to_solve_a_head_on():
     chosen = settings("fedsa-lora", "auto")
-    for rounds, wrong in ((0, False), (5, False), (3, True)):
+    for rounds, wrong in ((0, False), (4, False), (3, True)):
         found = problems(
             replace(chosen, head=replace(chosen.head, head_refit_every=rounds))
         )

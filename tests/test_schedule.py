@@ -26,7 +26,6 @@ def test_rates_are_those_of_the_formula():
     assert rates(rate_schedule="linear", rate_floor=0.5) == [2.0, 1.75, 1.5, 1.25]
     cosine = [1 + math.cos(math.pi * x / 4) for x in range(4)]
     assert rates(rate_schedule="cosine") == pytest.approx(cosine)
-    assert rates(warmup_rounds=3) == pytest.approx([2 / 3, 4 / 3, 2.0, 2.0])
 
 
 def test_a_run_resumed_in_the_middle_of_a_schedule_ends_as_a_whole_one(
@@ -34,7 +33,7 @@ def test_a_run_resumed_in_the_middle_of_a_schedule_ends_as_a_whole_one(
 ):
     run_config |= {
         "num-server-rounds": 4, "rate-schedule": "cosine", "rate-floor": 0.1,
-        "warmup-rounds": 2, "clip-grad-norm": 0.5, "logit-adjustment": 1.0,
+        "clip-grad-norm": 0.5, "logit-adjustment": 1.0,
     }  # fmt: skip
     whole, _, _ = run(run_config)
     run_config["output-dir"] = str(tmp_path / "again")

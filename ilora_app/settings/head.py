@@ -26,7 +26,7 @@ class HeadSettings:
         check=number_or_auto,
     )
     head_refit_every: int = option(
-        5,
+        4,
         "Solve a ridge head again on the model as it is, every so many rounds and at "
         "the end; 0 never does.",
         check=at_least(0),

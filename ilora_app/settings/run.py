@@ -16,7 +16,7 @@ class RunSettings:
         "lies outside this package.",
     )
     num_server_rounds: int = option(
-        10, "Rounds. Paper: 5, at scale 20.", check=at_least(1)
+        8, "Rounds. Paper: 5, at scale 20.", check=at_least(1)
     )
     client_ranks: str = option(
         "2,4,8,16",

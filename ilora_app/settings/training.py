@@ -27,9 +27,6 @@ class TrainingSettings:
         "Part of the learning rate that a schedule falls to.",
         check=part_or_none,
     )
-    warmup_rounds: int = option(
-        0, "Rounds over which the learning rate rises.", check=at_least(0)
-    )
     clip_grad_norm: float = option(
         0.0,
         "Largest norm of a client's gradient, before any correction; 0 clips nothing.",

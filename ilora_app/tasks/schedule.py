@@ -6,13 +6,12 @@ from ilora_app.settings import TrainingSettings
 
 
 def rate_of(settings: TrainingSettings, server_round: int, num_rounds: int) -> float:
-    """rate_t = rate w_t (f + (1 - f) shape((t - 1) / T)).
+    """rate_t = rate (f + (1 - f) shape((t - 1) / T)).
 
-    f is ``rate-floor``, shape(x) is 1, 1 - x, or (1 + cos(pi x)) / 2, and
-    w_t = min(1, t / warmup-rounds).
+    f is ``rate-floor``, shape(x) is 1, 1 - x, or (1 + cos(pi x)) / 2.
 
     Args:
-        settings: rate, schedule, floor and warmup.
+        settings: rate, schedule and floor.
         server_round: t, from 1.
         num_rounds: T.
 
@@ -24,5 +23,4 @@ def rate_of(settings: TrainingSettings, server_round: int, num_rounds: int) -> f
         "cosine": (1 + math.cos(math.pi * x)) / 2,
     }[settings.rate_schedule]
     floor = settings.rate_floor
-    warmup = min(1.0, server_round / max(settings.warmup_rounds, 1))
-    return settings.learning_rate * warmup * (floor + (1 - floor) * shape)
+    return settings.learning_rate * (floor + (1 - floor) * shape)
