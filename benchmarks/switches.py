@@ -121,16 +121,7 @@ def held_out(source: Path, folder: Path) -> Path:
 def run_one(
     name: str, data: str, seed: int, config: Config, place: Path | None = None
 ) -> Config:
-    """Run one job in this process and return what it came to.
-
-    Args:
-        name: of the variant.
-        data: of the data set.
-        seed: of the run.
-        config: its settings.
-        place: keeps the run folder; None drops it.
-
-    """
+    """Run one job in this process, in ``place`` where its folder is to stay."""
     os.nice(19)
     import torch
 

@@ -55,3 +55,20 @@ def test_what_corrects_on_the_client_alone_goes_with_every_method_that_drifts(
     assert set(found) == ({"drift-correction"} if alone else set())
     mu = refused(name, drift_correction=correction, proximal_mu=0.5)
     assert ("proximal-mu" in mu) == (correction != "fedprox")
+
+
+@pytest.mark.parametrize("correction", ["fedsmoo", "fedglomo"])
+def test_one_step_of_the_server_is_enough(correction):
+    for key, value in (("server_rate", "1.5"), ("server_momentum", 0.3)):
+        found = refused("fedit", drift_correction=correction, **{key: value})
+        dashed = key.replace("_", "-")
+        assert found[dashed].endswith(f"{correction} takes the server's step itself")
+    assert refused("fedit", drift_correction=correction, server_rate="1.0") == {}
+
+
+def test_a_probe_has_no_head_to_train_and_none_to_solve_again():
+    chosen = settings("linear-probe")
+    for key, value in (("head_rate", "0.1"), ("head_refit_every", 2)):
+        found = problems(replace(chosen, head=replace(chosen.head, **{key: value})))
+        dashed = key.replace("_", "-")
+        assert "solves its head once and trains nothing" in found[dashed]

@@ -8,20 +8,17 @@ import torch
 
 from ilora_app import wire
 from ilora_app.federation.deadlines import Deadlines, Speed, expected_steps
-from ilora_app.federation.validity import problems
 from ilora_app.lora.factors import AdapterState
-from ilora_app.methods import METHODS, parse
+from ilora_app.methods import METHODS
 from ilora_app.methods.fedit import FedIT
 from ilora_app.methods.flora import FLoRA
 from ilora_app.methods.state import Share, weights_of
-from ilora_app.settings import parsing
 from ilora_app.settings.deadline import finished_at
 from ilora_app.tasks.deadline import SimulatedDeadline, TimedDeadline
 from tests.builders import random_state, update
 from tests.conftest import read_events
 from tests.interruptions import assert_same, interrupted, resumed
 from tests.local_run import metrics, run
-from tests.test_validity import settings
 
 SPEEDS = {"simulated-speeds": "0.001,0.002,0.01"}
 JOB = {**SPEEDS, "round-deadline": 0.1, "num-server-rounds": 3, "local-steps": 4}
@@ -234,27 +231,3 @@ def test_progress_that_cannot_be_leaves_the_reply_out(run_config, change, reason
     (event,) = read_events(folder, "reply-left-out")
     assert event["node"] == 2
     assert reason in event["reason"]
-
-
-@pytest.mark.parametrize(
-    ("name", "values", "key"),
-    [
-        ("fedavg-full", {"round-deadline": 1.0}, "round-deadline"),
-        ("centralized", {"time-budget": 1.0}, "time-budget"),
-        ("fedit", {"round-deadline": 1.0, "local-steps": 0}, "round-deadline"),
-        (
-            "fedit",
-            {"round-deadline": 1.0, "gradient-accumulation": 2},
-            "round-deadline",
-        ),
-        ("fedit", {"round-deadline": 1.0, "clients-per-batch": 2}, "round-deadline"),
-        ("fedit", {"time-budget": 9.0, "drift-correction": "fedsmoo"}, "time-budget"),
-        ("fedit", {"round-deadline": 1.0, "time-budget": 9.0}, "round-deadline"),
-        ("fedit", {"simulated-speeds": "1,2"}, "simulated-speeds"),
-    ],
-)
-def test_what_makes_no_sense_is_refused(name, values, key):
-    flat = parsing.dump(settings(name)) | values
-    chosen, wrong = parse(flat)
-    assert wrong == {}
-    assert set(problems(chosen)) == {key}

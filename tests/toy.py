@@ -133,9 +133,8 @@ class ToyGrid(LocalGrid):
             make = correction.optimizer(parameters, everything) or _sgd
             settings = TrainingSettings(learning_rate=problem.rate)
             optimizer = make(list(parameters.values()), settings)
-            for one in (hook, half.watcher(everything)):
-                if one:
-                    one.attach(optimizer)
+            for one in filter(None, (hook, half.watcher(everything))):
+                one.attach(optimizer)
             terms = [half.penalty(parameters, rank), correction.penalty(parameters)]
             gradient = correction.gradient(parameters)
 

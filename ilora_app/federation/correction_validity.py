@@ -44,6 +44,15 @@ def correction_problems(method: type[Method], settings: Settings) -> dict[str, s
             f"drift-correction = {name!r}: expected optimizer = 'adamw', of whose "
             "step it is a part"
         )
+    rate, momentum = settings.method.server_rate, settings.method.server_momentum
+    plain = rate != "auto" and float(rate) == 1.0 and not momentum
+    if name in (FEDSMOO, FEDGLOMO) and method.keeps_basis() and not plain:
+        key, value = (
+            ("server-momentum", momentum) if momentum else ("server-rate", rate)
+        )
+        found[key] = (
+            f"{key} = {value!r}: is not used, as {name} takes the server's step itself"
+        )
     chosen = settings.method.moment_sync
     whole = chosen in ("means", "ajive")
     follows = method.projects and name == SECOND_MOMENTS

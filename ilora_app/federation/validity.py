@@ -183,6 +183,12 @@ def _head_problems(
         default = getattr(HeadSettings, key.replace("-", "_"))
         if not solved and value != default:
             found[key] = f"{key} = {value!r}: is not used, as head is not {RIDGE}"
+    if not method.trains:
+        for field in ("head_rate", "head_refit_every"):
+            key, given = parsing.key_of(field), getattr(head, field)
+            if given != getattr(HeadSettings, field):
+                why = f"{name} solves its head once and trains nothing"
+                found[key] = f"{key} = {given!r}: is not used, as {why}"
     again = head.head_refit_every
     if solved and method.personal and again not in (0, HeadSettings.head_refit_every):
         found["head-refit-every"] = (
