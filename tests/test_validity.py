@@ -214,5 +214,11 @@ def test_private_adapters_go_with_what_trains_adapters():
         trains = find(name).trains and not find(name).whole_model
         found = refused(name, private_rank=2, private_weight=0.5)
         assert found == {} if trains else "private-rank" in found, name
+    for correction in ("fedsmoo", "fedglomo"):
+        found = refused("fedit", private_rank=2, drift_correction=correction)
+        assert "takes several passes" in found["private-rank"]
+    chosen = settings("ilora", private_rank=2)
+    many = replace(chosen.training, clients_per_batch=3)
+    assert "clients-per-batch" in problems(replace(chosen, training=many))
     alone = refused("ilora", private_weight=0.5)
     assert alone["private-weight"].endswith("as private-rank is 0")

@@ -53,6 +53,11 @@ def correction_problems(method: type[Method], settings: Settings) -> dict[str, s
         found[key] = (
             f"{key} = {value!r}: is not used, as {name} takes the server's step itself"
         )
+    if name in (FEDSMOO, FEDGLOMO) and settings.model.private_rank:
+        found["private-rank"] = (
+            f"private-rank = {settings.model.private_rank}: expected 0, as {name} "
+            "takes several passes, between which a private adapter would move"
+        )
     chosen = settings.method.moment_sync
     whole = chosen in ("means", "ajive")
     follows = method.projects and name == SECOND_MOMENTS
@@ -70,6 +75,7 @@ def batch_problems(settings: Settings) -> dict[str, str]:
     at_once, training = settings.training.clients_per_batch, settings.training
     reasons = [
         (training.gradient_accumulation > 1, "gradient-accumulation cuts batches"),
+        (settings.model.private_rank > 0, "private adapters train client by client"),
         (
             training.local_steps == 0,
             "clients have unequal numbers of batches in epochs",

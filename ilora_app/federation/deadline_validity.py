@@ -2,7 +2,16 @@
 
 from ilora_app.methods import Method
 from ilora_app.settings import Settings
-from ilora_app.settings.method import FEDGLOMO, FEDSMOO
+from ilora_app.settings.method import (
+    CONTROL_VARIATES,
+    FEDADAMW,
+    FEDGLOMO,
+    FEDLADA,
+    FEDSMOO,
+    SECOND_MOMENTS,
+)
+
+_WHOLE = (CONTROL_VARIATES, FEDADAMW, FEDLADA, SECOND_MOMENTS)
 
 
 def deadline_problems(method: type[Method], settings: Settings) -> dict[str, str]:
@@ -26,6 +35,7 @@ def deadline_problems(method: type[Method], settings: Settings) -> dict[str, str
         (training.gradient_accumulation > 1, "gradient-accumulation has many passes"),
         (training.clients_per_batch > 1, "clients-per-batch trains many at once"),
         (correction in (FEDSMOO, FEDGLOMO), f"{correction} takes several passes"),
+        (correction in _WHOLE, f"{correction} counts whole steps"),
     ]
     found = [reason for holds, reason in reasons if holds]
     if not found:

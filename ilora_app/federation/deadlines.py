@@ -20,7 +20,10 @@ P(l done by k). Its exact formulas are not public; here [choices]
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from logging import WARNING
 from statistics import NormalDist
+
+from flwr.supercore import log
 
 from ilora_app.methods import Method
 from ilora_app.methods.state import Update
@@ -106,6 +109,8 @@ class Deadlines:
         seconds = self._fixed
         if not seconds:
             left = max(self._budget - self.spent, 0.0)
+            if not left:
+                log(WARNING, "The time budget of %g s is used up", self._budget)
             seconds = left / max(rounds - server_round + 1, 1)
             known = [self._speeds[node].mean for node in nodes if node in self._speeds]
             if len(known) == len(nodes):
@@ -128,13 +133,15 @@ class Deadlines:
 
         Notes how fast nodes were, and how long the round took, too.
         """
-        found = []
+        found, spent = [], 0.0
         for update in updates:
             by = self._weights(update.node, update.progress)
             found.append(replace(update, adapter=method.extrapolate(update, by)))
             if update.speed[0]:
                 self._speeds[update.node] = Speed(*update.speed)
-        self.spent += max((update.seconds for update in updates), default=0.0)
+            longest = self._tasks[update.node][0].seconds  # whatever the node says
+            spent = max(spent, min(update.seconds, longest))
+        self.spent += spent
         return found
 
     def _weights(self, node: int, steps: Mapping[str, float]) -> dict[str, float]:

@@ -69,6 +69,10 @@ def collect(
     return good, bad
 
 
+_FASTEST, _SLOWEST = 1e-9, 1e6
+"""Seconds an example that a node can be believed to need."""
+
+
 class WireUpload:
     """The tensors of a reply as a method reads them: see ``UncheckedUpload``."""
 
@@ -106,7 +110,7 @@ class ReplyReader:
     def __init__(self, method: Method, limits: Limits, scaling: float) -> None:
         self._method = method
         self._limits = limits
-        self._scaling = None if method.personal else scaling
+        self.scaling = None if method.personal else scaling
 
     def update(self, reply: Message, request: Request) -> Update:
         """Read a training reply.
@@ -139,7 +143,7 @@ class ReplyReader:
             extra=extra,
             **_progress(content, request),
         )
-        self._limits.check(update, self._scaling)
+        self._limits.check(update, self.scaling)
         return update
 
 
@@ -154,8 +158,11 @@ def _progress(content: RecordDict, request: Request) -> dict[str, Any]:
         if not (0 <= steps <= request.steps and steps.is_integer()):
             right = f"expected a whole number from 0 to {request.steps}"
             raise wire.WireError(f"progress: {layer} is {steps:g}, {right}")
-    numbers = (wire.number(metrics, n, least=0) for n in (wire.SPEED, wire.SPREAD))
-    return {"progress": taken, "speed": tuple(numbers)}
+    speed = wire.number(metrics, wire.SPEED, least=0, most=_SLOWEST)
+    spread = wire.number(metrics, wire.SPREAD, least=0, most=_SLOWEST)
+    if speed < _FASTEST:  # not measured, or no time at all
+        speed = spread = 0.0
+    return {"progress": taken, "speed": (speed, spread if spread > _FASTEST else 0.0)}
 
 
 def read_evaluation(

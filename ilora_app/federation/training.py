@@ -105,7 +105,16 @@ class Training:
         """
         read = self._reader.update
         good, bad = collect(self._requests, replies.values(), read, timeout)
-        return self.deadlines.weigh(self._method, good) if self.deadlines else good, bad
+        if not self.deadlines:
+            return good, bad
+        kept = []
+        for update in self.deadlines.weigh(self._method, good):
+            try:  # weighing may have made it larger
+                self._limits.check(update, self._reader.scaling)
+                kept.append(update)
+            except wire.WireError as error:
+                bad.append((self._requests[update.node].member, str(error)))
+        return kept, bad
 
     def requests(self, nodes: Sequence[int]) -> dict[int, Request]:
         """What nodes were sent in this round."""

@@ -136,6 +136,14 @@ class FedGaLore(InBase):
         """The rounds between two projectors."""
         return {"refresh_every": settings.method.galore_refresh_every}
 
+    @classmethod
+    def problems(cls, settings: Settings) -> dict[str, str]:
+        """Gradients of the projectors are of no optimizer that float16 could scale."""
+        if settings.model.dtype != "float16":
+            return {}
+        right = "expected bfloat16 or float32, as fedgalore adds up gradients"
+        return {"dtype": f"dtype = 'float16': {right} that float16 scales"}
+
     def details(self) -> dict[str, object]:
         """When projectors change."""
         every = self.refresh_every

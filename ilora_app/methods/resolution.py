@@ -15,7 +15,7 @@ def resolve(settings: Settings) -> Settings:
     A classifier's head is solved wherever the method can use that, and not again where
     models are personal: their features differ. Control variates are worth their bytes
     where a head trains: a frozen one leaves them nothing to add. Second moments are
-    AdamW's.
+    AdamW's. Both count whole steps, which a deadline does not wait for.
     """
     method = find(settings.run.strategy)
     model, chosen, head = settings.model, settings.method, settings.head
@@ -26,6 +26,8 @@ def resolve(settings: Settings) -> Settings:
     elif head.head == AUTO:
         solved = method.head_by_default == RIDGE and model.task != LANGUAGE
         head = replace(head, head=RIDGE if solved else TRAINED)
+    if chosen.drift_correction == AUTO and settings.deadline.on:
+        chosen = replace(chosen, drift_correction="none")
     if chosen.drift_correction == AUTO:
         corrected = method.control_by_default and not head.is_frozen
         name = CONTROL_VARIATES if corrected else "none"

@@ -128,7 +128,11 @@ class LocalRound:
         deadline = None
         if self.seconds is not None:
             deadline = deadline_of(self.node, self.seconds, parameters, self.seed)
-        outcome = self._train(parameters, everything, deadline)
+        try:
+            outcome = self._train(parameters, everything, deadline)
+        finally:
+            if deadline is not None:
+                deadline.close()
         trained, again = self.backbone.collect(), self.correction.again()
         if again is not None:
             self.backbone.install(again, self.offset, self.instructions.base)

@@ -20,7 +20,7 @@ FREE = frozenset(
         "output-dir", "resume", "keep-checkpoints", "save-adapters", "evaluate-every",
         "rank-eval-every", "eval-batch-size", "evaluate-on", "max-update-norm",
         "max-correction-norm", "max-examples", "report", "track", "patience",
-        "target-accuracy",
+        "target-accuracy", "time-budget",
     }
 )  # fmt: skip
 

@@ -37,6 +37,7 @@ class Deadline(ABC):
         self.seconds, self.layers = seconds, layers
         self.steps = dict.fromkeys(layers, 0)
         self._times: list[float] = []  # seconds an example, of whole steps
+        self._tried = 0
 
     @property
     @abstractmethod
@@ -66,6 +67,7 @@ class Deadline(ABC):
         """
         if self.elapsed >= self.seconds:
             return None, False
+        self._tried = examples
         loss, finished = self._attempt(backward, examples)
         for layer, parameters in self.layers.items():
             if layer in finished:
@@ -76,9 +78,12 @@ class Deadline(ABC):
         return loss, bool(finished)
 
     def speed(self) -> tuple[float, float]:
-        """Seconds an example, and its standard deviation, of the whole steps; or 0."""
+        """Seconds an example, and its standard deviation, of the whole steps.
+
+        Without one, what it takes at least; 0 where no step was begun.
+        """
         if not self._times:
-            return 0.0, 0.0
+            return (self.elapsed / self._tried if self._tried else 0.0), 0.0
         return statistics.fmean(self._times), statistics.pstdev(self._times)
 
     def close(self) -> None:  # noqa: B027  most hold on to nothing

@@ -110,6 +110,8 @@ def train(
         for hook in hooks:
             hook.examples = len(indices)
         for stepper, stepped in steppers:
+            if deadline and all(p.grad is None for p in stepped.values()):
+                continue  # out of time before any of these
             scaler.unscale_(stepper)
             if settings.clip_grad_norm:
                 nn.utils.clip_grad_norm_(stepped.values(), settings.clip_grad_norm)
@@ -120,8 +122,6 @@ def train(
         total += loss * len(indices)
         seen += len(indices)
     spent = deadline.elapsed if deadline else time.perf_counter() - clock
-    if deadline:
-        deadline.close()
     return Outcome(examples.count, float(total) / max(seen, 1), spent)
 
 
