@@ -172,7 +172,7 @@ def test_the_live_table_counts_and_shows_the_latest_accuracy(tmp_path):
     assert "seed 0: failed: no such thing" in text
     row = next(line for line in text.splitlines() if "│" in line and "0.375" in line)
     cells = [cell.strip() for cell in row.strip("│").split("│")]
-    assert cells == ["default", "ilora", "1/3", "1", "", "0.3750 (1/10)"]
+    assert cells == ["default", "ilora", "1/3", "1", "", "0.3750 (1/8)"]
     assert "1 of 6 runs, 1 failed, 2 min" in text
 
 

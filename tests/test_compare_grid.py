@@ -107,8 +107,8 @@ def test_the_table_and_the_heat_map_show_them(tmp_path):
     grid = Grid.parse(TEXT)
     lines = grid.markdown(section)
     assert lines[2].startswith("| | control-variates | fedprox |")
-    assert lines[4] == "| fedit | – | **+0.100 ± 0.000** | – | – | – | – | – |"
-    assert lines[5] == "| ilora | – | – | – | – | – | – | – |"
+    assert lines[4] == "| fedit | – | **+0.100 ± 0.000** | – | – | – | – | – | – |"
+    assert lines[5] == "| ilora | – | – | – | – | – | – | – | – |"
     assert heat_map.draw(grid, [section]).startswith(b"\x89PNG")
     empty = made_up(tmp_path / "empty", {"fedit+drift-correction=none": [None]})
     assert heat_map.draw(grid, [empty]).startswith(b"\x89PNG")
@@ -135,9 +135,9 @@ def test_a_grid_of_real_runs_from_the_command(tmp_path, tiny_model, small_data):
     table = (tmp_path / "out" / "table.md").read_text()
     assert "## default: drift-correction" in table
     (row,) = [line for line in table.splitlines() if line.startswith("| fedit | ")]
-    assert row.count("±") == 7
+    assert row.count("±") == len(CORRECTIONS)
     (row,) = [line for line in table.splitlines() if line.startswith("| flora | ")]
-    assert row.count("±") == 4  # no basis: no fedsmoo, no fedglomo, no c on factors
+    assert row.count("±") == 5  # no basis: no fedsmoo, no fedglomo, no c on factors
     assert (tmp_path / "out" / "grid.png").read_bytes().startswith(b"\x89PNG")
     page = (tmp_path / "out" / "index.html").read_text()
     assert "What drift-correction is worth" in page
