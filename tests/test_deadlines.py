@@ -188,3 +188,24 @@ def test_a_speed_that_cannot_be_ends_no_run(run_config, name, value):
     folder, _, server = run(job, tamper=tamper)
     assert list(metrics(folder)["clients"].iloc[1:])[-1] >= 2
     assert server.strategy.deadlines.spent <= 0.3 + 1e-9
+
+
+def test_a_late_node_and_lost_replies(run_config):
+    """Node 3 comes after round 1, and the second reply of node 1 gets lost."""
+    seen = []
+
+    def tamper(reply):
+        if wire.PROGRESS in reply.content and reply.metadata.src_node_id == 1:
+            seen.append(reply)
+            if len(seen) == 2:
+                return None
+        return reply
+
+    job = run_config | JOB | {"num-server-rounds": 4, "min-available-nodes": 2}
+    folder, _, server = run(job, tamper=tamper, arrivals={3: 4})
+    counts = list(metrics(folder)["clients"].iloc[1:])
+    assert counts[0] == 2  # without the late one
+    assert 3 in counts
+    assert min(counts) >= 1
+    assert len(seen) == 4
+    assert set(server.strategy.deadlines._speeds) == {1, 2, 3}

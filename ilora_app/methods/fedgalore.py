@@ -147,8 +147,8 @@ class FedGaLore(InBase):
     def details(self) -> dict[str, object]:
         """When projectors change."""
         every = self.refresh_every
-        rounds = f"every {every} rounds" if every else "never"
-        return {"Projectors": f"taken anew {rounds}"}
+        again = "never" if not every else f"after round 1, {1 + every}, ..."
+        return {"Projectors": f"taken anew {again}"}
 
     def begin(self, initial: AdapterState) -> GlobalState:
         """Start at W0, with random projectors in the frozen factors."""
