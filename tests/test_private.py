@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+from ilora_app.lora.factors import AdapterState, LoraFactors
 from ilora_app.lora.initialisation import standard_factors
 from ilora_app.methods import METHODS
 from ilora_app.node.client_state import ClientState
@@ -13,6 +14,7 @@ from ilora_app.node.node import Node
 from ilora_app.node.private_part import private_part
 from ilora_app.settings.method import CORRECTIONS
 from ilora_app.tasks import training
+from ilora_app.tasks.private_adapter import PrivateAdapter
 from tests.local_run import metrics, run
 
 STRATEGIES = [n for n, m in METHODS.items() if m.trains and not m.whole_model]
@@ -151,3 +153,25 @@ def test_a_correction_corrects_the_shared_adapter_alone(tiny_config, tmp_path, n
         assert held
         assert all(value.isfinite().all() for value in held.values())
         assert any(v.any() for n, v in held.items() if n.endswith("lora_B"))
+
+
+def test_the_weight_is_a_factor_on_the_private_product(tiny_config, tmp_path):
+    """w B_p A_p is (w B_p) A_p at a weight of 1, and nothing at B_p = 0."""
+    _, grid, _ = run({**tiny_config, "output-dir": str(tmp_path / "run")})
+    member = Node.of(next(iter(grid._contexts.values())))
+    backbone, (_, held_out) = member.data.backbone(), member.data.examples()
+    start = AdapterState(LoraFactors({}), backbone.initial_head())
+    draw = torch.Generator().manual_seed(0)
+    drawn = standard_factors(backbone.shapes(), 3, draw)
+    losses = {}
+    for weight, scale in ((0.5, 1.0), (1.0, 0.5), (1.0, 0.0)):
+        B = {m: torch.ones(len(B), 3) * scale for m, (B, _) in drawn.items()}
+        factors = LoraFactors({m: (B[m], A) for m, (_, A) in drawn.items()})
+        backbone.install(start)
+        PrivateAdapter(backbone, 3, weight).install(factors)
+        losses[weight, scale] = training.evaluate(backbone, held_out, 16)["loss"]
+    backbone.install(start)
+    plain = training.evaluate(backbone, held_out, 16)["loss"]
+    assert losses[0.5, 1.0] == pytest.approx(losses[1.0, 0.5], rel=1e-6)
+    assert losses[1.0, 0.0] == pytest.approx(plain, rel=1e-6)
+    assert losses[0.5, 1.0] != pytest.approx(plain, rel=1e-4)

@@ -1,6 +1,6 @@
 """Second moments of Adam over a federation: one v for all clients to begin with."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -89,10 +89,13 @@ class Moments:
             self._held |= fresh
             self.steps += max(steps, 0.0)
 
-    def change(self, name: str, by: Callable[[Tensor], Tensor]) -> None:
-        """Put another v in the place of a tensor's, where it is known by entry."""
-        if self.sync in MEANS and name in self._held:
-            self._held[name] = by(self._held[name])
+    def entry(self, name: str) -> Tensor | None:
+        """v of a tensor, entry by entry; None where it is not known so."""
+        return self._held.get(name) if self.sync in MEANS else None
+
+    def replace_entry(self, name: str, v: Tensor) -> None:
+        """Go on with another v, of the same shape."""
+        self._held[name] = v
 
     def entries(self) -> dict[str, Tensor]:
         """v entry by entry at r_max, once there is any; zeros where none came yet."""

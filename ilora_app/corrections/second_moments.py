@@ -79,15 +79,12 @@ class SecondMoments(Directed):
             if before is None or before.equal(P):
                 continue
             right = is_right(pair)
-
-            def turn(v: Tensor, old: Tensor = before, new: Tensor = P) -> Tensor:
-                return turned_moment(v, old, new)
-
-            def turn_rows(v: Tensor, old: Tensor = before, new: Tensor = P) -> Tensor:
-                return turned_moment(v.T, old, new).T.contiguous()
-
             name = f"{module}.{'lora_B' if right else 'lora_A'}"
-            self.moments.change(name, turn if right else turn_rows)
+            v = self.moments.entry(name)
+            if v is not None:
+                turned = turned_moment(v if right else v.T, before, P)
+                fresh = turned if right else turned.T.contiguous()
+                self.moments.replace_entry(name, fresh)
 
     def __str__(self) -> str:
         return f"{self.name} ({self.moments.sync})"

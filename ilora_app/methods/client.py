@@ -38,7 +38,10 @@ class Upload:
 
 
 class Watcher(Protocol):
-    """Sees every step of an optimizer."""
+    """Sees every step of an optimizer.
+
+    As ``corrections.StepHook``: neither of the two rooms may import the other.
+    """
 
     examples: int
     """Set by the training loop: the number of examples behind the next step."""
