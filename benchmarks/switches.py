@@ -48,6 +48,11 @@ PAPER: Config = {
 }
 TRAINED: Config = {"head": "trained", "head-refit-every": 0}
 FEDIT: Config = {"strategy": "fedit", "aggregate": "products", "decomposition": "svd"}
+NO_DROPOUT: Config = {
+    "aggregate": "products",
+    "decomposition": "svd",
+    "base-dropout": False,
+}
 # Every switch away from the start, one at a time.
 VARIANTS: dict[str, Config] = {
     "mended": {},
@@ -72,6 +77,12 @@ VARIANTS: dict[str, Config] = {
         "aggregate": "products",
         "decomposition": "svd",
     },
+    "products, svd, no base dropout": NO_DROPOUT,
+    "products, svd, no base dropout, upper layers": {
+        **NO_DROPOUT,
+        "layers-to-transform": "-3,-2,-1",
+    },
+    "fedit, no base dropout": {**FEDIT, "base-dropout": False},
     "decomposition svd": {"decomposition": "svd"},
     "decomposition pivoted-qr": {"decomposition": "pivoted-qr"},
     "initialisation standard": {"initialisation": "standard"},

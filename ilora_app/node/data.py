@@ -13,6 +13,7 @@ from ilora_app.tasks.backbone import Backbone
 from ilora_app.tasks.examples import Examples
 from ilora_app.tasks.labels import label_ids, label_names
 from ilora_app.tasks.loading import load_backbone
+from ilora_app.tasks.remembered import remembered
 from ilora_app.tasks.task import TASKS
 
 # Examples that tell a node's data from that of others.
@@ -104,10 +105,7 @@ class NodeData:
 
     def pooled(self) -> Examples:
         """The training examples of all partitions together, in their order."""
-        together = [
-            replace(self, partition=i).examples()[0] for i in range(self.partitions)
-        ]
-        return TASKS[self.model.task].join(together)
+        return _pooled(replace(self, partition=0))
 
     def test(self) -> Examples | None:
         """Encode the test split, once a process; None where only the server has it."""
@@ -131,15 +129,28 @@ class NodeData:
 
 
 @lru_cache(maxsize=256)
-def _examples(node: NodeData) -> tuple[Examples, Examples]:
+def _encoded(node: NodeData) -> tuple[Examples, Examples]:
     part = node.part()
     return node.encode(part.train), node.encode(part.held_out)
 
 
 @lru_cache(maxsize=256)
+def _examples(node: NodeData) -> tuple[Examples, Examples]:
+    train, held_out = _encoded(node)
+    backbone = node.backbone()
+    return remembered(train, backbone), remembered(held_out, backbone)
+
+
+@lru_cache(maxsize=4)
+def _pooled(node: NodeData) -> Examples:
+    parts = [_encoded(replace(node, partition=i))[0] for i in range(node.partitions)]
+    return remembered(TASKS[node.model.task].join(parts), node.backbone())
+
+
+@lru_cache(maxsize=256)
 def _digest(node: NodeData) -> str:
     """Tell a node's own data from that of others: by its size, and how it begins."""
-    examples, _ = node.examples()
+    examples, _ = _encoded(node)
     found = hashlib.sha256(str(len(examples)).encode())
     first = examples.batch(list(range(min(_FIRST, len(examples)))))
     for name in sorted(first):
@@ -149,4 +160,5 @@ def _digest(node: NodeData) -> str:
 
 @lru_cache(maxsize=4)
 def _test(node: NodeData) -> Examples:
-    return node.encode(data.test_rows(node.source, node.seed))
+    test = node.encode(data.test_rows(node.source, node.seed))
+    return remembered(test, node.backbone())

@@ -125,6 +125,7 @@ class LocalRound:
                 self.names,
                 self.settings.logit_adjustment,
             )
+        self.examples.ready()  # done once, as loading the model is: no part of a round
         deadline = None
         if self.seconds is not None:
             deadline = deadline_of(self.node, self.seconds, parameters, self.seed)

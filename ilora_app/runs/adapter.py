@@ -86,6 +86,7 @@ def write_weights(
         lora_dropout=settings.model.lora_dropout,
         target_modules=list(names(settings.model.target_modules)),
         modules_to_save=saved or None,
+        layers_to_transform=settings.model.layers,
         fan_in_fan_out=transposed,
     )
     config.save_pretrained(folder)

@@ -9,6 +9,7 @@ from ilora_app.server.preflight import RunInputs
 from ilora_app.tasks import training
 from ilora_app.tasks.causal_lm import LanguageExamples
 from ilora_app.tasks.generation import exact_match
+from ilora_app.tasks.remembered import plain
 
 
 class CentralEvaluation:
@@ -65,8 +66,9 @@ class CentralEvaluation:
         size = self._settings.training.eval_batch_size
         found = training.evaluate(self._backbone, self._test, size)
         tokens = self._settings.data.generate_tokens
-        if tokens and isinstance(self._test, LanguageExamples):
-            found["exact_match"] = exact_match(self._backbone, self._test, tokens, size)
+        test = plain(self._test)
+        if tokens and isinstance(test, LanguageExamples):
+            found["exact_match"] = exact_match(self._backbone, test, tokens, size)
         return found
 
 

@@ -26,6 +26,7 @@ from ilora_app.tasks.features import output_layer
 from ilora_app.tasks.labels import label_names, never_tested
 from ilora_app.tasks.loading import load_backbone
 from ilora_app.tasks.models import ModelError
+from ilora_app.tasks.remembered import remembered
 from ilora_app.tasks.sources import DataError
 from ilora_app.tasks.task import TASKS
 
@@ -122,6 +123,7 @@ def prepare(run_config: Mapping[str, object]) -> RunInputs:
     )
     if not settings.keeping.keep_checkpoints:
         key = ""
+    test = remembered(test, backbone)
     return RunInputs(settings, backbone, labels, test, key, resumed)
 
 

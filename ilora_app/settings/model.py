@@ -2,11 +2,20 @@
 
 from dataclasses import dataclass
 
-from ilora_app.settings.options import above, at_least, below_one, not_empty, option
+from ilora_app.settings.options import (
+    above,
+    at_least,
+    below_one,
+    layer_numbers,
+    names,
+    not_empty,
+    option,
+)
 
 TEXT, IMAGE, LANGUAGE = "text-classification", "image-classification", "causal-lm"
 TASKS = (TEXT, IMAGE, LANGUAGE)
 GAINS = ("paper", "scaled")
+ALL = "all"
 DTYPES = ("float32", "bfloat16", "float16")
 
 
@@ -35,6 +44,12 @@ class ModelSettings:
         "auto",
         "Modules trained and sent whole beside the factors: the head; auto is every "
         "module of a classifier outside its encoder, and a pooler. Paper: classifier.",
+    )
+    layers_to_transform: str = option(
+        ALL,
+        "Numbers of the transformer layers that get factors, of those that "
+        "target-modules names; negative ones count from the end, as in '-2,-1'.",
+        check=layer_numbers,
     )
     lora_scaling: float = option(
         2.0,
@@ -77,6 +92,17 @@ class ModelSettings:
         "Hold the frozen weights in 8 or 4 bits; needs CUDA and the extra quantised.",
         choices=("none", "8bit", "4bit"),
     )
+    base_dropout: bool = option(
+        True,
+        "Train with the dropout that the model's own config has; false sets it to 0.",
+    )
+    activation_cache: int = option(
+        1000,
+        "Megabytes of main memory, for each set of examples, to keep what the layers "
+        "below the first adapted one compute: they are then run once; 0: never. In "
+        "training only where base-dropout and augment change nothing.",
+        check=at_least(0),
+    )
     gradient_checkpointing: bool = option(
         False, "Compute activations again in the backward pass: less memory, slower."
     )
@@ -86,3 +112,9 @@ class ModelSettings:
         "model's own.",
         check=at_least(0),
     )
+
+    @property
+    def layers(self) -> list[int] | None:
+        """``layers_to_transform`` of PEFT: numbers, or None for all."""
+        chosen = self.layers_to_transform
+        return None if chosen == ALL else [int(number) for number in names(chosen)]

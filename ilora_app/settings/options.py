@@ -67,6 +67,12 @@ def not_empty(value: str) -> str | None:
     return None if value.strip() else "a name or a folder"
 
 
+def layer_numbers(value: str) -> str | None:
+    """Accept ``all``, or whole numbers with commas between them."""
+    right = value == "all" or re.fullmatch(r"-?\d+(,-?\d+)*", value)
+    return None if right else "all, or numbers such as 4,5 or -2,-1"
+
+
 def parse_ranks(value: str) -> tuple[int, ...]:
     """Read ``"2,4,8,16"``.
 

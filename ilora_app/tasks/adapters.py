@@ -122,5 +122,6 @@ class Adapters:
             lora_dropout=s.lora_dropout if shared else 0.0,
             target_modules=list(names(s.target_modules)),
             modules_to_save=head if shared else None,
+            layers_to_transform=s.layers,
             fan_in_fan_out=self._fused,
         )

@@ -1,7 +1,7 @@
 """The frozen model, loaded once a process: put factors in, take factors out."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from ilora_app.settings import ModelSettings
 from ilora_app.tasks import fit, models, modules
 from ilora_app.tasks.adapters import OFFSET, SHARED, Adapters
 from ilora_app.tasks.fingerprint import fingerprint
+from ilora_app.tasks.frozen_layers import BELOW, FrozenLayers
 from ilora_app.tasks.merging import MergedBase
 
 
@@ -53,6 +54,7 @@ class Backbone:
         layers = dict(self.layers())
         apart = set(layers) if self._quantised else tied & set(layers)
         self._merged = MergedBase(layers, settings.lora_scaling, self._dtype, apart)
+        self.frozen = FrozenLayers.below(model, list(layers))
 
     @property
     def config(self) -> Any:
@@ -79,8 +81,18 @@ class Backbone:
     def forward(self, batch: Mapping[str, Tensor]) -> Any:
         """Run the model on a batch from anywhere: transformers' output, with a loss."""
         moved = {key: value.to(self.device) for key, value in batch.items()}
-        with self._casting():
+        hidden = moved.pop(BELOW, None)
+        given: AbstractContextManager[None] = nullcontext()
+        if self.frozen and hidden is not None:
+            given = self.frozen.given(hidden)
+        with given, self._casting():
             return self.model(**moved, **self._extra)
+
+    def below(self, batch: Mapping[str, Tensor]) -> Any:
+        """What the frozen layers make of a batch, without dropout."""
+        moved = {k: v.to(self.device) for k, v in batch.items() if k != "labels"}
+        with self._casting():
+            return self.frozen.compute(moved, self._extra) if self.frozen else None
 
     def generate(self, tokens: Tensor, mask: Tensor, most: int) -> Tensor:
         """Go on from prompts (batch, length), padded on the left, greedily."""

@@ -42,6 +42,15 @@ class Examples(ABC):
     def scores(self) -> Scores:
         """Start adding up the metrics of this task."""
 
+    @property
+    def augmented(self) -> bool:
+        """Whether an example is another one each time it is drawn for training."""
+        return False
+
+    def ready(self) -> bool:
+        """Do now what is otherwise done at the first batch."""
+        return True
+
     def blanks(self) -> dict[str, tuple[int, bool]]:
         """What fills up a shorter row of a batch, by key, and whether on the left."""
         return {}

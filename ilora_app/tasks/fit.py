@@ -1,5 +1,6 @@
 """Whether the layers and modules that the settings name are there in a model."""
 
+import re
 from collections.abc import Iterable
 
 from torch import nn
@@ -32,6 +33,14 @@ def problems(model: PreTrainedModel, settings: ModelSettings) -> list[str]:
             f"{settings.model} ends in {', '.join(unmatched)}; its linear layers end "
             f"in {_ends(layers)}"
         )
+    known = layer_numbers(targets, model)
+    unknown = [n for n in settings.layers or () if n not in known]
+    if unknown and targets and not unmatched:
+        range_ = f"layers {min(known)} to {max(known)}" if known else "no numbered ones"
+        found.append(
+            f"layers-to-transform = {settings.layers_to_transform!r}: "
+            f"{settings.model} has {range_}"
+        )
     missing = [s for s in saved if not matching(s, modules)]
     if missing:
         found.append(
@@ -63,6 +72,19 @@ def problems(model: PreTrainedModel, settings: ModelSettings) -> list[str]:
 def is_linear(module: nn.Module) -> bool:
     """Tell layers that PEFT can put factors beside."""
     return isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D"
+
+
+def layer_numbers(ends: Iterable[str], model: nn.Module) -> set[int]:
+    """Numbers of the layers that hold linear modules with these ends of their names.
+
+    The first number in a name counts, and has to have two names before it, as in PEFT.
+    """
+    found = [
+        re.match(r".*?\.[^.]*\.(\d+)\.", name)
+        for name, module in model.named_modules()
+        if is_linear(module) and any(matching(end, [name]) for end in ends)
+    ]
+    return {int(match[1]) for match in found if match}
 
 
 def matching(end: str, modules: Iterable[str]) -> list[str]:

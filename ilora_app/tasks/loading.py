@@ -11,6 +11,7 @@ from ilora_app.settings import ModelSettings
 from ilora_app.settings.model import IMAGE
 from ilora_app.tasks import models, modules, quantised
 from ilora_app.tasks.backbone import Backbone
+from ilora_app.tasks.frozen_layers import dropouts
 from ilora_app.tasks.task import TASKS, Task
 from ilora_app.tasks.whole_model import WholeModel
 
@@ -103,6 +104,9 @@ def _model(
     only_local: bool,
 ) -> Any:
     config = AutoConfig.from_pretrained(where, local_files_only=only_local)
+    if not settings.base_dropout:
+        for name in dropouts(config):
+            setattr(config, name, 0.0)
     options: dict[str, Any] = {}
     if task.has_classes:
         # A head for other classes, as a fine-tuned model has, is drawn anew.

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from ilora_app.settings import ModelSettings
 from ilora_app.settings.data import AUTO
 from ilora_app.settings.options import names
-from ilora_app.tasks.fit import is_linear, matching
+from ilora_app.tasks.fit import is_linear, layer_numbers, matching
 
 # Names of query and value, alone or fused with the key, as architectures have them.
 _QUERY_AND_VALUE = (
@@ -35,7 +35,13 @@ def resolved(
         targets = ",".join(_targets(model)) or AUTO
     if saved == AUTO:
         saved = ",".join(_head(model)) if has_classes else ""
-    return replace(settings, target_modules=targets, modules_to_save=saved)
+    settings = replace(settings, target_modules=targets, modules_to_save=saved)
+    if settings.layers is None:
+        return settings
+    known = layer_numbers(names(targets), model)
+    count = max(known, default=-1) + 1
+    chosen = sorted({n + count if n < 0 else n for n in settings.layers})
+    return replace(settings, layers_to_transform=",".join(map(str, chosen)))
 
 
 def _targets(model: PreTrainedModel) -> Sequence[str]:

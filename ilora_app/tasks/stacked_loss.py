@@ -28,7 +28,10 @@ class StackedLosses:
     def __call__(self, batches: Sequence[Batch]) -> Tensor:
         """Losses of shape (K,)."""
         device = self._backbone.device
-        moved = [{key: part.to(device) for key, part in b.items()} for b in batches]
+        everywhere = batches[0].keys() & set.intersection(*map(set, batches))
+        moved = [
+            {key: b[key].to(device) for key in b if key in everywhere} for b in batches
+        ]
         joint, rows = joined(moved, self._blanks)
         labels = joint.pop("labels")
         logits = self._backbone.forward(joint).logits.float()
@@ -83,4 +86,5 @@ def joined(
 def _lengthened(part: Tensor, length: int, value: int, left: bool) -> Tensor:
     missing = length - part.shape[1]
     sides = (missing, 0) if left else (0, missing)
-    return nn.functional.pad(part, sides, value=value)
+    inner = (0, 0) * (part.dim() - 2)  # pad takes the last dimension first
+    return nn.functional.pad(part, inner + sides, value=value)

@@ -57,6 +57,11 @@ class ImageExamples(Examples):
         labels = torch.tensor([self.labels[i] for i in indices])
         return {"pixel_values": _normalised(pixels, self.processor), "labels": labels}
 
+    @property
+    def augmented(self) -> bool:
+        """Whether they are mirrored and shifted in training."""
+        return self.augment
+
     def scores(self) -> ClassScores:
         """Loss, accuracy and macro F1."""
         return ClassScores()

@@ -26,6 +26,7 @@ class WholeModel(Backbone):
         self.pretrained = self._peft.unload()
         # float32 copies of half-precision weights: small steps would be lost in them.
         self.model = self.pretrained.to(self.device, torch.float32)
+        self.frozen = None
         self._loaded = self.collect().head
 
     def base_weights(self) -> Iterator[tuple[str, Tensor]]:

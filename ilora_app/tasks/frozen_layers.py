@@ -1,0 +1,113 @@
+"""The frozen layers below the first adapted one: what they compute never changes.
+
+With factors in the layers from number n on, what layer n gets of an example,
+
+    h_n(x) = layer_{n-1}( ... layer_0(embed(x))),
+
+depends on nothing that is trained, and can be kept instead of being computed again.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+BELOW = "below"
+"""Key of h_n in a batch: shape (batch, length, width)."""
+
+_NUMBERED = re.compile(r"(.*?)\.(\d+)\.")
+
+
+class _ReachedError(Exception):
+    """Raised where the first adapted layer would begin."""
+
+
+class FrozenLayers:
+    """Layers 0 to n - 1 of a model, for n >= 1.
+
+    Args:
+        model: whose ``forward`` runs them.
+        layers: in order.
+
+    """
+
+    def __init__(self, model: nn.Module, layers: Sequence[nn.Module]) -> None:
+        self._model, self._layers = model, layers
+
+    @classmethod
+    def below(cls, model: nn.Module, adapted: Sequence[str]) -> "FrozenLayers | None":
+        """Find those below the first adapted layer; None where there are none.
+
+        Args:
+            model: with numbered layers in one list.
+            adapted: names of the modules of ``model`` that have factors.
+
+        """
+        found = [_NUMBERED.match(name) for name in adapted]
+        places = {match[1] for match in found if match}
+        if len(places) != 1 or not all(found):
+            return None
+        first = min(int(match[2]) for match in found if match)
+        layers = model.get_submodule(places.pop())
+        if not first or not isinstance(layers, nn.ModuleList):
+            return None
+        return cls(model, list(layers)[:first])
+
+    @property
+    def random(self) -> bool:
+        """Whether they compute something else in training: dropout."""
+        config: Any = self._model.config
+        return any(dropouts(config).values())
+
+    @torch.no_grad()  # not inference_mode: autograd could not save what comes out
+    def compute(self, batch: Mapping[str, Tensor], options: Mapping[str, Any]) -> Any:
+        """h_n of a batch as in evaluation; whatever the last of them gives out.
+
+        Args:
+            batch: on the device of the model.
+            options: further arguments of its ``forward``.
+
+        """
+        training, found = self._model.training, []
+
+        def keep(module: nn.Module, args: Any, output: Any) -> None:
+            found.append(output)
+            raise _ReachedError
+
+        handle = self._layers[-1].register_forward_hook(keep)
+        self._model.eval()
+        try:
+            self._model(**batch, **options)
+        except _ReachedError:
+            pass
+        finally:
+            handle.remove()
+            self._model.train(training)
+        return found[0]
+
+    @contextmanager
+    def given(self, hidden: Tensor) -> Iterator[None]:
+        """Have them give out ``hidden`` without computing, for a while."""
+
+        def nothing(x: Any = None, *args: Any, **kwargs: Any) -> Any:
+            return hidden
+
+        for layer in self._layers:
+            layer.__dict__["forward"] = nothing
+        try:
+            yield
+        finally:
+            for layer in self._layers:
+                del layer.__dict__["forward"]
+
+
+def dropouts(config: Any) -> dict[str, float]:
+    """Rates of dropout of a model, by the name in its config."""
+    return {
+        name: float(value)
+        for name, value in config.to_dict().items()
+        if ("drop" in name or name.endswith("pdrop")) and isinstance(value, float | int)
+    }
