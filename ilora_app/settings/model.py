@@ -87,6 +87,12 @@ class ModelSettings:
         "are float32 whatever it is.",
         choices=DTYPES,
     )
+    attn_implementation: str = option(
+        "auto",
+        "How attention is computed, as transformers names it; auto is its choice. On a "
+        "CPU eager is the fast one for short texts in bfloat16.",
+        choices=("auto", "eager", "sdpa", "flash_attention_2"),
+    )
     quantisation: str = option(
         "none",
         "Hold the frozen weights in 8 or 4 bits; needs CUDA and the extra quantised.",

@@ -32,10 +32,15 @@ class FrozenLayers:
         model: whose ``forward`` runs them.
         layers: in order.
 
+    Attributes:
+        random: they compute something else in training: dropout.
+
     """
 
     def __init__(self, model: nn.Module, layers: Sequence[nn.Module]) -> None:
         self._model, self._layers = model, layers
+        config: Any = model.config
+        self.random = any(dropouts(config).values())
 
     @classmethod
     def below(cls, model: nn.Module, adapted: Sequence[str]) -> "FrozenLayers | None":
@@ -55,12 +60,6 @@ class FrozenLayers:
         if not first or not isinstance(layers, nn.ModuleList):
             return None
         return cls(model, list(layers)[:first])
-
-    @property
-    def random(self) -> bool:
-        """Whether they compute something else in training: dropout."""
-        config: Any = self._model.config
-        return any(dropouts(config).values())
 
     @torch.no_grad()  # not inference_mode: autograd could not save what comes out
     def compute(self, batch: Mapping[str, Tensor], options: Mapping[str, Any]) -> Any:

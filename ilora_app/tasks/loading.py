@@ -66,7 +66,13 @@ def load_pretrained(
         try:
             processor = _processor(task, where, settings, only_local)
             model = _model(task, where, settings, labels, only_local)
-        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        except (
+            OSError,
+            ImportError,
+            ValueError,
+            RuntimeError,
+            SafetensorError,
+        ) as error:
             cause = (str(error).splitlines() or [type(error).__name__])[0]
             continue
         if settings.task != IMAGE and processor.pad_token_id is None:
@@ -112,6 +118,8 @@ def _model(
         # A head for other classes, as a fine-tuned model has, is drawn anew.
         config.num_labels = len(labels)
         options["ignore_mismatched_sizes"] = True
+    if settings.attn_implementation != "auto":
+        options["attn_implementation"] = settings.attn_implementation
     if settings.quantisation != "none":
         options["quantization_config"] = quantised.config(settings)
     return task.auto_model.from_pretrained(
