@@ -9,6 +9,7 @@ from ilora_app.server.preflight import RunInputs
 from ilora_app.tasks import training
 from ilora_app.tasks.causal_lm import LanguageExamples
 from ilora_app.tasks.generation import exact_match
+from ilora_app.tasks.metrics import ClassScores
 from ilora_app.tasks.remembered import plain
 
 
@@ -19,6 +20,10 @@ class CentralEvaluation:
         prepared: model, test split and settings of the run.
         strategy: whose model it is.
 
+    Attributes:
+        hits: by rank, None for the global model, which rows of the test split the
+            model measured last tells, in their order; none without classes.
+
     """
 
     def __init__(self, prepared: RunInputs, strategy: LoraStrategy) -> None:
@@ -26,6 +31,7 @@ class CentralEvaluation:
         self._backbone, self._test = prepared.backbone, prepared.test
         self._strategy = strategy
         self._results: dict[int | None, dict[str, float]] = {}
+        self.hits: dict[int | None, list[bool]] = {}
 
     def __call__(self, server_round: int, arrays: ArrayRecord) -> MetricRecord | None:
         """Loss and accuracy on the test split; of every rank where that is due."""
@@ -35,7 +41,7 @@ class CentralEvaluation:
         if strategy.method.personal or not due:
             return None
         model = AdapterState.from_named_tensors(wire.decode_tensors(arrays))
-        self._results = {None: self.measure(model)}
+        self._results = {None: self._measured(None, model)}
         found = dict(self._results[None])
         every = run.rank_eval_every
         due = bool(every and server_round and server_round % every == 0)
@@ -43,9 +49,12 @@ class CentralEvaluation:
             for rank in sorted(set(strategy.membership.ranks)):
                 held = strategy.global_model(rank)
                 same = _equal(held, model)  # at r_max it often is the global model
-                self._results[rank] = (
-                    self._results[None] if same else self.measure(held)
-                )
+                if same:
+                    self._results[rank] = self._results[None]
+                    if None in self.hits:
+                        self.hits[rank] = self.hits[None]
+                else:
+                    self._results[rank] = self._measured(rank, held)
                 for name, value in self._results[rank].items():
                     found[f"{name}_r{rank}"] = value
         return MetricRecord(dict(found))
@@ -58,15 +67,18 @@ class CentralEvaluation:
             model: at that rank.
 
         """
-        return self._results.get(rank) or self.measure(model)
+        return self._results.get(rank) or self._measured(rank, model)
 
-    def measure(self, model: AdapterState) -> dict[str, float]:
+    def _measured(self, rank: int | None, model: AdapterState) -> dict[str, float]:
         """Loss and metrics of one model on the test split."""
         self._backbone.install_merged(model)
-        size = self._settings.training.eval_batch_size
-        found = training.evaluate(self._backbone, self._test, size)
+        size, test = self._settings.training.eval_batch_size, plain(self._test)
+        scores = test.scores()
+        found = training.evaluate(self._backbone, self._test, size, scores)
+        if isinstance(scores, ClassScores):
+            placed = sorted(zip(test.order(), scores.hits, strict=True))
+            self.hits[rank] = [hit for _, hit in placed]
         tokens = self._settings.data.generate_tokens
-        test = plain(self._test)
         if tokens and isinstance(test, LanguageExamples):
             found["exact_match"] = exact_match(self._backbone, test, tokens, size)
         return found

@@ -24,15 +24,18 @@ class ClassScores:
         self._found += output.logits.argmax(dim=-1).tolist()
         self._right += labels.tolist()
 
+    @property
+    def hits(self) -> list[bool]:
+        """Which examples were told, in the order in which they came."""
+        return [a == b for a, b in zip(self._found, self._right, strict=True)]
+
     def result(self) -> dict[str, float]:
         """Loss in nats an example, accuracy, f1."""
         from sklearn.metrics import f1_score  # seconds that training does not need
 
-        pairs = zip(self._found, self._right, strict=True)
-        correct = sum(found == right for found, right in pairs)
         return {
             "loss": self._loss / len(self._right),
-            "accuracy": correct / len(self._right),
+            "accuracy": sum(self.hits) / len(self._right),
             "f1": float(f1_score(self._right, self._found, average="macro")),
         }
 

@@ -15,7 +15,7 @@ from ilora_app.corrections import StepHook
 from ilora_app.settings import TrainingSettings
 from ilora_app.tasks.backbone import Backbone
 from ilora_app.tasks.deadline import Deadline
-from ilora_app.tasks.examples import Batch, Examples
+from ilora_app.tasks.examples import Batch, Examples, Scores
 from ilora_app.tasks.optimizers import groups_of, make_optimizer
 
 MakeOptimizer = Callable[[Any, TrainingSettings], Optimizer]
@@ -154,11 +154,14 @@ def mean_gradient(
 
 @torch.inference_mode()
 def evaluate(
-    backbone: Backbone, examples: Examples, batch_size: int
+    backbone: Backbone,
+    examples: Examples,
+    batch_size: int,
+    scores: Scores | None = None,
 ) -> dict[str, float]:
-    """Loss and the metrics of the task over all examples."""
+    """Loss and the metrics of the task over all examples; ``scores`` add them up."""
     backbone.model.eval()
-    scores = examples.scores()
+    scores = scores or examples.scores()
     for batch in examples.batches(batch_size):
         scores.add(backbone.forward(batch), batch["labels"].to(backbone.device))
     return scores.result()

@@ -1,0 +1,104 @@
+"""What the study runs: settings, rows of every table, learning rates."""
+
+from benchmarks.laboratory import Config
+
+RATES = (0.0003, 0.001, 0.003, 0.01, 0.03)
+START = RATES[1:4]
+SEEDS = 5
+BEHIND, AFTER = 0.05, 2
+UNTRAINED = ("linear-probe",)  # rows without a rate
+ROUNDS: Config = {
+    "num-server-rounds": 12,
+    "local-steps": 8,
+    "batch-size": 16,
+    "evaluate-every": 4,
+    "head-refit-every": 4,
+}
+SETTINGS: dict[str, Config] = {
+    "skewed": {"dirichlet-alpha": 0.1},
+    "mild": {"dirichlet-alpha": 0.5},
+    "equal ranks": {"dirichlet-alpha": 0.1, "client-ranks": "8"},
+}
+_PUBLISHED: Config = {"head": "trained", "head-refit-every": None}
+_ILORA: Config = {"strategy": "ilora", "drift-correction": "none"}
+_PAPER: Config = {**_ILORA, "cut": "product", "decomposition": "qr"}
+
+
+def _plain(*names: str) -> dict[str, Config]:
+    """Strategies by name, without a correction."""
+    return {n: {"strategy": n, "drift-correction": "none"} for n in names}
+
+
+_OTHERS = (
+    "fedit",
+    "flora",
+    "ffa-lora",
+    "lora-fair",
+    "hetlora",
+    "flexlora",
+    "fedex-lora",
+    "rolora",
+    "lora-a2",
+    "raflora",
+    "fedrot-lora",
+    "fedsa-lora",
+    "local",
+)
+_CORRECTIONS = (
+    "control-variates",
+    "fedprox",
+    "fedadamw",
+    "fedlada",
+    "fedsmoo",
+    "fedglomo",
+    "fedzmg",
+    "second-moments",
+)
+_NEED_A_BASIS = ("fedsmoo", "fedglomo")  # that lasts from round to round
+TABLES: dict[str, dict[str, Config]] = {
+    # All with the head solved, and the base without dropout.
+    "strategies": {
+        "ilora": _ILORA,
+        **_plain(*_OTHERS),
+        "fedgalore": {"strategy": "fedgalore"},
+        "ilora, published cut": _PAPER,
+    },
+    "corrections": {
+        "ilora": _ILORA,
+        **{
+            f"ilora + {c}": {**_ILORA, "drift-correction": c}
+            for c in _CORRECTIONS
+            if c not in _NEED_A_BASIS
+        },
+        **_plain("fedit"),
+        **{
+            f"fedit + {c}": {"strategy": "fedit", "drift-correction": c}
+            for c in _CORRECTIONS
+        },
+    },
+    # What fine-tuning adds on a task: three times the steps, on all data in one place.
+    "headroom": {
+        "linear-probe": {
+            "strategy": "linear-probe",
+            "num-server-rounds": 1,
+            "evaluate-every": 1,
+            "head-refit-every": None,
+        },
+        "centralized": {**_plain("centralized")["centralized"], "local-steps": 24},
+    },
+    # The steps of the paper, as published: a head that is trained.
+    "ablation": {
+        "fedit, trained head": {**_plain("fedit")["fedit"], **_PUBLISHED},
+        "+ qr start": {
+            **_plain("fedit")["fedit"],
+            **_PUBLISHED,
+            "initialisation": "qr",
+        },
+        "+ concatenated qr": {**_PAPER, **_PUBLISHED},
+        "+ control variates": {
+            **_PAPER,
+            **_PUBLISHED,
+            "drift-correction": "control-variates",
+        },
+    },
+}
