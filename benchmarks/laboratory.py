@@ -93,8 +93,18 @@ def _cut(source: Path, folder: Path) -> Path:
     return folder
 
 
-def run(config: Config, clients: int = CLIENTS) -> Config:
-    """Run one job in this process on one thread, and return what it came to."""
+def run(config: Config, clients: int = CLIENTS, place: Path | None = None) -> Config:
+    """Run one job in this process on one thread, and return what it came to.
+
+    Args:
+        config: run config, over the defaults.
+        clients: how many.
+        place: folder in which that of the run stays; None: it does not.
+
+    Returns:
+        Rows of the rounds, which test rows the final model tells, and seconds.
+
+    """
     import torch
 
     torch.set_num_threads(1)
@@ -109,7 +119,8 @@ def run(config: Config, clients: int = CLIENTS) -> Config:
 
     clock = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        values = parsing.dump(Settings()) | config | {"output-dir": folder + "/run"}
+        where = str(place or folder) + "/run"
+        values = parsing.dump(Settings()) | config | {"output-dir": where}
         grid = LocalGrid(client_app.app, values, clients, train_together=train_together)
         prepared = preflight.prepare(Context(1, 0, {}, RecordDict(), values).run_config)
         server = Server(prepared, enrolment.meet(grid, prepared), grid, run_id=1)

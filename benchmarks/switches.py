@@ -1,6 +1,6 @@
 """Which switches help ILoRA: each changed alone, on three data sets, paired by seed.
 
-    python benchmarks/switches.py --out DIR --shared DATA [--workers 2] [--seeds 0]
+    python -m benchmarks.switches --out DIR --shared DATA [--workers 2] [--seeds 0]
         [--data intents,banking77,sst2] --only NAME [--only NAME ...] [--set KEY=JSON]
 
 8 clients of ranks 2/4/8/16 twice, 8 rounds of 8 steps of 16 texts, one thread a run.
@@ -21,11 +21,11 @@ import argparse
 import json
 import os
 import statistics
-import tempfile
-import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
+
+from benchmarks import laboratory
 
 Config = dict[str, Any]
 
@@ -134,42 +134,14 @@ def run_one(
 ) -> Config:
     """Run one job in this process, in ``place`` where its folder is to stay."""
     os.nice(19)
-    import torch
-
-    torch.set_num_threads(1)
-    from flwr.app import Context, RecordDict
-
-    from ilora_app import client_app
-    from ilora_app.launch.local_grid import LocalGrid
-    from ilora_app.node.answers import train_together
-    from ilora_app.server import enrolment, preflight
-    from ilora_app.server.run import Server
-    from ilora_app.settings import Settings, parsing
-
-    clock = time.perf_counter()
-    with tempfile.TemporaryDirectory() as folder:
-        kept = str(place or folder)
-        chosen = config | {"seed": seed, "output-dir": kept + "/run"}
-        run_config = parsing.dump(Settings()) | chosen
-        grid = LocalGrid(
-            client_app.app,
-            run_config,
-            nodes=8,
-            train_together=train_together,
-        )
-        context = Context(1, 0, {}, RecordDict(), run_config)
-        prepared = preflight.prepare(context.run_config)
-        membership = enrolment.meet(grid, prepared)
-        rows = Server(prepared, membership, grid, run_id=1).run()
-    measured = {row["round"]: row["accuracy"] for row in rows if "accuracy" in row}
+    found = laboratory.run(config | {"seed": seed}, place=place)
+    measured = {r["round"]: r["accuracy"] for r in found["rows"] if "accuracy" in r}
     return {
         "variant": name,
         "data": data,
         "seed": seed,
-        "accuracy": {
-            str(number): round(value, 5) for number, value in measured.items()
-        },
-        "seconds": round(time.perf_counter() - clock, 1),
+        "accuracy": {str(number): value for number, value in measured.items()},
+        "seconds": found["seconds"],
     }
 
 

@@ -47,7 +47,7 @@ def test_switches_run_resume_and_print_a_table(tmp_path, tiny_model, small_data)
         "local-steps": 1,
         "min-partition-size": 1,
     }
-    words = [str(BENCHMARKS / "switches.py"), "--out", str(tmp_path)]
+    words = ["-m", "benchmarks.switches", "--out", str(tmp_path)]
     words += ["--seeds", "0,1", "--workers", "1"]
     words += ["--only", "mended", "--only", "decomposition svd"]
     for key, value in changes.items():
