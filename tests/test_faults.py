@@ -2,6 +2,7 @@
 
 import io
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from flwr.app import (
 from ilora_app import wire
 from ilora_app.federation.member import Member
 from ilora_app.federation.replies import Request, collect
+from ilora_app.server.run import UntrainedError
 from tests.conftest import read_events
 from tests.local_run import metrics, run
 
@@ -197,10 +199,13 @@ def test_with_no_good_reply_the_model_stays(run_config):
     def tamper(reply: Message) -> Message | None:
         return None if reply.metadata.message_type == MessageType.TRAIN else reply
 
-    folder, _, server = run(run_config, tamper=tamper)
+    with pytest.raises(UntrainedError, match="none of 2 rounds had usable replies"):
+        run(run_config, tamper=tamper)
+    folder = Path(run_config["output-dir"])
     assert metrics(folder)["loss"].nunique() == 1
     assert len(read_events(folder, "model-unchanged")) == 2
-    assert server.strategy.state.step == 0
+    assert read_events(folder, "failed")
+    assert (folder / "adapter" / "adapter_config.json").is_file()
 
 
 def test_after_a_lost_first_round_clients_start_where_they_did(run_config):

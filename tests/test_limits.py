@@ -1,7 +1,9 @@
 """Limits on replies: norms, counts, and how many there must be."""
 
 import time
+from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from ilora_app.federation.limits import Limits, update_norm
 from ilora_app.methods import METHODS
 from ilora_app.methods.state import Share
 from ilora_app.server import preflight
+from ilora_app.server.run import UntrainedError
 from ilora_app.settings.parsing import ConfigError
 from tests.builders import random_state, update
 from tests.conftest import read_events
@@ -85,7 +88,11 @@ def test_a_huge_update_is_left_out_under_every_strategy(run_config, name):
             kind = reply.metadata.message_type
             return huge(reply) if kind == MessageType.TRAIN else reply
 
-    folder, _, _ = run(run_config, tamper=tamper)
+    alone = name == "centralized"
+    expected = pytest.raises(UntrainedError) if alone else nullcontext()
+    with expected:
+        run(run_config, tamper=tamper)
+    folder = Path(run_config["output-dir"])
     left_out = read_events(folder, "reply-left-out")
     assert [event["round"] for event in left_out] == [1, 2]
     assert all("max-update-norm is 100" in event["reason"] for event in left_out)

@@ -49,7 +49,7 @@ def test_values_are_read():
         ("num-server-rounds", 0, "1 or more"),
         ("num-server-rounds", 2.5, "a whole number"),
         ("holdout-fraction", 1.0, "0 or more and below 1"),
-        ("fraction-train", 1.5, "between 0 and 1"),
+        ("fraction-train", 1.5, "above 0, up to 1"),
         ("decomposition", "lu", "one of qr, pivoted-qr, svd"),
         ("text-columns", "a,b,c", "one column, or two"),
         ("model", " ", "a name or a folder"),

@@ -11,7 +11,7 @@ from huggingface_hub import ModelCardData
 
 from ilora_app.export import licences
 from ilora_app.export.source import Source
-from ilora_app.runs.card import learned, loading
+from ilora_app.runs.card import learned, literal, loading
 from ilora_app.settings import Settings, options, parsing
 from ilora_app.settings.model import IMAGE, LANGUAGE, TEXT
 
@@ -52,7 +52,9 @@ def card(source: Source, made: Summary) -> str:
     model, data = s.model, s.data
     base, where = shown(model.model), shown(data.dataset)
     title = "Model" if made.merged else "LoRA adapter"
-    classes = "".join(f"\n| {i} | {name} |" for i, name in enumerate(source.labels))
+    classes = "".join(
+        f"\n| {i} | {literal(name)} |" for i, name in enumerate(source.labels)
+    )
     named = f"\n## Classes\n\n| id | |\n|---|---|{classes}\n" if classes else ""
     facts = {
         "task": model.task,

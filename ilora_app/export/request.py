@@ -71,6 +71,7 @@ def export(request: Request) -> card.Summary:
             "measured it"
         )
     whole.check(source.model, source.settings.model.task, source.whole)
+    _refuse_links(source.model)
     with store.replacing(out) as folder:
         if source.whole:
             shutil.copytree(source.model, folder, dirs_exist_ok=True)
@@ -84,6 +85,14 @@ def export(request: Request) -> card.Summary:
         Facts.of(source, made.merged).write(folder)
         card.write(folder, source, made)
     return made
+
+
+def _refuse_links(folder: Path) -> None:
+    """Refuse a folder with links: an export would carry whatever they lead to."""
+    links = sorted(path for path in folder.rglob("*") if path.is_symlink())
+    if links:
+        named = ", ".join(str(path) for path in links[:3])
+        raise ReleaseError(f"{named}: a link, expected files alone in what is exported")
 
 
 def _write_adapter(request: Request, source: Source, folder: Path) -> card.Summary:

@@ -117,7 +117,9 @@ def labels_of(model: Path, task: str) -> tuple[str, ...]:
     if not TASKS[task].has_classes:
         return ()
     try:
-        found = AutoConfig.from_pretrained(model, local_files_only=True).id2label
+        found = AutoConfig.from_pretrained(
+            model, local_files_only=True, trust_remote_code=False
+        ).id2label
     except (OSError, ValueError) as error:
         cause = (str(error).splitlines() or [type(error).__name__])[0]
         raise ReleaseError(

@@ -7,6 +7,7 @@ to the round before, and only the last round has a message of its own.
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from flwr.app import ConfigRecord, Message, MessageType, MetricRecord
@@ -91,7 +92,7 @@ class Evaluation:
 
         """
         asked = {
-            node: request
+            node: replace(request, test_split=self._method.personal)
             for node, request in requests.items()
             if self.with_training(
                 server_round, num_rounds, request.plan, request.member
@@ -138,7 +139,10 @@ class Evaluation:
             )
         self._requests = {
             member.node_id: Request(
-                member, self._method.evaluation_share(model.state, member.rank), plan
+                member,
+                self._method.evaluation_share(model.state, member.rank),
+                plan,
+                test_split=personal,
             )
             for member in members
         }

@@ -27,6 +27,8 @@ class Request:
     correction: Mapping[str, Tensor] = field(default_factory=dict)
     steps: int = 0
     """N of a round that ends at a deadline; 0 where all are waited for."""
+    test_split: bool = False
+    """It was asked to measure its own model on the test split."""
 
     def layers(self) -> dict[str, Tensor]:
         """The layers that train, in the order of the model, with a number for each."""
@@ -170,7 +172,8 @@ def read_evaluation(
 ) -> dict[str, float]:
     """Read an evaluation reply: held-out examples, loss and accuracy, and the rank.
 
-    A client that measured its own model on the test split adds what it found.
+    A client that was asked to measure its own model on the test split adds what it
+    found; what nobody asked for is not read.
 
     Raises:
         WireError: a value is absent, no finite number, or outside its range.
@@ -185,7 +188,8 @@ def read_evaluation(
         wire.LOSS: wire.number(metrics, wire.LOSS),
         wire.ACCURACY: wire.number(metrics, wire.ACCURACY, least=0, most=1),
     }
-    if isinstance(metrics, MetricRecord) and wire.TEST_ACCURACY in metrics:
+    told = isinstance(metrics, MetricRecord) and wire.TEST_ACCURACY in metrics
+    if request.test_split and told:
         found[wire.TEST_LOSS] = wire.number(metrics, wire.TEST_LOSS)
         found[wire.TEST_ACCURACY] = wire.number(
             metrics, wire.TEST_ACCURACY, least=0, most=1

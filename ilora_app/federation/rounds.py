@@ -198,12 +198,16 @@ def _evaluate(
     result: Result,
     row: Row,
 ) -> Row:
-    """Put the central evaluation right behind the round's number."""
+    """Put the central evaluation right behind the round's number.
+
+    What the server measured is never what a client says instead.
+    """
     metrics = evaluate_fn(number, arrays) if evaluate_fn else None
     if metrics is None:
         return row
     result.evaluate_metrics_serverapp[number] = metrics
-    return {"round": number, **metrics, **row}
+    others = {key: value for key, value in row.items() if key not in metrics}
+    return {"round": number, **metrics, **others}
 
 
 def _seconds(row: Row) -> float:

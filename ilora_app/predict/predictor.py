@@ -19,7 +19,7 @@ from ilora_app.settings.model import IMAGE, LANGUAGE
 from ilora_app.settings.options import names
 from ilora_app.tasks import causal_lm
 from ilora_app.tasks.loading import load_pretrained
-from ilora_app.tasks.models import ModelError
+from ilora_app.tasks.models import ModelError, refuse_pickled
 from ilora_app.tasks.task import TASKS
 from ilora_app.tasks.text import TextExamples
 from ilora_app.tasks.vision import ImageExamples
@@ -68,7 +68,7 @@ class Predictor:
         task = TASKS[self.facts.task]
         try:
             self.processor = task.auto_processor.from_pretrained(
-                path, local_files_only=True
+                path, local_files_only=True, trust_remote_code=False
             )
         except Exception as error:
             raise ReleaseError(_unloadable(path, self.facts.task, error)) from None
@@ -124,8 +124,12 @@ class Predictor:
     def _model(self, path: Path) -> Any:
         """Load the whole model, or the base with the adapter on it."""
         if self.facts.merged:
+            refuse_pickled(str(path), True)
             return TASKS[self.facts.task].auto_model.from_pretrained(
-                path, local_files_only=True, use_safetensors=True
+                path,
+                local_files_only=True,
+                use_safetensors=True,
+                trust_remote_code=False,
             )
         settings = self.facts.model_settings
         base, _ = load_pretrained(settings, self.facts.labels, self.facts.seed)

@@ -1,5 +1,6 @@
 """The README.md of an exported adapter: what it is, and the lines that load it."""
 
+import re
 from collections.abc import Mapping
 
 from ilora_app.settings import Settings
@@ -42,6 +43,12 @@ Task {settings.model.task}, strategy `{settings.run.strategy}`,
 {measured}
 
 {loading(settings.model.task, settings.model.model, labels)}"""
+
+
+def literal(text: str) -> str:
+    """Write text of the data in Markdown as it is: no markup, HTML, links or cells."""
+    line = " ".join(text.split())
+    return re.sub(r"([\\`\[\]<>|&!])", r"\\\1", line)
 
 
 def learned(settings: Settings) -> str:

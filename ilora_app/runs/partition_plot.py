@@ -21,12 +21,13 @@ def draw(dealer: Partitioner, column: str, clients: int, file: Path) -> None:
         file: written here.
 
     """
-    figure, _, _ = plot_label_distributions(
-        dealer,
-        label_name=column,
-        legend=True,
-        max_num_partitions=clients,
-        verbose_labels=True,
-    )
-    figure.savefig(file, bbox_inches="tight", dpi=120)
-    pyplot.close(figure)
+    with matplotlib.rc_context({"text.parse_math": False}):  # names may hold dollars
+        figure, _, _ = plot_label_distributions(
+            dealer,
+            label_name=column,
+            legend=True,
+            max_num_partitions=clients,
+            verbose_labels=True,
+        )
+        figure.savefig(file, bbox_inches="tight", dpi=120)
+        pyplot.close(figure)

@@ -26,6 +26,10 @@ from ilora_app.settings.head import RIDGE
 from ilora_app.tasks.features import output_layer
 
 
+class UntrainedError(RuntimeError):
+    """A run in which no round changed the model."""
+
+
 class Server:
     """Runs a federation in a run folder.
 
@@ -70,7 +74,12 @@ class Server:
         )
 
     def run(self) -> list[Row]:
-        """Run all rounds, save the adapters, and return a row for each round."""
+        """Run all rounds, save the adapters, and return a row for each round.
+
+        Raises:
+            UntrainedError: no round had usable replies; the run folder is complete.
+
+        """
         with self.folder.outcome():
             return self._run()
 
@@ -96,6 +105,8 @@ class Server:
         recording.say_baselines(folder.rows)
         recording.end(folder, self.strategy, settings.keeping.report)
         log(INFO, "Run folder: %s", folder.path)
+        if self.strategy.method.trains:
+            _check_trained(folder.rows)
         return folder.rows
 
     def initial_arrays(self) -> ArrayRecord:
@@ -111,6 +122,15 @@ class Server:
             factors = standard_factors(backbone.shapes(), rank, generator)
         initial = AdapterState(factors, backbone.initial_head())
         return wire.encode_tensors(initial.named_tensors())
+
+
+def _check_trained(rows: list[Row]) -> None:
+    rounds = [row for row in rows if row["round"]]
+    if rounds and not any(row.get("clients") for row in rounds):
+        raise UntrainedError(
+            f"none of {len(rounds)} rounds had usable replies, so the model is what it "
+            "was before them; events.jsonl says why each reply was left out"
+        )
 
 
 def _ridge_head(prepared: RunInputs) -> RidgeHead | None:

@@ -53,6 +53,11 @@ def part_of_one(value: float) -> str | None:
     return None if 0 < value <= 1 else "above 0, up to 1"
 
 
+def seed_number(value: int) -> str | None:
+    """Accept what every library takes as a seed: 32 bits."""
+    return None if 0 <= value < 2**32 else "a whole number from 0 to 4294967295"
+
+
 def number_or_auto(value: str) -> str | None:
     """Accept numbers from 0 on, and ``auto``."""
     try:

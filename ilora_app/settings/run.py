@@ -3,7 +3,15 @@
 from dataclasses import dataclass
 
 from ilora_app.settings import options
-from ilora_app.settings.options import above, at_least, option, part_or_none, within
+from ilora_app.settings.options import (
+    above,
+    at_least,
+    option,
+    part_of_one,
+    part_or_none,
+    seed_number,
+    within,
+)
 
 
 @dataclass(frozen=True)
@@ -25,7 +33,7 @@ class RunSettings:
         check=options.ranks,
     )
     fraction_train: float = option(
-        1.0, "Part of the nodes that train in a round.", check=within(0, 1)
+        1.0, "Part of the nodes that train in a round.", check=part_of_one
     )
     fraction_evaluate: float = option(
         1.0,
@@ -76,7 +84,7 @@ class RunSettings:
         check=at_least(0),
     )
     seed: int = option(
-        0, "Seeds the split, the sampling, the batches and the head.", check=at_least(0)
+        0, "Seeds the split, the sampling, the batches and the head.", check=seed_number
     )
     save_adapters: bool = option(
         True, "Write the adapters, or the whole model, into the run folder at the end."

@@ -93,7 +93,9 @@ def load_pretrained(
 def _processor(
     task: Task, where: str, settings: ModelSettings, only_local: bool
 ) -> Any:
-    found = task.auto_processor.from_pretrained(where, local_files_only=only_local)
+    found = task.auto_processor.from_pretrained(
+        where, local_files_only=only_local, trust_remote_code=False
+    )
     if settings.task == IMAGE and settings.image_size:
         side = {"height": settings.image_size, "width": settings.image_size}
         found.size = side
@@ -109,7 +111,10 @@ def _model(
     labels: tuple[str, ...],
     only_local: bool,
 ) -> Any:
-    config = AutoConfig.from_pretrained(where, local_files_only=only_local)
+    models.refuse_pickled(where, only_local)
+    config = AutoConfig.from_pretrained(
+        where, local_files_only=only_local, trust_remote_code=False
+    )
     if not settings.base_dropout:
         for name in dropouts(config):
             setattr(config, name, 0.0)
@@ -127,6 +132,7 @@ def _model(
         config=config,
         local_files_only=only_local,
         use_safetensors=True,
+        trust_remote_code=False,
         dtype=getattr(torch, settings.dtype),
         **options,
     )

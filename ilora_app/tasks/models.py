@@ -1,6 +1,7 @@
 """Where a model comes from: a folder, an installed package, the cache, or the hub."""
 
 import hashlib
+import json
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
@@ -56,6 +57,40 @@ def locate(name: str) -> tuple[str, bool]:
         raise ModelError(f"model = {name!r}: there is no such folder")
     packaged = _from_package(name)
     return (str(packaged), True) if packaged else (name, False)
+
+
+def refuse_pickled(where: str, only_local: bool) -> None:
+    """Refuse a model whose index of safetensors names other files, which hold pickles.
+
+    Args:
+        where: folder or hub id.
+        only_local: look on this machine alone.
+
+    Raises:
+        ModelError: it does, or the index cannot be read.
+
+    """
+    from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, cached_file  # slow
+
+    found = cached_file(
+        where,
+        SAFE_WEIGHTS_INDEX_NAME,
+        local_files_only=only_local,
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+        _raise_exceptions_for_gated_repo=False,
+    )
+    if found is None:
+        return
+    right = "expected an index that names files of safetensors alone"
+    try:
+        index = json.loads(Path(found).read_text(encoding="utf-8"))
+        files = {str(name) for name in index["weight_map"].values()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f"{found} cannot be read ({error}): {right}") from error
+    others = sorted(n for n in files if not n.endswith(".safetensors"))
+    if others:
+        raise ModelError(f"{found} names {', '.join(others[:3])}: {right}")
 
 
 def canonical(name: str) -> str:
