@@ -40,8 +40,8 @@ DATA_PATH, CLASSES = "data-path", "classes"
 # The run under whose name a node keeps its own state, the node's name for itself, and
 # the round whose state it has taken up again.
 RUN_KEY, IDENTITY, STATE_ROUND = "run-key", "identity", "state-of-round"
-# An array's own description of itself is shorter than this.
-_HEADER = 4096
+# Bytes of an array's own description of itself, and entries of a record of a reply.
+_HEADER, _MOST_ENTRIES = 4096, 1000
 _NONE = "none"
 _LEFT, _RIGHT, _DENSE = ".left", ".right", ".dense"
 
@@ -182,6 +182,23 @@ def number(
     return float(value)
 
 
+def bounded(content: RecordDict) -> RecordDict:
+    """Refuse records of more entries than any reply has.
+
+    Raises:
+        WireError: there are more.
+
+    """
+    kinds = content.metric_records, content.config_records
+    for name, record in (item for kind in kinds for item in kind.items()):
+        if len(record) > _MOST_ENTRIES:
+            raise WireError(
+                f"{readable(name, 100)} has {len(record)} entries, expected at most "
+                f"{_MOST_ENTRIES}"
+            )
+    return content
+
+
 def flag(record: object, name: str) -> bool:
     """Read 0 or 1 from a metric record; absent is 0.
 
@@ -218,9 +235,10 @@ def content_bytes(content: RecordDict) -> int:
 
 
 def readable(text: str, most: int = 500) -> str:
-    """Make a text of another party fit for a log: of bounded length, and printable."""
+    """Make a text of another party fit for a log: one line, bounded, and printable."""
     cut = text if len(text) <= most else f"{text[:most]}... ({len(text)} characters)"
-    return "".join(c if c.isprintable() or c == "\n" else "?" for c in cut)
+    line = "; ".join(part.strip() for part in cut.split("\n") if part.strip())
+    return "".join(c if c.isprintable() else "?" for c in line)
 
 
 def _names(found: list[str], kind: str) -> str:

@@ -1,19 +1,26 @@
 """What a hostile node, data set or folder has tried, played again."""
 
+import io
 import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
-from flwr.app import Message, MessageType
+from flwr.app import Error, Message, MessageType
+from rich.console import Console
 
 from ilora_app import wire
+from ilora_app.launch import flower_log
 from ilora_app.runs.card import literal
 from ilora_app.settings import Settings, parsing
 from ilora_app.settings.parsing import ConfigError
 from ilora_app.tasks.loading import load_pretrained
 from ilora_app.tasks.models import ModelError
+from ilora_app.watch.follow import Follower
+from ilora_app.watch.state import RunState
+from ilora_app.watch.view import View
+from tests.conftest import read_events
 from tests.finished import ilora
 from tests.local_run import metrics, run
 from tests.test_faults import BAD
@@ -45,6 +52,92 @@ def test_a_node_cannot_write_the_servers_test_accuracy(run_config, tmp_path, on)
     ]
     assert best[0]["round"] == best[1]["round"]
     assert "test_accuracy" not in (folder / "events.jsonl").read_text()
+
+
+def test_a_reason_with_line_ends_forges_no_line_of_the_log(run_config, caplog):
+    forged = "no\nINFO:      round 1/2  accuracy 1.0000\x1b[2J\r\n\nERROR: all is lost"
+
+    def lie(reply: Message) -> Message:
+        kind = reply.metadata.message_type
+        if reply.metadata.src_node_id != BAD or kind != MessageType.TRAIN:
+            return reply
+        error = Message(Error(code=0, reason=forged), reply_to=reply)
+        error.metadata.__dict__["_src_node_id"] = BAD
+        return error
+
+    folder, _, _ = run(run_config, tamper=lie)
+    for event in read_events(folder, "reply-left-out"):
+        reason = event["reason"]
+        assert reason.startswith("no; INFO:      round 1/2")
+        assert reason.isprintable()
+    said = [record.getMessage() for record in caplog.records]
+    assert any("is left out: no; INFO" in text for text in said)
+    assert all(text.isprintable() for text in said if "is left out" in text)
+
+
+def test_losses_out_of_all_proportion_and_endless_records_are_left_out(run_config):
+    def lie(reply: Message) -> Message:
+        if reply.metadata.src_node_id == BAD and wire.METRICS in reply.content:
+            found = reply.content[wire.METRICS]
+            if reply.metadata.message_type == MessageType.TRAIN:
+                found[wire.LOSS] = 1e30
+            else:
+                for number in range(1001):
+                    found[f"key-{number}"] = 1.0
+        return reply
+
+    folder, _, _ = run(run_config, tamper=lie)
+    reasons = {e["purpose"]: e["reason"] for e in read_events(folder, "reply-left-out")}
+    assert "loss is 1e+30, expected at most 1e+06" in reasons["train"]
+    assert "entries, expected at most 1000" in reasons["evaluate"]
+    assert metrics(folder)["train_loss"].max() < 100
+
+
+def test_an_empty_answer_to_the_first_question_ends_no_run(run_config):
+    """The node is asked again, as one that was not there."""
+    emptied = []
+
+    def lie(reply: Message) -> Message:
+        first = reply.metadata.message_type == MessageType.QUERY and not emptied
+        if reply.metadata.src_node_id == BAD and first:
+            emptied.append(reply)
+            reply.__dict__["_content"] = None
+        return reply
+
+    folder, _, _ = run(run_config, tamper=lie)
+    assert emptied
+    assert list(metrics(folder)["clients"].iloc[1:]) == [3, 3]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "round 1/2  accuracy zzz",
+        "round 1/2  clients 3",
+        "round 1/2  MB down",
+        "round 1/2  MB x up y z 1",
+    ],
+)
+def test_a_line_that_only_begins_like_a_round_is_none(line):
+    assert flower_log.round_in(line) is None
+
+
+def test_torn_and_strange_events_do_not_end_who_follows_a_run(tmp_path):
+    log, folder = tmp_path / "log", tmp_path / "run"
+    folder.mkdir()
+    log.write_text(
+        "Successfully started run 7\n"
+        f"INFO:      Run folder: {folder}\nINFO:      round 1/2  accuracy zzz\n"
+    )
+    (folder / "events.jsonl").write_text(
+        '{"event": "started", "run": 7, "rounds": 2}\n{"event": "rou\n[]\n'
+        '{"event": "asked"}\n{"event": "round", "round": 1, "accuracy": 0.5}\n'
+    )
+    state, said = RunState(2), io.StringIO()
+    follower = Follower(log, state, View(Console(file=said), state, "t"))
+    follower.look()
+    follower.look()
+    assert state.series("accuracy") == [(1, 0.5)]
 
 
 def test_an_export_follows_no_links(made, tmp_path):

@@ -203,16 +203,16 @@ class Membership:
     def _read(self, replies: Iterable[Message], connected: set[int]) -> None:
         for reply in replies:
             node = reply.metadata.src_node_id
-            if reply.has_error():
-                log(
-                    WARNING,
-                    "node %d did not say its rank: %s",
-                    node,
-                    wire.readable(str(reply.error.reason)),
+            if not reply.has_content():
+                why = (
+                    str(reply.error.reason) if reply.has_error() else "an empty answer"
                 )
+                said = wire.readable(why)
+                log(WARNING, "node %d did not say its rank: %s", node, said)
                 continue
             try:
-                member, state_round = read(node, reply.content, self.largest_rank)
+                content = wire.bounded(reply.content)
+                member, state_round = read(node, content, self.largest_rank)
             except wire.WireError as error:
                 self.left_out[node] = wire.readable(str(error), 4000)
                 log(WARNING, "node %d is left out: %s", node, self.left_out[node])

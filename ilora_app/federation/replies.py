@@ -62,6 +62,7 @@ def collect(
                 raise wire.WireError(f"no reply within {timeout:g} s")
             if reply.has_error():
                 raise wire.WireError(str(reply.error.reason))
+            wire.bounded(reply.content)
             good.append(read(reply, request))
         except (wire.WireError, UploadError) as error:
             bad.append((request.member, wire.readable(str(error))))
@@ -70,6 +71,9 @@ def collect(
             bad.append((request.member, wire.readable(reason)))
     return good, bad
 
+
+_MOST_LOSS = 1e6
+"""Larger ones say nothing of a model, and would be all that is seen of a mean."""
 
 _FASTEST, _SLOWEST = 1e-9, 1e6
 """Seconds an example that a node can be believed to need."""
@@ -138,7 +142,7 @@ class ReplyReader:
             received=request.share,
             adapter=adapter,
             examples=self._limits.examples(counted),
-            loss=wire.number(metrics, wire.LOSS),
+            loss=wire.number(metrics, wire.LOSS, least=-_MOST_LOSS, most=_MOST_LOSS),
             seconds=wire.number(metrics, wire.SECONDS, least=0),
             correction=correction,
             correction_lost=wire.flag(metrics, wire.CORRECTION_LOST),
@@ -185,12 +189,14 @@ def read_evaluation(
         wire.EXAMPLES: wire.number(
             metrics, wire.EXAMPLES, least=0, most=request.member.held_out
         ),
-        wire.LOSS: wire.number(metrics, wire.LOSS),
+        wire.LOSS: wire.number(metrics, wire.LOSS, least=-_MOST_LOSS, most=_MOST_LOSS),
         wire.ACCURACY: wire.number(metrics, wire.ACCURACY, least=0, most=1),
     }
     told = isinstance(metrics, MetricRecord) and wire.TEST_ACCURACY in metrics
     if request.test_split and told:
-        found[wire.TEST_LOSS] = wire.number(metrics, wire.TEST_LOSS)
+        found[wire.TEST_LOSS] = wire.number(
+            metrics, wire.TEST_LOSS, least=-_MOST_LOSS, most=_MOST_LOSS
+        )
         found[wire.TEST_ACCURACY] = wire.number(
             metrics, wire.TEST_ACCURACY, least=0, most=1
         )

@@ -35,10 +35,16 @@ def round_in(text: str) -> tuple[dict[str, Any], int] | None:
     """Read the server's line of a round: its row, and how many rounds there are.
 
     It has less than metrics.csv, and is there where the run folder is out of reach.
+    None for every other line, those that only begin like one included.
     """
     found = _ROUND.match(text)
-    if not found:
+    try:
+        return (_row(found), int(found[2])) if found else None
+    except (ValueError, IndexError, OverflowError):
         return None
+
+
+def _row(found: re.Match[str]) -> dict[str, Any]:
     row: dict[str, Any] = {"round": int(found[1])}
     for part in (found[3] or "").split("  "):
         words = part.split()
@@ -60,7 +66,7 @@ def round_in(text: str) -> tuple[dict[str, Any], int] | None:
             )
         elif words[-1] == "s":
             row["seconds_train"] = float(words[0])
-    return row, int(found[2])
+    return row
 
 
 def reason_in(log: str) -> str:

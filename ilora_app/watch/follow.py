@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,9 @@ class Follower:
             self._line(line)
         if self._events:
             for line in self._events.lines():
-                self._event(json.loads(line))
+                # Whatever a file holds is no reason to end the run that wrote it.
+                with suppress(ValueError, KeyError, TypeError, AttributeError):
+                    self._event(json.loads(line))
 
     def _line(self, line: str) -> None:
         if self.run_id is None:
