@@ -5,7 +5,14 @@ from flwr.clientapp import ClientApp
 
 from ilora_app import wire
 from ilora_app.node import local_evaluation, persistence
-from ilora_app.node.answers import MISTAKES, answer_mistakes, begin, node_of, reply
+from ilora_app.node.answers import (
+    MISTAKES,
+    answer_mistakes,
+    begin,
+    node_of,
+    reply,
+    told,
+)
 from ilora_app.tasks.libraries import quiet_libraries
 
 quiet_libraries()
@@ -21,7 +28,7 @@ def query(message: Message, context: Context) -> Message:
         facts[wire.IDENTITY] = persistence.identity(context.node_config)
         facts[wire.STATE_ROUND] = persistence.restore(message, context)
     except MISTAKES as error:
-        facts = {wire.PROBLEM: str(error)}
+        facts = {wire.PROBLEM: told(error, context)}
     return Message(RecordDict({wire.CONFIG: ConfigRecord({**facts})}), reply_to=message)
 
 

@@ -84,6 +84,7 @@ def test_seeds_are_of_the_data_and_not_of_its_path_alone(run_config, small_data)
         for cached in (
             sources._opened, data.resolve_own_columns, node_data._digest,
             node_data._examples,
+            node_data._encoded,
         ):  # fmt: skip
             cached.cache_clear()  # as in another process
         context = Context(
@@ -131,7 +132,10 @@ def test_the_server_needs_no_training_data_then(run_config, folders, tmp_path):
 @pytest.mark.parametrize(
     ("node_config", "expected"),
     [
-        ({wire.DATA_PATH: "/no/such/ward", wire.RANK: 2}, "there is no such folder"),
+        (
+            {wire.DATA_PATH: "/no/such/ward", wire.RANK: 2},
+            "its data folder is not there",
+        ),
         ({wire.DATA_PATH: 7, wire.RANK: 2}, "data-path = 7: expected a folder"),
         ({wire.RANK: 2}, "expected whole numbers"),
     ],
@@ -149,17 +153,21 @@ def test_a_node_that_cannot_take_part_is_left_out_with_its_reason(
 
 
 def test_a_class_that_the_federation_does_not_know_leaves_the_node_out(
-    run_config, folders
+    run_config, folders, caplog
 ):
     path = Path(folders[0]) / "records.jsonl"
-    path.write_text(
-        path.read_text() + '{"text": "hello", "domain": "astrology"}\n' * 20
-    )
+    row = '{"text": "PATIENT Jane Doe", "domain": "astrology of Jane Doe"}\n'
+    path.write_text(path.read_text() + row * 20)
     grid = grid_of(run_config, [{wire.DATA_PATH: f, wire.RANK: 2} for f in folders])
     federation = enrolment.meet(grid, preflight.prepare(run_config))
     assert len(federation.members) == 2
     (reason,) = federation.left_out.values()
-    assert "the class 'astrology' is not one of the federation's: auto" in reason
+    assert "1 of the classes in its data are none of the federation's" in reason
+    assert "its own log says more" in reason
+    # Neither what is in the data nor where it lies leaves the machine.
+    assert "astrology" not in reason
+    assert folders[0] not in reason
+    assert "the class 'astrology of Jane Doe' is not one of" in caplog.text
 
 
 def test_pooling_is_refused_where_data_is_not_shared(run_config, folders):
@@ -179,6 +187,7 @@ def test_tokenised_rows_are_kept_where_the_operator_says(
     tables = []
     for name in ("cold", "warm"):
         node_data._examples.cache_clear()
+        node_data._encoded.cache_clear()
         changed = run_config | {"output-dir": str(tmp_path / name)}
         tables.append(metrics(run(changed)[0]))
         kept = [path.name for path in (tmp_path / "cache").iterdir()]

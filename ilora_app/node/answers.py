@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from functools import wraps
+from logging import ERROR
 from typing import Any
 
 from flwr.app import Context, Error, Message, RecordDict
 from flwr.common.constant import ErrorCode
+from flwr.supercore import log
 
 from ilora_app import wire
 from ilora_app.node import joint_round, persistence
@@ -15,6 +17,8 @@ from ilora_app.node.node import Node
 from ilora_app.settings.parsing import ConfigError
 from ilora_app.tasks.models import ModelError
 from ilora_app.tasks.sources import DataError
+
+_UNTOLD = "its data cannot be used"
 
 Handler = Callable[[Message, Context], Message]
 
@@ -30,14 +34,28 @@ def answer_mistakes(handler: Handler) -> Handler:
         try:
             return handler(message, context)
         except MISTAKES as error:
-            return _mistake(error, message)
+            return _mistake(error, message, context)
 
     return answer
 
 
-def _mistake(error: Exception, message: Message) -> Message:
+def told(error: Exception, context: Context) -> str:
+    """What the server is told of a mistake; this node's log has all of it.
+
+    A node with data of its own tells no values, columns or folders of it.
+    """
+    own = context.node_config.get(wire.DATA_PATH)
+    if not isinstance(own, str) or not own:
+        return str(error)
+    log(ERROR, "%s", error)
+    if isinstance(error, DataError):
+        return f"{error.told or _UNTOLD}; its own log says more"
+    return str(error).replace(own, "its own folder")
+
+
+def _mistake(error: Exception, message: Message, context: Context) -> Message:
     code = ErrorCode.CLIENT_APP_RAISED_EXCEPTION
-    return Message(Error(code=code, reason=str(error)), reply_to=message)
+    return Message(Error(code=code, reason=told(error, context)), reply_to=message)
 
 
 def train_together(pairs: Sequence[tuple[Message, Context]]) -> list[Message]:
@@ -56,7 +74,7 @@ def train_together(pairs: Sequence[tuple[Message, Context]]) -> list[Message]:
         try:
             local = begin(message, context)
         except MISTAKES as error:
-            replies[index] = _mistake(error, message)
+            replies[index] = _mistake(error, message, context)
             continue
         found = next((b for b in batches if joint_round.alike(b[0][1], local)), None)
         if found is None:

@@ -14,6 +14,7 @@ from ilora_app.tasks.examples import Examples
 from ilora_app.tasks.labels import label_ids, label_names
 from ilora_app.tasks.loading import load_backbone
 from ilora_app.tasks.remembered import remembered
+from ilora_app.tasks.sources import DataError
 from ilora_app.tasks.task import TASKS
 
 # Examples that tell a node's data from that of others.
@@ -81,11 +82,17 @@ class NodeData:
             return data.own_partition(self.source, self.seed)
         return data.partition(self.source, self.partition, self.partitions, self.seed)
 
-    def problems(self) -> list[str]:
-        """What is wrong with this node's rows, without the model."""
-        part = self.part()
+    def check(self, part: data.Partition) -> None:
+        """Look for what is wrong with this node's rows, without the model.
+
+        Raises:
+            DataError: there are none, or some have no class of the federation, or are
+                images that cannot be read.
+
+        """
         if len(part.train) == 0:
-            return [f"{self.where} holds no examples"]
+            empty = f"{self.where} holds no examples"
+            raise DataError(empty, "it holds no examples")
         found = []
         for rows in (part.train, part.held_out):
             if TASKS[self.model.task].has_classes and len(rows):
@@ -93,7 +100,8 @@ class NodeData:
                 label_ids(list(rows[column]), rows.features[column], self.labels)
             if self.model.task == IMAGE:
                 found += vision.unreadable(rows, self.source.image_column, self.where)
-        return found
+        if found:
+            raise DataError("; ".join(found), "some of its images cannot be read")
 
     def backbone(self) -> Backbone:
         """Load the model, once a process."""

@@ -102,9 +102,7 @@ class Node:
         if not self.data.path:
             facts[wire.PARTITION] = self.data.partition
             facts[wire.PARTITIONS] = self.data.partitions
-        problems = self.data.problems()
-        if problems:
-            facts[wire.PROBLEM] = "; ".join(problems)
+        self.data.check(part)
         return facts
 
     def pooled(self) -> Examples:

@@ -100,7 +100,7 @@ def own_partition(settings: DataSettings, seed: int) -> Partition:
     rows = sources.only_split(settings, seed)
     where = settings.dataset
     if len(rows) == 0:
-        raise DataError(f"{where} holds no examples")
+        raise DataError(f"{where} holds no examples", "it holds no examples")
     if settings.label_column:
         labels.unlabelled(rows, settings.label_column, where)
     return _held_apart(rows, settings)
@@ -117,5 +117,7 @@ def _held_apart(rows: Dataset, settings: DataSettings) -> Partition:
 def _found(settings: DataSettings, task: str, features: object) -> DataSettings:
     chosen, missing = columns.find(settings, task, features)
     if missing:
-        raise DataError("\n".join(missing))
+        number = len(missing)
+        told = f"{number} of the columns that the run names are not in its data"
+        raise DataError("\n".join(missing), told)
     return chosen

@@ -53,7 +53,8 @@ def unlabelled(rows: Dataset, column: str, where: str) -> None:
         raise DataError(
             f"label-column = {column!r}: {missing} of {len(rows)} rows of {where} "
             "carry no class; name a split that has them (GLUE's test splits have none, "
-            "its validation splits do)"
+            "its validation splits do)",
+            f"{missing} of its {len(rows)} rows carry no class",
         )
 
 
@@ -87,7 +88,8 @@ def label_ids(
     if strangers:
         known = ", ".join(labels[:10]) + (", ..." if len(labels) > 10 else "")
         raise DataError(
-            f"the class {strangers[0]!r} is not one of the federation's: {known}"
+            f"the class {strangers[0]!r} is not one of the federation's: {known}",
+            f"{len(strangers)} of the classes in its data are none of the federation's",
         )
     return [ids[str(value)] for value in column]
 

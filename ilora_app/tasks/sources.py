@@ -15,7 +15,17 @@ _SAVED = ("dataset_dict.json", "state.json")
 
 
 class DataError(ValueError):
-    """Data that cannot be used: the key, what was found, what would be right."""
+    """Data that cannot be used: the key, what was found, what would be right.
+
+    Args:
+        message: for who has the data.
+        told: the same for others: counts, and no values, columns or folders.
+
+    """
+
+    def __init__(self, message: str, told: str = "") -> None:
+        super().__init__(message)
+        self.told = told
 
 
 def resolve(name: str) -> str:
@@ -31,7 +41,8 @@ def resolve(name: str) -> str:
     if folder.is_dir():
         return str(folder)
     if folder.is_absolute() or name.startswith((".", "~", "$")):
-        raise DataError(f"dataset = {name!r}: there is no such folder")
+        absent = f"dataset = {name!r}: there is no such folder"
+        raise DataError(absent, "its data folder is not there")
     return name
 
 
@@ -77,7 +88,8 @@ def _opened(name: str, subset: str, seed: int) -> DatasetDict:
             found = datasets.load_dataset(where, subset or None)
     except Exception as error:  # datasets raises its own kinds, and OSError, ValueError
         cause = (str(error).splitlines() or [type(error).__name__])[0]
-        raise DataError(_unavailable(name, folder, cause)) from error
+        whole = _unavailable(name, folder, cause)
+        raise DataError(whole, "its data cannot be loaded") from error
     if isinstance(found, Dataset):
         found = DatasetDict({"train": found})
     return found.shuffle(seed=seed)
