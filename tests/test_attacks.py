@@ -227,9 +227,10 @@ def test_names_of_classes_are_text_in_a_card(name, written):
         ("seed", 2**63 - 1, "a whole number from 0 to 4294967295"),
         ("seed", 2**32, "a whole number from 0 to 4294967295"),
         ("fraction-train", 0.0, "above 0, up to 1"),
+        ("output-dir", "/proc/ilora/run", "and /proc cannot be written"),
     ],
 )
-def test_settings_that_could_train_nothing_are_refused(run_config, key, value, right):
+def test_settings_that_can_do_nothing_are_refused(run_config, key, value, right):
     with pytest.raises(ConfigError, match=right):
         run(run_config | {key: value})
     assert not Path(run_config["output-dir"]).exists()

@@ -1,7 +1,7 @@
 """Everything that can be wrong before round 1, found together."""
 
-import os
 import secrets
+import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -172,7 +172,10 @@ def _output_dir(value: str) -> list[str]:
         right = "a new or empty folder: a run never writes over another"
         return [parsing.describe("output-dir", value, right)]
     parent = next(part for part in (folder, *folder.parents) if part.exists())
-    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+    try:
+        # Tried, since what a system says of it is not always so, as under /proc.
+        tempfile.TemporaryDirectory(dir=parent, prefix=".ilora-").cleanup()
+    except OSError:
         right = f"a folder that can be made, and {parent} cannot be written"
         return [parsing.describe("output-dir", value, right)]
     return []
