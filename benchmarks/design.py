@@ -11,8 +11,8 @@ ROUNDS: Config = {
     "num-server-rounds": 12,
     "local-steps": 8,
     "batch-size": 16,
-    "evaluate-every": 4,
-    "head-refit-every": 4,
+    "evaluate-every": 6,
+    "head-refit-every": 6,
 }
 SETTINGS: dict[str, Config] = {
     "skewed": {"dirichlet-alpha": 0.1},
@@ -41,9 +41,9 @@ _OTHERS = (
     "lora-a2",
     "raflora",
     "fedrot-lora",
-    "fedsa-lora",
-    "local",
 )
+# Personal models, without a head that all share.
+_PERSONAL: Config = {"drift-correction": "none", "head-refit-every": None}
 _CORRECTIONS = (
     "control-variates",
     "fedprox",
@@ -60,6 +60,7 @@ TABLES: dict[str, dict[str, Config]] = {
     "strategies": {
         "ilora": _ILORA,
         **_plain(*_OTHERS),
+        **{n: {"strategy": n, **_PERSONAL} for n in ("fedsa-lora", "local")},
         "fedgalore": {"strategy": "fedgalore"},
         "ilora, published cut": _PAPER,
     },

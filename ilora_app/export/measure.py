@@ -4,10 +4,10 @@ from dataclasses import replace
 
 from ilora_app.export.source import ReleaseError, Source
 from ilora_app.lora.factors import AdapterState
-from ilora_app.tasks import data, training
+from ilora_app.tasks import training
+from ilora_app.tasks.encoded_test import encoded_test
 from ilora_app.tasks.loading import load_backbone
 from ilora_app.tasks.sources import DataError
-from ilora_app.tasks.task import TASKS
 
 
 def measured(source: Source, adapter: AdapterState) -> tuple[tuple[str, float], ...]:
@@ -26,10 +26,7 @@ def measured(source: Source, adapter: AdapterState) -> tuple[tuple[str, float], 
     model = replace(s.model, quantisation="none")
     backbone = load_backbone(model, source.labels, s.run.seed)
     try:
-        rows = data.test_rows(s.data, s.run.seed)
-        examples = TASKS[model.task].encode(
-            rows, s.data, source.labels, backbone.processor, "the test split"
-        )
+        examples = encoded_test(model, s.data, source.labels, s.run.seed)
     except DataError as error:
         raise ReleaseError(f"--measure needs the data of the run: {error}") from None
     backbone.install_merged(adapter)

@@ -10,6 +10,7 @@ from ilora_app.settings import DataSettings, ModelSettings
 from ilora_app.settings.model import IMAGE
 from ilora_app.tasks import data, vision
 from ilora_app.tasks.backbone import Backbone
+from ilora_app.tasks.encoded_test import encoded_test
 from ilora_app.tasks.examples import Examples
 from ilora_app.tasks.labels import label_ids, label_names
 from ilora_app.tasks.loading import load_backbone
@@ -117,7 +118,10 @@ class NodeData:
 
     def test(self) -> Examples | None:
         """Encode the test split, once a process; None where only the server has it."""
-        return None if self.path else _test(replace(self, partition=0))
+        if self.path:
+            return None
+        how = self.model, self.source, self.labels, self.seed, self.whole_model
+        return encoded_test(*how)
 
     def encode(self, rows: Dataset) -> Examples:
         """Turn rows into examples."""
@@ -164,9 +168,3 @@ def _digest(node: NodeData) -> str:
     for name in sorted(first):
         found.update(first[name].contiguous().numpy().tobytes())
     return found.hexdigest()
-
-
-@lru_cache(maxsize=4)
-def _test(node: NodeData) -> Examples:
-    test = node.encode(data.test_rows(node.source, node.seed))
-    return remembered(test, node.backbone())

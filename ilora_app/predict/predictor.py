@@ -19,7 +19,7 @@ from ilora_app.settings.model import IMAGE, LANGUAGE
 from ilora_app.settings.options import names
 from ilora_app.tasks import causal_lm
 from ilora_app.tasks.loading import load_pretrained
-from ilora_app.tasks.models import ModelError, refuse_pickled
+from ilora_app.tasks.models import ModelError, refuse_other_weights
 from ilora_app.tasks.task import TASKS
 from ilora_app.tasks.text import TextExamples
 from ilora_app.tasks.vision import ImageExamples
@@ -124,7 +124,7 @@ class Predictor:
     def _model(self, path: Path) -> Any:
         """Load the whole model, or the base with the adapter on it."""
         if self.facts.merged:
-            refuse_pickled(str(path), True)
+            refuse_other_weights(str(path), True)
             return TASKS[self.facts.task].auto_model.from_pretrained(
                 path,
                 local_files_only=True,

@@ -21,12 +21,12 @@ from ilora_app.settings.model import IMAGE
 from ilora_app.settings.parsing import ConfigError
 from ilora_app.tasks import data, models
 from ilora_app.tasks.backbone import Backbone
+from ilora_app.tasks.encoded_test import encoded_test
 from ilora_app.tasks.examples import Examples
 from ilora_app.tasks.features import output_layer
 from ilora_app.tasks.labels import label_names, never_tested
 from ilora_app.tasks.loading import load_backbone
 from ilora_app.tasks.models import ModelError
-from ilora_app.tasks.remembered import remembered
 from ilora_app.tasks.sources import DataError
 from ilora_app.tasks.task import TASKS
 
@@ -101,6 +101,7 @@ def prepare(run_config: Mapping[str, object]) -> RunInputs:
         found.append(parsing.describe("max-length", source.max_length, right))
     if found or backbone is None or method is None:
         raise ConfigError(found)
+    asked = settings.model
     named = replace(backbone.settings, model=models.canonical(settings.model.model))
     settings = replace(settings, model=named, data=source)
     head = _head(settings, backbone)
@@ -117,13 +118,9 @@ def prepare(run_config: Mapping[str, object]) -> RunInputs:
     key = resumed.checkpoint.key if resumed else secrets.token_hex(8)
     for name in labels and never_tested(source, run.seed):
         log(WARNING, "No row of the split %s is of class %s", source.test_split, name)
-    rows = data.test_rows(source, run.seed)
-    test = TASKS[task].encode(
-        rows, source, labels, backbone.processor, f"the split {source.test_split}"
-    )
+    test = encoded_test(asked, source, labels, run.seed, method.whole_model)
     if not settings.keeping.keep_checkpoints:
         key = ""
-    test = remembered(test, backbone)
     return RunInputs(settings, backbone, labels, test, key, resumed)
 
 

@@ -111,7 +111,7 @@ def _model(
     labels: tuple[str, ...],
     only_local: bool,
 ) -> Any:
-    models.refuse_pickled(where, only_local)
+    models.refuse_other_weights(where, only_local)
     config = AutoConfig.from_pretrained(
         where, local_files_only=only_local, trust_remote_code=False
     )

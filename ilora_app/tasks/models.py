@@ -59,8 +59,8 @@ def locate(name: str) -> tuple[str, bool]:
     return (str(packaged), True) if packaged else (name, False)
 
 
-def refuse_pickled(where: str, only_local: bool) -> None:
-    """Refuse a model whose index of safetensors names other files, which hold pickles.
+def refuse_other_weights(where: str, only_local: bool) -> None:
+    """Refuse a model whose index of safetensors names files of another format.
 
     Args:
         where: folder or hub id.
