@@ -156,3 +156,8 @@ def test_plots_and_terminals_are_not_for_nodes():
         drawing = room(module) in ("runs", "report")
         assert drawing or "matplotlib" not in outside(file), module
         assert not outside(file) & {"rich", "typer"}, module
+
+
+def test_no_module_has_a_name_that_flower_leaves_out_of_an_app():
+    names = [file.name for file in PACKAGE.rglob("*.py")]
+    assert not [n for n in names if n.startswith("test_") or n.endswith("_test.py")]

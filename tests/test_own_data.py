@@ -14,7 +14,7 @@ from ilora_app.node import data as node_data
 from ilora_app.node.node import Node
 from ilora_app.server import enrolment, preflight
 from ilora_app.server.run import Server
-from ilora_app.tasks import cache, data, encoded_test, sources
+from ilora_app.tasks import cache, data, encoded_split, sources
 from tests.conftest import read_events
 from tests.local_run import client_app, metrics, run
 
@@ -188,7 +188,7 @@ def test_tokenised_rows_are_kept_where_the_operator_says(
     for name in ("cold", "warm"):
         node_data._examples.cache_clear()
         node_data._encoded.cache_clear()
-        encoded_test._encoded.cache_clear()
+        encoded_split._encoded.cache_clear()
         changed = run_config | {"output-dir": str(tmp_path / name)}
         tables.append(metrics(run(changed)[0]))
         kept = [path.name for path in (tmp_path / "cache").iterdir()]

@@ -5,7 +5,7 @@ from dataclasses import replace
 from ilora_app.export.source import ReleaseError, Source
 from ilora_app.lora.factors import AdapterState
 from ilora_app.tasks import training
-from ilora_app.tasks.encoded_test import encoded_test
+from ilora_app.tasks.encoded_split import encoded_test
 from ilora_app.tasks.loading import load_backbone
 from ilora_app.tasks.sources import DataError
 

@@ -10,7 +10,7 @@ from ilora_app.settings import DataSettings, ModelSettings
 from ilora_app.settings.model import IMAGE
 from ilora_app.tasks import data, vision
 from ilora_app.tasks.backbone import Backbone
-from ilora_app.tasks.encoded_test import encoded_test
+from ilora_app.tasks.encoded_split import encoded_test
 from ilora_app.tasks.examples import Examples
 from ilora_app.tasks.labels import label_ids, label_names
 from ilora_app.tasks.loading import load_backbone

@@ -21,7 +21,7 @@ from ilora_app.settings.model import IMAGE
 from ilora_app.settings.parsing import ConfigError
 from ilora_app.tasks import data, models
 from ilora_app.tasks.backbone import Backbone
-from ilora_app.tasks.encoded_test import encoded_test
+from ilora_app.tasks.encoded_split import encoded_test
 from ilora_app.tasks.examples import Examples
 from ilora_app.tasks.features import output_layer
 from ilora_app.tasks.labels import label_names, never_tested
