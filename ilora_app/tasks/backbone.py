@@ -54,7 +54,8 @@ class Backbone:
         layers = dict(self.layers())
         apart = set(layers) if self._quantised else tied & set(layers)
         self._merged = MergedBase(layers, settings.lora_scaling, self._dtype, apart)
-        self.frozen = FrozenLayers.below(model, list(layers))
+        whole = [wrapper for _, wrapper in self.heads()]
+        self.frozen = FrozenLayers.below(model, list(layers), whole)
 
     @property
     def config(self) -> Any:

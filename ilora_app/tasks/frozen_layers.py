@@ -31,24 +31,35 @@ class FrozenLayers:
     Args:
         model: whose ``forward`` runs them.
         layers: in order.
+        trained: modules that are trained whole; what runs behind one of them changes.
 
     Attributes:
         random: they compute something else in training: dropout.
 
     """
 
-    def __init__(self, model: nn.Module, layers: Sequence[nn.Module]) -> None:
-        self._model, self._layers = model, layers
-        config: Any = model.config
-        self.random = any(dropouts(config).values())
+    def __init__(
+        self,
+        model: nn.Module,
+        layers: Sequence[nn.Module],
+        trained: Sequence[nn.Module],
+    ) -> None:
+        self._model, self._layers, self._trained = model, layers, trained
+        self.random = _drops(model)
 
     @classmethod
-    def below(cls, model: nn.Module, adapted: Sequence[str]) -> "FrozenLayers | None":
+    def below(
+        cls,
+        model: nn.Module,
+        adapted: Sequence[str],
+        trained: Sequence[nn.Module],
+    ) -> "FrozenLayers | None":
         """Find those below the first adapted layer; None where there are none.
 
         Args:
             model: with numbered layers in one list.
             adapted: names of the modules of ``model`` that have factors.
+            trained: modules that are trained whole.
 
         """
         found = [_NUMBERED.match(name) for name in adapted]
@@ -59,11 +70,13 @@ class FrozenLayers:
         layers = model.get_submodule(places.pop())
         if not first or not isinstance(layers, nn.ModuleList):
             return None
-        return cls(model, list(layers)[:first])
+        return cls(model, list(layers)[:first], trained)
 
     @torch.no_grad()  # not inference_mode: autograd could not save what comes out
     def compute(self, batch: Mapping[str, Tensor], options: Mapping[str, Any]) -> Any:
         """h_n of a batch as in evaluation; whatever the last of them gives out.
+
+        None where something that is trained runs before it, such as embeddings.
 
         Args:
             batch: on the device of the model.
@@ -71,21 +84,27 @@ class FrozenLayers:
 
         """
         training, found = self._model.training, []
+        changing: list[nn.Module] = []
 
         def keep(module: nn.Module, args: Any, output: Any) -> None:
             found.append(output)
             raise _ReachedError
 
-        handle = self._layers[-1].register_forward_hook(keep)
+        def note(module: nn.Module, args: Any) -> None:
+            changing.append(module)
+
+        handles = [module.register_forward_pre_hook(note) for module in self._trained]
+        handles.append(self._layers[-1].register_forward_hook(keep))
         self._model.eval()
         try:
             self._model(**batch, **options)
         except _ReachedError:
             pass
         finally:
-            handle.remove()
+            for handle in handles:
+                handle.remove()
             self._model.train(training)
-        return found[0]
+        return None if changing else found[0]
 
     @contextmanager
     def given(self, hidden: Tensor) -> Iterator[None]:
@@ -103,10 +122,22 @@ class FrozenLayers:
                 del layer.__dict__["forward"]
 
 
-def dropouts(config: Any) -> dict[str, float]:
-    """Rates of dropout of a model, by the name in its config."""
-    return {
-        name: float(value)
-        for name, value in config.to_dict().items()
-        if ("drop" in name or name.endswith("pdrop")) and isinstance(value, float | int)
-    }
+def stop_dropout(config: Any) -> None:
+    """Set every rate of dropout in a model's config to 0, those of its parts too."""
+    for part in (config, *(getattr(config, n, None) for n in config.sub_configs)):
+        for name, value in vars(part).items() if part is not None else ():
+            number = isinstance(value, float | int) and not isinstance(value, bool)
+            if number and "drop" in name:
+                setattr(part, name, 0.0)
+
+
+def _drops(model: nn.Module) -> bool:
+    """Whether a model drops anything in training, apart from what goes into factors."""
+    rates = [
+        getattr(module, name)
+        for path, module in model.named_modules()
+        if "lora_dropout" not in path
+        for name in vars(module)
+        if name == "p" or "drop" in name
+    ]
+    return any(isinstance(rate, float | int) and rate for rate in rates)

@@ -11,7 +11,7 @@ from ilora_app.settings import ModelSettings
 from ilora_app.settings.model import IMAGE
 from ilora_app.tasks import models, modules, quantised
 from ilora_app.tasks.backbone import Backbone
-from ilora_app.tasks.frozen_layers import dropouts
+from ilora_app.tasks.frozen_layers import stop_dropout
 from ilora_app.tasks.task import TASKS, Task
 from ilora_app.tasks.whole_model import WholeModel
 
@@ -116,8 +116,7 @@ def _model(
         where, local_files_only=only_local, trust_remote_code=False
     )
     if not settings.base_dropout:
-        for name in dropouts(config):
-            setattr(config, name, 0.0)
+        stop_dropout(config)
     options: dict[str, Any] = {}
     if task.has_classes:
         # A head for other classes, as a fine-tuned model has, is drawn anew.
