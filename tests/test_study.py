@@ -13,6 +13,7 @@ from benchmarks.study import Run, Study
 from ilora_app import methods
 from ilora_app.federation import validity
 from ilora_app.settings import Settings, parsing
+from tests import local_run
 
 TASK, SETTING = "clinc150", "skewed"
 
@@ -137,6 +138,22 @@ def test_the_table_tells_a_real_difference_and_no_other(empty):
 def test_flatness_is_what_the_last_third_of_the_rounds_adds(empty):
     fill(empty, "fedit", 1.0)
     assert analysis.flatness(empty, TASK, SETTING, ["fedit"]) == pytest.approx(0.9)
+
+
+def test_the_hits_of_a_run_are_those_of_its_rows_in_their_order(run_config):
+    _, _, server = local_run.run(run_config | {"local-steps": 20})
+    backbone, test = server.prepared.backbone, server.prepared.test
+    assert test.order() != list(range(len(test)))
+    for rank in (None, 2):
+        backbone.install_merged(server.strategy.global_model(rank))
+        backbone.model.eval()
+        told = []
+        for i in range(len(test)):
+            batch = test.batch([i])
+            logits = backbone.forward(batch).logits
+            told.append(int(logits.argmax()) == int(batch["labels"]))
+        assert server.evaluation.hits[rank] == told
+        assert 0 < sum(told) < len(told)
 
 
 @pytest.mark.slow
