@@ -15,7 +15,7 @@ import numpy as np
 from benchmarks.design import SETTINGS, TABLES
 from benchmarks.intervals import Difference, holm, over_seeds, over_seeds_and_rows
 from benchmarks.laboratory import Config, unpack
-from benchmarks.study import Run, Study, last, score
+from benchmarks.recorded import Run, Study, last, score
 
 
 @dataclass(frozen=True)

@@ -88,6 +88,14 @@ TABLES: dict[str, dict[str, Config]] = {
         "centralized": {**_plain("centralized")["centralized"], "local-steps": 24},
     },
     # The steps of the paper, as published: a head that is trained.
+    # The same strategies as published: a head that is trained, the published cut.
+    "published": {
+        f"{name}, trained head": {**row, **_PUBLISHED}
+        for name, row in {
+            "ilora": {**_PAPER, "drift-correction": "control-variates"},
+            **_plain(*_OTHERS),
+        }.items()
+    },
     "ablation": {
         "fedit, trained head": {**_plain("fedit")["fedit"], **_PUBLISHED},
         "+ qr start": {
@@ -96,7 +104,7 @@ TABLES: dict[str, dict[str, Config]] = {
             "initialisation": "qr",
         },
         "+ concatenated qr": {**_PAPER, **_PUBLISHED},
-        "+ control variates": {
+        "ilora, trained head": {
             **_PAPER,
             **_PUBLISHED,
             "drift-correction": "control-variates",

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks import analysis, study
 from benchmarks.design import SEEDS, TABLES
-from benchmarks.study import Run, Study, score
+from benchmarks.recorded import Run, Study, score
 
 COMMITTED = Path(__file__).parent / "results" / "evidence" / "runs.jsonl"
 
@@ -47,7 +47,7 @@ def main() -> None:
     print(f"{len(same)} runs of it are committed; they took {spent:.0f} minutes.")
     given.out.mkdir(parents=True, exist_ok=True)
     anew = Study(given.out / "runs.jsonl")
-    study.complete(anew, given.table, tasks, settings, given.seeds, given.data)
+    study.complete(anew, [given.table], tasks, settings, given.seeds, given.data)
     for task in tasks:
         for setting in settings:
             rows = list(TABLES[given.table])

@@ -26,10 +26,19 @@ def paired(
 ) -> tuple[float, float, float]:
     """Seconds of two calls that take turns, after one turn to warm up.
 
+    Which goes first changes from turn to turn.
+
     Returns:
         Medians of the first and of the second, and of second / first turn by turn.
 
     """
-    times = [(seconds(one), seconds(other)) for _ in range(turns + 1)][1:]
+    times = []
+    for turn in range(turns + 1):
+        if turn % 2:
+            b, a = seconds(other), seconds(one)
+        else:
+            a, b = seconds(one), seconds(other)
+        times.append((a, b))
+    times = times[1:]
     first, second = (statistics.median(column) for column in zip(*times, strict=True))
     return first, second, statistics.median(b / a for a, b in times)

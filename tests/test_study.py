@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import analysis, design, laboratory, study
+from benchmarks import analysis, design, laboratory, recorded, study
 from benchmarks.laboratory import pack
-from benchmarks.study import Run, Study
+from benchmarks.recorded import Run, Study
 from ilora_app import methods
 from ilora_app.federation import validity
 from ilora_app.settings import Settings, parsing
@@ -68,13 +68,14 @@ def test_every_row_is_a_run_config_that_the_app_takes(table, task, tmp_path):
 def test_rates_are_searched_until_the_best_is_inside(empty):
     asked = []
     best = {0.0003: 0.3, 0.001: 0.4, 0.003: 0.6, 0.01: 0.8, 0.03: 0.7}
-    while (rate := empty.rate(TASK, "fedit")[1]) is not None:
-        asked.append(rate)
-        hits = np.ones(10, dtype=bool)
-        run = Run(TASK, SETTING, "fedit", rate, 0)
-        empty.add(run, result(hits, best[rate]))
-    assert asked == [0.001, 0.003, 0.01, 0.03]
-    assert empty.rate(TASK, "fedit") == (0.01, None)
+    while rates := empty.rate(TASK, "fedit")[1]:
+        asked.append(rates)
+        for rate in rates:
+            hits = np.ones(10, dtype=bool)
+            run = Run(TASK, SETTING, "fedit", rate, 0)
+            empty.add(run, result(hits, best[rate]))
+    assert asked == [[0.001, 0.003, 0.01], [0.03]]
+    assert empty.rate(TASK, "fedit") == (0.01, [])
 
 
 def test_the_rate_comes_from_held_out_data_and_never_from_the_test_split(empty):
@@ -88,19 +89,21 @@ def test_the_rate_comes_from_held_out_data_and_never_from_the_test_split(empty):
         empty.add(run, result(hits, held_out))
     run = Run(TASK, SETTING, "fedit", 0.0003, 0)
     empty.add(run, result(np.ones(500, dtype=bool), 0.1))
-    assert empty.rate(TASK, "fedit") == (0.001, None)
+    assert empty.rate(TASK, "fedit") == (0.001, [])
 
 
 def test_what_is_finished_is_not_asked_for_again(empty):
     rows = list(design.TABLES["ablation"])
-    first = next(empty.missing([TASK], [SETTING], "ablation", 5))
-    assert first == Run(TASK, SETTING, rows[0], 0.001, 0)
+    first = empty.missing([TASK], [SETTING], "ablation", 5)
+    assert first == [
+        Run(TASK, SETTING, row, rate, 0) for row in rows for rate in design.START
+    ]
     for row in rows:
         fill(empty, row, 0.8)
     again = Study(empty.file)
     assert again.results == empty.results
-    assert not list(again.missing([TASK], [SETTING], "ablation", 5))
-    one_more = list(again.missing([TASK], [SETTING], "ablation", 6))
+    assert not again.missing([TASK], [SETTING], "ablation", 5)
+    one_more = again.missing([TASK], [SETTING], "ablation", 6)
     assert [run.row for run in one_more] == rows
     assert {run.seed for run in one_more} == {5}
 
@@ -112,6 +115,15 @@ def test_a_row_far_behind_is_not_run_with_more_seeds(empty):
     fill(empty, rows[1], 0.6, seeds=2)
     asked = {run.row for run in empty.missing([TASK], [SETTING], "ablation", 5)}
     assert asked == {*rows} - {rows[1]}
+
+
+def test_later_seeds_wait_until_it_is_known_who_is_far_behind(empty):
+    rows = list(design.TABLES["ablation"])
+    for row in rows[1:]:
+        fill(empty, row, 0.8, seeds=2)
+    fill(empty, rows[0], 0.8, seeds=1)
+    asked = empty.missing([TASK], [SETTING], "ablation", 5)
+    assert asked == [Run(TASK, SETTING, rows[0], 0.003, 1)]
 
 
 def test_a_failed_run_is_kept_and_counts_for_nothing(empty):
@@ -173,5 +185,5 @@ def test_a_real_run_counts_what_its_model_tells(tmp_path, tiny_model, small_data
     for name, column in (("global", "accuracy"), ("smallest", "accuracy_r2")):
         hits = laboratory.unpack(found["right"][name])
         assert np.mean(hits) == pytest.approx(last[column], abs=1e-5)
-    assert study.held_out(found) == last["held_out_accuracy"]
+    assert recorded.held_out(found) == last["held_out_accuracy"]
     json.dumps(found)

@@ -33,7 +33,7 @@ def qr_directions(weights: Iterable[tuple[str, Tensor]], rank: int) -> LoraFacto
     """
     pairs = {}
     for module, weight in weights:
-        W0 = weight.detach().double()
+        W0 = weight.detach().cpu().double()  # where all nodes compute alike
         leading = W0[:, :rank]
         roundings = torch.finfo(torch.float32).eps * torch.linalg.vector_norm(
             leading, dim=0
