@@ -97,13 +97,19 @@ def _cut(source: Path, folder: Path) -> Path:
     return folder
 
 
-def run(config: Config, clients: int = CLIENTS, place: Path | None = None) -> Config:
+def run(
+    config: Config,
+    clients: int = CLIENTS,
+    place: Path | None = None,
+    make_grid: Any = None,
+) -> Config:
     """Run one job in this process on one thread, and return what it came to.
 
     Args:
         config: run config, over the defaults.
         clients: how many.
         place: folder in which that of the run stays; None: it does not.
+        make_grid: a LocalGrid; None: whose nodes are honest.
 
     Returns:
         Rows of the rounds, which test rows the final model tells, and seconds.
@@ -126,7 +132,8 @@ def run(config: Config, clients: int = CLIENTS, place: Path | None = None) -> Co
     with tempfile.TemporaryDirectory() as folder:
         where = str(place or folder) + "/run"
         values = parsing.dump(Settings()) | config | {"output-dir": where}
-        grid = LocalGrid(client_app.app, values, clients, train_together=train_together)
+        how = client_app.app, values, clients
+        grid = (make_grid or LocalGrid)(*how, train_together=train_together)
         prepared = preflight.prepare(Context(1, 0, {}, RecordDict(), values).run_config)
         server = Server(prepared, enrolment.meet(grid, prepared), grid, run_id=1)
         rows = server.run()

@@ -69,6 +69,11 @@ class SlowGrid:
     def get_node_ids(self):
         return [7]
 
+    def push_messages(self, messages):
+        raise NotImplementedError
+
+    pull_messages = push_messages
+
     def send_and_receive(self, messages, *, timeout):
         self.given.append(timeout)
         if timeout < self.seconds:

@@ -104,7 +104,7 @@ class Evaluation:
             lambda reply, request: _read(reply, request, wire.EVALUATION),
             timeout,
         )
-        self._events.replies_left_out(server_round, "evaluate", bad)
+        self._events.unused(server_round, "evaluate", bad)
         self._events.clients(server_round - 1, found)
         results = [result for _, result in found]
         self._earlier = metrics.of_evaluation(results) if results else {}
@@ -167,7 +167,7 @@ class Evaluation:
     ) -> MetricRecord | None:
         """Mean, worst and spread of what the clients measured on their own data."""
         found, bad = collect(self._requests, replies, _read, timeout)
-        self._events.replies_left_out(server_round, "evaluate", bad)
+        self._events.unused(server_round, "evaluate", bad)
         self._events.clients(server_round, found)
         results = [result for _, result in found]
         return MetricRecord({**metrics.of_evaluation(results)}) if results else None

@@ -97,20 +97,35 @@ class EventLog:
         self._met.update(member.node_id for member in membership.members)
         self._met.update(membership.left_out)
 
-    def replies_left_out(
-        self, server_round: int, purpose: str, bad: list[tuple[Member, str]]
+    def unused(
+        self,
+        server_round: int,
+        purpose: str,
+        bad: Sequence[tuple[Member, str]],
+        shrunk: Sequence[tuple[Member, str]] = (),
     ) -> None:
-        """Say which replies are not used, and why."""
-        for member, reason in bad:
-            log(WARNING, "round %d: %s is left out: %s", server_round, member, reason)
-            self._recorder.event(
-                "reply-left-out",
-                round=server_round,
-                purpose=purpose,
-                node=member.node_id,
-                partition=member.partition,
-                reason=reason,
-            )
+        """Say which replies are not used, or only in part, and why."""
+        for kind, words, found in (
+            ("reply-left-out", "left out", bad),
+            ("update-shrunk", "taken in part", shrunk),
+        ):
+            for member, reason in found:
+                log(
+                    WARNING,
+                    "round %d: %s is %s: %s",
+                    server_round,
+                    member,
+                    words,
+                    reason,
+                )
+                self._recorder.event(
+                    kind,
+                    round=server_round,
+                    purpose=purpose,
+                    node=member.node_id,
+                    partition=member.partition,
+                    reason=reason,
+                )
 
     def ended_early(self, server_round: int, reason: str) -> None:
         """Record that no further round is run."""

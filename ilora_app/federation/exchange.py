@@ -1,10 +1,25 @@
-"""Sends messages and waits for the replies, and says how many have come."""
+"""Sends messages and waits for the replies: one by one, whatever is in them.
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+Flower's grids send, and then pull what has come, again and again, in one call that ends
+with the last reply. One pull asks for the replies of all nodes, tells the SuperLink
+that each has arrived, and only then reads it: what a malformed one raises loses those
+of the others. So each is pulled by itself here, and what cannot be read, or is larger
+than a reply may be, is an error of its node.
+"""
 
-from flwr.app import Message
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import httpx
+from flwr.app import Error, Message
+from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
+
+from ilora_app import wire
+from ilora_app.federation.reply_size import Bounded
+
+_LINK = (httpx.HTTPError, ConnectionError)
+"""What says of the SuperLink that it is away, and nothing of a reply."""
 
 
 def exchange(
@@ -12,6 +27,7 @@ def exchange(
     messages: list[Message],
     timeout: float,
     came: Callable[[int], None],
+    most: float = 0.0,
 ) -> list[Message]:
     """Send and receive.
 
@@ -20,36 +36,87 @@ def exchange(
         messages: one for each node that is asked.
         timeout: seconds to wait for replies.
         came: is told how many replies there are, whenever there are more.
+        most: megabytes of a reply; 0: several times what was sent.
 
     """
     if not messages:
         return []
-    with _counted(grid, came) as count:
+    with _Pulling(grid, came, most) as pulling:
         replies = list(grid.send_and_receive(messages, timeout=timeout))
-    if len(replies) > count():
+    if len(replies) > pulling.total:
         came(len(replies))
     return replies
 
 
-@contextmanager
-def _counted(grid: Grid, came: Callable[[int], None]) -> Iterator[Callable[[], int]]:
-    """Count the messages that the grid pulls while this lasts.
+class _Pulling:
+    """Stands before a grid's ``push_messages`` and ``pull_messages`` for a while."""
 
-    Flower's grids send and then pull what has come, again and again, in one call that
-    ends with the last reply; nothing else tells how far it is.
-    """
-    pull, total = grid.pull_messages, 0
+    def __init__(self, grid: Grid, came: Callable[[int], None], most: float) -> None:
+        self._grid, self._came, self._most = grid, came, most
+        self._push, self._pull = grid.push_messages, grid.pull_messages
+        self._asked: dict[str, Message] = {}
+        self.total = 0
 
-    def counting(message_ids: Iterable[str]) -> Iterable[Message]:
-        nonlocal total
-        found = list(pull(message_ids))
-        if found:
-            total += len(found)
-            came(total)
+    def __enter__(self) -> "_Pulling":
+        """Take their place."""
+        vars(self._grid).update(push_messages=self.push, pull_messages=self.pull)
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        """Leave the grid as it was."""
+        for name in ("push_messages", "pull_messages"):
+            del vars(self._grid)[name]
+
+    def push(self, messages: Iterable[Message]) -> Iterable[str]:
+        """Send, and keep in mind who was asked by which message."""
+        messages = list(messages)
+        found = list(self._push(messages))
+        pairs = zip(found, messages, strict=True)
+        self._asked |= {name: message for name, message in pairs if name}
         return found
 
-    vars(grid)["pull_messages"] = counting
-    try:
-        yield lambda: total
-    finally:
-        del vars(grid)["pull_messages"]
+    def pull(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        """What has come, one by one."""
+        found = []
+        for name in list(message_ids):
+            found += self._one(name)
+        if found:
+            self.total += len(found)
+            self._came(self.total)
+        return found
+
+    def _one(self, name: str) -> list[Message]:
+        asked = self._asked.get(name)
+        sent = wire.content_bytes(asked.content) if asked else 0
+        try:
+            with Bounded(self._grid, self._most, sent):
+                found = list(self._pull([name]))
+        except _LINK:
+            raise
+        except Exception as error:  # whatever it is, it ends this reply and no run
+            if asked is None:
+                raise
+            return [_fault(asked, name, f"{type(error).__name__}: {error}")]
+        # An error of Flower's own comes in the name of the SuperLink.
+        return [
+            _fault(asked, name, str(reply.error.reason))
+            if asked and reply.has_error() and _sender(reply) != _receiver(asked)
+            else reply
+            for reply in found
+        ]
+
+
+def _fault(asked: Message, name: str, reason: str) -> Message:
+    """An error in the name of the node that was asked."""
+    text = wire.readable(f"its reply cannot be read: {reason}")
+    reply = Message(Error(ErrorCode.MESSAGE_UNAVAILABLE, text), reply_to=asked)
+    reply.metadata.__dict__["_reply_to_message_id"] = name
+    return reply
+
+
+def _sender(message: Message) -> int:
+    return int(message.metadata.src_node_id)
+
+
+def _receiver(message: Message) -> int:
+    return int(message.metadata.dst_node_id)

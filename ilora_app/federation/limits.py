@@ -1,8 +1,9 @@
 """Limits on what a reply may be: they bound what one client can do to the model."""
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -25,6 +26,11 @@ class Limits:
         max_examples: a client counts for no more. It is not left out: it may well hold
             so many, and its weight is all that a false count changes. 0 for no limit.
         min_replies: with fewer usable ones the model stays as it was.
+        max_reply_megabytes: of a reply: see ``reply_size``. 0 for the usual limit.
+        max_norm_ratio: of what a client changed to the median of the round; a larger
+            one is shrunk: see ``outliers``. 0 for no limit.
+        max_examples_ratio: of the examples that a client counts for to the median over
+            all. 0 for no limit.
 
     """
 
@@ -32,10 +38,26 @@ class Limits:
     max_correction_norm: float = 0.0
     max_examples: int = 0
     min_replies: int = 1
+    max_reply_megabytes: float = 0.0
+    max_norm_ratio: float = 0.0
+    max_examples_ratio: float = 0.0
 
     def examples(self, count: float) -> float:
         """What a client's examples count for."""
         return min(count, self.max_examples) if self.max_examples else count
+
+    def beside(self, others: Sequence[float]) -> "Limits":
+        """The limits with one on examples that follows from what all have.
+
+        Args:
+            others: examples of all members.
+
+        """
+        if not self.max_examples_ratio or not others:
+            return self
+        most = int(self.max_examples_ratio * statistics.median(others)) or 1
+        given = self.max_examples or most
+        return replace(self, max_examples=min(given, most))
 
     def check(self, update: Update, scaling: float | None) -> None:
         """Hold the norms of what came back against the limits.
@@ -48,7 +70,7 @@ class Limits:
             norm = update_norm(update, scaling)
             _at_most(norm, "update", "max-update-norm", self.max_update_norm)
         if self.max_correction_norm:
-            norm = math.sqrt(_squared({}, update.correction))
+            norm = norm_of(update.correction)
             name = "change of its control variate"
             _at_most(norm, name, "max-correction-norm", self.max_correction_norm)
 
@@ -82,6 +104,11 @@ def update_norm(update: Update, scaling: float | None) -> float:
         product = float(M[0, 0] - 2 * M[0, 1] + M[1, 1])
         squared += scaling**2 * max(product, 0.0)
     return math.sqrt(squared)
+
+
+def norm_of(tensors: Mapping[str, Tensor]) -> float:
+    """Frobenius norm of tensors together."""
+    return math.sqrt(_squared({}, tensors))
 
 
 def _squared(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> float:

@@ -10,6 +10,7 @@ from flwr.serverapp import Grid
 from flwr.supercore import log
 
 from ilora_app import wire
+from ilora_app.federation.exchange import exchange
 from ilora_app.federation.member import Member, Rejoin, read
 
 _POLL_SECONDS = 0.5
@@ -103,7 +104,7 @@ class Membership:
                 )
                 for n in strangers
             ]
-            replies = list(grid.send_and_receive(questions, timeout=timeout))
+            replies = exchange(grid, questions, timeout, lambda _: None)
             silent = len(replies) < len(strangers)
             self._patience = 2 * timeout if silent else _QUERY_SECONDS
             self._read(replies, connected)

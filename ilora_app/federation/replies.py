@@ -115,7 +115,7 @@ class ReplyReader:
 
     def __init__(self, method: Method, limits: Limits, scaling: float) -> None:
         self._method = method
-        self._limits = limits
+        self.limits = limits
         self.scaling = None if method.personal else scaling
 
     def update(self, reply: Message, request: Request) -> Update:
@@ -141,7 +141,7 @@ class ReplyReader:
             rank=member.rank,
             received=request.share,
             adapter=adapter,
-            examples=self._limits.examples(counted),
+            examples=self.limits.examples(counted),
             loss=wire.number(metrics, wire.LOSS, least=-_MOST_LOSS, most=_MOST_LOSS),
             seconds=wire.number(metrics, wire.SECONDS, least=0),
             correction=correction,
@@ -149,7 +149,7 @@ class ReplyReader:
             extra=extra,
             **_progress(content, request),
         )
-        self._limits.check(update, self.scaling)
+        self.limits.check(update, self.scaling)
         return update
 
 

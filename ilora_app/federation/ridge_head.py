@@ -20,6 +20,7 @@ from ilora_app.federation.exchange import exchange
 from ilora_app.federation.global_model import GlobalModel
 from ilora_app.federation.member import Member
 from ilora_app.federation.replies import Request, collect
+from ilora_app.federation.reply_size import LEAST
 from ilora_app.lora.ridge import RidgeSums, square
 from ilora_app.methods import Method
 
@@ -105,9 +106,10 @@ class RidgeHead:
             }
             content = messages.write(request.share, plan, model, node, facts)
             sent.append(Message(content, node, MessageType.EVALUATE))
-        replies = exchange(grid, sent, timeout, lambda _: None)
+        size = 4 * 8e-6 * (self.features + 1) * (self.features + 1 + self.classes)
+        replies = exchange(grid, sent, timeout, lambda _: None, LEAST + size)
         good, bad = collect(requests, replies, self.read, timeout)
-        events.replies_left_out(server_round, "head", bad)
+        events.unused(server_round, "head", bad)
         total = sum(good, RidgeSums.zeros(self.features, self.classes))
         if good:
             model.replace_head(self.head(model.state.adapter.head, total))

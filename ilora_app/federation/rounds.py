@@ -36,6 +36,7 @@ class Rounds:
         refit: solves the head where that is due; gives the model then, and its cost.
         after_round: given the rows so far, whenever there is one more.
         stop: says of them why no further round is run, or nothing.
+        most: megabytes of a reply; 0: several times what was sent.
 
     """
 
@@ -46,6 +47,7 @@ class Rounds:
     refit: Refit
     after_round: AfterRound | None = None
     stop: Stop | None = None
+    most: float = 0.0
 
     def run(
         self,
@@ -136,6 +138,7 @@ class Rounds:
             sent,
             timeout,
             lambda count: self.events.replied(number, purpose, count),
+            self.most,
         )
         contents = [reply.content for reply in replies if reply.has_content()]
         suffix = "" if purpose == TRAIN else f"_{purpose}"

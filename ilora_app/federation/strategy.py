@@ -119,8 +119,7 @@ class LoraStrategy(Strategy):
         """Run all rounds; arguments and result as in Flower's ``Strategy.start``.
 
         After :meth:`resume` it runs those that are left, and reads no initial arrays.
-        ``after_round`` is given the rows so far, whenever there is one more; ``stop``
-        says of them why no further round is run, or nothing.
+        ``after_round`` and ``stop`` are given the rows so far: see ``Rounds``.
         """
         self._timeout, self._num_rounds = timeout, num_rounds
         rows, self._rows = self._rows, []
@@ -132,7 +131,8 @@ class LoraStrategy(Strategy):
         self.membership.wait(grid, least, timeout, settle=not met)
         configs = (train_config or ConfigRecord(), evaluate_config or ConfigRecord())
         hooks = (self.events, self.refit, after_round, stop)
-        rounds = Rounds(self, self.membership, self.evaluation, *hooks)
+        most = self.limits.max_reply_megabytes
+        rounds = Rounds(self, self.membership, self.evaluation, *hooks, most)
         arrays, times = self.model.arrays(), (num_rounds, timeout)
         return rounds.run(grid, arrays, *times, *configs, evaluate_fn, rows)
 
@@ -200,9 +200,9 @@ class LoraStrategy(Strategy):
         With no good reply the model stays as it was and (None, None) is returned.
         """
         state = self.state
-        by_node = {reply.metadata.src_node_id: reply for reply in replies}
+        by_node = {r.metadata.src_node_id: r for r in replies}
         updates, bad = self._training.read(by_node, self._timeout)
-        self.events.replies_left_out(server_round, "train", bad)
+        self.events.unused(server_round, "train", bad, self._training.shrunk)
         version = state.ledger.version if state.ledger else 0
         good = [update.node for update in updates]
         self.model.versions.note(good, [m.node_id for m, _ in bad], version)

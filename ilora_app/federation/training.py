@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ilora_app import wire
 from ilora_app.corrections import Correction, Holder, Returned
-from ilora_app.federation import messages
+from ilora_app.federation import messages, outliers
 from ilora_app.federation.deadlines import Deadlines
 from ilora_app.federation.global_model import GlobalModel
 from ilora_app.federation.limits import Limits
@@ -41,10 +41,11 @@ class Training:
     ) -> None:
         self._method = method
         self._correction = correction
-        self._limits = limits
+        self._given_limits = limits
         self.deadlines = deadlines
         self._reader = ReplyReader(method, limits, scaling)
         self._requests: dict[int, Request] = {}
+        self.shrunk: list[tuple[Member, str]] = []
 
     def configure(
         self,
@@ -70,6 +71,8 @@ class Training:
             nodes = [member.node_id for member in members]
             self.deadlines.begin_round(server_round, rounds, nodes)
         plan, state = model.plan(), model.state
+        examples = [float(member.examples) for member in federation]
+        self._reader.limits = self._given_limits.beside(examples)
         control = self._control(state, federation)
         self._requests = {}
         sent = []
@@ -98,6 +101,8 @@ class Training:
     ) -> tuple[list[Update], list[tuple[Member, str]]]:
         """Sort replies into updates, in the order of members, and bad ones.
 
+        ``shrunk`` then says whose were far larger than the others.
+
         Args:
             replies: by node id.
             timeout: for the reason of a reply that did not come.
@@ -105,16 +110,19 @@ class Training:
         """
         read = self._reader.update
         good, bad = collect(self._requests, replies.values(), read, timeout)
-        if not self.deadlines:
-            return good, bad
-        kept = []
-        for update in self.deadlines.weigh(self._method, good):
-            try:  # weighing may have made it larger
-                self._limits.check(update, self._reader.scaling)
-                kept.append(update)
-            except wire.WireError as error:
-                bad.append((self._requests[update.node].member, str(error)))
-        return kept, bad
+        if self.deadlines:
+            weighed, good = self.deadlines.weigh(self._method, good), []
+            for update in weighed:
+                try:  # weighing may have made it larger
+                    self._reader.limits.check(update, self._reader.scaling)
+                    good.append(update)
+                except wire.WireError as error:
+                    bad.append((self._requests[update.node].member, str(error)))
+        how = self._reader.scaling, self._reader.limits.max_norm_ratio
+        kept, out, shrunk = outliers.hold(good, *how)
+        members = {node: request.member for node, request in self._requests.items()}
+        self.shrunk = [(members[node], why) for node, why in shrunk]
+        return kept, bad + [(members[node], why) for node, why in out]
 
     def requests(self, nodes: Sequence[int]) -> dict[int, Request]:
         """What nodes were sent in this round."""
@@ -174,7 +182,7 @@ class Training:
             Holder(
                 m.node_id,
                 self._method.trained_rank(state, m.rank),
-                self._limits.examples(m.examples),
+                self._reader.limits.examples(m.examples),
             )
             for m in federation
         ]

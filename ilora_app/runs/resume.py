@@ -19,7 +19,8 @@ FREE = frozenset(
         "num-server-rounds", "round-timeout", "min-available-nodes", "min-replies",
         "output-dir", "resume", "keep-checkpoints", "save-adapters", "evaluate-every",
         "rank-eval-every", "eval-batch-size", "evaluate-on", "max-update-norm",
-        "max-correction-norm", "max-examples", "report", "track", "patience",
+        "max-correction-norm", "max-examples", "max-norm-ratio",
+        "max-examples-ratio", "max-reply-megabytes", "report", "track", "patience",
         "target-accuracy", "time-budget",
     }
 )  # fmt: skip

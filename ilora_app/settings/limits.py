@@ -28,6 +28,26 @@ class LimitSettings:
         "limit.",
         check=at_least(0),
     )
+    max_norm_ratio: float = option(
+        3.0,
+        "Take an update, or what comes beside it, that is more than so many times as "
+        "large as the median of its round with the norm of this limit, and leave it "
+        "out where it is a hundred times beyond; of three clients or more; 0 for no "
+        "limit.",
+        check=at_least(0),
+    )
+    max_examples_ratio: float = option(
+        10.0,
+        "No client counts for more than so many times the median of all clients' "
+        "examples; 0 for no limit.",
+        check=at_least(0),
+    )
+    max_reply_megabytes: float = option(
+        0.0,
+        "Refuse a reply with more megabytes before it is put together in memory; 0: "
+        "200, and four times what was sent.",
+        check=at_least(0),
+    )
     min_replies: int = option(
         1,
         "With fewer usable replies a round leaves the model as it was.",

@@ -1,0 +1,184 @@
+"""Limits relative to the others of a round: no client moves the model much farther.
+
+With n_k the norm of what client k changed and m the median over the round's clients, an
+update with n_k > c m is taken with the factor t_k on every change at which its norm is
+c m; one that is a hundred times beyond that is left out. What is measured is relative,
+so that it needs no number that a user would have to know, and robust while fewer than
+half of the clients are hostile.
+"""
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from ilora_app.federation.limits import norm_of, update_norm
+from ilora_app.lora.factors import AdapterState, LoraFactors, inner_products
+from ilora_app.methods.state import Update
+
+FAR = 100.0
+"""So many times beyond the limit, nothing of an update is used."""
+
+FEWEST = 3
+"""With fewer clients nobody can say which of them is the odd one."""
+
+Told = list[tuple[int, str]]
+"""Node ids, and what is to be said of them."""
+
+
+def hold(
+    updates: Sequence[Update], scaling: float | None, ratio: float
+) -> tuple[list[Update], Told, Told]:
+    """Shrink the updates that are far larger than the others, or leave them out.
+
+    Args:
+        updates: of a round, each finite.
+        scaling: s; None where what comes back makes no product.
+        ratio: c; 0 for no limit.
+
+    Returns:
+        Those to use, in their order; who is left out; and whose were shrunk.
+
+    """
+    if not ratio or len(updates) < FEWEST:
+        return list(updates), [], []
+    measured = [_norms(update, scaling) for update in updates]
+    limits = {n: _limit([norms[n] for norms in measured], ratio) for n in measured[0]}
+    kept, out, shrunk = [], [], []
+    for update, norms in zip(updates, measured, strict=True):
+        beyond = [name for name, norm in norms.items() if norm > limits[name]]
+        why = "; ".join(
+            f"its {name} has norm {norms[name]:.4g}, "
+            f"{norms[name] / limits[name] * ratio:.3g} times the median of the round"
+            for name in beyond
+        )
+        why += f"; max-norm-ratio is {ratio:g}"
+        if any(norms[name] > FAR * limits[name] for name in beyond):
+            out.append((update.node, why))
+            continue
+        if beyond:
+            shrunk.append((update.node, why))
+            update = _within(update, scaling, norms, limits)
+        kept.append(update)
+    return kept, out, shrunk
+
+
+def _norms(update: Update, scaling: float | None) -> dict[str, float]:
+    """Of all that a client can move; a large A can hide behind a small B."""
+    return {
+        "update": update_norm(update, scaling),
+        "change of the tensors": update_norm(update, None),
+        "correction": norm_of(update.correction),
+        "second upload": norm_of(update.extra),
+    }
+
+
+def _within(
+    update: Update,
+    scaling: float | None,
+    norms: Mapping[str, float],
+    limits: Mapping[str, float],
+) -> Update:
+    """Take the parts of an update that are within the limits."""
+    if norms["update"] > limits["update"]:
+        update = shrink(update, scaling, limits["update"])
+    most = limits["change of the tensors"]
+    if update_norm(update, None) > most:
+        update = shrink(update, None, most)
+    parts = {"correction": update.correction, "second upload": update.extra}
+    scaled = {
+        name: _times(tensors, limits[name] / norms[name])
+        if norms[name] > limits[name]
+        else tensors
+        for name, tensors in parts.items()
+    }
+    return replace(
+        update, correction=scaled["correction"], extra=scaled["second upload"]
+    )
+
+
+def shrink(update: Update, scaling: float | None, norm: float) -> Update:
+    r"""Take a client's change in part, so that it has this norm.
+
+    Factors and head move by a part t of their way, B_t = B_0 + t (B - B_0) and so on,
+    with ||s (B_t A_t - B_0 A_0)||^2 + t^2 ||head - head_0||^2 = norm^2: a polynomial of
+    degree four in t.
+
+    Args:
+        update: with a larger norm.
+        scaling: s; None: the norm is that of all tensors, and t the ratio of norms.
+        norm: above 0.
+
+    """
+    before = _begun(update)
+    a, b = before.named_tensors(), update.adapter.named_tensors()
+    changes = {name: b[name].double() - a[name].double() for name in b}
+    if scaling is None:
+        t = norm / norm_of(changes)
+    else:
+        t = _part(update, before, changes, scaling, norm)
+    moved = {name: (a[name].double() + t * changes[name]).float() for name in b}
+    return replace(update, adapter=AdapterState.from_named_tensors(moved))
+
+
+def _part(
+    update: Update,
+    before: AdapterState,
+    changes: Mapping[str, Tensor],
+    scaling: float,
+    norm: float,
+) -> float:
+    """The largest t found by halving at which the norm is at most ``norm``."""
+    head = norm_of({n: v for n, v in changes.items() if n.startswith("head.")}) ** 2
+    first = cross = second = 0.0
+    if update.adapter.factors.pairs:
+        linear, square = {}, {}
+        for name, (B, A) in update.adapter.factors.items():
+            B0, A0 = (x.double() for x in before.factors[name])
+            dB, dA = B.double() - B0, A.double() - A0
+            linear[name] = (torch.cat([dB, B0], dim=1), torch.cat([A0, dA]))
+            square[name] = (dB, dA)
+        M = scaling**2 * inner_products([LoraFactors(linear), LoraFactors(square)])
+        first, cross, second = float(M[0, 0]), float(M[0, 1]), float(M[1, 1])
+    low, high = -745.0, 0.0  # of log t: down to the smallest float
+    for _ in range(100):
+        middle = (low + high) / 2
+        t = math.exp(middle)
+        squared = t**2 * (first + head) + 2 * t**3 * cross + t**4 * second
+        if squared <= norm**2:
+            low = middle
+        else:
+            high = middle
+    return math.exp(low)
+
+
+def _begun(update: Update) -> AdapterState:
+    """What the client began from, in the shapes that it returned."""
+    received, returned = update.received.adapter, update.adapter
+    rank = returned.factors.rank
+    if rank and received.factors.rank > rank:
+        received = received.cut(rank)
+    elif rank > received.factors.rank:
+        received = received.pad(rank)
+    held = received.named_tensors()
+    return AdapterState.from_named_tensors(
+        {
+            n: held.get(n, torch.zeros_like(v))
+            for n, v in returned.named_tensors().items()
+        }
+    )
+
+
+def _limit(norms: Sequence[float], ratio: float) -> float:
+    """Ratio times the median; none where most change nothing."""
+    return ratio * statistics.median(norms) or math.inf
+
+
+def _times(tensors: Mapping[str, Tensor], factor: float) -> dict[str, Tensor]:
+    return {
+        name: (factor * value.double()).to(value.dtype)
+        for name, value in tensors.items()
+    }
