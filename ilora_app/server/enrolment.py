@@ -51,6 +51,8 @@ def meet(grid: Grid, prepared: preflight.RunInputs) -> Membership:
         membership.finish(checkpoint.round)
         taken = Snapshot(checkpoint.tensors, checkpoint.facts)
         expect_members(membership, taken)
+    if membership.largest_rank is None:
+        membership.limit_rank(max(run.max_rank, *prepared.settings.ranks))
     membership.wait(grid, run.min_available_nodes, run.round_timeout, settle=True)
     membership.meet(grid, run.round_timeout)
     for member in membership.members:

@@ -47,7 +47,13 @@ class RunSettings:
         1, "Evaluate on at least so many nodes.", check=at_least(0)
     )
     min_available_nodes: int = option(
-        2, "Wait for so many nodes before round 1.", check=at_least(1)
+        2, "Wait for so many nodes before round 1.", check=within(1, 1_000_000)
+    )
+    max_rank: int = option(
+        256,
+        "A node that offers a larger rank, and larger than any of client-ranks, trains "
+        "at this one: what the server holds and sends grows with the largest.",
+        check=at_least(1),
     )
     round_timeout: float = option(
         3600.0, "Seconds to wait for the replies of a round.", check=above(0)

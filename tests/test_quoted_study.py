@@ -1,0 +1,113 @@
+"""Tables and differences that documents quote of the study are those of its runs."""
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.analysis import cell, difference, table
+from benchmarks.design import TABLES
+from benchmarks.figure import draw
+from benchmarks.recorded import Study
+
+ROOT = Path(__file__).parent.parent
+RUNS = ROOT / "benchmarks" / "results" / "evidence" / "runs.jsonl"
+INTENTS, BANKING = "clinc150", "banking77"
+TRAINED = "fedit, trained head"
+
+
+@pytest.fixture(scope="module")
+def study() -> Study:
+    return Study(RUNS)
+
+
+def text_of(name: str) -> str:
+    """A document with its line ends taken for blanks."""
+    return " ".join((ROOT / name).read_text(encoding="utf-8").split())
+
+
+@pytest.mark.parametrize(
+    ("task", "name", "reference"),
+    [
+        (INTENTS, "strategies", ""),
+        (BANKING, "strategies", ""),
+        (INTENTS, "ablation", ""),
+        (INTENTS, "headroom", "linear-probe"),
+        (BANKING, "headroom", "linear-probe"),
+    ],
+)
+def test_tables_are_those_of_the_runs(study, task, name, reference):
+    rows = list(TABLES[name])
+    made = table(study, task, "skewed", rows, reference or rows[0])
+    told = (ROOT / "docs" / "results.md").read_text(encoding="utf-8").splitlines()
+    assert made
+    assert not [line for line in made if line not in told]
+
+
+@pytest.mark.parametrize(
+    ("task", "one", "other", "which", "documents"),
+    [
+        (INTENTS, "ilora", "fedit", "global", ("README.md", "docs/results.md")),
+        (BANKING, "ilora", "fedit", "global", ("README.md", "docs/results.md")),
+        (INTENTS, "fedex-lora", "ilora", "smallest", ("docs/results.md",)),
+        (BANKING, "fedex-lora", "ilora", "smallest", ("docs/results.md",)),
+        (INTENTS, "fedgalore", "ilora", "smallest", ("docs/results.md",)),
+        (BANKING, "fedgalore", "ilora", "smallest", ("docs/results.md",)),
+        (INTENTS, "fedit", TRAINED, "global", ("README.md", "docs/results.md")),
+        (BANKING, "fedit", TRAINED, "global", ("README.md", "docs/results.md")),
+        (INTENTS, "ilora, trained head", TRAINED, "global", ("docs/results.md",)),
+        (INTENTS, "+ qr start", TRAINED, "global", ("docs/results.md",)),
+        (INTENTS, "+ concatenated qr", "+ qr start", "global", ("docs/results.md",)),
+        (
+            INTENTS,
+            "ilora, trained head",
+            "+ concatenated qr",
+            "global",
+            ("README.md", "docs/results.md"),
+        ),
+        (INTENTS, "ilora", "centralized", "global", ("README.md", "docs/results.md")),
+        (BANKING, "ilora", "centralized", "global", ("docs/results.md",)),
+        (INTENTS, "ilora, published cut", "ilora", "global", ("docs/results.md",)),
+    ],
+)
+def test_differences_in_sentences_are_those_of_the_runs(
+    study, task, one, other, which, documents
+):
+    cells = [cell(study, task, "skewed", row) for row in (one, other)]
+    assert all(cells)
+    found = difference(*cells, which)
+    words = f"{found.mean:+.3f} ± {found.half:.3f}".replace("0.", ".")
+    for document in documents:
+        assert words in text_of(document), document
+
+
+def test_no_strategy_is_better_than_ilora_and_those_named_are_no_worse(study):
+    """What docs/results.md and README say in words, at the level of the intervals."""
+    for task in (INTENTS, BANKING):
+        reference = cell(study, task, "skewed", "ilora")
+        gaps = {
+            row: difference(found, reference)
+            for row in TABLES["strategies"]
+            if row != "ilora" and (found := cell(study, task, "skewed", row))
+        }
+        better = [r for r, g in gaps.items() if g.mean > 0 and g.excludes_zero]
+        assert not better
+        for row in ("fedit", "hetlora", "fedex-lora", "fedgalore"):
+            assert not gaps[row].excludes_zero, (task, row)
+        for row in ("ffa-lora", "rolora", "lora-a2"):
+            assert gaps[row].mean < 0, (task, row)
+            assert gaps[row].excludes_zero, (task, row)
+
+
+def test_the_number_of_runs_and_their_hours(study):
+    hours = sum(r.get("seconds", 0.0) for r in study.results.values()) / 3600
+    sentence = f"{len(study.results)} runs, of about {hours:.1f} hours together"
+    assert sentence in text_of("docs/results.md")
+
+
+def test_the_figure_shows_every_row_of_both_tasks_with_all_seeds(study):
+    figure = draw(study, "strategies", "skewed", [INTENTS, BANKING])
+    [axes] = figure.axes
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    assert {"fedit", "flora", "fedgalore", "ffa-lora"} <= set(names)
+    assert not {"ilora", "local", "fedsa-lora"} & set(names)
+    assert len(axes.containers) == 2
