@@ -136,8 +136,26 @@ def config_of(attack: str, limits: str, seed: int, data: Path, cache: Path) -> C
     }
 
 
+def table(runs: Iterable[Config]) -> list[str]:
+    """Lines of Markdown: final accuracy by attack, with the limits and without."""
+    found = {tuple(run["run"]): run["accuracy"] for run in runs}
+    lines = ["| attack | hostile | rounds | limits on | limits off |", "|---" * 5 + "|"]
+    kinds = dict.fromkeys((a, s, h, r) for a, _, s, h, r in found)
+    for attack, seed, hostile, rounds in sorted(
+        kinds, key=lambda k: (*k[2:], [*ATTACKS].index(k[0]))
+    ):
+        cells = [
+            f"{end:.3f}" if isinstance(end, float) else str(end or "not run")
+            for limits in ("on", "off")
+            for end in [found.get((attack, limits, seed, hostile, rounds))]
+        ]
+        head = f"{attack} | {hostile} of {CLIENTS} | {rounds} of {ROUNDS}"
+        lines.append(f"| {head} | {' | '.join(cells)} |")
+    return lines
+
+
 def main() -> None:
-    """Run what is missing, and print a row each."""
+    """Run what is missing, and print a row each, and the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
@@ -169,6 +187,7 @@ def main() -> None:
                 with file.open("a") as out:
                     out.write(json.dumps({"run": run, "accuracy": end}) + "\n")
                 print(run, end, flush=True)
+    print("\n".join(table(map(json.loads, file.read_text().splitlines()))))
 
 
 if __name__ == "__main__":

@@ -169,7 +169,7 @@ def test_values_far_away_ruin_nothing_by_default(run_config, value, record, stra
 
 def test_a_node_with_a_huge_rank_does_not_make_everybodys_larger(run_config, caplog):
     config = run_config | {"client-ranks": "2,4", "max-rank": 6}
-    folder, _, server = run(config, node_configs={1: {"rank": 30}})
+    folder, _, server = run(config, node_configs={1: {"lora-rank": 30}})
     assert sorted(member.rank for member in server.membership.members) == [2, 2, 6]
     assert server.strategy.state.adapter.factors.rank == 6
     assert "it trains at 6, the largest rank of this run" in caplog.text
