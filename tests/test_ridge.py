@@ -7,6 +7,7 @@ from flwr.supercore.task_identity import TaskIdentity
 from sklearn.linear_model import Ridge
 
 from ilora_app import wire
+from ilora_app.federation.limits import Limits
 from ilora_app.federation.member import Member
 from ilora_app.federation.replies import Request
 from ilora_app.federation.ridge_head import RidgeHead
@@ -82,6 +83,12 @@ def changed(counts: list[float]) -> torch.Tensor:
     return cross
 
 
+def grown(times: float) -> torch.Tensor:
+    cross = SUMS.cross.clone()
+    cross[:-1] *= times
+    return cross
+
+
 @pytest.mark.parametrize(
     ("sent", "said"),
     [
@@ -92,13 +99,52 @@ def changed(counts: list[float]) -> torch.Tensor:
         ({"gram": 2 * SUMS.gram}, "counts 40 examples, expected 20"),
         ({"cross": changed([20.5, -0.5, 0.0])}, "in whole numbers by class"),
         ({"cross": changed([1.0, 1.0, 1.0])}, "in whole numbers by class"),
+        ({"cross": grown(10.0)}, "larger than features of the lengths"),
     ],
 )
 def test_sums_that_are_none_are_refused(sent, said):
     request = Request(Member(7, 4, 20), None)
     with pytest.raises(wire.WireError, match=said):
         HEAD.read(reply(**sent), request)
-    assert HEAD.read(reply(), request).examples() == 20
+    assert HEAD.read(reply(), request)[1].examples() == 20
+
+
+def scaled(sums: RidgeSums, times: float) -> RidgeSums:
+    """The sums of the same examples with longer features."""
+    M = times**2 * square(sums.gram, FEATURES + 1)
+    M[-1] /= times
+    M[:, -1] /= times
+    cross = torch.cat([times * sums.cross[:-1], sums.cross[-1:]])
+    return RidgeSums(triangle(M), cross)
+
+
+def test_the_length_is_that_of_the_features():
+    features, labels = examples(20)
+    expected = features.double().square().sum(dim=1).mean().sqrt()
+    assert SUMS.length() == pytest.approx(float(expected), rel=1e-9)
+    assert scaled(SUMS, 5.0).length() == pytest.approx(5 * float(expected), rel=1e-9)
+    longer = RidgeSums.of(5 * features.double(), labels, CLASSES)
+    torch.testing.assert_close(longer.gram, scaled(SUMS, 5.0).gram)
+
+
+@pytest.mark.parametrize(("times", "used"), [(2.9, 4), (3.1, 3), (1e6, 3)])
+def test_features_of_another_length_are_left_out(times, used):
+    head = RidgeHead("c", FEATURES, CLASSES, limits=Limits(max_norm_ratio=3.0))
+    members = [Member(n, 4, 20) for n in range(4)]
+    found = [(m, scaled(SUMS, times if m.node_id == 2 else 1.0)) for m in members]
+    kept, out = head._held(found, members)
+    assert len(kept) == used
+    assert [m.node_id for m, _ in out] == [2] * (4 - used)
+    assert all("times the median; max-norm-ratio is 3" in why for _, why in out)
+    assert len(HEAD._held(found, members)[0]) == 4, "no limit was set"
+
+
+def test_nobody_counts_for_many_times_the_median_of_all_examples():
+    head = RidgeHead("c", FEATURES, CLASSES, limits=Limits(max_examples_ratio=10.0))
+    members = [Member(0, 4, 1), Member(1, 4, 1), Member(2, 4, 20)]
+    kept, _ = head._held([(members[2], SUMS)], members)
+    assert kept[0][1].examples() == pytest.approx(10)
+    torch.testing.assert_close(kept[0][1].cross, SUMS.cross / 2)
 
 
 def test_the_head_is_solved_when_it_is_due():

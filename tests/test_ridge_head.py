@@ -5,9 +5,11 @@ import json
 import pandas
 import pytest
 import torch
+from flwr.app import Message
 
 from ilora_app import wire
 from ilora_app.lora.factors import AdapterState, LoraFactors
+from ilora_app.lora.ridge import square, triangle
 from ilora_app.methods import METHODS
 from ilora_app.node.node import Node
 from ilora_app.server import preflight
@@ -19,8 +21,34 @@ from tests.conftest import read_events
 from tests.interruptions import assert_same, interrupted, resumed
 from tests.local_run import metrics, run
 from tests.test_architectures import job
+from tests.test_faults import BAD
 
 HEADED = [name for name in METHODS if name != "fedavg-full"]
+
+
+def test_a_node_cannot_write_the_head(solved, tmp_path):
+    """Features a thousand times as long would be all that is seen of the others'."""
+
+    def lie(reply: Message) -> Message:
+        if reply.metadata.src_node_id == BAD and wire.HEAD_SUMS in reply.content:
+            held = wire.decode_tensors(reply.content[wire.HEAD_SUMS])
+            size = len(held[wire.CROSS])
+            M = 1e6 * square(held[wire.GRAM], size)
+            M[-1] /= 1e3
+            M[:, -1] /= 1e3
+            held[wire.GRAM] = triangle(M)
+            held[wire.CROSS] = held[wire.CROSS].flip(1)
+            held[wire.CROSS][:-1] *= 1e3
+            record = wire.encode_tensors(held, torch.float64)
+            reply.content[wire.HEAD_SUMS] = record
+        return reply
+
+    folder, _, _ = run(solved, nodes=5, tamper=lie)
+    events = read_events(folder, "reply-left-out")
+    assert {event["node"] for event in events} == {BAD}
+    assert {event["purpose"] for event in events} == {"head"}
+    assert all("its features have length" in event["reason"] for event in events)
+    assert list(metrics(folder)["clients"][1:]) == [5] * (len(metrics(folder)) - 1)
 
 
 @pytest.fixture

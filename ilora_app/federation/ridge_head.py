@@ -5,8 +5,10 @@ under the model that it holds; their total gives the head of the pooled data. La
 returning members are part of the next solve.
 """
 
+import math
+import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from flwr.app import ConfigRecord, Message, MessageType
@@ -18,7 +20,9 @@ from ilora_app.federation import messages
 from ilora_app.federation.event_log import EventLog
 from ilora_app.federation.exchange import exchange
 from ilora_app.federation.global_model import GlobalModel
+from ilora_app.federation.limits import Limits
 from ilora_app.federation.member import Member
+from ilora_app.federation.outliers import FEWEST
 from ilora_app.federation.replies import Request, collect
 from ilora_app.federation.reply_size import LEAST
 from ilora_app.lora.ridge import RidgeSums, square
@@ -29,6 +33,7 @@ TEMPERATURE = 0.1
 
 # Eigenvalues of a Gram matrix this far below zero, of the largest, are rounding.
 _ROUNDING = 1e-9
+_SLACK = 1e-6
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,7 @@ class RidgeHead:
         bias: it has one.
         ridge: lambda, as a part of the mean squared length of a feature.
         refit_every: rounds between solving again; 0: before round 1 alone.
+        limits: on what a member may bring in.
 
     """
 
@@ -51,6 +57,7 @@ class RidgeHead:
     bias: bool = True
     ridge: float = 0.001
     refit_every: int = 0
+    limits: Limits = field(default_factory=Limits)
 
     def is_due(self, server_round: int, num_rounds: int) -> bool:
         """Whether the head is solved after this round; 0 is before round 1."""
@@ -109,8 +116,11 @@ class RidgeHead:
         size = 4 * 8e-6 * (self.features + 1) * (self.features + 1 + self.classes)
         replies = exchange(grid, sent, timeout, lambda _: None, LEAST + size)
         good, bad = collect(requests, replies, self.read, timeout)
-        events.unused(server_round, "head", bad)
-        total = sum(good, RidgeSums.zeros(self.features, self.classes))
+        good, out = self._held(good, members)
+        events.unused(server_round, "head", bad + out)
+        total = sum(
+            (sums for _, sums in good), RidgeSums.zeros(self.features, self.classes)
+        )
         if good:
             model.replace_head(self.head(model.state.adapter.head, total))
         contents = [reply.content for reply in replies if reply.has_content()]
@@ -120,12 +130,14 @@ class RidgeHead:
             "head_examples": total.examples(),
         }
 
-    def read(self, reply: Message, request: Request) -> RidgeSums:
+    def read(self, reply: Message, request: Request) -> tuple[Member, RidgeSums]:
         """Read the sums of one node.
 
         Raises:
             WireError: another shape, numbers that are not finite, a matrix that is no
-                Gram matrix, or counts of other examples than the node has.
+                Gram matrix, counts of other examples than the node has, or a class
+                with a sum that its examples cannot have: for the features x of n_c
+                examples ||sum x||^2 <= n_c sum ||x||^2 (Cauchy and Schwarz).
 
         """
         like = RidgeSums.zeros(self.features, self.classes)
@@ -144,7 +156,33 @@ class RidgeHead:
         values = torch.linalg.eigvalsh(square(sums.gram, self.features + 1))
         if float(values[0]) < -_ROUNDING * float(values[-1]):
             raise wire.WireError(f"{wire.HEAD_SUMS}: {wire.GRAM} is no Gram matrix")
-        return sums
+        most = counts * n * sums.length() ** 2
+        if bool((sums.cross[:-1].square().sum(dim=0) > most * (1 + _SLACK)).any()):
+            raise wire.WireError(
+                f"{wire.HEAD_SUMS}: {wire.CROSS} is larger than features of the "
+                f"lengths in {wire.GRAM} can make it"
+            )
+        return request.member, sums
+
+    def _held(
+        self, found: Sequence[tuple[Member, RidgeSums]], members: Sequence[Member]
+    ) -> tuple[list[tuple[Member, RidgeSums]], list[tuple[Member, str]]]:
+        """Leave out features of another length, and count nobody for too many."""
+        limits = self.limits.beside([float(member.examples) for member in members])
+        ratio, lengths = limits.max_norm_ratio, [sums.length() for _, sums in found]
+        most = math.inf
+        if ratio and len(found) >= FEWEST:
+            most = ratio * statistics.median(lengths) or math.inf
+        kept, out = [], []
+        for (member, sums), length in zip(found, lengths, strict=True):
+            if length > most:
+                times = length / most * ratio
+                why = f"its features have length {length:.4g}, {times:.3g} times the "
+                out.append((member, f"{why}median; max-norm-ratio is {ratio:g}"))
+                continue
+            n = sums.examples()
+            kept.append((member, sums.times(limits.examples(n) / n)))
+        return kept, out
 
     def head(self, old: Mapping[str, Tensor], sums: RidgeSums) -> dict[str, Tensor]:
         """Put the solved layer into a head; all else stays."""

@@ -49,6 +49,16 @@ class RidgeSums:
     def __add__(self, other: "RidgeSums") -> "RidgeSums":
         return RidgeSums(self.gram + other.gram, self.cross + other.cross)
 
+    def times(self, factor: float) -> "RidgeSums":
+        """As many examples as if each counted for ``factor``."""
+        return RidgeSums(factor * self.gram, factor * self.cross)
+
+    def length(self) -> float:
+        """Root of the mean squared length of a feature vector, without its 1."""
+        n = self.examples()
+        squares = float(square(self.gram, len(self.cross)).diagonal()[:-1].sum())
+        return (max(squares, 0.0) / n) ** 0.5 if n else 0.0
+
     def examples(self) -> float:
         """How many examples there are: the last diagonal element."""
         return float(self.gram[-1])

@@ -9,6 +9,7 @@ from flwr.serverapp import Grid
 from flwr.supercore import log
 
 from ilora_app import methods, strategies, wire
+from ilora_app.federation.limits import Limits
 from ilora_app.federation.membership import Membership
 from ilora_app.federation.ridge_head import RidgeHead
 from ilora_app.federation.rounds import Row
@@ -148,4 +149,5 @@ def _ridge_head(prepared: RunInputs) -> RidgeHead | None:
         layer.bias,
         chosen.head_ridge,
         chosen.head_refit_every if trains_together else 0,
+        Limits(**vars(prepared.settings.limits)),
     )
