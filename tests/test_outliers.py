@@ -62,6 +62,20 @@ def test_of_a_smaller_rank_it_starts_from_the_part_that_it_received():
     assert update_norm(start, SCALING) > 0.5  # pruning alone is more than the limit
 
 
+def test_clients_that_have_pruned_their_rank_are_measured():
+    received = random_state(3, seed=1)
+    pruned = [
+        update(k, moved(received, 0.1, k).cut(1 + k % 3), Share(received))
+        for k in range(5)
+    ]
+    kept, out, _ = hold(pruned, SCALING, 100.0)
+    assert [u.adapter.factors.rank for u in kept] == [1, 2, 3, 1, 2]
+    assert not out
+    assert update_norm(pruned[0], None) == pytest.approx(
+        update_norm(replace(pruned[0], received=Share(received.cut(1))), None)
+    )
+
+
 def test_who_is_like_the_others_is_not_touched():
     honest = clients([0.1, 0.12, 0.09, 0.2, 0.05])
     kept, out, shrunk = hold(honest, SCALING, 3.0)

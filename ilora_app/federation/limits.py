@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ilora_app import wire
-from ilora_app.lora.factors import inner_products
+from ilora_app.lora.factors import AdapterState, inner_products
 from ilora_app.methods.state import Update
 
 
@@ -97,13 +97,31 @@ def update_norm(update: Update, scaling: float | None) -> float:
     """
     before, after = update.received.adapter, update.adapter
     if scaling is None:
-        return math.sqrt(_squared(before.named_tensors(), after.named_tensors()))
+        cut = begun(update).named_tensors()
+        return math.sqrt(_squared(cut, after.named_tensors()))
     squared = _squared(before.head, after.head)
     if after.factors.pairs:
         M = inner_products([after.factors, before.factors])
         product = float(M[0, 0] - 2 * M[0, 1] + M[1, 1])
         squared += scaling**2 * max(product, 0.0)
     return math.sqrt(squared)
+
+
+def begun(update: Update) -> AdapterState:
+    """What a client began from, in the shapes that it returned: it may have pruned."""
+    received, returned = update.received.adapter, update.adapter
+    rank = returned.factors.rank
+    if rank and received.factors.rank > rank:
+        received = received.cut(rank)
+    elif rank > received.factors.rank:
+        received = received.pad(rank)
+    held = received.named_tensors()
+    return AdapterState.from_named_tensors(
+        {
+            name: held.get(name, torch.zeros_like(value))
+            for name, value in returned.named_tensors().items()
+        }
+    )
 
 
 def norm_of(tensors: Mapping[str, Tensor]) -> float:

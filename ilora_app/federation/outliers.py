@@ -15,7 +15,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ilora_app.federation.limits import norm_of, update_norm
+from ilora_app.federation.limits import begun, norm_of, update_norm
 from ilora_app.lora.factors import AdapterState, LoraFactors, inner_products
 from ilora_app.methods.state import Update
 
@@ -113,7 +113,7 @@ def shrink(update: Update, scaling: float | None, norm: float) -> Update:
         norm: above 0.
 
     """
-    before = _begun(update)
+    before = begun(update)
     a, b = before.named_tensors(), update.adapter.named_tensors()
     changes = {name: b[name].double() - a[name].double() for name in b}
     if scaling is None:
@@ -153,23 +153,6 @@ def _part(
         else:
             high = middle
     return math.exp(low)
-
-
-def _begun(update: Update) -> AdapterState:
-    """What the client began from, in the shapes that it returned."""
-    received, returned = update.received.adapter, update.adapter
-    rank = returned.factors.rank
-    if rank and received.factors.rank > rank:
-        received = received.cut(rank)
-    elif rank > received.factors.rank:
-        received = received.pad(rank)
-    held = received.named_tensors()
-    return AdapterState.from_named_tensors(
-        {
-            n: held.get(n, torch.zeros_like(v))
-            for n, v in returned.named_tensors().items()
-        }
-    )
 
 
 def _limit(norms: Sequence[float], ratio: float) -> float:
