@@ -134,6 +134,7 @@ def test_a_reply_is_too_large_before_it_is_put_together():
     repeated = body(lambda m: m | {"arraychunk_ids": [0] * 1000})
     link = Link(repeated, "Array", np.zeros(4, dtype=np.float32))
     replies, _ = ask(link)
+    assert [r.metadata.src_node_id for r in replies] == [1, 2, 3]
     assert [r.has_error() for r in replies] == [False, True, False]
     assert "max-reply-megabytes" in str(replies[1].error.reason)
     assert len(link.confirmed) == 2, "it was never taken"

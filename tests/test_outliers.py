@@ -53,6 +53,14 @@ def test_what_is_shrunk_has_the_norm_asked_for_and_goes_the_same_way(size, scali
     assert 0 < parts[0] < 1
 
 
+@pytest.mark.parametrize("scaling", [SCALING, None])
+def test_a_head_alone_is_shrunk_to_the_norm(scaling):
+    received = random_state(3, seed=1)
+    far = {n: v + 100.0 for n, v in received.head.items()}
+    one = update(0, AdapterState(received.factors, far), Share(received))
+    assert update_norm(shrink(one, scaling, 2.0), scaling) == pytest.approx(2, rel=1e-4)
+
+
 def test_of_a_smaller_rank_it_starts_from_the_part_that_it_received():
     received, returned = random_state(3, seed=1), random_state(3, seed=2).cut(2)
     one = update(0, returned, Share(received))

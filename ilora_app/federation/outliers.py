@@ -105,7 +105,8 @@ def shrink(update: Update, scaling: float | None, norm: float) -> Update:
 
     Factors and head move by a part t of their way, B_t = B_0 + t (B - B_0) and so on,
     with ||s (B_t A_t - B_0 A_0)||^2 + t^2 ||head - head_0||^2 = norm^2: a polynomial of
-    degree four in t.
+    degree four in t. B_0, A_0 are of the rank that the client returned: where it has
+    pruned its own, what it gave up is not counted.
 
     Args:
         update: with a larger norm.
