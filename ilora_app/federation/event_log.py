@@ -127,6 +127,12 @@ class EventLog:
                     reason=reason,
                 )
 
+    def passed_over(self, server_round: int, nodes: Sequence[int]) -> None:
+        """Record whose replies were right and are not used: nobody is accused."""
+        if nodes:
+            log(INFO, "round %d: passed over by robust: nodes %s", server_round, nodes)
+            self._recorder.event("passed-over", round=server_round, nodes=list(nodes))
+
     def ended_early(self, server_round: int, reason: str) -> None:
         """Record that no further round is run."""
         self._recorder.event("ended-early", round=server_round, reason=reason)

@@ -31,6 +31,8 @@ class Limits:
             one is shrunk: see ``outliers``. 0 for no limit.
         max_examples_ratio: of the examples that a client counts for to the median over
             all. 0 for no limit.
+        robust, robust_fraction: the rule against what is within the limits, and the
+            part of the clients that may be hostile: see ``robust``.
 
     """
 
@@ -41,6 +43,8 @@ class Limits:
     max_reply_megabytes: float = 0.0
     max_norm_ratio: float = 0.0
     max_examples_ratio: float = 0.0
+    robust: str = "none"
+    robust_fraction: float = 0.25
 
     def examples(self, count: float) -> float:
         """What a client's examples count for."""

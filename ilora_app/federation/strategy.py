@@ -203,8 +203,9 @@ class LoraStrategy(Strategy):
         by_node = {r.metadata.src_node_id: r for r in replies}
         updates, bad = self._training.read(by_node, self._timeout)
         self.events.unused(server_round, "train", bad, self._training.shrunk)
+        self.events.passed_over(server_round, self._training.passed_over)
         version = state.ledger.version if state.ledger else 0
-        good = [update.node for update in updates]
+        good = [update.node for update in updates] + self._training.passed_over
         self.model.versions.note(good, [m.node_id for m, _ in bad], version)
         asked, times = self._training.requests(good), (self._num_rounds, self._timeout)
         self.evaluation.read_with_training(server_round, asked, by_node, *times)
@@ -229,9 +230,8 @@ class LoraStrategy(Strategy):
         if not self.model.has_begun:
             self.begin(arrays)
         present, rounds = partial(self._present, grid), self._num_rounds
-        return self.evaluation.configure(
-            server_round, rounds, self.model, present, config
-        )
+        how = server_round, rounds, self.model, present, config
+        return self.evaluation.configure(*how)
 
     def aggregate_evaluate(
         self, server_round: int, replies: Iterable[Message]

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ilora_app import wire
 from ilora_app.corrections import Correction, Holder, Returned
-from ilora_app.federation import messages, outliers
+from ilora_app.federation import messages, outliers, robust
 from ilora_app.federation.deadlines import Deadlines
 from ilora_app.federation.global_model import GlobalModel
 from ilora_app.federation.limits import Limits
@@ -46,6 +46,7 @@ class Training:
         self._reader = ReplyReader(method, limits, scaling)
         self._requests: dict[int, Request] = {}
         self.shrunk: list[tuple[Member, str]] = []
+        self.passed_over: list[int] = []
 
     def configure(
         self,
@@ -101,7 +102,8 @@ class Training:
     ) -> tuple[list[Update], list[tuple[Member, str]]]:
         """Sort replies into updates, in the order of members, and bad ones.
 
-        ``shrunk`` then says whose were far larger than the others.
+        ``shrunk`` then says whose were far larger than the others, and ``passed_over``
+        which nodes ``robust`` does not use this time.
 
         Args:
             replies: by node id.
@@ -118,11 +120,14 @@ class Training:
                     good.append(update)
                 except wire.WireError as error:
                     bad.append((self._requests[update.node].member, str(error)))
-        how = self._reader.scaling, self._reader.limits.max_norm_ratio
-        kept, out, shrunk = outliers.hold(good, *how)
+        limits, scaling = self._reader.limits, self._reader.scaling
+        kept, out, shrunk = outliers.hold(good, scaling, limits.max_norm_ratio)
+        how = limits.robust, limits.robust_fraction, scaling
+        chosen = robust.choose(kept, *how)
+        self.passed_over = chosen.passed_over
         members = {node: request.member for node, request in self._requests.items()}
         self.shrunk = [(members[node], why) for node, why in shrunk]
-        return kept, bad + [(members[node], why) for node, why in out]
+        return chosen.updates, bad + [(members[node], why) for node, why in out]
 
     def requests(self, nodes: Sequence[int]) -> dict[int, Request]:
         """What nodes were sent in this round."""

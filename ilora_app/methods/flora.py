@@ -11,6 +11,7 @@ from ilora_app.lora.ledger import Ledger
 from ilora_app.methods.client import ClientHalf, Shapes
 from ilora_app.methods.in_base import InBase
 from ilora_app.methods.state import Aggregate, GlobalState, Plan, Update, weights_of
+from ilora_app.settings.limits import COORDINATES
 
 
 class FLoRAClient(ClientHalf):
@@ -36,6 +37,10 @@ class FLoRA(InBase):
     """
 
     client_half = FLoRAClient
+    robust_refusals = dict.fromkeys(
+        COORDINATES,
+        "clients of flora draw factors of their own, whose numbers do not compare",
+    )
     control_scopes = ("head",)
     control_refusal = (
         "flora draws new factors every round, so a control variate of the factors "

@@ -72,6 +72,9 @@ class HetLoRA(Method):
 
     client_half = HetLoRAClient
     setting_keys = frozenset({"hetlora-gamma", "hetlora-lambda"})
+    robust_refusals = dict.fromkeys(
+        ("geometric-median",), "hetlora weighs clients by the norms of their products"
+    )
 
     def __init__(self, *, gamma: float = 0.99) -> None:
         self.gamma = gamma

@@ -17,6 +17,7 @@ from ilora_app.methods.state import (
     UploadError,
     weights_of,
 )
+from ilora_app.settings.limits import COORDINATES
 
 
 class LoRAA2Client(ClientHalf):
@@ -57,6 +58,11 @@ class LoRAA2(Method):
     """
 
     client_half = LoRAA2Client
+    robust_refusals = dict.fromkeys(
+        COORDINATES,
+        "clients of lora-a2 send slots of their own choice, so that most numbers come "
+        "from few of them",
+    )
 
     def plan(self, state: GlobalState) -> Plan:
         """Train and return one factor and the head; clients keep both factors."""

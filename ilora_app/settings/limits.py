@@ -2,7 +2,12 @@
 
 from dataclasses import dataclass
 
-from ilora_app.settings.options import at_least, option
+from ilora_app.settings.options import at_least, option, within
+
+COORDINATES = ("median", "trimmed-mean")
+"""Rules that look at one number of a factor at a time."""
+
+ROBUST = ("none", "clip", *COORDINATES, "krum", "geometric-median")
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,21 @@ class LimitSettings:
         "out where it is a hundred times beyond; of three clients or more; 0 for no "
         "limit.",
         check=at_least(0),
+    )
+    robust: str = option(
+        "none",
+        "What is done against clients that stay within the limits and go the wrong "
+        "way: `clip` shrinks every update to the median norm of the round, `krum` "
+        "leaves out those far from most others, `geometric-median` weighs each by its "
+        "distance from the middle, `median` and `trimmed-mean` look at every number of "
+        "the factors and the head.",
+        choices=ROBUST,
+    )
+    robust_fraction: float = option(
+        0.25,
+        "The part of a round's clients that may be hostile: `krum` leaves so many out, "
+        "`trimmed-mean` so many at either end.",
+        check=within(0, 0.5),
     )
     max_examples_ratio: float = option(
         10.0,
