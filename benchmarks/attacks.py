@@ -1,92 +1,63 @@
-"""What hostile clients do to a model, with the limits on replies and without.
+"""What hostile clients do to a model: without limits, with them, and under ``robust``.
 
     python -m benchmarks.attacks --data DATA --out DIR [--attacks flip-1,...]
-        [--limits on,off] [--seeds 0] [--hostile 1] [--every-round]
+        [--protections on,off,krum,...] [--seeds 0,1,2] [--hostile 1] [--every-round]
 
 Eight clients, CLINC150's intents under Dirichlet 0.3, as in the main job; the last ones
-lie in the middle round, or in every one. Finished runs are in DIR/attacks.jsonl.
+lie in the middle round, or in every one. ``on`` are the defaults, ``off`` is without
+their limits, and a value of ``robust`` stands beside the defaults. Finished runs are in
+DIR/attacks.jsonl.
 """
 
 import argparse
 import json
-from collections.abc import Callable, Iterable
+import statistics
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from flwr.app import Message, MessageType
-from torch import Tensor
 
 from benchmarks import laboratory
 from benchmarks.laboratory import CLIENTS, Config
-from ilora_app import wire
+from benchmarks.lies import LIES
+from benchmarks.poison import poisoned, triggered
+from ilora_app import methods, wire
 from ilora_app.launch.local_grid import LocalGrid
 
-Tensors = dict[str, Tensor]
-Lie = Callable[[Tensors, Tensors], Tensors]
 ROUNDS, MIDDLE = 8, 5
-
-
-def _flip(times: float, only: str = "") -> Lie:
-    """Go the other way: what was received less what was learned, times a factor."""
-
-    def lie(received: Tensors, learned: Tensors) -> Tensors:
-        return {
-            n: received[n] - times * (v - received[n])
-            if n in received and n.startswith(only)
-            else v
-            for n, v in learned.items()
-        }
-
-    return lie
-
-
-def _noise(times: float) -> Lie:
-    """Noise of a multiple of the size of what was learned, tensor by tensor."""
-
-    def lie(received: Tensors, learned: Tensors) -> Tensors:
-        generator = torch.Generator().manual_seed(0)
-        found = {}
-        for n, v in learned.items():
-            begun = received.get(n, torch.zeros_like(v))
-            noise = torch.randn(v.shape, generator=generator)
-            found[n] = begun + times * noise * (v - begun).square().mean().sqrt()
-        return found
-
-    return lie
-
-
-def _all(value: float) -> Lie:
-    return lambda received, learned: {
-        n: torch.full_like(v, value) for n, v in learned.items()
-    }
-
-
-ATTACKS: dict[str, Lie] = {
-    "none": lambda received, learned: learned,
-    "flip-1": _flip(1),
-    "flip-5": _flip(5),
-    "flip-20": _flip(20),
-    "head-20": _flip(20, "head"),
-    "noise-30": _noise(30),
-    "all-100": _all(100.0),
-    "all-1e15": _all(1e15),
-    "all-1e30": _all(1e30),
-    "examples": _flip(1),  # and claims 2^62 examples
-    "correction-1e5": lambda received, learned: learned,  # of its control variate
-}
+POISONS = ("label-flip", "backdoor")
+ATTACKS = (*LIES, *POISONS)
+OFF: Config = {"max-norm-ratio": 0.0, "max-examples-ratio": 0.0}
 
 
 class Hostile(LocalGrid):
-    """A grid whose last nodes lie."""
+    """A grid whose last nodes lie, or train on data that does."""
 
     def __init__(
-        self, *args: Any, attack: str, rounds: Iterable[int], hostile: int, **more: Any
+        self,
+        app: Any,
+        run_config: Config,
+        nodes: int,
+        *,
+        attack: str,
+        rounds: Iterable[int],
+        hostile: int,
+        place: Path,
+        **more: Any,
     ) -> None:
-        super().__init__(*args, **more)
         self.attack, self.rounds = attack, set(rounds)
-        self.liars = set(range(CLIENTS - hostile + 1, CLIENTS + 1))
+        self.liars = set(range(nodes - hostile + 1, nodes + 1))
+        own = {}
+        if attack in POISONS:
+            settings = methods.load(run_config)
+            for k in (node - 1 for node in self.liars):
+                folder = poisoned(attack, settings, k, nodes, place)
+                rank = settings.ranks[k % len(settings.ranks)]
+                own[k] = {wire.DATA_PATH: str(folder), wire.RANK: rank}
+        super().__init__(app, run_config, nodes, own, **more)
 
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
@@ -104,10 +75,12 @@ class Hostile(LocalGrid):
         return replies
 
     def _lie(self, asked: Message, reply: Message) -> None:
+        if self.attack in POISONS:
+            return
         content = reply.content
         received = wire.decode_tensors(asked.content[wire.ARRAYS])
         learned = wire.decode_tensors(content[wire.ARRAYS])
-        lie = ATTACKS[self.attack](received, learned)
+        lie = LIES[self.attack](received, learned)
         content[wire.ARRAYS] = wire.encode_tensors(lie)
         if self.attack == "examples":
             content[wire.METRICS][wire.EXAMPLES] = 2**62
@@ -117,11 +90,11 @@ class Hostile(LocalGrid):
             content[wire.CORRECTION] = wire.encode_tensors(far)
 
 
-OFF: Config = {"max-norm-ratio": 0.0, "max-examples-ratio": 0.0}
-
-
-def config_of(attack: str, limits: str, seed: int, data: Path, cache: Path) -> Config:
+def config_of(
+    attack: str, protection: str, seed: int, data: Path, cache: Path
+) -> Config:
     """The run config of a run."""
+    protected = {"on": {}, "off": OFF}.get(protection, {"robust": protection})
     return {
         **laboratory.COMMON,
         **laboratory.task("clinc150", data, cache),
@@ -132,35 +105,82 @@ def config_of(attack: str, limits: str, seed: int, data: Path, cache: Path) -> C
         "learning-rate": 0.003,
         "seed": seed,
         "drift-correction": "control-variates" if "correction" in attack else "none",
-        **(OFF if limits == "off" else {}),
+        **protected,
     }
 
 
-def table(runs: Iterable[Config]) -> list[str]:
-    """Lines of Markdown: final accuracy by attack, with the limits and without."""
-    found = {tuple(run["run"]): run["accuracy"] for run in runs}
-    lines = ["| attack | hostile | rounds | limits on | limits off |", "|---" * 5 + "|"]
-    kinds = dict.fromkeys((a, s, h, r) for a, _, s, h, r in found)
-    for attack, seed, hostile, rounds in sorted(
-        kinds, key=lambda k: (*k[2:], [*ATTACKS].index(k[0]))
-    ):
-        cells = [
-            f"{end:.3f}" if isinstance(end, float) else str(end or "not run")
-            for limits in ("on", "off")
-            for end in [found.get((attack, limits, seed, hostile, rounds))]
+def tables(runs: Sequence[Config]) -> list[str]:
+    """Lines of Markdown: final accuracy by attack and protection, one table a setting.
+
+    A cell is the mean over the seeds, and the worst where there are several; of a
+    backdoor also the part of the test rows that its trigger turns.
+    """
+    lines = []
+    kinds = dict.fromkeys(tuple(run["run"][3:]) for run in runs)
+    for kind in sorted(kinds):
+        found: dict[tuple[str, str], list[Config]] = {}
+        for run in runs:
+            attack, protection, _, *rest = run["run"]
+            if tuple(rest) == kind:
+                found.setdefault((attack, protection), []).append(run)
+        columns = list(dict.fromkeys(protection for _, protection in found))
+        hostile, rounds = kind
+        lines += [
+            "",
+            f"{hostile} of {CLIENTS} hostile, {rounds} of {ROUNDS} rounds:",
+            "",
+            "| attack | " + " | ".join(columns) + " |",
+            "|---" * (1 + len(columns)) + "|",
         ]
-        head = f"{attack} | {hostile} of {CLIENTS} | {rounds} of {ROUNDS}"
-        lines.append(f"| {head} | {' | '.join(cells)} |")
-    return lines
+        for attack in ATTACKS:
+            row = [found.get((attack, column), []) for column in columns]
+            if any(row):
+                lines.append(f"| {attack} | " + " | ".join(map(cell, row)) + " |")
+    return lines[1:]
+
+
+def cell(runs: Sequence[Config]) -> str:
+    """What some seeds came to."""
+    if not runs:
+        return ""
+    failed = [run["accuracy"] for run in runs if isinstance(run["accuracy"], str)]
+    if failed:
+        return failed[0]
+    ends = [run["accuracy"] for run in runs]
+    text = f"{statistics.fmean(ends):.3f}"
+    if len(ends) > 1:
+        text += f" (worst {min(ends):.3f})"
+    turned = [run["triggered"] for run in runs if "triggered" in run]
+    return text + (f", trigger {statistics.fmean(turned):.2f}" if turned else "")
+
+
+def tried(run: Sequence[Any], rounds: Iterable[int], data: Path, out: Path) -> Config:
+    """Run one; what it came to, or what ended it."""
+    attack, protection, seed, hostile, _ = run
+    config = config_of(attack, protection, seed, data, out / "data")
+    how = {
+        "attack": attack,
+        "rounds": rounds,
+        "hostile": hostile,
+        "place": out / "data",
+    }
+    measure = triggered if attack == "backdoor" else None
+    try:
+        make = partial(Hostile, **how)
+        found = laboratory.run(config, make_grid=make, measure=measure)
+    except Exception as error:  # a run that an attack has ended
+        return {"accuracy": f"{type(error).__name__}: {error}"[:200]}
+    turned = {"triggered": found["measured"]} if measure else {}
+    return {"accuracy": found["rows"][-1].get("accuracy"), **turned}
 
 
 def main() -> None:
-    """Run what is missing, and print a row each, and the table."""
+    """Run what is missing, and print a row each, and the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--attacks", default=",".join(ATTACKS))
-    parser.add_argument("--limits", default="on,off")
+    parser.add_argument("--protections", default="on,off")
     parser.add_argument("--seeds", default="0")
     parser.add_argument("--hostile", type=int, default=1)
     parser.add_argument("--every-round", action="store_true")
@@ -173,21 +193,15 @@ def main() -> None:
     laboratory.be_polite()
     for seed in map(int, given.seeds.split(",")):
         for attack in given.attacks.split(","):
-            for limits in given.limits.split(","):
-                run = [attack, limits, seed, given.hostile, len(rounds)]
+            for protection in given.protections.split(","):
+                run = [attack, protection, seed, given.hostile, len(rounds)]
                 if run in done:
                     continue
-                config = config_of(attack, limits, seed, given.data, given.out / "data")
-                how = {"attack": attack, "rounds": rounds, "hostile": given.hostile}
-                try:
-                    found = laboratory.run(config, make_grid=partial(Hostile, **how))
-                    end = found["rows"][-1].get("accuracy")
-                except Exception as error:  # a run that an attack has ended
-                    end = f"{type(error).__name__}: {error}"[:200]
+                found = tried(run, rounds, given.data, given.out)
                 with file.open("a") as out:
-                    out.write(json.dumps({"run": run, "accuracy": end}) + "\n")
-                print(run, end, flush=True)
-    print("\n".join(table(map(json.loads, file.read_text().splitlines()))))
+                    out.write(json.dumps({"run": run, **found}) + "\n")
+                print(run, found, flush=True)
+    print("\n".join(tables([json.loads(x) for x in file.read_text().splitlines()])))
 
 
 if __name__ == "__main__":

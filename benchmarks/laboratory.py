@@ -102,6 +102,7 @@ def run(
     clients: int = CLIENTS,
     place: Path | None = None,
     make_grid: Any = None,
+    measure: Any = None,
 ) -> Config:
     """Run one job in this process on one thread, and return what it came to.
 
@@ -110,6 +111,7 @@ def run(
         clients: how many.
         place: folder in which that of the run stays; None: it does not.
         make_grid: a LocalGrid; None: whose nodes are honest.
+        measure: is asked for a number of the server after the run.
 
     Returns:
         Rows of the rounds, which test rows the final model tells, and seconds.
@@ -142,6 +144,7 @@ def run(
         "right": _right(server),
         "seconds": round(time.perf_counter() - clock, 1),
         "hardware": hardware(),
+        **({"measured": measure(server)} if measure else {}),
     }
 
 
