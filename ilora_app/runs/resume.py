@@ -16,7 +16,8 @@ LATEST = "latest"
 # their own meaning: how long to go on and to wait, what is kept and measured.
 FREE = frozenset(
     {
-        "num-server-rounds", "round-timeout", "min-available-nodes", "min-replies",
+        "num-server-rounds", "round-timeout", "max-wait-ratio", "strikes",
+        "min-available-nodes", "min-replies",
         "output-dir", "resume", "keep-checkpoints", "save-adapters", "evaluate-every",
         "rank-eval-every", "eval-batch-size", "evaluate-on", "max-update-norm",
         "max-correction-norm", "max-examples", "max-norm-ratio",
