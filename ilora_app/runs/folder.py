@@ -13,6 +13,7 @@ from typing import Any
 import tomli_w
 
 from ilora_app.runs import lock
+from ilora_app.runs.event_lines import EventLines
 from ilora_app.runs.places import EVENTS, RUNS
 from ilora_app.settings import Settings, options
 from ilora_app.settings.parsing import dump
@@ -51,6 +52,9 @@ class RunFolder:
         resolved = dump(settings) | {"output-dir": str(self.path), "resume": ""}
         text = tomli_w.dumps(resolved)
         (self.path / "config.toml").write_text(text, encoding="utf-8")
+        self._lines = (
+            EventLines(str(self.path)) if settings.keeping.log_events else None
+        )
         names = options.names(settings.keeping.track)
         self._trackers = Trackers(names, self.path, resolved, after)
         # Who runs it, so that a reader can tell a run from what a crash has left.
@@ -100,6 +104,8 @@ class RunFolder:
                     row.update(facts)
             self._write_metrics()
         self._trackers.event(kind, facts)
+        if self._lines:
+            self._lines.event(kind, facts)
 
     def _mend(self) -> None:
         """Cut off a line of events.jsonl that a crash left unfinished."""

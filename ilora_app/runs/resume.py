@@ -21,8 +21,8 @@ FREE = frozenset(
         "output-dir", "resume", "keep-checkpoints", "save-adapters", "evaluate-every",
         "rank-eval-every", "eval-batch-size", "evaluate-on", "max-update-norm",
         "max-correction-norm", "max-examples", "max-norm-ratio",
-        "max-examples-ratio", "max-reply-megabytes", "report", "track", "patience",
-        "target-accuracy", "time-budget",
+        "max-examples-ratio", "max-reply-megabytes", "report", "log-events", "track",
+        "patience", "target-accuracy", "time-budget",
     }
 )  # fmt: skip
 
