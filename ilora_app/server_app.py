@@ -5,6 +5,7 @@ from flwr.serverapp import Grid, ServerApp
 
 from ilora_app.federation.membership import FederationError
 from ilora_app.runs.lock import BusyError
+from ilora_app.runs.writing import PlaceError
 from ilora_app.server import enrolment, preflight
 from ilora_app.server.logs import show_plainly
 from ilora_app.server.run import Server, UntrainedError
@@ -12,7 +13,7 @@ from ilora_app.settings.parsing import ConfigError
 from ilora_app.tasks.libraries import quiet_libraries
 
 quiet_libraries()
-show_plainly(ConfigError, FederationError, BusyError, UntrainedError)
+show_plainly(ConfigError, FederationError, BusyError, PlaceError, UntrainedError)
 app = ServerApp()
 
 
@@ -24,6 +25,7 @@ def main(grid: Grid, context: Context) -> None:
         ConfigError: mistakes in the run config, before any node is asked.
         FederationError: no node can take part.
         BusyError: another server is at work in the run folder.
+        PlaceError: there is no room for the run folder, or for the model.
         UntrainedError: no round changed the model.
 
     """

@@ -91,6 +91,14 @@ def test_mistakes_of_the_method_and_of_folders_are_found_before_anything_is_star
         with pytest.raises(RequestError, match=re.escape(message)) as caught:
             resolve(options=options)
         assert len(caught.value.problems) == 1
+    wrong = {"resume": absent, "output-dir": out, "seed": -1, "strategy": "fedavg"}
+    with pytest.raises(RequestError) as caught:
+        resolve(options=wrong, clients=1)
+    assert [text.partition(" ")[0] for text in caught.value.problems] == [
+        "seed", "strategy", "resume", "output-dir", "--clients",
+    ]  # fmt: skip
+    with pytest.raises(RequestError, match="the folder of a run, as resume is latest"):
+        resolve(options={"resume": "latest", "output-dir": absent})
     resolve(options={"output-dir": absent})
     resolve(options={"resume": "latest"})
     resolve(options={"resume": out, "output-dir": out})

@@ -66,7 +66,10 @@ def test_a_real_run_shows_its_rounds_and_ends_with_json(words, tmp_path, tempora
     lines = re.findall(r"^round (\d)/2  accuracy 0\.\d{4}  loss .*$", err, re.M)
     assert lines == ["0", "1", "2"]
     assert "\x1b" not in out + err
-    assert "round 2/2" in (folder / "flwr.log").read_text()
+    log = (folder / "flwr.log").read_text()
+    assert "round 2/2" in log
+    assert "@ilora-event" not in log, "events.jsonl has them"
+    assert len(re.findall("^run folder: ", err, re.M)) == 1
     replies = [e["clients"] for e in read_events(folder, "replied") if e["round"] == 1]
     assert replies.count(3) == 2, "of training and of evaluation"
     assert_nothing_is_left(temporary)

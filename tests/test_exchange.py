@@ -28,7 +28,8 @@ class Reply:
     """What the loop reads of a message."""
 
     def __init__(self, name: str) -> None:
-        self.metadata = type("Metadata", (), {"reply_to_message_id": name})
+        facts = {"reply_to_message_id": name, "src_node_id": int(name[1:]) + 1}
+        self.metadata = type("Metadata", (), facts)
 
     def has_error(self) -> bool:
         return False
@@ -40,12 +41,12 @@ def messages(count: int) -> list[Message]:
 
 def test_replies_are_counted_as_they_come():
     grid, came = Pulled(client_app.app, {}, 3), []
-    replies = exchange(grid, messages(3), 5.0, came.append)
+    replies = exchange(grid, messages(3), 5.0, lambda nodes: came.append(len(nodes)))
     assert len(replies) == 3
     assert came == sorted(came)
     assert came[-1] == 3
     assert "pull_messages" not in vars(grid), "the grid is as it was"
-    exchange(grid, messages(2), 5.0, came.append)
+    exchange(grid, messages(2), 5.0, lambda nodes: came.append(len(nodes)))
     assert came[-1] == 2
 
 
@@ -55,11 +56,24 @@ def test_a_grid_that_answers_at_once_is_counted_at_the_end():
             return list(messages)
 
     came: list[int] = []
-    exchange(AtOnce(client_app.app, {}, 2), messages(2), 5.0, came.append)
+    exchange(
+        AtOnce(client_app.app, {}, 2),
+        messages(2),
+        5.0,
+        lambda nodes: came.append(len(nodes)),
+    )
     assert came == [2]
 
 
 def test_nothing_is_sent_to_no_one():
     came: list[int] = []
-    assert exchange(Pulled(client_app.app, {}, 1), [], 5.0, came.append) == []
+    assert (
+        exchange(
+            Pulled(client_app.app, {}, 1),
+            [],
+            5.0,
+            lambda nodes: came.append(len(nodes)),
+        )
+        == []
+    )
     assert came == []

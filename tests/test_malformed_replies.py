@@ -113,7 +113,7 @@ def ask(link: Link, most: float = 0.0) -> tuple[list[Message], list[int]]:
     grid._client, grid._run = link, SimpleNamespace(run_id=1)  # type: ignore[assignment]
     messages = [Message(RecordDict(), node, "train") for node in (1, 2, 3)]
     came: list[int] = []
-    replies = exchange(grid, messages, 1.0, came.append, most)
+    replies = exchange(grid, messages, 1.0, lambda n: came.append(len(n)), most)
     assert grid._client is link, "the grid is as it was"
     return sorted(replies, key=lambda r: r.metadata.src_node_id), came
 

@@ -97,3 +97,8 @@ def test_a_newcomer_gets_no_more_time_than_a_round():
     grid, federation = SlowGrid(200), Membership()
     assert [federation.present(grid, 1, 90.0) for _ in range(3)] == [[], [], []]
     assert grid.given == [60, 90, 90]
+    assert federation.present(grid, 0, 90.0) == []
+    assert grid.given == [60, 90, 90], "three times in a row are enough"
+    ((node, reason),) = federation.standing.take_new()
+    assert node == 7
+    assert "no usable reply in 3 rounds in a row" in reason

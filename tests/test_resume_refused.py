@@ -145,6 +145,50 @@ def test_a_folder_that_cannot_be_resumed(run_config, tmp_path):
         preflight.prepare(run_config | {"resume": str(tmp_path / "none")})
 
 
+def test_with_resume_all_mistakes_come_at_once(run_config, tmp_path):
+    """None waits until the others are mended, whatever is wrong with the folder."""
+    own = {
+        "learnin-rate": 1.0,
+        "batch-size": 0,
+        "target-modules": "q_proj",
+        "test-split": "testing",
+        "label-column": "auto",
+        "track": "abacus",
+    }
+    folder, _, _ = run(run_config)
+    differing = {"seed": 5, "num-server-rounds": 1, "local-steps": 9}
+    elsewhere = {"output-dir": str(tmp_path / "x")}
+    for more, lines in (
+        ({"resume": "somewhere"}, ["resume = 'somewhere': expected latest, or a run"]),
+        (
+            {"resume": str(tmp_path / "none"), **elsewhere},
+            ["a run with a checkpoint", "a run goes on where it is"],
+        ),
+        ({"resume": "latest", "output-dir": "x"}, ["output-dir = 'x': expected a run"]),
+        ({"resume": "latest", "num-server-rounds": 0}, ["num-server-rounds = 0: "]),
+        (
+            {"resume": str(folder), **elsewhere, **differing},
+            [
+                "local-steps is 9, and was",
+                "num-server-rounds = 1: expected 2 or more",
+                "a run goes on where it is",
+            ],
+        ),
+    ):
+        with lock.hold(folder), pytest.raises(parsing.ConfigError) as caught:
+            preflight.prepare(run_config | own | more)
+        found = caught.value.problems
+        text = "\n".join(found)
+        wanted = [f"{key} = " for key in own if key != "label-column"] + lines
+        assert [part for part in wanted if part not in text] == [], text
+        assert ("seed is 5, and was 0" in text) == ("seed" in more)
+        assert "batch-size is" not in text, "its default says nothing"
+        assert "label-column is" not in text, "it could not be resolved"
+        assert "partition-by is" not in text
+        assert len(found) == len(set(found))
+    assert "is at work in" in text
+
+
 def test_another_number_of_partitions_is_refused(run_config):
     interrupted(run_config)
     with pytest.raises(FederationError, match=r"in 3 parts, .* one of 4"):

@@ -25,16 +25,23 @@ def method(settings: Settings, known: set[str]) -> list[str]:
 def folders(settings: Settings) -> list[str]:
     """Find what is wrong with the run folder, of a run on this machine."""
     resume, out = settings.keeping.resume, settings.run.output_dir
-    if resume:
-        if resume != LATEST and not options.folder(resume).is_dir():
+    folder, found = options.folder(out), []
+    if resume == LATEST:
+        if out and not folder.is_dir():
+            right = f"the folder of a run, as resume is {LATEST}"
+            found.append(parsing.describe("output-dir", out, right))
+    elif resume:
+        if not options.folder(resume).is_dir():
             right = f"{LATEST}, or the folder of a run"
-            return [parsing.describe("resume", resume, right)]
+            found.append(parsing.describe("resume", resume, right))
+        if out and folder != options.folder(resume):
+            right = f"{resume}, as in resume, or none: a run goes on where it is"
+            found.append(parsing.describe("output-dir", out, right))
     elif out:
-        folder = options.folder(out)
         taken = "a new or empty folder: a run never writes over another"
         if right := outside(folder) or (taken if _taken(folder) else ""):
-            return [parsing.describe("output-dir", out, right)]
-    return []
+            found.append(parsing.describe("output-dir", out, right))
+    return found
 
 
 def _taken(folder: Path) -> bool:

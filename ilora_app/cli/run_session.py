@@ -1,7 +1,6 @@
 """Runs the app through ``flwr run``, follows it, and says how it came out."""
 
 import json
-import shutil
 import tempfile
 import time
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ from ilora_app.compare.jobs import what_is_wrong
 from ilora_app.launch.app_files import copy_app
 from ilora_app.launch.flower_log import message, reason_in
 from ilora_app.launch.superlink import SuperLink, SuperLinkError, existing, superlink
+from ilora_app.runs.event_lines import MARK, plain
 from ilora_app.runs.processes import stop
 from ilora_app.settings import Settings, parsing
 from ilora_app.watch.follow import Follower
@@ -27,6 +27,7 @@ from ilora_app.watch.view import View
 
 LOG = "flwr.log"
 _LAST = 15
+_AT_WORK, _ASK_EVERY = ("pending", "starting", "running"), 5.0
 _VAGUE = "An error was encountered. Ending simulation."
 
 
@@ -79,7 +80,8 @@ class Session:
         connection: str,
         console: Console,
     ) -> None:
-        self._settings, self._federation = dict(settings), federation
+        self._settings = {**settings, "log-events": True}
+        self._federation, self._status = federation, ""
         self._connection = connection
         whole = parsing.dump(Settings()) | self._settings
         self._state = RunState(int(whole["num-server-rounds"]))
@@ -110,7 +112,7 @@ class Session:
         follower, state = self._follower, self._state
         found = Outcome(
             status,
-            reason,
+            plain(reason),
             round=max(state.round, 0),
             rounds=state.rounds,
             metrics=dict(state.rows[-1]) if state.rows else {},
@@ -140,15 +142,15 @@ class Session:
             )
             self._view.doing = "starting the run"
             self._follow(link, place / "app", run_config, log)
-            reason = self._reason(link, log)
+            reason = self._reason(log)
         return self.outcome(FAILED if reason else FINISHED, reason)
 
     def _follow(self, link: SuperLink, app: Path, run_config: Path, log: Path) -> None:
         follower = self._follower = Follower(log, self._state, self._view)
         child = link.begin(app, str(run_config), self._federation, log)
         try:
-            follower.follow(lambda: child.poll() is not None)
-        except BaseException:
+            follower.follow(lambda: child.poll() is not None and self._is_over(link))
+        except KeyboardInterrupt:
             follower.look()
             if self._connection and follower.run_id is not None:
                 link.end_run(follower.run_id)
@@ -156,14 +158,26 @@ class Session:
         finally:
             stop(child)
 
-    def _reason(self, link: SuperLink, log: Path) -> str:
+    def _is_over(self, link: SuperLink) -> bool:
+        """Whether the run has ended, and not just the command that shows its log."""
+        assert self._follower
+        self._follower.look()
+        number = self._follower.run_id
+        if number is not None:
+            self._status = link.statuses().get(number, "unknown")
+            if self._status in _AT_WORK:
+                time.sleep(_ASK_EVERY)
+                return False
+        return True
+
+    def _reason(self, log: Path) -> str:
         """Why the run failed; empty where it did not."""
         assert self._follower
         said = log.read_text(encoding="utf-8", errors="replace")
         number, follower = self._follower.run_id, self._follower
         if number is None:
             return reason_in(said) or _last_lines(said) or "no run was started"
-        status = link.statuses().get(number, "unknown")
+        status = self._status
         if status != "finished:completed":
             why = self._state.reason if self._state.status == FAILED else ""
             why = why or reason_in(said)
@@ -176,11 +190,13 @@ class Session:
         return ""
 
     def _keep(self, log: Path) -> None:
-        """Leave the log in the run folder."""
+        """Leave the log in the run folder, which has the events of its own."""
         follower = self._follower
         if follower and follower.folder and follower.local:
             with suppress(OSError):
-                shutil.copyfile(log, follower.folder / LOG)
+                lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+                text = "".join(f"{line}\n" for line in lines if MARK not in line)
+                (follower.folder / LOG).write_text(text, encoding="utf-8")
 
 
 def _last_lines(log: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import tomli_w
 
 from ilora_app.runs.machine import hardware, versions
+from ilora_app.runs.reading import events_of
 from ilora_app.settings import Settings, parsing
 
 FINISHED, FAILED = "finished", "failed"
@@ -126,11 +127,13 @@ def what_is_wrong(folder: Path) -> str:
     """Why a run folder holds no result though its run came to an end, or nothing."""
     if not (folder / "metrics.csv").is_file():
         return "the run left no metrics.csv"
-    lines = (folder / "events.jsonl").read_text(encoding="utf-8").splitlines()
-    events = [json.loads(line) for line in lines]
-    rounds = {e["round"] for e in events if e["event"] == "round"} - {0}
-    unchanged = {e["round"] for e in events if e["event"] == "model-unchanged"}
-    if not rounds or rounds - unchanged:
+    events = events_of(folder)
+
+    def of(kind: str, fact: str) -> list[Any]:
+        return [e.get(fact) for e in events if e.get("event") == kind]
+
+    rounds = set(of("round", "round")) - {0}
+    if not rounds or rounds - set(of("model-unchanged", "round")):
         return ""
-    why = [e["reason"] for e in events if e["event"] == "reply-left-out"]
+    why = of("reply-left-out", "reason")
     return f"no round changed the model: {why[-1] if why else 'no replies'}"

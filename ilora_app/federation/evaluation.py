@@ -6,7 +6,7 @@ before it trains on it, so that a round is one message a node: what comes back b
 to the round before, and only the last round has a message of its own.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -79,7 +79,6 @@ class Evaluation:
         requests: Mapping[int, Request],
         replies: Mapping[int, Message],
         num_rounds: int,
-        timeout: float,
     ) -> None:
         """Note what came with the training replies of a round, of the one before.
 
@@ -88,7 +87,6 @@ class Evaluation:
             requests: to the nodes whose updates are used, by node id.
             replies: by node id.
             num_rounds: of the run.
-            timeout: for the reason of a reply that did not come.
 
         """
         asked = {
@@ -102,11 +100,9 @@ class Evaluation:
             asked,
             (replies[node] for node in asked),
             lambda reply, request: _read(reply, request, wire.EVALUATION),
-            timeout,
+            self._events.standing.waited,
         )
-        self._events.unused(server_round, "evaluate", bad)
-        self._events.clients(server_round - 1, found)
-        results = [result for _, result in found]
+        results = self._said(server_round, server_round - 1, found, bad)
         self._earlier = metrics.of_evaluation(results) if results else {}
 
     def take_earlier(self) -> dict[str, int | float]:
@@ -163,14 +159,26 @@ class Evaluation:
         ]
 
     def aggregate(
-        self, server_round: int, replies: Iterable[Message], timeout: float
+        self, server_round: int, replies: Iterable[Message]
     ) -> MetricRecord | None:
         """Mean, worst and spread of what the clients measured on their own data."""
-        found, bad = collect(self._requests, replies, _read, timeout)
-        self._events.unused(server_round, "evaluate", bad)
-        self._events.clients(server_round, found)
-        results = [result for _, result in found]
+        waited = self._events.standing.waited
+        found, bad = collect(self._requests, replies, _read, waited)
+        results = self._said(server_round, server_round, found, bad)
         return MetricRecord({**metrics.of_evaluation(results)}) if results else None
+
+    def _said(
+        self,
+        server_round: int,
+        measured: int,
+        found: Sequence[tuple[Member, dict[str, float]]],
+        bad: Sequence[tuple[Member, str]],
+    ) -> list[dict[str, float]]:
+        """Record what came in a round of the model of a round; give the results."""
+        used = [member.node_id for member, _ in found]
+        self._events.replies(server_round, EVALUATE, used, bad)
+        self._events.clients(measured, found)
+        return [result for _, result in found]
 
     def _is_on_training(self, plan: Plan) -> bool:
         """Whether training messages take the place of those of evaluation.

@@ -9,6 +9,7 @@ from flwr.supercore import log
 from ilora_app import wire
 from ilora_app.federation.member import Member
 from ilora_app.federation.membership import Membership
+from ilora_app.federation.standing import Standing
 
 _MEASURED = (
     ("held_out", wire.EXAMPLES),
@@ -34,10 +35,19 @@ class Silent:
 
 
 class EventLog:
-    """Says each thing once, in the log and to the recorder."""
+    """Says each thing once, in the log and to the recorder.
 
-    def __init__(self, recorder: Recorder | None) -> None:
+    Args:
+        recorder: receives events.
+        standing: counts whose replies were used.
+
+    """
+
+    def __init__(
+        self, recorder: Recorder | None, standing: Standing | None = None
+    ) -> None:
         self._recorder: Recorder = recorder or Silent()
+        self.standing = standing or Standing()
         self._met: set[int] = set()
 
     def round(self, row: dict[str, Any]) -> None:
@@ -87,7 +97,7 @@ class EventLog:
         self._recorder.event("clients-evaluated", round=server_round, clients=clients)
 
     def nodes(self, membership: Membership) -> None:
-        """Record members and nodes that cannot take part when they first appear."""
+        """Record members, nodes that cannot take part and those asked no more, once."""
         for member in membership.members:
             if member.node_id not in self._met:
                 self._recorder.event("member", **vars(member))
@@ -96,15 +106,32 @@ class EventLog:
                 self._recorder.event("node-left-out", node=node, reason=reason)
         self._met.update(member.node_id for member in membership.members)
         self._met.update(membership.left_out)
+        known = {member.node_id: member for member in membership.members}
+        for node, reason in membership.standing.take_new():
+            found = known.get(node)
+            log(WARNING, "%s is asked no more: %s", found or f"node {node}", reason)
+            part = found.partition if found else None
+            facts = {"node": node, "partition": part, "reason": reason}
+            self._recorder.event("node-struck-out", **facts)
 
-    def unused(
+    def replies(
         self,
         server_round: int,
         purpose: str,
+        good: Sequence[int],
         bad: Sequence[tuple[Member, str]],
         shrunk: Sequence[tuple[Member, str]] = (),
+        passed: Sequence[int] = (),
     ) -> None:
-        """Say which replies are not used, or only in part, and why."""
+        """Count who replied well; say which replies are not used, or in part, and why.
+
+        Those that ``robust`` passes over are right for all that is known: nobody is
+        accused.
+        """
+        if passed:
+            log(INFO, "round %d: robust passes over nodes %s", server_round, passed)
+            self._recorder.event("passed-over", round=server_round, nodes=list(passed))
+        self.standing.note(purpose, good, [member.node_id for member, _ in bad])
         for kind, words, found in (
             ("reply-left-out", "left out", bad),
             ("update-shrunk", "taken in part", shrunk),
@@ -126,12 +153,6 @@ class EventLog:
                     partition=member.partition,
                     reason=reason,
                 )
-
-    def passed_over(self, server_round: int, nodes: Sequence[int]) -> None:
-        """Record whose replies were right and are not used: nobody is accused."""
-        if nodes:
-            log(INFO, "round %d: passed over by robust: nodes %s", server_round, nodes)
-            self._recorder.event("passed-over", round=server_round, nodes=list(nodes))
 
     def ended_early(self, server_round: int, reason: str) -> None:
         """Record that no further round is run."""

@@ -7,7 +7,7 @@ of the others. So each is pulled by itself here, and what cannot be read, or is 
 than a reply may be, is an error of its node.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import httpx
@@ -26,7 +26,7 @@ def exchange(
     grid: Grid,
     messages: list[Message],
     timeout: float,
-    came: Callable[[int], None],
+    came: Callable[[Sequence[int]], None],
     most: float = 0.0,
 ) -> list[Message]:
     """Send and receive.
@@ -35,7 +35,7 @@ def exchange(
         grid: of the run.
         messages: one for each node that is asked.
         timeout: seconds to wait for replies.
-        came: is told how many replies there are, whenever there are more.
+        came: is told whose replies there are, whenever there are more.
         most: megabytes of a reply; 0: several times what was sent.
 
     """
@@ -43,19 +43,21 @@ def exchange(
         return []
     with _Pulling(grid, came, most) as pulling:
         replies = list(grid.send_and_receive(messages, timeout=timeout))
-    if len(replies) > pulling.total:
-        came(len(replies))
+    if len(replies) > len(pulling.came):
+        came([_sender(reply) for reply in replies])
     return replies
 
 
 class _Pulling:
     """Stands before a grid's ``push_messages`` and ``pull_messages`` for a while."""
 
-    def __init__(self, grid: Grid, came: Callable[[int], None], most: float) -> None:
-        self._grid, self._came, self._most = grid, came, most
+    def __init__(
+        self, grid: Grid, tell: Callable[[Sequence[int]], None], most: float
+    ) -> None:
+        self._grid, self._tell, self._most = grid, tell, most
         self._push, self._pull = grid.push_messages, grid.pull_messages
         self._asked: dict[str, Message] = {}
-        self.total = 0
+        self.came: list[int] = []
 
     def __enter__(self) -> "_Pulling":
         """Take their place."""
@@ -81,8 +83,8 @@ class _Pulling:
         for name in list(message_ids):
             found += self._one(name)
         if found:
-            self.total += len(found)
-            self._came(self.total)
+            self.came += [_sender(reply) for reply in found]
+            self._tell(self.came)
         return found
 
     def _one(self, name: str) -> list[Message]:

@@ -12,6 +12,7 @@ from flwr.supercore import log
 from ilora_app import wire
 from ilora_app.federation.exchange import exchange
 from ilora_app.federation.member import Member, Rejoin, read
+from ilora_app.federation.standing import Standing
 
 _POLL_SECONDS = 0.5
 # A node that comes later and does not say its rank in this time is asked again later,
@@ -33,14 +34,19 @@ class Membership:
     Args:
         largest_rank: r_max; a node that offers more trains at r_max. None: no limit.
         facts: what every node is told when it is asked.
+        standing: how nodes have answered so far.
 
     """
 
     def __init__(
-        self, largest_rank: int | None = None, facts: ConfigRecord | None = None
+        self,
+        largest_rank: int | None = None,
+        facts: ConfigRecord | None = None,
+        standing: Standing | None = None,
     ) -> None:
         self.largest_rank = largest_rank
         self.facts = facts or ConfigRecord()
+        self.standing = standing or Standing()
         self._finished_round = 0
         self._rejoins: list[Rejoin] = []
         self.left_out: dict[int, str] = {}
@@ -86,14 +92,17 @@ class Membership:
             before = now
             time.sleep(_POLL_SECONDS)
 
-    def meet(self, grid: Grid, timeout: float) -> list[Member]:
+    def meet(self, grid: Grid, timeout: float, least: int = 0) -> list[Member]:
         """Ask connected nodes not met before for their facts; return who is here.
 
-        A node that does not answer is asked again next time. One that says it cannot
-        take part is left out from then on, and the reason is logged.
+        A node that does not answer is asked again next time, unless it is out by its
+        strikes and ``least`` members are here. One that says it cannot take part is
+        left out from then on, and the reason is logged.
         """
         connected = set(grid.get_node_ids())
         strangers = sorted(connected - set(self._members) - set(self.left_out))
+        enough = len(self.connected(grid)) >= least
+        strangers = self.standing.asked(strangers, enough)
         if strangers:
             facts = ConfigRecord({**self.facts, wire.ROUND: self._finished_round})
             questions = [
@@ -105,8 +114,11 @@ class Membership:
                 for n in strangers
             ]
             replies = exchange(grid, questions, timeout, lambda _: None)
-            silent = len(replies) < len(strangers)
-            self._patience = 2 * timeout if silent else _QUERY_SECONDS
+            said = {reply.metadata.src_node_id for reply in replies}
+            good = [node for node in strangers if node in said]
+            silent = [node for node in strangers if node not in said]
+            self.standing.note("query", good, silent)
+            self._patience = 2 * self._patience if silent else _QUERY_SECONDS
             self._read(replies, connected)
         return self.connected(grid)
 
@@ -116,12 +128,13 @@ class Membership:
         return [member for member in self.members if member.node_id in there]
 
     def present(self, grid: Grid, least: int, timeout: float) -> list[Member]:
-        """Wait for ``least`` nodes, but go on without; return the members there are."""
+        """Wait for ``least`` nodes, but go on without; return who is to be asked."""
         try:
             self.wait(grid, least, timeout)
         except FederationError as error:
             log(WARNING, "%s; going on with those", error)
-        return self.meet(grid, min(timeout, self._patience))
+        here = self.meet(grid, min(timeout, self._patience), least)
+        return self.standing.among(here, least)
 
     def limit_rank(self, largest: int | None) -> None:
         """Set r_max, where there are factors at all."""
@@ -189,6 +202,7 @@ class Membership:
         rank = min(member.rank, old.rank)
         smaller = rank if rank < old.rank else None
         self._rejoins.append(Rejoin(old.node_id, member.node_id, restored, smaller))
+        self.standing.take_over(old.node_id, member.node_id)
         if (old.examples, old.held_out) != (member.examples, member.held_out):
             log(
                 WARNING,

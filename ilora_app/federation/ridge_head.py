@@ -34,6 +34,7 @@ TEMPERATURE = 0.1
 # Eigenvalues of a Gram matrix this far below zero, of the largest, are rounding.
 _ROUNDING = 1e-9
 _SLACK = 1e-6
+_HEAD = "head"
 
 
 @dataclass(frozen=True)
@@ -114,10 +115,13 @@ class RidgeHead:
             content = messages.write(request.share, plan, model, node, facts)
             sent.append(Message(content, node, MessageType.EVALUATE))
         size = 4 * 8e-6 * (self.features + 1) * (self.features + 1 + self.classes)
-        replies = exchange(grid, sent, timeout, lambda _: None, LEAST + size)
-        good, bad = collect(requests, replies, self.read, timeout)
+        standing = events.standing
+        seconds = standing.wait(_HEAD, requests, timeout)
+        replies = exchange(grid, sent, seconds, standing.came, LEAST + size)
+        good, bad = collect(requests, replies, self.read, seconds)
         good, out = self._held(good, members)
-        events.unused(server_round, "head", bad + out)
+        used = [member.node_id for member, _ in good]
+        events.replies(server_round, _HEAD, used, bad + out)
         total = sum(
             (sums for _, sums in good), RidgeSums.zeros(self.features, self.classes)
         )

@@ -133,13 +133,15 @@ class Rounds:
         """Send and receive, and count the bytes of the contents both ways."""
         sent, number = list(messages), row["round"]
         self.events.asked(number, purpose, len(sent))
-        replies = exchange(
-            grid,
-            sent,
-            timeout,
-            lambda count: self.events.replied(number, purpose, count),
-            self.most,
-        )
+        standing = self.events.standing
+
+        def came(nodes: Sequence[int]) -> None:
+            standing.came(nodes)
+            self.events.replied(number, purpose, len(nodes))
+
+        asked = [message.metadata.dst_node_id for message in sent]
+        seconds = standing.wait(purpose, asked, timeout)
+        replies = exchange(grid, sent, seconds, came, self.most)
         contents = [reply.content for reply in replies if reply.has_content()]
         suffix = "" if purpose == TRAIN else f"_{purpose}"
         row[f"asked{suffix}"] = len(sent)

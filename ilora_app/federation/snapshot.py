@@ -57,6 +57,7 @@ def take(
         "members": [vars(member) for member in members],
         "largest-rank": membership.largest_rank,
         "client-versions": model.versions.facts(names),
+        "standing": membership.standing.saved(names),
     }
     if state.offset is not None:
         tensors |= _flat(_OFFSET, state.offset.pairs)
@@ -78,6 +79,7 @@ def expect_members(membership: Membership, snapshot: Snapshot) -> None:
     """Tell a membership that has met nobody yet who belongs to it."""
     membership.limit_rank(snapshot.facts["largest-rank"])
     membership.expect(Member(**facts) for facts in snapshot.facts["members"])
+    membership.standing.load(snapshot.facts["standing"], _nodes(snapshot))
 
 
 def put_back(
@@ -90,7 +92,7 @@ def put_back(
 
     Under the node ids that :func:`expect_members` gave its members.
     """
-    nodes = {str(i): -1 - i for i in range(len(snapshot.facts["members"]))}
+    nodes = _nodes(snapshot)
     versions = ClientVersions.of(snapshot.facts["client-versions"], nodes)
     model.resume(_state(snapshot), versions)
     if deadlines:
@@ -102,6 +104,11 @@ def put_back(
             parts.setdefault(part, {})[tensor] = value
         correction.begin(model.state.adapter)
         correction.load(parts, snapshot.facts["taken"], nodes)
+
+
+def _nodes(snapshot: Snapshot) -> dict[str, int]:
+    """Node ids that a membership gives to members it expects, by their names."""
+    return {str(i): -1 - i for i in range(len(snapshot.facts["members"]))}
 
 
 def _state(snapshot: Snapshot) -> GlobalState:

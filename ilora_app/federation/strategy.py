@@ -14,7 +14,7 @@ from ilora_app.corrections import Correction
 from ilora_app.federation import metrics, snapshot, summary
 from ilora_app.federation.aggregation import UnusableError, aggregate
 from ilora_app.federation.deadlines import Deadlines
-from ilora_app.federation.evaluation import EVALUATE, Evaluation
+from ilora_app.federation.evaluation import EVALUATE, TRAIN, Evaluation
 from ilora_app.federation.event_log import EventLog, Recorder
 from ilora_app.federation.global_model import GlobalModel
 from ilora_app.federation.limits import Limits
@@ -74,7 +74,7 @@ class LoraStrategy(Strategy):
         self.limits = limits or Limits()
         self.ridge_head = ridge_head
         self.model = GlobalModel(method, frozen_head)
-        self.events = EventLog(recorder)
+        self.events = EventLog(recorder, self.membership.standing)
         self.evaluation = Evaluation(
             method, self.participation, self.events, evaluate_every, evaluate_on
         )
@@ -201,14 +201,14 @@ class LoraStrategy(Strategy):
         """
         state = self.state
         by_node = {r.metadata.src_node_id: r for r in replies}
-        updates, bad = self._training.read(by_node, self._timeout)
-        self.events.unused(server_round, "train", bad, self._training.shrunk)
-        self.events.passed_over(server_round, self._training.passed_over)
+        updates, bad = self._training.read(by_node, self.events.standing.waited)
+        passed, shrunk = self._training.passed_over, self._training.shrunk
+        good = [update.node for update in updates] + passed
+        self.events.replies(server_round, TRAIN, good, bad, shrunk, passed)
         version = state.ledger.version if state.ledger else 0
-        good = [update.node for update in updates] + self._training.passed_over
         self.model.versions.note(good, [m.node_id for m, _ in bad], version)
-        asked, times = self._training.requests(good), (self._num_rounds, self._timeout)
-        self.evaluation.read_with_training(server_round, asked, by_node, *times)
+        asked, rounds = self._training.requests(good), self._num_rounds
+        self.evaluation.read_with_training(server_round, asked, by_node, rounds)
         try:
             after = partial(self._training.correct, server_round, state, updates)
             how = (self.method, self.limits, self.model, updates, after)
@@ -237,7 +237,7 @@ class LoraStrategy(Strategy):
         self, server_round: int, replies: Iterable[Message]
     ) -> MetricRecord | None:
         """Mean, worst and spread of what the clients measured on their own data."""
-        return self.evaluation.aggregate(server_round, replies, self._timeout)
+        return self.evaluation.aggregate(server_round, replies)
 
     def _present(self, grid: Grid) -> list[Member]:
         """Members that are connected; each is recorded when it first takes part."""

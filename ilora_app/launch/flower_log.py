@@ -1,14 +1,11 @@
-"""Reads what ``flwr run --stream`` says: run id, run folder, rounds, why it failed."""
+"""Reads what ``flwr run --stream`` says: run id, levels of lines, why it failed."""
 
 import re
-from typing import Any
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _LEVEL = re.compile(r"(DEBUG|INFO|WARNING|ERROR|CRITICAL)\s*:\s+")
 _RAISED = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Interrupt|Exit)\b")
-_STARTED = re.compile(r"\W*Successfully started run (\d+)")
-_FOLDER = "Run folder: "
-_ROUND = re.compile(r"round (\d+)/(\d+)(?:  (.*))?$")
+_STARTED = re.compile(r"\W*Successfully started run ([0-9]{1,20})\b")
 
 
 def run_id_in(log: str) -> int | None:
@@ -24,49 +21,6 @@ def message(line: str) -> tuple[str, str]:
     text = _COLOUR.sub("", line).rstrip()
     level = _LEVEL.match(text)
     return (level[1], text[level.end() :]) if level else ("", text)
-
-
-def folder_in(text: str) -> str:
-    """Run folder that a message names; empty where it names none."""
-    return text.removeprefix(_FOLDER).strip() if text.startswith(_FOLDER) else ""
-
-
-def round_in(text: str) -> tuple[dict[str, Any], int] | None:
-    """Read the server's line of a round: its row, and how many rounds there are.
-
-    It has less than metrics.csv, and is there where the run folder is out of reach.
-    None for every other line, those that only begin like one included.
-    """
-    found = _ROUND.match(text)
-    try:
-        return (_row(found), int(found[2])) if found else None
-    except (ValueError, IndexError, OverflowError):
-        return None
-
-
-def _row(found: re.Match[str]) -> dict[str, Any]:
-    row: dict[str, Any] = {"round": int(found[1])}
-    for part in (found[3] or "").split("  "):
-        words = part.split()
-        if not words:
-            continue
-        if words[0] in ("accuracy", "loss", "drift"):
-            row[words[0]] = float(words[1])
-        elif words[0] == "clients":
-            row["clients"], row["asked"] = map(int, words[1].split("/"))
-        elif part.startswith("worst client"):
-            row["client_accuracy_worst"] = float(words[2])
-        elif part.startswith("energy kept"):
-            # The line has no ranks: they are counted.
-            for number, value in enumerate(words[2].split("/"), 1):
-                row[f"energy_kept_r#{number}"] = float(value)
-        elif words[0] == "MB":
-            row["bytes_down"], row["bytes_up"] = (
-                round(float(words[at]) * 1e6) for at in (2, 4)
-            )
-        elif words[-1] == "s":
-            row["seconds_train"] = float(words[0])
-    return row
 
 
 def reason_in(log: str) -> str:

@@ -46,8 +46,12 @@ def failures(run: RunData) -> str:
         for event in run.kind("model-unchanged")
     ]
     rows += [
-        ["–", "node left out", f"node {event.get('node')}", str(event.get("reason"))]
-        for event in run.kind("node-left-out")
+        ["–", what, f"node {event.get('node')}", str(event.get("reason"))]
+        for kind, what in (
+            ("node-left-out", "node left out"),
+            ("node-struck-out", "node asked no more"),
+        )
+        for event in run.kind(kind)
     ]
     said = [
         note(

@@ -1,6 +1,7 @@
 """The run folder: config.toml, events.jsonl and metrics.csv."""
 
 import csv
+import io
 import json
 import os
 import socket
@@ -13,7 +14,9 @@ from typing import Any
 import tomli_w
 
 from ilora_app.runs import lock
-from ilora_app.runs.places import EVENTS, RUNS
+from ilora_app.runs.event_lines import EventLines
+from ilora_app.runs.places import CONFIG, EVENTS, METRICS, RUNS
+from ilora_app.runs.writing import Attempts, Journal, PlaceError, whole
 from ilora_app.settings import Settings, options
 from ilora_app.settings.parsing import dump
 from ilora_app.track import Trackers
@@ -30,6 +33,7 @@ class RunFolder:
 
     Raises:
         BusyError: another server is at work in the folder.
+        PlaceError: it cannot be written.
 
     """
 
@@ -43,14 +47,23 @@ class RunFolder:
         name = f"{time.strftime('%Y%m%d-%H%M%S')}-{run_id}"
         given = settings.run.output_dir
         self.path = resumed or options.folder(given or f"{RUNS}/{name}")
-        self.path.mkdir(parents=True, exist_ok=True)
-        self._lock = lock.hold(self.path)
         self.rows: list[dict[str, Any]] = list(rows)
         """The rounds so far, as in metrics.csv."""
         after = self.rows[-1]["round"] if resumed else None
         resolved = dump(settings) | {"output-dir": str(self.path), "resume": ""}
-        text = tomli_w.dumps(resolved)
-        (self.path / "config.toml").write_text(text, encoding="utf-8")
+        self._events = Journal(self.path / EVENTS)
+        self._metrics = Attempts(self.path / METRICS)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = lock.hold(self.path)
+            whole(self.path / CONFIG, tomli_w.dumps(resolved))
+            self._events.mend()
+        except OSError as error:
+            text = f"the run folder {self.path} cannot be written: {error}"
+            raise PlaceError(text) from error
+        self._lines = (
+            EventLines(str(self.path)) if settings.keeping.log_events else None
+        )
         names = options.names(settings.keeping.track)
         self._trackers = Trackers(names, self.path, resolved, after)
         # Who runs it, so that a reader can tell a run from what a crash has left.
@@ -63,7 +76,6 @@ class RunFolder:
         if after is None:
             self.event("started", **facts)
             return
-        self._mend()
         self.event("resumed", after_round=after, **facts)
         # A round that was recorded and not finished is run again.
         self._write_metrics()
@@ -86,10 +98,12 @@ class RunFolder:
             self._lock.close()
 
     def event(self, kind: str, **facts: Any) -> None:
-        """Append to events.jsonl; a round becomes a row of metrics.csv."""
-        line = json.dumps({"time": round(time.time(), 3), "event": kind, **facts})
-        with (self.path / EVENTS).open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        """Append to events.jsonl; a round becomes a row of metrics.csv.
+
+        What does not fit on the disk is a warning, and written when there is room.
+        """
+        stamp = {"time": round(time.time(), 3), "event": kind}
+        self._events.append(json.dumps({**stamp, **facts}))
         if kind == "round":
             self.rows.append(facts)
             self._write_metrics()
@@ -100,23 +114,16 @@ class RunFolder:
                     row.update(facts)
             self._write_metrics()
         self._trackers.event(kind, facts)
-
-    def _mend(self) -> None:
-        """Cut off a line of events.jsonl that a crash left unfinished."""
-        events = self.path / EVENTS
-        if events.exists():
-            data = events.read_bytes()
-            whole = data.rfind(b"\n") + 1
-            if whole < len(data):
-                os.truncate(events, whole)
+        if self._lines:
+            self._lines.event(kind, facts)
 
     def _write_metrics(self) -> None:
         columns = list(dict.fromkeys(key for row in self.rows for key in row))
         first = ["round", "accuracy", "loss"]
         columns = first + [column for column in columns if column not in first]
-        temporary = self.path / ".metrics.csv.tmp"
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, columns, restval="")
-            writer.writeheader()
-            writer.writerows(self.rows)
-        temporary.replace(self.path / "metrics.csv")
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns, restval="")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        with self._metrics.attempt():
+            whole(self.path / METRICS, text.getvalue())

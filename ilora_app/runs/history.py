@@ -133,7 +133,7 @@ def read(folder: Path, root: Path) -> Run:
 
 def details(folder: Path) -> dict[str, Any]:
     """The config, the rows of metrics.csv, and what went wrong in them."""
-    wrong = ("reply-left-out", "node-left-out", "model-unchanged")
+    wrong = ("reply-left-out", "node-left-out", "node-struck-out", "model-unchanged")
     return {
         "config": config_of(folder),
         "rows": rows_of(folder),

@@ -1,5 +1,6 @@
 """``resume``: which run goes on, and whether it may under this run config."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,13 @@ LATEST = "latest"
 # their own meaning: how long to go on and to wait, what is kept and measured.
 FREE = frozenset(
     {
-        "num-server-rounds", "round-timeout", "min-available-nodes", "min-replies",
+        "num-server-rounds", "round-timeout", "max-wait-ratio", "strikes",
+        "min-available-nodes", "min-replies",
         "output-dir", "resume", "keep-checkpoints", "save-adapters", "evaluate-every",
         "rank-eval-every", "eval-batch-size", "evaluate-on", "max-update-norm",
         "max-correction-norm", "max-examples", "max-norm-ratio",
         "max-examples-ratio", "max-reply-megabytes", "robust", "robust-fraction",
-        "report", "track", "patience", "target-accuracy", "time-budget",
+        "report", "log-events", "track", "patience", "target-accuracy", "time-budget",
     }
 )  # fmt: skip
 
@@ -40,63 +42,40 @@ class ResumePoint:
     checkpoint: Checkpoint
 
 
-def find(settings: Settings) -> tuple[ResumePoint | None, list[str]]:
-    """Find the run that ``resume`` names, unless a server is still at work on it.
-
-    Args:
-        settings: as resolved.
-
-    Returns:
-        It, or why there is none that can go on.
-
-    """
-    found, problems = _find(settings)
-    if found and (by := lock.busy(found.folder)):
-        right = f"a run that nobody is at work on, and {by}"
-        return None, [parsing.describe("resume", settings.keeping.resume, right)]
-    return found, problems
-
-
-def _find(settings: Settings) -> tuple[ResumePoint | None, list[str]]:
-    """Find the run that ``resume`` names: it, or why there is none that can go on.
+def find(
+    settings: Settings, unsure: Collection[str] = ()
+) -> tuple[ResumePoint | None, list[str]]:
+    """Find the run that ``resume`` names, and all that keeps it from going on.
 
     ``latest`` is the run in ``output-dir`` where one is given; else, of the runs under
     ``~/.ilora/runs``, that of this very configuration which was last written.
 
     Args:
         settings: as resolved.
+        unsure: keys whose values say nothing, as they have mistakes of their own or
+            could not be resolved for those of others.
 
     Returns:
-        None and no problem where nothing is to be resumed.
+        It, where it has a checkpoint, and why it cannot go on; None and no problem
+        where nothing is to be resumed.
 
     """
     wanted, given = settings.keeping.resume, settings.run.output_dir
-    if not wanted:
+    if not wanted or (wanted == LATEST and "output-dir" in unsure):
         return None, []
-    if wanted != LATEST:
-        folder = options.folder(wanted)
-        if not folder.is_absolute():
-            right = f"{LATEST}, or a run folder: absolute, or under ~"
-            return None, [parsing.describe("resume", wanted, right)]
-        if given and options.folder(given) != folder:
-            right = (
-                f"the folder of resume ({folder}), or none: a run goes on where it is"
-            )
-            return None, [parsing.describe("output-dir", given, right)]
-        return _one(folder, settings)
-    if given:
-        return _one(options.folder(given), settings)
-
-    problems: list[str] = []
-    for folder in newest_first(options.folder(RUNS)):
-        found, wrong = _one(folder, settings)
-        if found:
-            return found, wrong
-        problems = problems or wrong
-    if not problems:
-        right = f"a run with a checkpoint, and {options.folder(RUNS)} has none"
-        problems = [parsing.describe("resume", wanted, right)]
-    return None, problems
+    if wanted == LATEST and not given:
+        return _latest(settings, unsure)
+    key, named = ("output-dir", given) if wanted == LATEST else ("resume", wanted)
+    folder, problems = options.folder(named), []
+    if not folder.is_absolute():
+        right = "a run folder: absolute, or under ~"
+        right = f"{LATEST}, or {right}" if key == "resume" else right
+        return None, [parsing.describe(key, named, right)]
+    if wanted != LATEST and given and options.folder(given) != folder:
+        right = f"the folder of resume ({folder}), or none: a run goes on where it is"
+        problems = [parsing.describe("output-dir", given, right)]
+    found, wrong = _one(folder, settings, unsure)
+    return found, problems + wrong
 
 
 def newest_first(runs: Path) -> list[Path]:
@@ -106,17 +85,37 @@ def newest_first(runs: Path) -> list[Path]:
     return sorted(times, key=lambda run: times[run], reverse=True)
 
 
-def differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
+def differences(
+    then: dict[str, Any], now: dict[str, Any], unsure: Collection[str] = ()
+) -> list[str]:
     """Keys whose values differ and may not, with both values."""
+    # Without its method nobody knows which keys a run has.
+    keys = {**then, **now} if "strategy" not in unsure else then.keys() & now.keys()
     return [
         f"{key} is {now.get(key)!r}, and was {then.get(key)!r} in the checkpoint"
-        for key in {**then, **now}
-        if key not in FREE and then.get(key) != now.get(key)
+        for key in keys
+        if key not in FREE and key not in unsure and then.get(key) != now.get(key)
     ]
 
 
-def _one(folder: Path, settings: Settings) -> tuple[ResumePoint | None, list[str]]:
-    wanted = settings.keeping.resume
+def _latest(
+    settings: Settings, unsure: Collection[str]
+) -> tuple[ResumePoint | None, list[str]]:
+    """The newest run that can go on; where none can, the newest, and why not."""
+    first: tuple[ResumePoint | None, list[str]] | None = None
+    for folder in newest_first(options.folder(RUNS)):
+        found, wrong = _one(folder, settings, unsure)
+        if found and not wrong:
+            return found, wrong
+        first = first or (found, wrong)
+    right = f"a run with a checkpoint, and {options.folder(RUNS)} has none"
+    return first or (None, [parsing.describe("resume", LATEST, right)])
+
+
+def _one(
+    folder: Path, settings: Settings, unsure: Collection[str]
+) -> tuple[ResumePoint | None, list[str]]:
+    wanted, before = settings.keeping.resume, "num-server-rounds"
     if right := outside(folder):
         key = "resume" if wanted != LATEST else "output-dir"
         return None, [parsing.describe(key, str(folder), right)]
@@ -125,17 +124,20 @@ def _one(folder: Path, settings: Settings) -> tuple[ResumePoint | None, list[str
     except TornError as error:
         right = f"a run with a checkpoint: {error}"
         return None, [parsing.describe("resume", wanted, right)]
-    differ = differences(checkpoint.config, parsing.dump(settings))
-    rounds, before = settings.run.num_server_rounds, "num-server-rounds"
+    problems = []
+    differ = differences(checkpoint.config, parsing.dump(settings), unsure)
+    rounds, then = settings.run.num_server_rounds, checkpoint.config.get(before)
     # The rate of every round of a schedule depends on how many there are.
-    then, constant = checkpoint.config.get(before), "constant"
-    if settings.training.rate_schedule != constant and then != rounds:
+    schedule = checkpoint.config.get("rate-schedule", "constant")
+    if before not in unsure and schedule != "constant" and then != rounds:
         differ.append(f"{before} is {rounds}, and the rate-schedule ran for {then}")
     if differ:
         right = f"the configuration of {folder}: {'; '.join(differ)}"
-        return None, [parsing.describe("resume", wanted, right)]
-    rounds = settings.run.num_server_rounds
-    if rounds < checkpoint.round:
+        problems.append(parsing.describe("resume", wanted, right))
+    if before not in unsure and rounds < checkpoint.round:
         right = f"{checkpoint.round} or more, the rounds that {folder} has run"
-        return None, [parsing.describe("num-server-rounds", rounds, right)]
-    return ResumePoint(folder, checkpoint), []
+        problems.append(parsing.describe(before, rounds, right))
+    if by := lock.busy(folder):
+        right = f"a run that nobody is at work on, and {by}"
+        problems.append(parsing.describe("resume", wanted, right))
+    return ResumePoint(folder, checkpoint), problems

@@ -8,6 +8,7 @@ from ilora_app import wire
 from ilora_app.federation.evaluation import EVALUATE, MEASURED_BY_CLIENTS, TRAIN
 from ilora_app.federation.membership import FederationError, Membership
 from ilora_app.federation.snapshot import Snapshot, expect_members
+from ilora_app.federation.standing import Standing
 from ilora_app.server import preflight
 from ilora_app.settings import Settings
 
@@ -33,8 +34,12 @@ def evaluate_on(settings: Settings, grid: Grid) -> str:
     if settings.run.evaluate_on != "auto":
         return settings.run.evaluate_on
     by_clients = settings.keeping.best_metric.startswith(MEASURED_BY_CLIENTS)
-    # Flower gives a ServerApp this grid in deployment, and another in simulation.
-    return TRAIN if isinstance(grid, HttpGrid) and not by_clients else EVALUATE
+    return TRAIN if is_deployed(grid) and not by_clients else EVALUATE
+
+
+def is_deployed(grid: Grid) -> bool:
+    """Whether nodes are SuperNodes: a ServerApp has another grid in simulation."""
+    return isinstance(grid, HttpGrid)
 
 
 def meet(grid: Grid, prepared: preflight.RunInputs) -> Membership:
@@ -45,7 +50,12 @@ def meet(grid: Grid, prepared: preflight.RunInputs) -> Membership:
 
     """
     run = prepared.settings.run
-    membership = Membership(facts=facts_for_nodes(prepared.labels, prepared.run_key))
+    membership = Membership(
+        facts=facts_for_nodes(prepared.labels, prepared.run_key),
+        standing=Standing(
+            run.strikes, run.max_wait_ratio if is_deployed(grid) else 0.0
+        ),
+    )
     if prepared.resumed:
         checkpoint = prepared.resumed.checkpoint
         membership.finish(checkpoint.round)

@@ -99,22 +99,37 @@ def prepare(run_config: Mapping[str, object]) -> RunInputs:
     if backbone and task != IMAGE and source.max_length > backbone.longest:
         right = f"at most {backbone.longest}, the positions of {settings.model.model}"
         found.append(parsing.describe("max-length", source.max_length, right))
+    asked, unsure = settings.model, set(problems)
+    settings = replace(settings, data=source)
+    if backbone:
+        named = replace(backbone.settings, model=models.canonical(asked.model))
+        settings = replace(settings, model=named)
+    else:
+        unsure.add("model")
+    if backbone and method:
+        head, wrong = _head(settings, backbone)
+        found += wrong
+        settings = replace(settings, head=head)
+    if method:
+        settings = methods.resolve(settings)
+    if found:
+        # What is wrong, or could not be resolved, is not held against a checkpoint.
+        unsure |= {text.split(" = ")[0] for text in found}
+        vague = {"data"} if wrong_data else set()
+        vague |= set() if backbone else {"model", "head"}
+        vague |= set() if method else {"model", "head", "method"}
+        unsure |= {
+            key
+            for group, key, entry in parsing.options(settings)
+            if group in vague
+            and getattr(getattr(settings, group), entry.name) in ("", AUTO)
+        }
+    resumed, wrong = resume.find(settings, unsure)
+    found += wrong
+    if resumed and backbone and (told := _other_weights(resumed, settings, backbone)):
+        found.append(told)
     if found or backbone is None or method is None:
         raise ConfigError(found)
-    asked = settings.model
-    named = replace(backbone.settings, model=models.canonical(settings.model.model))
-    settings = replace(settings, model=named, data=source)
-    head = _head(settings, backbone)
-    settings = methods.resolve(replace(settings, head=head))
-    resumed, wrong = resume.find(settings)
-    if resumed and resumed.checkpoint.weights != backbone.fingerprint:
-        right = (
-            f"the weights that {resumed.folder} began with; those that it names now "
-            "are others"
-        )
-        wrong = [parsing.describe("model", settings.model.model, right)]
-    if wrong:
-        raise ConfigError(wrong)
     key = resumed.checkpoint.key if resumed else secrets.token_hex(8)
     for name in labels and never_tested(source, run.seed):
         log(WARNING, "No row of the split %s is of class %s", source.test_split, name)
@@ -124,11 +139,23 @@ def prepare(run_config: Mapping[str, object]) -> RunInputs:
     return RunInputs(settings, backbone, labels, test, key, resumed)
 
 
-def _head(settings: Settings, backbone: Backbone) -> HeadSettings:
+def _other_weights(resumed: ResumePoint, settings: Settings, backbone: Backbone) -> str:
+    """Say that a model of the same name has other weights than a run began with."""
+    then, name = resumed.checkpoint, settings.model.model
+    if then.weights == backbone.fingerprint or then.config.get("model") != name:
+        return ""
+    right = (
+        f"the weights that {resumed.folder} began with; those that it names now "
+        "are others"
+    )
+    return parsing.describe("model", name, right)
+
+
+def _head(settings: Settings, backbone: Backbone) -> tuple[HeadSettings, list[str]]:
     """Have a head trained that has no last linear layer to solve, where that is left.
 
-    Raises:
-        ConfigError: ridge was asked for.
+    Returns:
+        The settings, and what is wrong where ridge was asked for.
 
     """
     solved = methods.resolve(settings).head.head == RIDGE
@@ -138,9 +165,9 @@ def _head(settings: Settings, backbone: Backbone) -> HeadSettings:
     except ModelError as error:
         trains = methods.find(settings.run.strategy).trains
         if settings.head.head != AUTO or not trains:
-            raise ConfigError([str(error)]) from error
-        return replace(settings.head, head=TRAINED)
-    return settings.head
+            return settings.head, [str(error)]
+        return replace(settings.head, head=TRAINED), []
+    return settings.head, []
 
 
 def fits(backbone: Backbone, key: str, rank: int) -> list[str]:

@@ -72,6 +72,7 @@ def _versions(folder: RunFolder) -> None:
     folder.event("versions", packages=versions(), hardware=hardware())
 
 
+@_as_warning
 def _partition_plot(
     folder: RunFolder, settings: Settings, membership: Membership
 ) -> None:

@@ -16,7 +16,9 @@ from ilora_app.federation.rounds import Row
 from ilora_app.federation.snapshot import Snapshot
 from ilora_app.lora.factors import AdapterState, LoraFactors
 from ilora_app.lora.initialisation import standard_factors
+from ilora_app.runs.checkpoint import Checkpoints
 from ilora_app.runs.folder import RunFolder
+from ilora_app.runs.writing import PlaceError, of_the_disk
 from ilora_app.server import early_stop, recording
 from ilora_app.server.checkpointing import Checkpointer
 from ilora_app.server.enrolment import evaluate_on, facts_for_nodes
@@ -42,6 +44,7 @@ class Server:
 
     Raises:
         BusyError: another server is at work in the run folder.
+        PlaceError: the run folder cannot be written.
 
     """
 
@@ -79,6 +82,7 @@ class Server:
 
         Raises:
             UntrainedError: no round had usable replies; the run folder is complete.
+            PlaceError: there is no room for the model; the last checkpoint is kept.
 
         """
         with self.folder.outcome():
@@ -100,8 +104,7 @@ class Server:
             after_round=self.checkpointer.keep,
             stop=partial(early_stop.reason, settings),
         )
-        self.writer.save_global(folder.path)
-        self.writer.save_ranks(folder.path)
+        self._save()
         self.checkpointer.close()
         recording.say_baselines(folder.rows)
         recording.end(folder, self.strategy, settings.keeping.report)
@@ -109,6 +112,21 @@ class Server:
         if self.strategy.method.trains:
             _check_trained(folder.rows)
         return folder.rows
+
+    def _save(self) -> None:
+        """Write what the run is for; it has failed where there is no room for that."""
+        place = self.folder.path
+        try:
+            self.writer.save_global(place)
+            self.writer.save_ranks(place)
+        except Exception as error:  # each library has its own for a full disk
+            if not of_the_disk(error):
+                raise
+            newest = Checkpoints(place).newest
+            kept = f"; with room, resume = {str(place)!r} goes on from {newest}"
+            raise PlaceError(
+                f"the model cannot be written: {error}{kept if newest else ''}"
+            ) from error
 
     def initial_arrays(self) -> ArrayRecord:
         """Make the factors at r_max and the head that training starts from."""

@@ -41,6 +41,11 @@ class KeepingSettings:
         "End with report.html in the run folder: plots and tables of the run, as ilora "
         "report writes it.",
     )
+    log_events: bool = option(
+        False,
+        "Also write the events of the run into its log, a line of JSON each, as ilora "
+        "run has it, which follows a run of another machine by them.",
+    )
     track: str = option(
         "",
         "Also write the rounds for tensorboard, wandb, mlflow (names with commas "

@@ -58,6 +58,19 @@ class RunSettings:
     round_timeout: float = option(
         3600.0, "Seconds to wait for the replies of a round.", check=above(0)
     )
+    max_wait_ratio: float = option(
+        5.0,
+        "A round waits for so many times as long as the slowest usable reply has taken "
+        "so far, but a minute at least, and for a node that is asked for the first "
+        "time all of round-timeout; with SuperNodes alone. 0: always round-timeout.",
+        check=at_least(0),
+    )
+    strikes: int = option(
+        3,
+        "A node without a usable reply in so many rounds in a row, of those it was "
+        "asked in, is asked no more, while min-available-nodes are left; 0: never.",
+        check=at_least(0),
+    )
     evaluate_every: int = option(
         1,
         "Evaluate on the test split and on the nodes every so many rounds, and at "

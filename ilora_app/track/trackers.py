@@ -89,7 +89,12 @@ class Trackers:
                 and math.isfinite(value)
             }
             self._each("scalars", facts["round"], values)
-        elif kind in ("reply-left-out", "model-unchanged", "node-left-out"):
+        elif kind in (
+            "reply-left-out",
+            "model-unchanged",
+            "node-left-out",
+            "node-struck-out",
+        ):
             step = facts.get("round", self._round)
             self._each("note", step, f"{kind}: {facts.get('reason', '')}")
         elif kind in (FINISHED, FAILED, STOPPED):

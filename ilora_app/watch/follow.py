@@ -1,18 +1,18 @@
-"""Follows a run that ``flwr run`` streams: by its log, and by its run folder."""
+"""Follows a run that ``flwr run`` streams: by its events, never by words of its log."""
 
-import json
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from ilora_app.launch import flower_log
+from ilora_app.runs.event_lines import BEGINS, MARK, Event, LineReader, parse
 from ilora_app.runs.places import EVENTS
 from ilora_app.watch.state import RunState
 from ilora_app.watch.view import View
 
 _EVERY = 0.3
+_LONGEST = 500
 # Flower's, of a default that does not apply here.
 _NOISE = ("Since flwr 1.32",)
 
@@ -24,12 +24,12 @@ class Tail:
         self.path, self._at, self._rest = path, 0, b""
 
     def lines(self) -> list[str]:
-        """New lines, without their ends; none where the file is not there yet."""
+        """New lines, without their ends; none where the file cannot be read."""
         try:
             with self.path.open("rb") as file:
                 file.seek(self._at)
                 data = file.read()
-        except FileNotFoundError:
+        except OSError:
             return []
         self._at += len(data)
         *whole, self._rest = (self._rest + data).split(b"\n")
@@ -39,8 +39,9 @@ class Tail:
 class Follower:
     """Feeds a state and a view with what a run does.
 
-    Events of the run folder tell everything. Where the folder is on another machine,
-    the lines of the log tell the rounds.
+    Events come from the run folder where it is on this machine, else from the lines of
+    the log that hold one. All other lines are text: warnings are shown. Whatever comes,
+    nothing is raised.
 
     Args:
         log: file that the output of ``flwr run --stream`` goes to.
@@ -56,10 +57,12 @@ class Follower:
         self.folder: Path | None = None
         self.local = False
         self._began = False
+        self._failed = False
+        self._streamed = LineReader()
         self._events: Tail | None = None
 
     def follow(self, ended: Callable[[], bool]) -> None:
-        """Follow until the command has ended."""
+        """Follow until the run has ended."""
         while True:
             over = ended()
             self.look()
@@ -68,14 +71,23 @@ class Follower:
             time.sleep(_EVERY)
 
     def look(self) -> None:
-        """Take in what is new."""
+        """Take in what is new; that it cannot be shown is no reason to end a run."""
+        try:
+            self._look()
+        except Exception as error:
+            if not self._failed:
+                self._failed = True
+                with suppress(Exception):
+                    why = f"{type(error).__name__}: {error}"
+                    self._view.say(f"warning: not all of the run is shown: {why}")
+
+    def _look(self) -> None:
         for line in self._log.lines():
             self._line(line)
         if self._events:
             for line in self._events.lines():
-                # Whatever a file holds is no reason to end the run that wrote it.
-                with suppress(ValueError, KeyError, TypeError, AttributeError):
-                    self._event(json.loads(line))
+                if event := parse(line):
+                    self._event(event)
 
     def _line(self, line: str) -> None:
         if self.run_id is None:
@@ -83,58 +95,38 @@ class Follower:
             if self.run_id is not None:
                 self._view.doing = "loading the model and the data"
         level, text = flower_log.message(line)
-        if place := flower_log.folder_in(text):
-            self._found(Path(place))
-        elif level == "WARNING" and text and not self._known(text):
+        if level == "INFO" and text.startswith(MARK):
+            event = self._streamed.read(text, self.run_id)
+            if event is None:
+                self._view.say(text[:_LONGEST])
+                return
+            if event["event"] in BEGINS and "folder" in event and not self.folder:
+                self._found(Path(event["folder"]))
+            if not self.local:
+                self._event(event)
+        elif level == "WARNING" and text and not text.startswith(_NOISE):
             self._view.say(f"warning: {text}")
-        elif not self.local and (found := flower_log.round_in(text)):
-            row, self._state.rounds = found
-            self._tell({"event": "round", "time": time.time(), **row})
-
-    def _known(self, text: str) -> bool:
-        """Whether an event says it too, or nobody needs to know."""
-        said = " is left out: " in text or "the model stays as it was" in text
-        return text.startswith(_NOISE) or (self.local and said)
 
     def _found(self, folder: Path) -> None:
-        if self.folder:
-            return
         self.folder = folder
-        self.local = _is_of(folder / EVENTS, self.run_id)
+        lines = Tail(folder / EVENTS).lines()
+        # Another machine may have a folder of that name, of another run.
+        runs = [e["run"] for e in map(parse, lines) if e and e["event"] in BEGINS]
+        self.local = self.run_id in runs
         where = "" if self.local else " (on the machine of the ServerApp)"
         self._view.say(f"run folder: {folder}{where}")
         self._view.doing = "meeting the clients"
         if self.local:
             self._events = Tail(folder / EVENTS)
 
-    def _event(self, event: dict[str, Any]) -> None:
+    def _event(self, event: Event) -> None:
         """Take what was before this run went on in silence."""
-        if event.get("event") in ("started", "resumed"):
-            self._began = event.get("run") == self.run_id
+        if event["event"] in BEGINS:
+            self._began = event["run"] == self.run_id
             self._state.take(event)
             if self._began and "after_round" in event:
                 self._view.say(f"going on after round {event['after_round']}")
-        elif self._began:
-            self._tell(event)
-        else:
-            self._state.take(event)
-
-    def _tell(self, event: dict[str, Any]) -> None:
+            return
         self._state.take(event)
-        self._view.event(event)
-
-
-def _is_of(events: Path, run_id: int | None) -> bool:
-    """Whether a file of events is of this run, and not of another of that name."""
-    try:
-        text = events.read_text(encoding="utf-8")
-    except OSError:
-        return False
-    for line in text.splitlines():
-        try:
-            event = json.loads(line)
-        except ValueError:
-            continue
-        if event.get("event") in ("started", "resumed") and event.get("run") == run_id:
-            return True
-    return False
+        if self._began:
+            self._view.event(event)

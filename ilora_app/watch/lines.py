@@ -1,5 +1,6 @@
 """A run as plain lines: one a round, and one for each thing that goes wrong."""
 
+import math
 from typing import Any
 
 from ilora_app.watch.state import Row, RunState, seconds
@@ -55,7 +56,7 @@ def megabytes(count: float) -> str:
 
 def duration(count: float | None) -> str:
     """Write seconds the way people say them."""
-    if count is None:
+    if count is None or not math.isfinite(count):
         return "unknown time"
     minutes, rest = divmod(round(count), 60)
     hours, minutes = divmod(minutes, 60)

@@ -109,6 +109,8 @@ def failure_of(event: Mapping[str, Any]) -> str:
     reason = printable(str(event.get("reason", "")))
     if kind == "node-left-out":
         return f"node {event.get('node')} cannot take part: {reason}"
+    if kind == "node-struck-out":
+        return f"node {event.get('node')} is asked no more: {reason}"
     if kind == "reply-left-out":
         part = event.get("partition")
         who = f"node {event.get('node')}" if part is None else f"client {part}"

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from ilora_app.settings.options import lower_is_better
 from ilora_app.watch import lines
-from ilora_app.watch.state import RunState, failure_of, printable
+from ilora_app.watch.state import RunState, printable
 
 _BLOCKS, _ASCII = "▁▂▃▄▅▆▇█", ".:-=+*#@"
 _WIDEST = 40
@@ -54,15 +54,16 @@ class View:
         )
 
     def event(self, event: Mapping[str, Any]) -> None:
-        """Take in an event that the state has just taken."""
+        """Take in an event that the state has just taken; what went wrong is a warning.
+
+        Of the log, that is, which says it in the same words.
+        """
         if event.get("event") == "round":
             self.doing = ""
         if self._live:
             return
         if event.get("event") == "round":
             self.say(lines.round_line(self._state.rows[-1], self._state))
-        elif failure := failure_of(event):
-            self.say(failure)
 
     def panel(self) -> RenderableType:
         """The whole view, as it stands."""

@@ -1,0 +1,98 @@
+"""Files of a run, none of which ends it where a disk is full: that is told once."""
+
+import os
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from logging import INFO, WARNING
+from pathlib import Path
+
+from flwr.supercore import log
+
+_MOST_LINES = 100_000
+
+
+class PlaceError(RuntimeError):
+    """A run folder in which a run cannot begin or end, as it cannot be written."""
+
+
+def of_the_disk(error: Exception) -> bool:
+    """Whether an error says that a file could not be written.
+
+    Libraries written in Rust have errors of their own, with the system's words.
+    """
+    return isinstance(error, OSError) or "(os error " in str(error)
+
+
+def whole(path: Path, text: str) -> None:
+    """Write a file, or leave the one of that name as it is.
+
+    Raises:
+        OSError: the disk is full, or the place cannot be written.
+
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8", newline="")
+        temporary.replace(path)
+    except OSError:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+class Attempts:
+    """Says once that a file cannot be written, and once that it can be again."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._failing = path, False
+
+    @contextmanager
+    def attempt(self) -> Iterator[None]:
+        """Try to write; a failure of the system is a warning."""
+        try:
+            yield
+        except OSError as error:
+            if not self._failing:
+                text = "%s cannot be written: %s; the run goes on without"
+                log(WARNING, text, self._path.name, error)
+            self._failing = True
+        else:
+            if self._failing:
+                log(INFO, "%s is written again", self._path.name)
+            self._failing = False
+
+
+class Journal:
+    """Appends whole lines to a file; those that do not fit wait until there is room."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._attempts = Attempts(path)
+        self._waiting: deque[str] = deque(maxlen=_MOST_LINES)
+
+    def append(self, line: str) -> None:
+        """Write a line, and those that wait before it."""
+        self._waiting.append(f"{line}\n")
+        with self._attempts.attempt():
+            self._write("".join(self._waiting).encode())
+            self._waiting.clear()
+
+    def mend(self) -> None:
+        """Cut off a line that a crash left unfinished."""
+        if self._path.exists():
+            data = self._path.read_bytes()
+            end = data.rfind(b"\n") + 1
+            if end < len(data):
+                os.truncate(self._path, end)
+
+    def _write(self, data: bytes) -> None:
+        with self._path.open("ab", buffering=0) as file:
+            end, left = file.seek(0, os.SEEK_END), memoryview(data)
+            try:
+                while left:
+                    left = left[file.write(left) :]
+            except OSError:
+                with suppress(OSError):
+                    file.truncate(end)
+                raise
