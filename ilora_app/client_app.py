@@ -25,7 +25,8 @@ def query(message: Message, context: Context) -> Message:
     facts: dict[str, int | str] = {}
     try:
         facts = node_of(message, context).facts()
-        facts[wire.IDENTITY] = persistence.identity(context.node_config)
+        if name := persistence.identity(context.node_config):
+            facts[wire.IDENTITY] = name
         facts[wire.STATE_ROUND] = persistence.restore(message, context)
     except MISTAKES as error:
         facts = {wire.PROBLEM: told(error, context)}

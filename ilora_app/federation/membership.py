@@ -10,8 +10,9 @@ from flwr.serverapp import Grid
 from flwr.supercore import log
 
 from ilora_app import wire
+from ilora_app.federation import identity
 from ilora_app.federation.exchange import exchange
-from ilora_app.federation.member import Member, Rejoin, read
+from ilora_app.federation.member import Member, Rejoin, most_say, read
 
 _POLL_SECONDS = 0.5
 # A node that comes later and does not say its rank in this time is asked again later,
@@ -33,14 +34,21 @@ class Membership:
     Args:
         largest_rank: r_max; a node that offers more trains at r_max. None: no limit.
         facts: what every node is told when it is asked.
+        by_key: a node is who its key says, and no other can have its place; else it is
+            who it says it is.
 
     """
 
     def __init__(
-        self, largest_rank: int | None = None, facts: ConfigRecord | None = None
+        self,
+        largest_rank: int | None = None,
+        facts: ConfigRecord | None = None,
+        by_key: bool = False,
     ) -> None:
         self.largest_rank = largest_rank
         self.facts = facts or ConfigRecord()
+        self.by_key = by_key
+        self.claimed_twice: list[tuple[Member, Member, str]] = []
         self._finished_round = 0
         self._rejoins: list[Rejoin] = []
         self.left_out: dict[int, str] = {}
@@ -57,6 +65,11 @@ class Membership:
     def ranks(self) -> list[int]:
         """Rank r_k of every member."""
         return [member.rank for member in self.members]
+
+    @property
+    def partitions(self) -> int:
+        """In how many parts the data is dealt out, as most members say; 0: in none."""
+        return most_say(self._members.values())
 
     def wait(
         self, grid: Grid, least: int, timeout: float, settle: bool = False
@@ -92,7 +105,9 @@ class Membership:
         A node that does not answer is asked again next time. One that says it cannot
         take part is left out from then on, and the reason is logged.
         """
-        connected = set(grid.get_node_ids())
+        nobody = dict.fromkeys(grid.get_node_ids(), "")
+        names = identity.by_key(grid) if self.by_key else nobody
+        connected = set(names)
         strangers = sorted(connected - set(self._members) - set(self.left_out))
         if strangers:
             facts = ConfigRecord({**self.facts, wire.ROUND: self._finished_round})
@@ -107,7 +122,7 @@ class Membership:
             replies = exchange(grid, questions, timeout, lambda _: None)
             silent = len(replies) < len(strangers)
             self._patience = 2 * timeout if silent else _QUERY_SECONDS
-            self._read(replies, connected)
+            self._read(replies, names)
         return self.connected(grid)
 
     def connected(self, grid: Grid) -> list[Member]:
@@ -168,13 +183,9 @@ class Membership:
         twin = next((old for old in named if old.node_id in connected), None)
         if twin:
             if member.node_id not in self._waiting:
-                log(
-                    WARNING,
-                    "%s waits until node %d is gone: both are %s",
-                    member,
-                    twin.node_id,
-                    wire.readable(member.identity),
-                )
+                name, gone = wire.readable(member.identity), f"node {twin.node_id}"
+                text = f"{member} waits until {gone} is gone: both are {name}"
+                self._twice(member, twin, text)
             self._waiting.add(member.node_id)
             return None
         away = [old for old in self.members if old.node_id not in connected]
@@ -189,19 +200,25 @@ class Membership:
         rank = min(member.rank, old.rank)
         smaller = rank if rank < old.rank else None
         self._rejoins.append(Rejoin(old.node_id, member.node_id, restored, smaller))
-        if (old.examples, old.held_out) != (member.examples, member.held_out):
-            log(
-                WARNING,
-                "%s came back with %d + %d examples; it had %d + %d",
-                member,
-                member.examples,
-                member.held_out,
-                old.examples,
-                old.held_out,
-            )
+        has, had = (f"{m.examples} + {m.held_out}" for m in (member, old))
+        if has != had:
+            log(WARNING, "%s came back with %s examples; it had %s", member, has, had)
         return replace(member, rank=rank)
 
-    def _read(self, replies: Iterable[Message], connected: set[int]) -> None:
+    def _twice(self, member: Member, other: Member, text: str) -> None:
+        """Say that two nodes claim one place."""
+        log(WARNING, "%s", text)
+        self.claimed_twice.append((other, member, text))
+
+    def _same_partition(self, member: Member) -> None:
+        """Say who else claims a partition: either may lie, so neither is left out."""
+        for other in self.members:
+            same = other.partition == member.partition is not None
+            if same and other.node_id != member.node_id:
+                text = f"{other} and {member} claim one partition: both count"
+                self._twice(member, other, f"{text}, each by its own key")
+
+    def _read(self, replies: Iterable[Message], names: Mapping[int, str]) -> None:
         for reply in replies:
             node = reply.metadata.src_node_id
             if not reply.has_content():
@@ -218,9 +235,13 @@ class Membership:
                 self.left_out[node] = wire.readable(str(error), 4000)
                 log(WARNING, "node %d is left out: %s", node, self.left_out[node])
                 continue
-            found = self._restore_place(member, state_round, connected)
+            if self.by_key:
+                member = replace(member, identity=names.get(node, ""))
+            found = self._restore_place(member, state_round, set(names))
             if found:
                 self._members[node] = found
+                if self.by_key:
+                    self._same_partition(found)
         self._log_members()
 
     def _log_members(self) -> None:

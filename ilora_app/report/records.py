@@ -49,6 +49,11 @@ def failures(run: RunData) -> str:
         ["–", "node left out", f"node {event.get('node')}", str(event.get("reason"))]
         for event in run.kind("node-left-out")
     ]
+    rows += [
+        ["–", "claimed twice", f"nodes {nodes}", str(event.get("reason"))]
+        for event in run.kind("claimed-twice")
+        for nodes in [", ".join(map(str, event.get("nodes", [])))]
+    ]
     said = [
         note(
             f"The run was interrupted, and went on after round {event['after_round']}."

@@ -21,7 +21,7 @@ FREE = frozenset(
         "rank-eval-every", "eval-batch-size", "evaluate-on", "max-update-norm",
         "max-correction-norm", "max-examples", "max-norm-ratio",
         "max-examples-ratio", "max-reply-megabytes", "report", "track", "patience",
-        "target-accuracy", "time-budget",
+        "target-accuracy", "time-budget", "identity",
     }
 )  # fmt: skip
 
