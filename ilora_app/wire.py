@@ -47,7 +47,10 @@ _LEFT, _RIGHT, _DENSE = ".left", ".right", ".dense"
 
 
 class WireError(ValueError):
-    """A record that does not hold what it must, with what is wrong in it."""
+    """A record that does not hold what it must, with what is wrong in it.
+
+    Its text may be sent: it speaks of names, shapes and versions alone.
+    """
 
 
 def encode_tensors(

@@ -127,4 +127,4 @@ def test_what_nobody_has_gone_on_with_for_a_month_goes(tmp_path):
 def test_the_state_folder_must_be_absolute(run_config):
     folder, _, _ = run(run_config, node_configs={1: {"state-path": "here"}})
     (event,) = read_events(folder, "node-left-out")
-    assert "--node-config state-path = 'here': expected an absolute" in event["reason"]
+    assert "--node-config state-path: expected an absolute" in event["reason"]

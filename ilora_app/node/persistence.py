@@ -36,6 +36,7 @@ from flwr.supercore import log
 from ilora_app import wire
 from ilora_app.runs import store
 from ilora_app.settings import options
+from ilora_app.settings.mistake import MistakeError
 
 STATE_PATH, VARIABLE, DEFAULT = "state-path", "ILORA_STATE", "~/.ilora/nodes"
 _PREFIX = "round-"
@@ -51,7 +52,7 @@ def identity(node_config: Mapping[str, object]) -> str:
     state folder; empty where that folder cannot be written. Nothing of a path is in it.
 
     Raises:
-        NodeError: the state folder is not absolute.
+        MistakeError: the state folder is not absolute.
 
     """
     own = node_config.get(wire.DATA_PATH)
@@ -66,16 +67,15 @@ def folder(node_config: Mapping[str, object]) -> Path:
     """The state folder of a node.
 
     Raises:
-        WireError: it is not absolute.
+        MistakeError: it is not absolute.
 
     """
     given = node_config.get(STATE_PATH) or os.environ.get(VARIABLE) or DEFAULT
     found = options.folder(str(given))
     if not found.is_absolute():
-        raise wire.WireError(
-            f"--node-config {STATE_PATH} = {str(given)!r}: expected an absolute "
-            "folder, or one under ~"
-        )
+        key, right = f"--node-config {STATE_PATH}", "an absolute folder, or one under ~"
+        told = f"{key}: expected {right}"
+        raise MistakeError(f"{key} = {str(given)!r}: expected {right}", told)
     return found
 
 
@@ -87,7 +87,8 @@ def restore(message: Message, context: Context) -> int:
         not ask for any to be kept.
 
     Raises:
-        WireError: the name of the run or of the state folder is wrong.
+        WireError: the name of the run is wrong.
+        MistakeError: that of the state folder is.
 
     """
     asked = message.content.config_records.get(wire.CONFIG)
