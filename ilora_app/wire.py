@@ -47,10 +47,7 @@ _LEFT, _RIGHT, _DENSE = ".left", ".right", ".dense"
 
 
 class WireError(ValueError):
-    """A record that does not hold what it must, with what is wrong in it.
-
-    Its text may be sent: it speaks of names, shapes and versions alone.
-    """
+    """A record that does not hold what it must; its text is told to who has sent it."""
 
 
 def encode_tensors(

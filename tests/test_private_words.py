@@ -1,8 +1,8 @@
 """No word of a node's data leaves it: rows, columns, classes, files and folders.
 
-Nodes whose data is wrong in every way that a task knows take part in real runs. All that
-they hold bears a mark, and all that is sent, written or logged by others is searched for
-it.
+Nodes whose data is wrong in every way that a task knows take part in real runs. All
+that they hold bears a mark, and all that is sent, written or logged by others is
+searched for it.
 """
 
 import json
@@ -124,7 +124,7 @@ KINDS: dict[str, tuple[str, Callable[..., Any], dict[str, Any], set[str]]] = {
              "no such column", "none of the federation's", "is not there"}),
     "language": ("gpt2", prompts, {"label-column": "auto",
              "prompt-template": "{text} {domain}"}, {
-             "answer-column: no such column", "cannot be loaded",
+             "answer-column, prompt-template: no such column", "cannot be loaded",
              "prompt-template: no such column"}),
     "image": ("vit", images, {"partitioner": "iid"}, {"images cannot be read",
               "none of the federation's", "an image of its data cannot be read",

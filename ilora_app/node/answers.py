@@ -1,8 +1,8 @@
 """Answers of a node to a message, and of several nodes of one process at once.
 
 What an exception says may quote a row, a class, a column or a folder, whichever library
-raised it. So none of it is sent, but for the text that a ``MistakeError`` has for others;
-this node's own log has all of it.
+raised it. So none of it is sent, but for the text that a ``MistakeError`` has for
+others; this node's own log has all of it.
 """
 
 from collections.abc import Callable, Sequence

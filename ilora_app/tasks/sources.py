@@ -79,13 +79,22 @@ def _opened(name: str, subset: str, seed: int) -> DatasetDict:
         else:
             found = datasets.load_dataset(where, subset or None)
     except Exception as error:  # datasets raises its own kinds, and OSError, ValueError
-        cause = (str(error).splitlines() or [type(error).__name__])[0]
+        cause = _cause(error)
         whole = _unavailable(name, folder, cause)
         kind = type(error).__name__
         raise DataError(whole, f"its data cannot be loaded ({kind})") from error
     if isinstance(found, Dataset):
         found = DatasetDict({"train": found})
     return found.shuffle(seed=seed)
+
+
+def _cause(error: BaseException) -> str:
+    """First line of what was raised, and of what it was raised for."""
+    first = (str(error).splitlines() or [type(error).__name__])[0]
+    while error.__cause__:
+        error = error.__cause__
+    last = (str(error).splitlines() or [type(error).__name__])[0]
+    return first if last in first else f"{first}: {last}"
 
 
 def _unavailable(name: str, folder: Path, cause: str) -> str:
