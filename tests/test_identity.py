@@ -1,20 +1,23 @@
 """A node is who its registered key says: a claim gets no place, and delays nobody."""
 
 from functools import cache
+from types import SimpleNamespace
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from flwr.proto.node_pb2 import NodeInfo
+from flwr.proto.runtime_pb2 import GetNodesResponse
 from flwr.supercore.primitives.asymmetric import public_key_to_bytes
+from flwr.supercore.task_identity import TaskIdentity
 from flwr.superlink.grid import HttpGrid
 
 from ilora_app import client_app
+from ilora_app.federation import identity
 from ilora_app.federation.member import Member, most_say
 from ilora_app.federation.membership import FederationError
 from ilora_app.report.reading import RunData, read
 from ilora_app.report.records import failures
 from ilora_app.server import enrolment, preflight
-from ilora_app.settings import Settings
 from tests.conftest import read_events
 from tests.interruptions import PowerCutError, start
 from tests.local_run import FaultyGrid, metrics
@@ -79,9 +82,9 @@ class Restarting(Registered):
         return replies
 
 
-@pytest.mark.parametrize("identity", ["key", "partition"])
-def test_a_claim_gets_no_place_and_delays_nobody(run_config, caplog, identity):
-    run_config |= {"identity": identity, "num-server-rounds": 4, "test-examples": 40}
+@pytest.mark.parametrize("known_by", ["key", "partition"])
+def test_a_claim_gets_no_place_and_delays_nobody(run_config, caplog, known_by):
+    run_config |= {"identity": known_by, "num-server-rounds": 4, "test-examples": 40}
     run_config |= {"round-timeout": 1.0}
     grid = Restarting(run_config, START, CLAIMS)
     server = start(run_config, grid)
@@ -92,7 +95,7 @@ def test_a_claim_gets_no_place_and_delays_nobody(run_config, caplog, identity):
     assert all(name in twice[0]["reason"] for name in ("node 1", "node 2"))
     assert all(event["reason"] in caplog.text for event in twice)
     assert all(event["reason"] in failures(read(folder)) for event in twice)
-    if identity == "partition":  # nothing tells them apart, and the first one has it
+    if known_by == "partition":  # nothing tells them apart, and the first one has it
         assert clients == [2, 2, 2, 2]
         return
     assert clients == [3, 3, 3, 4]
@@ -133,12 +136,20 @@ def test_a_run_that_goes_on_knows_its_nodes_by_their_keys(run_config):
 
 
 def test_what_auto_is_and_what_cannot_be(run_config):
-    settings = Settings()
-    assert enrolment.by_key(settings, HttpGrid(token="none"))
-    grid = FaultyGrid(client_app.app, run_config, 2)
-    assert not enrolment.by_key(settings, grid)
+    TaskIdentity.run_id = TaskIdentity.node_id = TaskIdentity.task_id = 1
+    grid = HttpGrid(token="none")
+    nodes = [NodeInfo(node_id=7, public_key=key("a")), NodeInfo(node_id=8)]
+    answer = GetNodesResponse(nodes=nodes)
+    grid._client = SimpleNamespace(GetNodes=lambda _: answer)  # type: ignore[assignment]
+    found = identity.names(grid, "auto")
+    assert (found[7] or "").startswith(identity.KEY)
+    assert found[8] == ""
+    assert identity.names(grid, "partition") == {7: None, 8: None}
+    assert identity.claimed(found[7]) == "", "nobody calls itself by a key"
+    local = FaultyGrid(client_app.app, run_config, 2)
+    assert identity.names(local, "auto") == {1: None, 2: None}
     prepared = preflight.prepare(run_config | {"identity": "key"})
     with pytest.raises(FederationError, match="identity = 'key': expected partition"):
-        enrolment.meet(grid, prepared)
+        enrolment.meet(local, prepared)
     parts = [Member(node, 4, 9, partitions=n) for node, n in enumerate((9, 3, 3, None))]
     assert (most_say(parts), most_say(parts[:2]), most_say([])) == (3, 3, 0)

@@ -9,7 +9,9 @@ it starts, and in a simulation there is none.
 import hashlib
 
 from flwr.serverapp import Grid
+from flwr.superlink.grid import HttpGrid
 
+AUTO = "auto"
 KEY = "key-"
 """How the names begin that are made of keys; what a node calls itself never does."""
 
@@ -17,9 +19,24 @@ _PEM = b"-----BEGIN PUBLIC KEY-----"
 _DIGITS = 32
 
 
-def by_key(grid: Grid) -> dict[int, str]:
-    """Name connected nodes by their public keys; empty for one that has none."""
-    return {node.node_id: _name(node.public_key) for node in grid.get_nodes()}
+def names(grid: Grid, known_by: str) -> dict[int, str | None]:
+    """Name connected nodes by their public keys; empty for one that has none.
+
+    Flower does not say whether SuperNodes are authenticated. Where they are not, a node
+    that was started again is another one by its key, which loses it its place, and
+    nobody else theirs.
+
+    Args:
+        grid: of the run.
+        known_by: ``key``, or ``partition``: a node is who it says, and its name is
+            None; ``auto`` is the first in deployment, the second in simulation.
+
+    """
+    # Flower gives a ServerApp this grid in deployment, and another in simulation.
+    deployed = known_by == AUTO and isinstance(grid, HttpGrid)
+    if deployed or known_by == "key":
+        return {node.node_id: _name(node.public_key) for node in grid.get_nodes()}
+    return dict.fromkeys(grid.get_node_ids())
 
 
 def claimed(value: object) -> str:

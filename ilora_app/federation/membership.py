@@ -34,8 +34,7 @@ class Membership:
     Args:
         largest_rank: r_max; a node that offers more trains at r_max. None: no limit.
         facts: what every node is told when it is asked.
-        by_key: a node is who its key says, and no other can have its place; else it is
-            who it says it is.
+        known_by: who a node is: see ``identity.names``.
 
     """
 
@@ -43,11 +42,11 @@ class Membership:
         self,
         largest_rank: int | None = None,
         facts: ConfigRecord | None = None,
-        by_key: bool = False,
+        known_by: str = identity.AUTO,
     ) -> None:
         self.largest_rank = largest_rank
         self.facts = facts or ConfigRecord()
-        self.by_key = by_key
+        self.known_by = known_by
         self.claimed_twice: list[tuple[Member, Member, str]] = []
         self._finished_round = 0
         self._rejoins: list[Rejoin] = []
@@ -105,8 +104,7 @@ class Membership:
         A node that does not answer is asked again next time. One that says it cannot
         take part is left out from then on, and the reason is logged.
         """
-        nobody = dict.fromkeys(grid.get_node_ids(), "")
-        names = identity.by_key(grid) if self.by_key else nobody
+        names = identity.names(grid, self.known_by)
         connected = set(names)
         strangers = sorted(connected - set(self._members) - set(self.left_out))
         if strangers:
@@ -206,19 +204,21 @@ class Membership:
         return replace(member, rank=rank)
 
     def _twice(self, member: Member, other: Member, text: str) -> None:
-        """Say that two nodes claim one place."""
         log(WARNING, "%s", text)
         self.claimed_twice.append((other, member, text))
 
     def _same_partition(self, member: Member) -> None:
-        """Say who else claims a partition: either may lie, so neither is left out."""
+        """Say who else claims a partition; either may lie, so both count."""
         for other in self.members:
             same = other.partition == member.partition is not None
-            if same and other.node_id != member.node_id:
+            # A negative one is of a checkpoint, and not back yet.
+            if same and 0 < other.node_id != member.node_id:
                 text = f"{other} and {member} claim one partition: both count"
                 self._twice(member, other, f"{text}, each by its own key")
 
-    def _read(self, replies: Iterable[Message], names: Mapping[int, str]) -> None:
+    def _read(
+        self, replies: Iterable[Message], names: Mapping[int, str | None]
+    ) -> None:
         for reply in replies:
             node = reply.metadata.src_node_id
             if not reply.has_content():
@@ -235,12 +235,13 @@ class Membership:
                 self.left_out[node] = wire.readable(str(error), 4000)
                 log(WARNING, "node %d is left out: %s", node, self.left_out[node])
                 continue
-            if self.by_key:
-                member = replace(member, identity=names.get(node, ""))
+            name = names.get(node)
+            if name is not None:
+                member = replace(member, identity=name)
             found = self._restore_place(member, state_round, set(names))
             if found:
                 self._members[node] = found
-                if self.by_key:
+                if name is not None:
                     self._same_partition(found)
         self._log_members()
 

@@ -39,18 +39,6 @@ def evaluate_on(settings: Settings, grid: Grid) -> str:
     return TRAIN if isinstance(grid, HttpGrid) and not by_clients else EVALUATE
 
 
-def by_key(settings: Settings, grid: Grid) -> bool:
-    """Say whether nodes are known by their keys: what ``identity = "auto"`` means.
-
-    Flower does not say whether SuperNodes are authenticated. Where they are not, a node
-    that was started again is another one by its key, which loses it its place, and
-    nobody else theirs.
-    """
-    if settings.run.identity != "auto":
-        return settings.run.identity == "key"
-    return isinstance(grid, HttpGrid)
-
-
 def meet(grid: Grid, prepared: preflight.RunInputs) -> Membership:
     """Wait for nodes and learn their ranks.
 
@@ -60,7 +48,7 @@ def meet(grid: Grid, prepared: preflight.RunInputs) -> Membership:
     """
     run = prepared.settings.run
     facts = facts_for_nodes(prepared.labels, prepared.run_key)
-    membership = Membership(facts=facts, by_key=by_key(prepared.settings, grid))
+    membership = Membership(facts=facts, known_by=run.identity)
     if prepared.resumed:
         checkpoint = prepared.resumed.checkpoint
         membership.finish(checkpoint.round)
@@ -69,7 +57,7 @@ def meet(grid: Grid, prepared: preflight.RunInputs) -> Membership:
     if membership.largest_rank is None:
         membership.limit_rank(max(run.max_rank, *prepared.settings.ranks))
     membership.wait(grid, run.min_available_nodes, run.round_timeout, settle=True)
-    if membership.by_key and not all(identity.by_key(grid).values()):
+    if "" in identity.names(grid, run.identity).values():
         raise FederationError(
             f"identity = {run.identity!r}: expected partition, as Flower names no key "
             "of these nodes"

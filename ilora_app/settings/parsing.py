@@ -20,7 +20,8 @@ class ConfigError(MistakeError):
         many = f"the run config has {count(len(problems), 'mistake')}"
         named = {problem.partition(" = ")[0] for problem in problems}
         keys = [key for _, key, _ in options() if key in named]
-        super().__init__(f"{many}:{lines}", f"{many} for it: {', '.join(keys)}")
+        named_keys = ", ".join(keys) or "unknown keys"
+        super().__init__(f"{many}:{lines}", f"{many} for it: {named_keys}")
 
     def __reduce__(self) -> tuple[type["ConfigError"], tuple[list[str]]]:
         """Cross to another process whole: an exception is made again from its args."""
