@@ -7,7 +7,7 @@ from ilora_app import wire
 from ilora_app.node import local_evaluation, persistence
 from ilora_app.node.answers import (
     MISTAKES,
-    answer_mistakes,
+    answer_errors,
     begin,
     node_of,
     reply,
@@ -20,20 +20,22 @@ app = ClientApp()
 
 
 @app.query()
+@answer_errors
 def query(message: Message, context: Context) -> Message:
     """Say which rank this node can afford and how much data it holds."""
     facts: dict[str, int | str] = {}
     try:
         facts = node_of(message, context).facts()
-        facts[wire.IDENTITY] = persistence.identity(context.node_config)
+        if name := persistence.identity(context.node_config):
+            facts[wire.IDENTITY] = name
         facts[wire.STATE_ROUND] = persistence.restore(message, context)
     except MISTAKES as error:
-        facts = {wire.PROBLEM: told(error, context)}
+        facts = {wire.PROBLEM: told(error)}
     return Message(RecordDict({wire.CONFIG: ConfigRecord({**facts})}), reply_to=message)
 
 
 @app.train()
-@answer_mistakes
+@answer_errors
 def train(message: Message, context: Context) -> Message:
     """Train the received factors and head for one round."""
     local = begin(message, context)
@@ -41,7 +43,7 @@ def train(message: Message, context: Context) -> Message:
 
 
 @app.evaluate()
-@answer_mistakes
+@answer_errors
 def evaluate(message: Message, context: Context) -> Message:
     """Evaluate the received model on this node's held-out examples."""
     node = node_of(message, context)

@@ -47,7 +47,7 @@ _LEFT, _RIGHT, _DENSE = ".left", ".right", ".dense"
 
 
 class WireError(ValueError):
-    """A record that does not hold what it must, with what is wrong in it."""
+    """A record that does not hold what it must; its text is told to who has sent it."""
 
 
 def encode_tensors(

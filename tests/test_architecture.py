@@ -31,7 +31,7 @@ ROOMS: dict[str, str] = {
     "watch": "settings runs launch",
     "export": "lora settings tasks runs",
     "predict": "settings tasks export",
-    "doctor": "settings runs node launch",
+    "doctor": "settings wire tasks runs node launch",
     "compare": "settings methods node runs report federation server client_app launch",
     "cli": "settings deploy methods tasks runs report federation launch watch export "
     "predict doctor compare",

@@ -131,6 +131,33 @@ def test_a_node_that_lies_is_left_out_round_after_round(federation):
 
 
 @pytest.mark.long
+def test_a_registered_node_that_claims_anothers_partition(federation, small_data):
+    """It gets no place and delays nobody, and its key says who it is in every run."""
+    real = federation.real
+    claim = {"partition-id": 1, "num-partitions": 5, "lora-rank": 4}
+    pair = [real.start_node(number, claim) for number in (4, 5)]
+    real.wait_online(5)
+    known = []
+    for name, resume in (("claims", {}), ("claims", {"resume": "latest"})):
+        rounds = 2 if resume else 1
+        more = {"min-available-nodes": 5, "save-adapters": False, **resume}
+        run = federation.run(name, rounds, **more)
+        assert run.wait() == "finished:completed", run.context()
+        assert took_part(run) == [(5, 5)] * rounds
+        known.append({e["node_id"]: e["identity"] for e in run.events("member")})
+        twice = run.events("claimed-twice")[-1]
+        both = [e for e in run.events("member") if e["partition"] == 1]
+        assert sorted(twice["nodes"]) == sorted({e["node_id"] for e in both})
+        assert "both count, each by its own key" in twice["reason"]
+    assert known[0] == known[1]
+    assert all(identity.startswith("key-") for identity in known[0].values())
+    assert len(set(known[0].values())) == 5
+    for node in pair:
+        node.stop()
+    real.wait_online(3)
+
+
+@pytest.mark.long
 def test_the_superlink_may_be_stopped_and_started_between_rounds(federation, normal):
     run = federation.run("restart", 2)
     run.wait_for_round(1)

@@ -10,11 +10,15 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+from flwr.app import Context, RecordDict
 from packaging.requirements import Requirement
+from PIL import Image
 from typer.testing import CliRunner
 
 from ilora_app.cli import app
 from ilora_app.doctor import connections, examine, installed, machine, variables
+from ilora_app.node.node import Node
+from ilora_app.tasks.sources import DataError
 
 PYPROJECT = Path(__file__).parent.parent / "pyproject.toml"
 PROJECT = tomllib.loads(PYPROJECT.read_text())["project"]
@@ -187,3 +191,48 @@ def test_a_look_that_fails_does_not_hide_the_others(monkeypatch):
     found = list(examine.examine(network=False))
     assert any("boom" in one.found and one.state == "warning" for one in found)
     assert found[-1].name.startswith(("variables", "ILORA_"))
+
+
+def look_at(*words: str) -> dict[str, dict[str, str]]:
+    found = CliRunner().invoke(app, ["doctor", "--offline", "--json", *words])
+    return {one["name"]: one for one in json.loads(found.output)}
+
+
+def test_it_says_of_a_nodes_data_what_the_node_tells_nobody(tmp_path, run_config):
+    """In the words of the node's own log, of which the server has counts alone."""
+    folder = tmp_path / "ward"
+    folder.mkdir()
+    names = ("travel", "banking", "ward 7", None)
+    rows = [{"text": f"row {i}", "domain": names[i % 4]} for i in range(20)]
+    (folder / "notes.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    found = look_at("--data", str(folder), "--classes", "travel,banking")
+    assert found["data files"]["found"] == f"{folder}: notes.jsonl"
+    assert found["rows"]["found"] == "20, of which 2 are held out"
+    assert "text, domain; text-columns = 'text'" in found["columns"]["found"]
+    assert found["classes"]["found"] == "3: banking (5), travel (5), ward 7 (5)"
+    assert "the class 'ward 7' is not one of" in found["strange class"]["found"]
+    own = {"data-path": str(folder), "lora-rank": 2}
+    with pytest.raises(DataError) as raised:
+        Node.of(Context(1, 1, own, RecordDict(), run_config), ("a", "b")).facts()
+    assert found["no class"] == found["no class"] | {
+        "state": "problem", "found": str(raised.value),
+    }  # fmt: skip
+    words = ["--set", "text-columns=note", "--node-config", f"data-path='{folder}'"]
+    assert "lora-rank = None: expected" in look_at(*words)["node config"]["found"]
+    words[-1] += " lora-rank=4"
+    assert "has the columns text, domain" in look_at(*words)["data"]["found"]
+
+
+def test_it_names_images_that_cannot_be_read(tmp_path):
+    for label in ("cat", "dog"):
+        (tmp_path / "train" / label).mkdir(parents=True)
+        for number in range(3):
+            file = tmp_path / "train" / label / f"{number}.png"
+            Image.new("RGB", (4, 4)).save(file)
+    file.write_bytes(b"torn")
+    (tmp_path / "classes").write_text("cat\ndog\n")
+    words = ["--task", "image-classification", "--classes", str(tmp_path / "classes")]
+    found = look_at("--data", str(tmp_path / "train"), *words)
+    assert found["classes"]["found"] == "2: cat (3), dog (3)"
+    assert f"({file}) cannot be read" in found["images"]["found"]
+    assert "1 of 6 images" in found["images"]["found"]

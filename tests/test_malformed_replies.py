@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.common.serde import message_to_proto
+from flwr.proto.message_pb2 import Message as ProtoMessage
 from flwr.proto.message_pb2 import PullObjectResponse
 from flwr.proto.runtime_pb2 import PullAppMessagesResponse, PushAppMessagesResponse
 from flwr.supercore.inflatable.inflatable_object import (
@@ -88,6 +89,19 @@ def body(change: Callable[[dict[str, Any]], dict[str, Any]]) -> Spoil:
     return spoil
 
 
+def claim(**metadata: Any) -> Spoil:
+    """Speak for another: Flower reads who sends from what the sender has written."""
+
+    def spoil(content: bytes) -> bytes:
+        head, _, text = content.partition(b"\0")
+        proto = ProtoMessage.FromString(text)
+        for name, value in metadata.items():
+            setattr(proto.metadata, name, value)
+        return head + b"\0" + proto.SerializeToString()
+
+    return spoil
+
+
 def cut(content: bytes) -> bytes:
     return content.partition(b"\0")[0] + b"\0"
 
@@ -103,6 +117,11 @@ SPOILT: dict[str, tuple[str, Spoil]] = {
     "no keys": ("Array", body(lambda m: {})),
     "another kind": ("ArrayRecord", lambda c: c.replace(b"ArrayRecord", b"Array", 1)),
     "a message of garbage": ("Message", lambda c: b"Message  3\0abc"),
+    "another's name": ("Message", claim(src_node_id=1)),
+    "an answer to what another was asked": (
+        "Message",
+        claim(reply_to_message_id="of another"),
+    ),
     "a config of garbage": ("ConfigRecord", lambda c: c + b"\xff"),
 }
 

@@ -33,8 +33,10 @@ def test_right_ones(more):
     ],
 )
 def test_wrong_ones(more, problem):
-    (found,) = config.problems(RIGHT | more)
+    ((found, told),) = config.problems(RIGHT | more)
     assert found.startswith(f"--node-config {problem}")
+    assert told.startswith("--node-config ")
+    assert " = " not in told
 
 
 def test_the_server_hears_all_that_is_wrong(run_config):
@@ -42,5 +44,6 @@ def test_the_server_hears_all_that_is_wrong(run_config):
     folder, _, server = run(run_config, node_configs=configs)
     (event,) = read_events(folder, "node-left-out")
     assert "did you mean lora-rank?" in event["reason"]
-    assert "lora-rank = 'x': expected a whole number above 0" in event["reason"]
+    assert "lora-rank: expected a whole number above 0" in event["reason"]
+    assert "rnk" not in event["reason"], "what was written stays on the node"
     assert server.membership.ranks == [2, 8]

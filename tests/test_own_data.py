@@ -136,7 +136,7 @@ def test_the_server_needs_no_training_data_then(run_config, folders, tmp_path):
             {wire.DATA_PATH: "/no/such/ward", wire.RANK: 2},
             "its data folder is not there",
         ),
-        ({wire.DATA_PATH: 7, wire.RANK: 2}, "data-path = 7: expected a folder"),
+        ({wire.DATA_PATH: 7, wire.RANK: 2}, "data-path: expected a folder"),
         ({wire.RANK: 2}, "expected whole numbers"),
     ],
 )

@@ -133,7 +133,7 @@ def test_one_class_is_too_few(run_config, tmp_path):
     [
         (500, {}, {}, "num-supernodes = 500: .* has 400 training examples"),
         (60, {}, {"min-partition-size": 30}, "min-partition-size = 30: no Dirichlet"),
-        (2, {0: {"lora-rank": 0}, 1: {"lora-rank": "x"}}, {}, "lora-rank = 'x'"),
+        (2, {0: {"lora-rank": 0}, 1: {"lora-rank": "x"}}, {}, "lora-rank: expected"),
         (2, {0: {"lora-rank": 99}, 1: {"lora-rank": 99}}, {}, "ranks up to 32"),
         (2, {0: {"partition-id": 7}, 1: {"partition-id": 7}}, {}, "expected 0 to 1"),
     ],

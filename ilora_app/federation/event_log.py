@@ -49,6 +49,7 @@ class EventLog:
         self._recorder: Recorder = recorder or Silent()
         self.standing = standing or Standing()
         self._met: set[int] = set()
+        self._claims = 0
 
     def round(self, row: dict[str, Any]) -> None:
         """Record a finished round."""
@@ -101,6 +102,13 @@ class EventLog:
         for member in membership.members:
             if member.node_id not in self._met:
                 self._recorder.event("member", **vars(member))
+        for one, other, reason in membership.claimed_twice[self._claims :]:
+            nodes = [one.node_id, other.node_id]
+            part = other.partition
+            self._recorder.event(
+                "claimed-twice", nodes=nodes, partition=part, reason=reason
+            )
+        self._claims = len(membership.claimed_twice)
         for node, reason in membership.left_out.items():
             if node not in self._met:
                 self._recorder.event("node-left-out", node=node, reason=reason)
@@ -151,6 +159,7 @@ class EventLog:
                     purpose=purpose,
                     node=member.node_id,
                     partition=member.partition,
+                    identity=member.identity,
                     reason=reason,
                 )
 

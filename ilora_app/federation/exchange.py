@@ -99,13 +99,21 @@ class _Pulling:
             if asked is None:
                 raise
             return [_fault(asked, name, f"{type(error).__name__}: {error}")]
-        # An error of Flower's own comes in the name of the SuperLink.
-        return [
-            _fault(asked, name, str(reply.error.reason))
-            if asked and reply.has_error() and _sender(reply) != _receiver(asked)
-            else reply
-            for reply in found
-        ]
+        return [_checked(reply, asked, name) if asked else reply for reply in found]
+
+
+def _checked(reply: Message, asked: Message, name: str) -> Message:
+    """See that a reply speaks for who was asked.
+
+    The SuperLink checks whose it is by its head. What Flower reads here is in the
+    message itself, which the node has written.
+    """
+    says = reply.metadata.src_node_id, reply.metadata.reply_to_message_id
+    if says == (_receiver(asked), name):
+        return reply
+    # An error of Flower's own comes in the name of the SuperLink.
+    reason = "it says that it is another's"
+    return _fault(asked, name, str(reply.error.reason) if reply.has_error() else reason)
 
 
 def _fault(asked: Message, name: str, reason: str) -> Message:

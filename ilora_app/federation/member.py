@@ -1,5 +1,7 @@
 """Members of a federation: what a node that takes part says of itself."""
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from logging import WARNING
 
@@ -7,6 +9,7 @@ from flwr.app import ConfigRecord, RecordDict
 from flwr.supercore import log
 
 from ilora_app import wire
+from ilora_app.federation.identity import claimed
 
 _MOST_PARTS = 1_000_000
 
@@ -16,7 +19,8 @@ class Member:
     """A node that takes part, with what it said of itself.
 
     Attributes:
-        identity: its own name, which stays where its node id changes; empty for none.
+        identity: its name, which stays where its node id changes: made of its key, or
+            what it calls itself (``federation.identity``); empty for none.
         home: the node id with which it was first met.
 
     """
@@ -91,17 +95,23 @@ def read(
         )
         rank = largest_rank
     held_out = facts.get(wire.HELD_OUT)
-    identity, kept = facts.get(wire.IDENTITY), facts.get(wire.STATE_ROUND)
+    kept = facts.get(wire.STATE_ROUND)
     member = Member(
         node_id=node,
         rank=rank,
         examples=examples,
         held_out=held_out if type(held_out) is int and held_out > 0 else 0,
         **_part(facts.get(wire.PARTITION), facts.get(wire.PARTITIONS)),
-        identity=identity[:80] if isinstance(identity, str) else "",
+        identity=claimed(facts.get(wire.IDENTITY)),
         home=node,
     )
     return member, kept if type(kept) is int else 0
+
+
+def most_say(members: Iterable[Member]) -> int:
+    """Read how many parts there are from what most members say; 0 where none says."""
+    said = Counter(member.partitions for member in members if member.partitions)
+    return max(said, key=lambda parts: (said[parts], -parts), default=0)
 
 
 def _part(number: object, of: object) -> dict[str, int]:

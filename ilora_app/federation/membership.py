@@ -5,13 +5,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from logging import INFO, WARNING
 
-from flwr.app import ConfigRecord, Message, MessageType, RecordDict
+from flwr.app import ConfigRecord, Message
 from flwr.serverapp import Grid
 from flwr.supercore import log
 
 from ilora_app import wire
+from ilora_app.federation import identity, messages
 from ilora_app.federation.exchange import exchange
-from ilora_app.federation.member import Member, Rejoin, read
+from ilora_app.federation.member import Member, Rejoin, most_say, read
 from ilora_app.federation.standing import Standing
 
 _POLL_SECONDS = 0.5
@@ -35,6 +36,7 @@ class Membership:
         largest_rank: r_max; a node that offers more trains at r_max. None: no limit.
         facts: what every node is told when it is asked.
         standing: how nodes have answered so far.
+        known_by: who a node is: see ``identity.names``.
 
     """
 
@@ -43,10 +45,13 @@ class Membership:
         largest_rank: int | None = None,
         facts: ConfigRecord | None = None,
         standing: Standing | None = None,
+        known_by: str = identity.AUTO,
     ) -> None:
         self.largest_rank = largest_rank
         self.facts = facts or ConfigRecord()
         self.standing = standing or Standing()
+        self.known_by = known_by
+        self.claimed_twice: list[tuple[Member, Member, str]] = []
         self._finished_round = 0
         self._rejoins: list[Rejoin] = []
         self.left_out: dict[int, str] = {}
@@ -63,6 +68,11 @@ class Membership:
     def ranks(self) -> list[int]:
         """Rank r_k of every member."""
         return [member.rank for member in self.members]
+
+    @property
+    def partitions(self) -> int:
+        """In how many parts the data is dealt out, as most members say; 0: in none."""
+        return most_say(self._members.values())
 
     def wait(
         self, grid: Grid, least: int, timeout: float, settle: bool = False
@@ -99,27 +109,21 @@ class Membership:
         strikes and ``least`` members are here. One that says it cannot take part is
         left out from then on, and the reason is logged.
         """
-        connected = set(grid.get_node_ids())
+        names = identity.names(grid, self.known_by)
+        connected = set(names)
         strangers = sorted(connected - set(self._members) - set(self.left_out))
         enough = len(self.connected(grid)) >= least
         strangers = self.standing.asked(strangers, enough)
         if strangers:
-            facts = ConfigRecord({**self.facts, wire.ROUND: self._finished_round})
-            questions = [
-                Message(
-                    content=RecordDict({wire.CONFIG: facts}),
-                    message_type=MessageType.QUERY,
-                    dst_node_id=n,
-                )
-                for n in strangers
-            ]
+            facts = {**self.facts, wire.ROUND: self._finished_round}
+            questions = messages.questions(strangers, facts)
             replies = exchange(grid, questions, timeout, lambda _: None)
             said = {reply.metadata.src_node_id for reply in replies}
             good = [node for node in strangers if node in said]
             silent = [node for node in strangers if node not in said]
             self.standing.note("query", good, silent)
             self._patience = 2 * self._patience if silent else _QUERY_SECONDS
-            self._read(replies, connected)
+            self._read(replies, names)
         return self.connected(grid)
 
     def connected(self, grid: Grid) -> list[Member]:
@@ -178,16 +182,11 @@ class Membership:
 
         """
         named = [old for old in self.members if old.identity == member.identity != ""]
-        twin = next((old for old in named if old.node_id in connected), None)
-        if twin:
+        if twin := next((old for old in named if old.node_id in connected), None):
             if member.node_id not in self._waiting:
-                log(
-                    WARNING,
-                    "%s waits until node %d is gone: both are %s",
-                    member,
-                    twin.node_id,
-                    wire.readable(member.identity),
-                )
+                name, gone = wire.readable(member.identity), f"node {twin.node_id}"
+                text = f"{member} waits until {gone} is gone: both are {name}"
+                self._twice(member, twin, text)
             self._waiting.add(member.node_id)
             return None
         away = [old for old in self.members if old.node_id not in connected]
@@ -203,26 +202,30 @@ class Membership:
         smaller = rank if rank < old.rank else None
         self._rejoins.append(Rejoin(old.node_id, member.node_id, restored, smaller))
         self.standing.take_over(old.node_id, member.node_id)
-        if (old.examples, old.held_out) != (member.examples, member.held_out):
-            log(
-                WARNING,
-                "%s came back with %d + %d examples; it had %d + %d",
-                member,
-                member.examples,
-                member.held_out,
-                old.examples,
-                old.held_out,
-            )
+        has, had = (f"{m.examples} + {m.held_out}" for m in (member, old))
+        if has != had:
+            log(WARNING, "%s came back with %s examples; it had %s", member, has, had)
         return replace(member, rank=rank)
 
-    def _read(self, replies: Iterable[Message], connected: set[int]) -> None:
+    def _twice(self, member: Member, other: Member, text: str) -> None:
+        self.claimed_twice.append((other, member, text))
+        log(WARNING, "%s", text)
+
+    def _same_partition(self, member: Member) -> None:
+        """Say who else claims a partition; either may lie, so both count."""
+        for other in self.members:
+            same = other.partition == member.partition is not None
+            # A negative one is of a checkpoint, and not back yet.
+            if same and 0 < other.node_id != member.node_id:
+                text = f"{other} and {member} claim one partition: both count"
+                self._twice(member, other, f"{text}, each by its own key")
+
+    def _read(self, replies: Iterable[Message], names: identity.Names) -> None:
         for reply in replies:
             node = reply.metadata.src_node_id
             if not reply.has_content():
-                why = (
-                    str(reply.error.reason) if reply.has_error() else "an empty answer"
-                )
-                said = wire.readable(why)
+                why = reply.error.reason if reply.has_error() else "an empty answer"
+                said = wire.readable(str(why))
                 log(WARNING, "node %d did not say its rank: %s", node, said)
                 continue
             try:
@@ -232,9 +235,14 @@ class Membership:
                 self.left_out[node] = wire.readable(str(error), 4000)
                 log(WARNING, "node %d is left out: %s", node, self.left_out[node])
                 continue
-            found = self._restore_place(member, state_round, connected)
+            name = names.get(node)
+            if name is not None:
+                member = replace(member, identity=name)
+            found = self._restore_place(member, state_round, set(names))
             if found:
                 self._members[node] = found
+                if name is not None:
+                    self._same_partition(found)
         self._log_members()
 
     def _log_members(self) -> None:

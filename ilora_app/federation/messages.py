@@ -1,14 +1,23 @@
 """What the server sends a client in a round; ``node.instructions`` reads it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from flwr.app import ConfigRecord, RecordDict
+from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 
 from ilora_app import wire
 from ilora_app.federation.global_model import GlobalModel
 from ilora_app.lora.factors import only
 from ilora_app.methods.state import Plan, Share
+
+
+def questions(nodes: Sequence[int], facts: Mapping[str, Any]) -> list[Message]:
+    """Ask nodes who they are: what each may know beforehand is in ``facts``."""
+    config = ConfigRecord(dict(facts))
+    return [
+        Message(RecordDict({wire.CONFIG: config}), node, MessageType.QUERY)
+        for node in nodes
+    ]
 
 
 def write(

@@ -1,8 +1,15 @@
-"""Answers of a node to a message, and of several nodes of one process at once."""
+"""Answers of a node to a message, and of several nodes of one process at once.
+
+What an exception says may quote a row, a class, a column or a folder, whichever library
+raised it. So none of it is sent, but for the text that a ``MistakeError`` has for
+others; this node's own log has all of it.
+"""
 
 from collections.abc import Callable, Sequence
 from functools import wraps
 from logging import ERROR
+from pathlib import Path
+from traceback import walk_tb
 from typing import Any
 
 from flwr.app import Context, Error, Message, RecordDict
@@ -11,51 +18,55 @@ from flwr.supercore import log
 
 from ilora_app import wire
 from ilora_app.node import joint_round, persistence
-from ilora_app.node.config import NodeError
 from ilora_app.node.local_round import LocalRound
 from ilora_app.node.node import Node
-from ilora_app.settings.parsing import ConfigError
-from ilora_app.tasks.models import ModelError
-from ilora_app.tasks.sources import DataError
+from ilora_app.settings.mistake import MistakeError
 
-_UNTOLD = "its data cannot be used"
+_PACKAGE = Path(wire.__file__).parent
 
 Handler = Callable[[Message, Context], Message]
 
 # Mistakes in what the node was given, as opposed to faults of the program.
-MISTAKES = (ConfigError, NodeError, DataError, ModelError, wire.WireError)
+MISTAKES = (MistakeError, wire.WireError)
 
 
-def answer_mistakes(handler: Handler) -> Handler:
-    """Reply with the message of a mistake, where Flower would log it as a crash."""
+def answer_errors(handler: Handler) -> Handler:
+    """Reply to whatever is raised, where Flower would send all that it says."""
 
     @wraps(handler)
     def answer(message: Message, context: Context) -> Message:
         try:
             return handler(message, context)
-        except MISTAKES as error:
-            return _mistake(error, message, context)
+        except Exception as error:
+            return _error(error, message)
 
     return answer
 
 
-def told(error: Exception, context: Context) -> str:
-    """What the server is told of a mistake; this node's log has all of it.
-
-    A node with data of its own tells no values, columns or folders of it.
-    """
-    own = context.node_config.get(wire.DATA_PATH)
-    if not isinstance(own, str) or not own:
-        return str(error)
+def told(error: Exception) -> str:
+    """Write an error to the log of this node; returns what the server is told."""
+    if not isinstance(error, MISTAKES):
+        log(ERROR, "%s, of which the server is not told", _place(error), exc_info=error)
+        return f"{_place(error)}; its own log says more"
+    whole = str(error)
+    open_text = error.told if isinstance(error, MistakeError) else whole
+    if open_text == whole:
+        return whole
     log(ERROR, "%s", error)
-    if isinstance(error, DataError):
-        return f"{error.told or _UNTOLD}; its own log says more"
-    return str(error).replace(own, "its own folder")
+    return f"{open_text or type(error).__name__}; its own log says more"
 
 
-def _mistake(error: Exception, message: Message, context: Context) -> Message:
+def _place(error: Exception) -> str:
+    """Name the kind of an error, and the line of this package that it passed last."""
+    files = [(Path(f.f_code.co_filename), n) for f, n in walk_tb(error.__traceback__)]
+    own = [(file, line) for file, line in files if file.is_relative_to(_PACKAGE)]
+    where = "".join(f" in {f.relative_to(_PACKAGE)}:{n}" for f, n in own[-1:])
+    return f"{type(error).__name__}{where}"
+
+
+def _error(error: Exception, message: Message) -> Message:
     code = ErrorCode.CLIENT_APP_RAISED_EXCEPTION
-    return Message(Error(code=code, reason=told(error, context)), reply_to=message)
+    return Message(Error(code=code, reason=told(error)), reply_to=message)
 
 
 def train_together(pairs: Sequence[tuple[Message, Context]]) -> list[Message]:
@@ -73,8 +84,8 @@ def train_together(pairs: Sequence[tuple[Message, Context]]) -> list[Message]:
     for index, (message, context) in enumerate(pairs):
         try:
             local = begin(message, context)
-        except MISTAKES as error:
-            replies[index] = _mistake(error, message, context)
+        except Exception as error:
+            replies[index] = _error(error, message)
             continue
         found = next((b for b in batches if joint_round.alike(b[0][1], local)), None)
         if found is None:
@@ -82,11 +93,13 @@ def train_together(pairs: Sequence[tuple[Message, Context]]) -> list[Message]:
         else:
             found.append((index, local))
     for batch in batches:
-        rounds = [local for _, local in batch]
-        for (index, local), content in zip(
-            batch, joint_round.train_all(rounds), strict=True
-        ):
-            replies[index] = reply(local, content, *pairs[index])
+        try:
+            trained = joint_round.train_all([local for _, local in batch])
+            for (index, local), content in zip(batch, trained, strict=True):
+                replies[index] = reply(local, content, *pairs[index])
+        except Exception as error:
+            for index, _ in batch:
+                replies.setdefault(index, _error(error, pairs[index][0]))
     return [replies[index] for index in range(len(pairs))]
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ilora_app import wire
 from ilora_app.node.auto_rank import AUTO
 from ilora_app.node.persistence import STATE_PATH
+from ilora_app.settings.mistake import MistakeError
 
 
 @dataclass(frozen=True)
@@ -27,20 +28,25 @@ KEYS = {
 }
 
 
-def problems(node_config: Mapping[str, object]) -> list[str]:
-    """Say what is wrong with a node's config: unknown keys, and values."""
+def problems(node_config: Mapping[str, object]) -> list[tuple[str, str]]:
+    """Say what is wrong with a node's config: unknown keys, and values.
+
+    Returns:
+        Each for the node's own log, and for others.
+
+    """
     found = []
     for name, value in node_config.items():
-        key = KEYS.get(name)
+        key, given = KEYS.get(name), f"--node-config {name} = {value!r}"
         if key is None:
             close = difflib.get_close_matches(name, KEYS, n=1)
             known = "the keys are " + ", ".join(KEYS)
             hint = f"did you mean {close[0]}?" if close else known
-            found.append(
-                f"--node-config {name} = {value!r}: there is no such key; {hint}"
-            )
+            told = f"--node-config has a key that is none; {hint}"
+            found.append((f"{given}: there is no such key; {hint}", told))
         elif not _is_right(name, value, key):
-            found.append(f"--node-config {name} = {value!r}: expected {key.right}")
+            told = f"--node-config {name}: expected {key.right}"
+            found.append((f"{given}: expected {key.right}", told))
     return found
 
 
@@ -52,7 +58,7 @@ def _is_right(name: str, value: object, key: Key) -> bool:
     return value >= key.least if isinstance(value, int) else bool(value)
 
 
-class NodeError(ValueError):
+class NodeError(MistakeError):
     """A node that cannot take part as it is configured."""
 
 
@@ -65,7 +71,7 @@ def partition(facts: Mapping[str, object]) -> tuple[int, int]:
     """
     number, of = facts.get(wire.PARTITION), facts.get(wire.PARTITIONS)
     if not isinstance(number, int) or not isinstance(of, int):
-        raise NodeError(
+        raise NodeError.openly(
             f"--node-config {wire.PARTITION} = {number!r}, {wire.PARTITIONS} = "
             f"{of!r}: expected whole numbers, such as "
             f'"{wire.PARTITION}=0 {wire.PARTITIONS}=2", or a folder of its own, '
@@ -73,7 +79,7 @@ def partition(facts: Mapping[str, object]) -> tuple[int, int]:
             f"\"{wire.DATA_PATH}='/data/train'\""
         )
     if not 0 <= number < of:
-        raise NodeError(
+        raise NodeError.openly(
             f"--node-config {wire.PARTITION} = {number}: expected 0 to "
             f"{of - 1}, as {wire.PARTITIONS} = {of}"
         )

@@ -54,7 +54,7 @@ class Node:
         facts = context.node_config
         wrong = config.problems(facts)
         if wrong:
-            raise NodeError("; ".join(wrong))
+            raise NodeError(*map("; ".join, zip(*wrong, strict=True)))
         own = str(facts.get(wire.DATA_PATH, ""))
         partition, partitions = (0, 1) if own else config.partition(facts)
         dealt = settings.ranks[partition % len(settings.ranks)]
@@ -63,7 +63,8 @@ class Node:
             rank = 0
         elif not isinstance(rank, int):
             right = config.KEYS[wire.RANK].right
-            raise NodeError(f"--node-config {wire.RANK} = {rank!r}: expected {right}")
+            given = f"--node-config {wire.RANK} = {rank!r}"
+            raise NodeError.openly(f"{given}: expected {right}")
         data = NodeData(
             settings.model,
             settings.data,
@@ -113,11 +114,12 @@ class Node:
 
         """
         if self.data.path:
-            raise NodeError(
-                f"--node-config {wire.DATA_PATH} = {self.data.path!r}: strategy "
-                f"{self.settings.run.strategy} pools all data, which nodes with data "
-                "of their own do not share; run it in simulation"
+            told = (
+                f"strategy {self.settings.run.strategy} pools all data, which nodes "
+                "with data of their own do not share; run it in simulation"
             )
+            given = f"--node-config {wire.DATA_PATH} = {self.data.path!r}"
+            raise NodeError(f"{given}: {told}", told)
         return self.data.pooled()
 
     def offered_rank(self) -> int:
@@ -138,7 +140,7 @@ class Node:
         needed = auto_rank.needed(load, 1)
         free_mb, needed_mb = (round(n / 1e6) for n in (free, needed))
         if not found:
-            raise NodeError(
+            raise NodeError.openly(
                 f"--node-config {wire.RANK} = {AUTO!r}: rank 1 needs {needed_mb} MB, "
                 f"which is more than 80 % of the {free_mb} MB of free memory; a "
                 "smaller batch-size, or more gradient-accumulation, needs less"

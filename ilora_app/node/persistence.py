@@ -36,6 +36,7 @@ from flwr.supercore import log
 from ilora_app import wire
 from ilora_app.runs import store
 from ilora_app.settings import options
+from ilora_app.settings.mistake import MistakeError
 
 STATE_PATH, VARIABLE, DEFAULT = "state-path", "ILORA_STATE", "~/.ilora/nodes"
 _PREFIX = "round-"
@@ -47,17 +48,17 @@ _MARK = "kept-by-node"
 def identity(node_config: Mapping[str, object]) -> str:
     """Name a node by what stays the same when it is started again.
 
-    That is its partition, or its data and a number that it draws once and keeps in its
-    state folder: the data of many nodes may have the same path, each on its machine.
+    That is its partition, or a number that it draws once for its data and keeps in its
+    state folder; empty where that folder cannot be written. Nothing of a path is in it.
 
     Raises:
-        WireError: the state folder is not absolute.
+        MistakeError: the state folder is not absolute.
 
     """
     own = node_config.get(wire.DATA_PATH)
     if own:
-        name = f"data-{hashlib.sha256(str(own).encode()).hexdigest()[:8]}"
-        return f"{name}-{_number(folder(node_config) / name)}"
+        number = _number(folder(node_config) / _data(own))
+        return f"data-{number}" if number else ""
     partition, of = (node_config.get(k) for k in (wire.PARTITION, wire.PARTITIONS))
     return f"partition-{partition}-of-{of}"
 
@@ -66,16 +67,15 @@ def folder(node_config: Mapping[str, object]) -> Path:
     """The state folder of a node.
 
     Raises:
-        WireError: it is not absolute.
+        MistakeError: it is not absolute.
 
     """
     given = node_config.get(STATE_PATH) or os.environ.get(VARIABLE) or DEFAULT
     found = options.folder(str(given))
     if not found.is_absolute():
-        raise wire.WireError(
-            f"--node-config {STATE_PATH} = {str(given)!r}: expected an absolute "
-            "folder, or one under ~"
-        )
+        key, right = f"--node-config {STATE_PATH}", "an absolute folder, or one under ~"
+        told = f"{key}: expected {right}"
+        raise MistakeError(f"{key} = {str(given)!r}: expected {right}", told)
     return found
 
 
@@ -87,7 +87,8 @@ def restore(message: Message, context: Context) -> int:
         not ask for any to be kept.
 
     Raises:
-        WireError: the name of the run or of the state folder is wrong.
+        WireError: the name of the run is wrong.
+        MistakeError: that of the state folder is.
 
     """
     asked = message.content.config_records.get(wire.CONFIG)
@@ -139,7 +140,7 @@ def keep(message: Message, context: Context, count: int) -> None:
 
 
 def _number(file: Path) -> str:
-    """Read a node's own number, drawn the first time; 0 where it cannot be kept."""
+    """Read a node's own number, drawn the first time; none where it cannot be kept."""
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with contextlib.suppress(FileExistsError), file.open("x") as new:
@@ -147,16 +148,22 @@ def _number(file: Path) -> str:
         found = file.read_text(encoding="ascii")
     except (OSError, ValueError) as error:
         log(WARNING, "this node cannot keep a number of its own: %s", error)
-        return "0"
-    return found if _KEY.fullmatch(found) else "0"
+        return ""
+    return found if _KEY.fullmatch(found) else ""
+
+
+def _data(path: object) -> str:
+    """Name the data of a node for its own disk."""
+    return f"data-{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
 
 
 def _kept(context: Context, key: str) -> Path:
     """Where this node keeps its state of a run."""
     if not _KEY.fullmatch(key):
         raise wire.WireError(f"{wire.RUN_KEY}: expected 16 hexadecimal digits")
-    name = re.sub(r"[^\w-]", "_", identity(context.node_config))
-    return folder(context.node_config) / key / name
+    own, name = context.node_config.get(wire.DATA_PATH), identity(context.node_config)
+    name = f"{_data(own)}-{name.removeprefix('data-') or 0}" if own else name
+    return folder(context.node_config) / key / re.sub(r"[^\w-]", "_", name)
 
 
 def _read_state(kept: Path, state: RecordDict, finished_round: int) -> int:

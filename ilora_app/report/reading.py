@@ -120,11 +120,16 @@ class RunData:
 
 
 def client_name(event: Mapping[str, Any]) -> str:
-    """Name a client of an event: by its partition, else what it calls itself."""
+    """Name a client of an event: by its partition and key, else what it calls itself.
+
+    Two may claim one partition, and no two have one key.
+    """
+    name = str(event.get("identity", ""))
     if event.get("partition") is not None:
-        return f"client {event['partition']}"
-    if event.get("identity"):
-        return f"node {str(event['identity'])[:24]}"
+        key = f" ({name[4:12]})" if name.startswith("key-") else ""
+        return f"client {event['partition']}{key}"
+    if name:
+        return f"node {name[:24]}"
     return f"node {event.get('node', event.get('node_id', '?'))}"
 
 

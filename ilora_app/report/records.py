@@ -53,6 +53,11 @@ def failures(run: RunData) -> str:
         )
         for event in run.kind(kind)
     ]
+    rows += [
+        ["–", "claimed twice", f"nodes {nodes}", str(event.get("reason"))]
+        for event in run.kind("claimed-twice")
+        for nodes in [", ".join(map(str, event.get("nodes", [])))]
+    ]
     said = [
         note(
             f"The run was interrupted, and went on after round {event['after_round']}."

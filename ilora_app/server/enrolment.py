@@ -5,7 +5,9 @@ from flwr.serverapp import Grid
 from flwr.superlink.grid import HttpGrid
 
 from ilora_app import wire
+from ilora_app.federation import identity
 from ilora_app.federation.evaluation import EVALUATE, MEASURED_BY_CLIENTS, TRAIN
+from ilora_app.federation.member import most_say
 from ilora_app.federation.membership import FederationError, Membership
 from ilora_app.federation.snapshot import Snapshot, expect_members
 from ilora_app.federation.standing import Standing
@@ -55,6 +57,7 @@ def meet(grid: Grid, prepared: preflight.RunInputs) -> Membership:
         standing=Standing(
             run.strikes, run.max_wait_ratio if is_deployed(grid) else 0.0
         ),
+        known_by=run.identity,
     )
     if prepared.resumed:
         checkpoint = prepared.resumed.checkpoint
@@ -64,6 +67,11 @@ def meet(grid: Grid, prepared: preflight.RunInputs) -> Membership:
     if membership.largest_rank is None:
         membership.limit_rank(max(run.max_rank, *prepared.settings.ranks))
     membership.wait(grid, run.min_available_nodes, run.round_timeout, settle=True)
+    if "" in identity.names(grid, run.identity).values():
+        raise FederationError(
+            f"identity = {run.identity!r}: expected partition, as Flower names no key "
+            "of these nodes"
+        )
     membership.meet(grid, run.round_timeout)
     for member in membership.members:
         for problem in preflight.fits(prepared.backbone, wire.RANK, member.rank):
@@ -84,11 +92,11 @@ def _same_split(membership: Membership) -> None:
         FederationError: nodes hold parts of another number than they did.
 
     """
-    parts = [(m.partitions, m.node_id < 0) for m in membership.members if m.partitions]
-    away = {number for number, is_away in parts if is_away}
-    here = {number for number, is_away in parts if not is_away}
-    if away and here - away:
+    members = membership.members
+    away = most_say(member for member in members if member.node_id < 0)
+    here = most_say(member for member in members if member.node_id > 0)
+    if away and here and here != away:
         raise FederationError(
-            f"the run that goes on had its data in {min(away)} parts, and now nodes "
-            f"have one of {max(here)}: start it with as many nodes as before"
+            f"the run that goes on had its data in {away} parts, and now nodes "
+            f"have one of {here}: start it with as many nodes as before"
         )

@@ -77,7 +77,7 @@ def _partition_plot(
     folder: RunFolder, settings: Settings, membership: Membership
 ) -> None:
     """Draw who has which classes, where nodes hold partitions of the data set."""
-    parts = [m.partitions for m in membership.members if m.partitions]
+    parts = membership.partitions
     if not parts:
         return
     data, seed = settings.data, settings.run.seed
@@ -85,8 +85,8 @@ def _partition_plot(
     if not column:
         log(WARNING, "No plot of the partitions: name a label-column to count")
         return
-    dealer = partitions.dealer(data, parts[0], seed)
-    draw(dealer, column, parts[0], folder.path / "partitions.png")
+    dealer = partitions.dealer(data, parts, seed)
+    draw(dealer, column, parts, folder.path / "partitions.png")
 
 
 @_as_warning
@@ -138,7 +138,7 @@ def _class_counts(
     labels: tuple[str, ...],
 ) -> None:
     """Count what the server deals out; nodes with data of their own send nothing."""
-    parts = max((m.partitions for m in membership.members if m.partitions), default=0)
+    parts = membership.partitions
     data = settings.data
     if not parts or parts > _PARTITIONS or len(labels) > _CLASSES:
         return

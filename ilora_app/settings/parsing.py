@@ -8,17 +8,20 @@ from dataclasses import Field, fields, replace
 from typing import Any
 
 from ilora_app.settings import MethodSettings, Settings
+from ilora_app.settings.mistake import MistakeError
 
 
-class ConfigError(ValueError):
+class ConfigError(MistakeError):
     """One message that lists every mistake of a run config."""
 
     def __init__(self, problems: list[str]) -> None:
         self.problems = problems
         lines = "".join(f"\n  - {problem}" for problem in problems)
-        super().__init__(
-            f"the run config has {count(len(problems), 'mistake')}:{lines}"
-        )
+        many = f"the run config has {count(len(problems), 'mistake')}"
+        named = {problem.partition(" = ")[0] for problem in problems}
+        keys = [key for _, key, _ in options() if key in named]
+        named_keys = ", ".join(keys) or "unknown keys"
+        super().__init__(f"{many}:{lines}", f"{many} for it: {named_keys}")
 
     def __reduce__(self) -> tuple[type["ConfigError"], tuple[list[str]]]:
         """Cross to another process whole: an exception is made again from its args."""

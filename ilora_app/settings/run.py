@@ -96,6 +96,14 @@ class RunSettings:
         "with SuperNodes, evaluate in simulation.",
         choices=("auto", "evaluate", "train"),
     )
+    identity: str = option(
+        "auto",
+        "Who a node is, when it comes back: who its registered key says (key), or who "
+        "it says it is (partition: it may take another's place). auto is key with "
+        "SuperNodes, partition in simulation. Without node authentication keys are new "
+        "at each start: partition lets such a node have its place again.",
+        choices=("auto", "key", "partition"),
+    )
     rank_eval_every: int = option(
         0,
         "Also evaluate, every so many rounds, what a client of each rank holds; "

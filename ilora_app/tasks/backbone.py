@@ -34,7 +34,7 @@ class Backbone:
     ) -> None:
         problems = fit.problems(model, settings)
         if problems:
-            raise models.ModelError("\n".join(problems))
+            raise models.ModelError.openly("\n".join(problems))
         self.processor = processor
         self.settings = settings
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

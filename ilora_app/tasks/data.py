@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import cache
 
-from datasets import Dataset
+from datasets import Dataset, Features
 
 from ilora_app.settings import DataSettings
 from ilora_app.settings.model import IMAGE, LANGUAGE
@@ -114,10 +114,11 @@ def _held_apart(rows: Dataset, settings: DataSettings) -> Partition:
     )
 
 
-def _found(settings: DataSettings, task: str, features: object) -> DataSettings:
+def _found(settings: DataSettings, task: str, features: Features) -> DataSettings:
     chosen, missing = columns.find(settings, task, features)
+    if task == LANGUAGE:
+        missing += causal_lm.template_problems(settings, list(features))
     if missing:
-        number = len(missing)
-        told = f"{number} of the columns that the run names are not in its data"
-        raise DataError("\n".join(missing), told)
+        keys = ", ".join(problem.partition(" = ")[0] for problem in missing)
+        raise DataError("\n".join(missing), f"{keys}: no such column in its data")
     return chosen

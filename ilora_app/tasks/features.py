@@ -71,7 +71,7 @@ def _find(backbone: Backbone) -> tuple[str, nn.Linear]:
         if isinstance(module, nn.Linear) and module.out_features == classes
     ]
     if not found:
-        raise ModelError(
+        raise ModelError.openly(
             f"head = 'ridge': expected trained, as no linear layer of the head gives "
             f"{classes} classes"
         )

@@ -36,7 +36,8 @@ def label_names(settings: DataSettings, seed: int) -> Labels:
     values = {v for rows in both.values() for v in rows.unique(settings.label_column)}
     if not all(isinstance(value, (str, int)) for value in values):
         raise DataError(
-            f"label-column = {settings.label_column!r}: expected text or whole numbers"
+            f"label-column = {settings.label_column!r}: expected text or whole numbers",
+            "label-column: expected text or whole numbers in its data",
         )
     return tuple(str(value) for value in sorted(values))
 

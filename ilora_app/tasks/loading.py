@@ -37,7 +37,7 @@ def load_backbone(
     """
     refused = quantised.problem(settings, whole_model)
     if refused:
-        raise models.ModelError(refused)
+        raise models.ModelError.openly(refused)
     model, processor = load_pretrained(settings, labels, seed)
     kind = WholeModel if whole_model else Backbone
     has_classes = TASKS[settings.task].has_classes
@@ -83,11 +83,11 @@ def load_pretrained(
         if settings.task != IMAGE:
             model.config.pad_token_id = processor.pad_token_id
         return model, processor
+    told = f"model = {settings.model!r}: it cannot be loaded"
     if local:
-        raise models.ModelError(
-            f"model = {settings.model!r}: {where} cannot be loaded ({cause})"
-        )
-    raise models.ModelError(models.ways_out(settings.model, cause))
+        whole = f"model = {settings.model!r}: {where} cannot be loaded ({cause})"
+        raise models.ModelError(whole, told)
+    raise models.ModelError(models.ways_out(settings.model, cause), told)
 
 
 def _processor(

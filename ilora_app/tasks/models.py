@@ -8,6 +8,7 @@ from importlib import metadata
 from pathlib import Path
 
 from ilora_app.settings import options
+from ilora_app.settings.mistake import MistakeError
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ PACKAGES = {
 }
 
 
-class ModelError(ValueError):
+class ModelError(MistakeError):
     """A model that cannot be had, with what was tried and the ways out."""
 
 
@@ -51,10 +52,11 @@ def locate(name: str) -> tuple[str, bool]:
     folder = options.folder(name)
     if folder.is_dir():
         if not (folder / "config.json").is_file():
-            raise ModelError(f"model = {name!r}: the folder holds no config.json")
+            absent = f"model = {name!r}: the folder holds no config.json"
+            raise ModelError.openly(absent)
         return str(folder), True
     if folder.is_absolute() or name.startswith((".", "~", "$")):
-        raise ModelError(f"model = {name!r}: there is no such folder")
+        raise ModelError.openly(f"model = {name!r}: there is no such folder")
     packaged = _from_package(name)
     return (str(packaged), True) if packaged else (name, False)
 
@@ -87,10 +89,12 @@ def refuse_other_weights(where: str, only_local: bool) -> None:
         index = json.loads(Path(found).read_text(encoding="utf-8"))
         files = {str(name) for name in index["weight_map"].values()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelError(f"{found} cannot be read ({error}): {right}") from error
+        whole = f"{found} cannot be read ({error}): {right}"
+        raise ModelError(whole, f"the model's index: {right}") from error
     others = sorted(n for n in files if not n.endswith(".safetensors"))
     if others:
-        raise ModelError(f"{found} names {', '.join(others[:3])}: {right}")
+        whole = f"{found} names {', '.join(others[:3])}: {right}"
+        raise ModelError(whole, f"the model's index: {right}")
 
 
 def canonical(name: str) -> str:
@@ -133,7 +137,8 @@ def _from_package(name: str) -> Path | None:
     if digest != package.sha256:
         raise ModelError(
             f"model = {name!r}: {weights} is not as published: its SHA-256 is "
-            f"{digest}, expected {package.sha256}; it is not loaded"
+            f"{digest}, expected {package.sha256}; it is not loaded",
+            f"model = {name!r}: its weights are not as published",
         )
     return folder
 

@@ -21,13 +21,13 @@ def load(settings: DataSettings, number: int, partitions: int, seed: int) -> Dat
 
     """
     if not settings.train_split:
-        raise DataError(
+        raise DataError.openly(
             "train-split = '': no data is dealt out; a node needs data of its own, "
             "--node-config \"data-path='/data/train'\""
         )
     whole = split(settings, settings.train_split, seed)
     if partitions > len(whole):
-        raise DataError(
+        raise DataError.openly(
             f"num-supernodes = {partitions}: {settings.dataset} has {len(whole)} "
             "training examples; expected no more clients than examples"
         )
@@ -37,7 +37,8 @@ def load(settings: DataSettings, number: int, partitions: int, seed: int) -> Dat
             raise ValueError(f"it has {dealt.num_partitions} values")
         return dealt.load_partition(number)
     except (ValueError, KeyError) as error:
-        raise DataError(_refused(settings, partitions, len(whole), error)) from error
+        told = _refused(settings, partitions, len(whole))
+        raise DataError(f"{told} ({error})", told) from error
 
 
 @cache
@@ -124,9 +125,7 @@ def _values(dealt: Partitioner, column: str, partitions: int) -> Iterator[list[A
         yield list(dealt.load_partition(number).select_columns([column])[column])
 
 
-def _refused(
-    settings: DataSettings, partitions: int, examples: int, error: Exception
-) -> str:
+def _refused(settings: DataSettings, partitions: int, examples: int) -> str:
     if settings.partitioner == "dirichlet":
         return (
             f"min-partition-size = {settings.min_partition_size}: no Dirichlet draw "
@@ -140,7 +139,4 @@ def _refused(
         "natural-id": f"partition-by = {settings.partition_by!r}",
     }
     key = keys.get(settings.partitioner, f"partitioner = {settings.partitioner!r}")
-    return (
-        f"{key}: {examples} examples cannot be dealt out to {partitions} clients so "
-        f"({error})"
-    )
+    return f"{key}: {examples} examples cannot be dealt out to {partitions} clients so"

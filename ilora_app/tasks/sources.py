@@ -7,6 +7,7 @@ import datasets
 from datasets import Dataset, DatasetDict
 
 from ilora_app.settings import DataSettings, options
+from ilora_app.settings.mistake import MistakeError
 
 PACKAGED = Path(__file__).parent.parent / "data"
 
@@ -14,18 +15,8 @@ PACKAGED = Path(__file__).parent.parent / "data"
 _SAVED = ("dataset_dict.json", "state.json")
 
 
-class DataError(ValueError):
-    """Data that cannot be used: the key, what was found, what would be right.
-
-    Args:
-        message: for who has the data.
-        told: the same for others: counts, and no values, columns or folders.
-
-    """
-
-    def __init__(self, message: str, told: str = "") -> None:
-        super().__init__(message)
-        self.told = told
+class DataError(MistakeError):
+    """Data that cannot be used: the key, what was found, what would be right."""
 
 
 def resolve(name: str) -> str:
@@ -58,7 +49,8 @@ def split(settings: DataSettings, name: str, seed: int) -> Dataset:
         return loaded[name]
     key = "train-split" if name == settings.train_split else "test-split"
     raise DataError(
-        f"{key} = {name!r}: {settings.dataset} has the splits {', '.join(loaded)}"
+        f"{key} = {name!r}: {settings.dataset} has the splits {', '.join(loaded)}",
+        f"{key} = {name!r}: its data has no such split",
     )
 
 
@@ -87,12 +79,22 @@ def _opened(name: str, subset: str, seed: int) -> DatasetDict:
         else:
             found = datasets.load_dataset(where, subset or None)
     except Exception as error:  # datasets raises its own kinds, and OSError, ValueError
-        cause = (str(error).splitlines() or [type(error).__name__])[0]
+        cause = _cause(error)
         whole = _unavailable(name, folder, cause)
-        raise DataError(whole, "its data cannot be loaded") from error
+        kind = type(error).__name__
+        raise DataError(whole, f"its data cannot be loaded ({kind})") from error
     if isinstance(found, Dataset):
         found = DatasetDict({"train": found})
     return found.shuffle(seed=seed)
+
+
+def _cause(error: BaseException) -> str:
+    """First line of what was raised, and of what it was raised for."""
+    first = (str(error).splitlines() or [type(error).__name__])[0]
+    while error.__cause__:
+        error = error.__cause__
+    last = (str(error).splitlines() or [type(error).__name__])[0]
+    return first if last in first else f"{first}: {last}"
 
 
 def _unavailable(name: str, folder: Path, cause: str) -> str:

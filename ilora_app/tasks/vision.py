@@ -32,6 +32,9 @@ _UNREADABLE = (
     Image.DecompressionBombError,
 )
 
+# What Arrow raises for a column that is no image, nor can become one.
+_NO_IMAGES = (TypeError, ValueError, NotImplementedError)
+
 
 @dataclass(frozen=True)
 class ImageExamples(Examples):
@@ -87,7 +90,12 @@ def encode(
     processor: BaseImageProcessor,
     where: str,
 ) -> ImageExamples:
-    """Make examples of the image column; pixels are read when they are needed."""
+    """Make examples of the image column; pixels are read when they are needed.
+
+    Raises:
+        DataError: it holds no images, or a class is none of ``labels``.
+
+    """
     feature = data.features[settings.label_column]
     ids = label_ids(list(data[settings.label_column]), feature, labels)
     images = encoded(data, settings.image_column)
@@ -107,11 +115,20 @@ def joined(parts: Sequence[ImageExamples]) -> ImageExamples:
 
 
 def encoded(data: Dataset, column: str) -> list[dict[str, Any]]:
-    """Images as files or their bytes, not yet read."""
-    undecoded = data.select_columns([column]).cast_column(
-        column, datasets.Image(decode=False)
-    )
-    return list(undecoded[column])
+    """Images as files or their bytes, not yet read.
+
+    Raises:
+        DataError: the column holds something else.
+
+    """
+    kind = datasets.Image(decode=False)
+    try:
+        undecoded = data.select_columns([column]).cast_column(column, kind)
+        return list(undecoded[column])
+    except _NO_IMAGES as error:
+        whole = f"image-column = {column!r}: expected images or their files ({error})"
+        told = "image-column: expected images or their files in its data"
+        raise DataError(whole, told) from error
 
 
 def read(image: dict[str, Any], what: str) -> Image.Image:
@@ -127,7 +144,8 @@ def read(image: dict[str, Any], what: str) -> Image.Image:
             return opened.convert("RGB")
     except _UNREADABLE as error:
         name = f" ({image['path']})" if image.get("path") else ""
-        raise DataError(f"{what}{name} cannot be read: {error}") from error
+        whole = f"{what}{name} cannot be read: {error}"
+        raise DataError(whole, "an image of its data cannot be read") from error
 
 
 def unreadable(data: Dataset, column: str, where: str) -> list[str]:

@@ -115,6 +115,8 @@ def failure_of(event: Mapping[str, Any]) -> str:
         part = event.get("partition")
         who = f"node {event.get('node')}" if part is None else f"client {part}"
         return f"round {event.get('round')}: {who} is left out: {reason}"
+    if kind == "claimed-twice":
+        return reason
     if kind == "model-unchanged":
         return f"round {event.get('round')}: the model stays as it was: {reason}"
     return ""
