@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from ilora_app.federation import validity
-from ilora_app.runs.places import outside
-from ilora_app.runs.resume import LATEST
+from ilora_app.runs.places import LATEST, outside
 from ilora_app.settings import Settings, options, parsing
+from ilora_app.tasks import places
 
 
 def method(settings: Settings, known: set[str]) -> list[str]:
@@ -35,6 +35,31 @@ def folders(settings: Settings) -> list[str]:
         if right := outside(folder) or (taken if _taken(folder) else ""):
             return [parsing.describe("output-dir", out, right)]
     return []
+
+
+def data(settings: Settings, known: set[str]) -> tuple[list[str], list[str]]:
+    """Find what is wrong with data that lies here, and what there is to say of it.
+
+    Images are not read: the run does.
+
+    Args:
+        settings: of the run.
+        known: keys whose values are reported already.
+
+    Returns:
+        The problems, and notes on what was guessed, held out and left out.
+
+    """
+    source, seed, task = settings.data, settings.run.seed, settings.model.task
+    if "dataset" in known or not places.is_local(source.dataset):
+        return [], []
+    from ilora_app.tasks import data as rows  # the library takes a second
+    from ilora_app.tasks import sources
+
+    wrong = rows.problems(source, task, seed, read_images=False)
+    if wrong:
+        return [text for text in wrong if text.split(" = ")[0] not in known], []
+    return [], sources.notes(source, seed)
 
 
 def _taken(folder: Path) -> bool:
