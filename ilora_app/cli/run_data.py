@@ -21,8 +21,7 @@ def absent(config: str, pairs: Sequence[str], dataset: str | None) -> str:
         name = value.strip("\"'") if key == "dataset" else name
     if name is None and config:
         path = config_files.find(config)
-        value = None
         if not isinstance(path, str):
-            value = config_files.read(path).settings.get("dataset")
-        name = value if isinstance(value, str) else None
+            found = config_files.read(path).settings.get("dataset")
+            name = found if isinstance(found, str) else None
     return places.absent(name) if name else ""

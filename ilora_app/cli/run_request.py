@@ -46,6 +46,18 @@ class Request:
     simulated: bool = True
     notes: list[str] = field(default_factory=list)
 
+    def read(self) -> tuple[dict[str, object], Settings, int]:
+        """Make the run config, as given and as parsed, and count the clients.
+
+        Raises:
+            RequestError: with every mistake in keys and values.
+
+        """
+        settings, parsed, _, clients, problems = self._read()
+        if problems:
+            raise RequestError(problems)
+        return settings, parsed, clients
+
     def resolve(self) -> tuple[dict[str, object], str]:
         """Make the run config, and the federation config for ``flwr run``.
 
@@ -53,6 +65,23 @@ class Request:
             RequestError: with every mistake.
 
         """
+        settings, parsed, wrong, clients, problems = self._read()
+        problems += run_checks.method(parsed, wrong)
+        if self.simulated:
+            # Those of a SuperLink that is there are folders of its machine.
+            problems += run_checks.folders(parsed)
+            wrong_data, self.notes[:] = run_checks.data(parsed, wrong)
+            problems += wrong_data
+        least = parsed.run.min_available_nodes
+        if self.simulated and 0 < clients < least and not problems:
+            right = f"{least} or more, as min-available-nodes = {least}"
+            problems.append(f"--clients {clients}: expected {right}")
+        if problems:
+            raise RequestError(problems)
+        return settings, self._federation(clients)
+
+    def _read(self) -> tuple[dict[str, object], Settings, set[str], int, list[str]]:
+        """Run config, parsed too, keys with wrong values, clients, all mistakes."""
         preset, problems = self._preset()
         settings = dict(preset.settings)
         for pair in self.pairs:
@@ -69,25 +98,13 @@ class Request:
                 settings[key] = absolute(key, value)
         parsed, wrong = methods.parse(settings)
         problems += wrong.values()
-        problems += run_checks.method(parsed, set(wrong))
-        if self.simulated:
-            # Those of a SuperLink that is there are folders of its machine.
-            problems += run_checks.folders(parsed)
-            wrong_data, self.notes[:] = run_checks.data(parsed, set(wrong))
-            problems += wrong_data
         if self.clients is not None and self.clients < 1:
             problems.append(f"--clients {self.clients}: expected 1 or more")
         for name, value in (("--cpus", self.cpus), ("--gpus", self.gpus)):
             if value is not None and not 0 <= value < float("inf"):
                 problems.append(f"{name} {value:g}: expected 0 or more")
         clients = self.clients or preset.clients or CLIENTS
-        least = parsed.run.min_available_nodes
-        if self.simulated and 0 < clients < least and not problems:
-            right = f"{least} or more, as min-available-nodes = {least}"
-            problems.append(f"--clients {clients}: expected {right}")
-        if problems:
-            raise RequestError(problems)
-        return settings, self._federation(clients)
+        return settings, parsed, set(wrong), clients, problems
 
     def _preset(self) -> tuple[Preset, list[str]]:
         nothing = Preset("", ())
