@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from ilora_app.cli import terminal
 from ilora_app.cli.naming import MISTAKE
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ def init(
     task: Annotated[str | None, typer.Option(help="task; else by the columns.")] = None,
     model: Annotated[str | None, typer.Option(help="model.")] = None,
     clients: Annotated[int, typer.Option(min=1, help="Simulated clients.")] = 8,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Make a project: a run config with a comment to every key, and a README.
 
@@ -64,6 +66,10 @@ def init(
         project.write(name, settings, clients, lines)
     except OSError as error:
         _refuse(f"{name}: cannot be written ({error})")
+    if json_:
+        files = [str(name / file) for file in (project.CONFIG, project.README)]
+        typer.echo(terminal.as_json({"folder": str(name), "files": files}))
+        return
     typer.echo(f"{name}: {project.CONFIG}, {project.README}")
     typer.echo(f"next: cd {name} && ilora check {project.CONFIG}")
 

@@ -57,10 +57,18 @@ def only_split(settings: DataSettings, seed: int) -> Dataset:
         DataError: the set cannot be loaded, or has several splits and not that one.
 
     """
-    loaded = _opened(settings.dataset, settings.dataset_subset)
-    if len(loaded) == 1:
-        return _tidy(next(iter(loaded.values())), settings).shuffle(seed=seed)
-    return split(settings, settings.train_split, seed)
+    return _tidy(_only(settings), settings).shuffle(seed=seed)
+
+
+def left_out(settings: DataSettings) -> int:
+    """Count the rows without a class that :func:`only_split` leaves out.
+
+    Raises:
+        DataError: as there.
+
+    """
+    whole = _only(settings)
+    return len(whole) - len(_tidy(whole, settings))
 
 
 def holds_out(settings: DataSettings) -> bool:
@@ -127,6 +135,13 @@ def notes(settings: DataSettings, seed: int) -> list[str]:
                 "and are left out (drop-unlabelled)"
             )
     return found
+
+
+def _only(settings: DataSettings) -> Dataset:
+    loaded = _opened(settings.dataset, settings.dataset_subset)
+    if len(loaded) == 1:
+        return next(iter(loaded.values()))
+    return _whole(settings, settings.train_split)
 
 
 def _whole(settings: DataSettings, name: str) -> Dataset:
