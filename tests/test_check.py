@@ -139,6 +139,11 @@ def test_a_yaml_file_is_a_run_config_with_the_same_messages(tmp_path):
         "learnin-rate",
         "label-column",
     ]
+    gap = [{"Text": "nobody said", "Label": ""}]
+    own_files.write(tmp_path, "tsv", own_files.tickets() + gap)
+    mine.write_text("dataset: tickets.tsv\n")
+    with pytest.raises(RequestError, match="drop-unlabelled = true leaves them out"):
+        Request(str(mine)).resolve()
     for text in ("- a\n- b\n", "a: [", "just words"):
         mine.write_text(text)
         result = CliRunner().invoke(app, ["run", str(mine)])

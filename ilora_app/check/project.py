@@ -41,6 +41,9 @@ _UNUSED = {
     LANGUAGE: {"image-column", "label-column", "dirichlet-alpha", "drop-unlabelled"},
 }
 _UNUSED_BY_TEXTS = {"image-column", "answer-column"}
+_COMMENT = textwrap.TextWrapper(
+    86, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False
+)
 _INPUTS = {IMAGE: "image.png", LANGUAGE: '"a prompt"'}
 
 
@@ -91,8 +94,7 @@ def config_text(settings: Settings, clients: int, lines: Mapping[str, str]) -> s
             comment = " ".join((helps[key]["help"] + more + found).split())
             # TOML and JSON write texts, numbers, true and false alike.
             line = f"{key} = {json.dumps(values[key], ensure_ascii=False)}"
-            written += ["", *textwrap.wrap(comment, 86, initial_indent="# ",
-                        subsequent_indent="# "), line]  # fmt: skip
+            written += ["", *_COMMENT.wrap(comment), line]
     return "\n".join(written) + "\n"
 
 

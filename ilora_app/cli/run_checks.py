@@ -5,6 +5,7 @@ from pathlib import Path
 from ilora_app.federation import validity
 from ilora_app.runs.places import LATEST, outside
 from ilora_app.settings import Settings, options, parsing
+from ilora_app.settings.model import LANGUAGE
 from ilora_app.tasks import places
 
 
@@ -54,9 +55,14 @@ def data(settings: Settings, known: set[str]) -> tuple[list[str], list[str]]:
     if "dataset" in known or not places.is_local(source.dataset):
         return [], []
     from ilora_app.tasks import data as rows  # the library takes a second
-    from ilora_app.tasks import sources
+    from ilora_app.tasks import labels, sources
 
     wrong = rows.problems(source, task, seed, read_images=False)
+    if not wrong and task != LANGUAGE:
+        try:
+            labels.label_names(rows.resolve_columns(source, task, seed), seed)
+        except places.DataError as error:
+            wrong = [str(error)]
     if wrong:
         return [text for text in wrong if text.split(" = ")[0] not in known], []
     return [], sources.notes(source, seed)

@@ -2,6 +2,7 @@
 
 import codecs
 import csv
+import glob
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -114,7 +115,9 @@ def open_columns(folder: Path) -> DatasetDict | None:
     files = _files(folder)
     if not files or any(file.suffix.lower() not in (".csv", ".tsv") for file in files):
         return None
-    return datasets.load_dataset("csv", data_dir=str(folder), **csv_options(files[0]))
+    # They have one encoding; plain letters alone do not tell which.
+    told = next((file for file in files if encoding(file).guessed), files[0])
+    return datasets.load_dataset("csv", data_dir=str(folder), **csv_options(told))
 
 
 def open_texts(folder: Path) -> DatasetDict | None:
@@ -154,18 +157,25 @@ def open_texts(folder: Path) -> DatasetDict | None:
 
 
 def _files(folder: Path) -> list[Path]:
-    """Files of a folder and of folders in it, but hidden ones."""
+    """Files of a folder and of folders in it, but hidden ones and a plain README.md."""
     return [
         file
         for file in sorted(folder.rglob("*"))
         if file.is_file()
         and not any(part[0] == "." for part in file.relative_to(folder).parts)
+        and not (file.name == "README.md" and not _is_card(file))
     ]
 
 
+def _is_card(file: Path) -> bool:
+    """Whether a README.md says to ``datasets`` what lies where."""
+    with file.open("rb") as opened:
+        return opened.read(3) == b"---"
+
+
 def _load(kind: str, file: Path, **how: Any) -> Dataset:
-    # A list: a name with brackets or a star is no pattern.
-    return datasets.load_dataset(kind, data_files=[str(file)], split="train", **how)
+    name = glob.escape(str(file))
+    return datasets.load_dataset(kind, data_files=[name], split="train", **how)
 
 
 def _sheet(file: Path) -> Dataset:
