@@ -32,9 +32,10 @@ ROOMS: dict[str, str] = {
     "export": "lora settings tasks runs",
     "predict": "settings tasks export",
     "doctor": "settings wire tasks runs node launch",
+    "check": "settings tasks",
     "compare": "settings methods node runs report federation server client_app launch",
     "cli": "settings deploy methods tasks runs report federation launch watch export "
-    "predict doctor compare",
+    "predict doctor check compare",
 }
 LOOSE = {"__init__.py", "client_app.py", "server_app.py", "wire.py"}
 LINES = 250

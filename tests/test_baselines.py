@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 from datasets import Dataset, DatasetDict
 
-from ilora_app.server import baselines
-from ilora_app.server.baselines import MOST_ROWS, tfidf
 from ilora_app.settings import Settings
+from ilora_app.tasks import baselines
+from ilora_app.tasks.baselines import MOST_ROWS, tfidf
 from ilora_app.tasks.data import resolve_columns
 from tests.conftest import read_events
 from tests.local_run import run

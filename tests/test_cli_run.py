@@ -15,10 +15,11 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from ilora_app.cli import app, complete, run_session
-from ilora_app.cli.run_request import Request, RequestError, absolute
+from ilora_app.cli.run_request import Request, RequestError
 from ilora_app.cli.run_session import Session
 from ilora_app.launch import app_files
 from ilora_app.launch.app_files import copy_app
+from ilora_app.launch.config_files import absolute
 from ilora_app.launch.superlink import BIN, SuperLinkError
 from ilora_app.methods import METHODS
 from ilora_app.settings import keeping
@@ -131,11 +132,12 @@ def test_folders_are_made_absolute_and_names_are_left(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data" / "mine").mkdir(parents=True)
     assert absolute("dataset", "data/mine") == str(tmp_path / "data" / "mine")
+    assert absolute("dataset", "data") == str(tmp_path / "data")
     assert absolute("dataset", "./data") == str(tmp_path / "data")
     assert absolute("output-dir", "runs/x") == str(tmp_path / "runs" / "x")
     for key, name in (
         ("dataset", "clinc150"), ("model", "org/model"), ("resume", "latest"),
-        ("dataset", "$DATA/x"), ("output-dir", ""), ("dataset", "data"),
+        ("dataset", "$DATA/x"), ("output-dir", ""), ("model", "data"),
     ):  # fmt: skip
         assert absolute(key, name) == name
 

@@ -46,6 +46,7 @@ def test_the_split_depends_on_the_seed_and_on_nothing_else():
     settings = SETTINGS
     first = data.partition(settings, 3, 8, seed=0).train["text"]
     sources._opened.cache_clear()
+    sources.split.cache_clear()
     labels.label_names.cache_clear()
     data.partition(settings, 5, 8, seed=0)
     assert data.partition(settings, 3, 8, seed=0).train["text"] == first

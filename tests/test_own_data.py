@@ -82,7 +82,7 @@ def test_seeds_are_of_the_data_and_not_of_its_path_alone(run_config, small_data)
     def seed(rows: slice) -> int:
         (here / "train.jsonl").write_text("\n".join(lines[rows]) + "\n")
         for cached in (
-            sources._opened, data.resolve_own_columns, node_data._digest,
+            sources._opened, sources.split, data.resolve_own_columns, node_data._digest,
             node_data._examples,
             node_data._encoded,
         ):  # fmt: skip

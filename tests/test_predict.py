@@ -131,7 +131,7 @@ def test_files(made, tmp_path, suffix):
 
 def test_images(made, tmp_path):
     finished = made["vit"]
-    data = sources._opened(finished.config["dataset"], "", 0)["test"]
+    data = sources._opened(finished.config["dataset"], "")["test"]
     names = []
     for number in range(3):
         names.append(f"{number}.png")

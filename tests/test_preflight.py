@@ -115,7 +115,8 @@ def test_a_run_never_writes_over_another(run_config, tmp_path):
 
 def test_a_data_set_with_no_test_split(run_config, small_data, tmp_path):
     shutil.copy(Path(small_data) / "train.jsonl", tmp_path / "train.jsonl")
-    found = problems(run_config | {"dataset": str(tmp_path)})
+    changes = {"dataset": str(tmp_path), "test-fraction": 0.0}
+    found = problems(run_config | changes)
     assert any(p.startswith("test-split = 'test': ") for p in found)
 
 

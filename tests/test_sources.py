@@ -11,7 +11,7 @@ from PIL import Image
 from ilora_app.settings import DataSettings
 from ilora_app.settings.model import IMAGE, LANGUAGE, TEXT
 from ilora_app.tasks import data, sources
-from ilora_app.tasks.labels import label_names, never_tested
+from ilora_app.tasks.labels import label_names, one_sided
 
 ROWS = [{"text": f"number {i}", "label": i % 3} for i in range(30)]
 NAMED = Features({"text": Value("string"), "label": ClassLabel(names=["a", "b", "c"])})
@@ -146,7 +146,7 @@ def test_classes_that_are_never_tested_are_known(tmp_path):
     }
     DatasetDict(parts).save_to_disk(str(tmp_path / "data"))
     found = data.resolve_columns(settings(tmp_path / "data"), TEXT, 0)
-    assert never_tested(found, 0) == ["b"]
+    assert one_sided(found, 0) == (["b"], [])
 
 
 def test_a_folder_that_is_no_data_set_says_what_it_may_hold(tmp_path):

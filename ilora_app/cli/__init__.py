@@ -2,9 +2,11 @@
 
 import typer
 
+from ilora_app.cli.check import check
 from ilora_app.cli.compare import compare
 from ilora_app.cli.doctor import doctor
 from ilora_app.cli.export import export
+from ilora_app.cli.init import init
 from ilora_app.cli.keys import keys
 from ilora_app.cli.predict import predict
 from ilora_app.cli.report import report
@@ -17,6 +19,8 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+app.command()(init)
+app.command()(check)
 app.command()(run)
 app.command()(compare)
 app.add_typer(runs, name="runs")

@@ -20,7 +20,7 @@ def predict(
         typer.Argument(
             metavar="RUN",
             help="Exported folder, or a run: its id, a beginning of it that no other "
-            "has, or its folder.",
+            "has, its folder, or latest.",
             autocompletion=runs,
         ),
     ],

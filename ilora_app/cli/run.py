@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ilora_app.cli import terminal
+from ilora_app.cli import run_data, terminal
 from ilora_app.cli.complete import presets, strategies, superlinks, trackers
 from ilora_app.cli.interrupts import interruptible
 
@@ -14,12 +14,17 @@ RUN_FAILED, MISTAKE, INTERRUPTED = 1, 2, 130
 
 
 def run(
-    config: Annotated[
+    file: Annotated[
         str,
-        typer.Option(
-            help="Preset (a name in configs/), or the path of a .toml run config.",
+        typer.Argument(
+            metavar="[CONFIG]",
+            help="Run config: the path of a .toml or .yaml file, or a preset's name.",
             autocompletion=presets,
         ),
+    ] = "",
+    config: Annotated[
+        str,
+        typer.Option(help="The same as CONFIG.", autocompletion=presets),
     ] = "",
     set_: Annotated[
         list[str] | None,
@@ -39,7 +44,8 @@ def run(
         str | None, typer.Option(help="Hub id, package or folder of the model.")
     ] = None,
     dataset: Annotated[
-        str | None, typer.Option(help="Hub id, packaged set or folder of the data.")
+        str | None,
+        typer.Option(help="File, folder, packaged set or hub id."),
     ] = None,
     track: Annotated[
         str | None,
@@ -85,11 +91,15 @@ def run(
 ) -> None:
     """Run a federation, and show how it goes.
 
-    Options win over --set, and --set over --config. Exits with 0 where the run
+    Options win over --set, and --set over CONFIG. Exits with 0 where the run
     finished, 1 where it failed, 2 where the command has mistakes, 130 on Ctrl-C.
 
     Example: ilora run --clients 8 --strategy ilora --rounds 10 --set local-steps=20
     """
+    _refuse_early(
+        file and config and f"CONFIG {file!r} and --config {config!r}: expected one",
+        "" if superlink else run_data.absent(file or config, set_ or (), dataset),
+    )
     from ilora_app.cli.run_request import Request, RequestError
     from ilora_app.cli.run_session import Session
     from ilora_app.watch.lines import duration
@@ -102,13 +112,15 @@ def run(
     }  # fmt: skip
     given = {key: value for key, value in options.items() if value is not None}
     request = Request(
-        config, tuple(set_ or ()), given, clients, cpus, gpus, not superlink
+        file or config, tuple(set_ or ()), given, clients, cpus, gpus, not superlink
     )
     try:
         settings, federation = request.resolve()
     except RequestError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(MISTAKE) from error
+    for note in request.notes:
+        typer.echo(f"note: {note}", err=True)
     view = terminal.console(stderr=json_, plain=plain)
     session = Session(settings, federation, superlink, view)
     try:
@@ -128,3 +140,13 @@ def run(
         typer.echo(outcome.line())
     codes = {"finished": 0, "failed": RUN_FAILED}
     raise typer.Exit(codes.get(outcome.status, INTERRUPTED))
+
+
+def _refuse_early(*problems: str) -> None:
+    """End the command over what is known before anything that takes time is loaded."""
+    found = [problem for problem in problems if problem]
+    if found:
+        lines = "".join(f"\n  - {problem}" for problem in found)
+        number = "1 mistake" if len(found) == 1 else f"{len(found)} mistakes"
+        typer.echo(f"the command has {number}, and nothing was run:{lines}", err=True)
+        raise typer.Exit(MISTAKE)

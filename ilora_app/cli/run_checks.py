@@ -3,9 +3,10 @@
 from pathlib import Path
 
 from ilora_app.federation import validity
-from ilora_app.runs.places import outside
-from ilora_app.runs.resume import LATEST
+from ilora_app.runs.places import LATEST, outside
 from ilora_app.settings import Settings, options, parsing
+from ilora_app.settings.model import LANGUAGE
+from ilora_app.tasks import places
 
 
 def method(settings: Settings, known: set[str]) -> list[str]:
@@ -42,6 +43,36 @@ def folders(settings: Settings) -> list[str]:
         if right := outside(folder) or (taken if _taken(folder) else ""):
             found.append(parsing.describe("output-dir", out, right))
     return found
+
+
+def data(settings: Settings, known: set[str]) -> tuple[list[str], list[str]]:
+    """Find what is wrong with data that lies here, and what there is to say of it.
+
+    Images are not read: the run does.
+
+    Args:
+        settings: of the run.
+        known: keys whose values are reported already.
+
+    Returns:
+        The problems, and notes on what was guessed, held out and left out.
+
+    """
+    source, seed, task = settings.data, settings.run.seed, settings.model.task
+    if "dataset" in known or not places.is_local(source.dataset):
+        return [], []
+    from ilora_app.tasks import data as rows  # the library takes a second
+    from ilora_app.tasks import labels, sources
+
+    wrong = rows.problems(source, task, seed, read_images=False)
+    if not wrong and task != LANGUAGE:
+        try:
+            labels.label_names(rows.resolve_columns(source, task, seed), seed)
+        except places.DataError as error:
+            wrong = [str(error)]
+    if wrong:
+        return [text for text in wrong if text.split(" = ")[0] not in known], []
+    return [], sources.notes(source, seed)
 
 
 def _taken(folder: Path) -> bool:

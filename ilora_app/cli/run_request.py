@@ -6,9 +6,8 @@ from dataclasses import dataclass, field
 from ilora_app import methods
 from ilora_app.cli import run_checks
 from ilora_app.compare.presets import Preset, read_preset
-from ilora_app.launch.paths import CONFIGS, presets
-from ilora_app.runs.resume import LATEST
-from ilora_app.settings import Settings, options, parsing
+from ilora_app.launch.config_files import absolute, find
+from ilora_app.settings import Settings, parsing
 
 CLIENTS = 8
 _FOLDERS = ("model", "dataset", "output-dir", "resume")
@@ -29,11 +28,12 @@ class Request:
     """The options of ``ilora run``, as they were given.
 
     Args:
-        preset: name of a preset, or path of a .toml file; empty for neither.
+        preset: name of a preset, or path of a config file; empty for neither.
         pairs: KEY=VALUE; they win over the preset.
         options: run-config keys that have an option of their own; these win over all.
         clients, cpus, gpus: of the simulation; None where not given.
         simulated: False leaves the federation to a SuperLink that is there.
+        notes: on the data, as :meth:`resolve` finds them.
 
     """
 
@@ -44,6 +44,19 @@ class Request:
     cpus: float | None = None
     gpus: float | None = None
     simulated: bool = True
+    notes: list[str] = field(default_factory=list)
+
+    def read(self) -> tuple[dict[str, object], Settings, int]:
+        """Make the run config, as given and as parsed, and count the clients.
+
+        Raises:
+            RequestError: with every mistake in keys and values.
+
+        """
+        settings, parsed, _, clients, problems = self._read()
+        if problems:
+            raise RequestError(problems)
+        return settings, parsed, clients
 
     def resolve(self) -> tuple[dict[str, object], str]:
         """Make the run config, and the federation config for ``flwr run``.
@@ -52,6 +65,23 @@ class Request:
             RequestError: with every mistake.
 
         """
+        settings, parsed, wrong, clients, problems = self._read()
+        problems += run_checks.method(parsed, wrong)
+        if self.simulated:
+            # Those of a SuperLink that is there are folders of its machine.
+            problems += run_checks.folders(parsed)
+            wrong_data, self.notes[:] = run_checks.data(parsed, wrong)
+            problems += wrong_data
+        least, sure = parsed.run.min_available_nodes, "min-available-nodes" not in wrong
+        if self.simulated and 0 < clients < least and sure:
+            right = f"{least} or more, as min-available-nodes = {least}"
+            problems.append(f"--clients {clients}: expected {right}")
+        if problems:
+            raise RequestError(problems)
+        return settings, self._federation(clients)
+
+    def _read(self) -> tuple[dict[str, object], Settings, set[str], int, list[str]]:
+        """Run config, parsed too, keys with wrong values, clients, all mistakes."""
         preset, problems = self._preset()
         settings = dict(preset.settings)
         for pair in self.pairs:
@@ -61,41 +91,28 @@ class Request:
             else:
                 settings[key] = parsing.value_of(key, text)
         settings |= self.options
+        given = {pair.partition("=")[0] for pair in self.pairs} | set(self.options)
         for key in _FOLDERS:
-            if isinstance(value := settings.get(key), str):
+            # Those of a file are of its own folder, and absolute already.
+            if key in given and isinstance(value := settings.get(key), str):
                 settings[key] = absolute(key, value)
         parsed, wrong = methods.parse(settings)
         problems += wrong.values()
-        problems += run_checks.method(parsed, set(wrong))
-        if self.simulated:
-            # Those of a SuperLink that is there are folders of its machine.
-            problems += run_checks.folders(parsed)
         if self.clients is not None and self.clients < 1:
             problems.append(f"--clients {self.clients}: expected 1 or more")
         for name, value in (("--cpus", self.cpus), ("--gpus", self.gpus)):
             if value is not None and not 0 <= value < float("inf"):
                 problems.append(f"{name} {value:g}: expected 0 or more")
         clients = self.clients or preset.clients or CLIENTS
-        least = parsed.run.min_available_nodes
-        sure = "min-available-nodes" not in wrong
-        if self.simulated and 0 < clients < least and sure:
-            right = f"{least} or more, as min-available-nodes = {least}"
-            problems.append(f"--clients {clients}: expected {right}")
-        if problems:
-            raise RequestError(problems)
-        return settings, self._federation(clients)
+        return settings, parsed, set(wrong), clients, problems
 
     def _preset(self) -> tuple[Preset, list[str]]:
         nothing = Preset("", ())
         if not self.preset:
             return nothing, []
-        path = options.folder(self.preset)
-        if path.suffix != ".toml":
-            path = CONFIGS / f"{self.preset}.toml"
-        if not path.is_file():
-            known = ", ".join(presets())
-            right = f"the path of a .toml file{', or one of ' if known else ''}{known}"
-            return nothing, [f"--config {self.preset!r}: expected {right}"]
+        path = find(self.preset)
+        if isinstance(path, str):
+            return nothing, [f"--config {self.preset!r}: {path}"]
         preset, wrong = read_preset(path)
         if wrong and not preset.settings:
             return preset, [f"{path}: {problem}" for problem in wrong]
@@ -114,21 +131,6 @@ class Request:
         return " ".join(
             f"{key}={value:g}" for key, value in given.items() if value is not None
         )
-
-
-def absolute(key: str, value: str) -> str:
-    """Make a folder absolute: the app has no working directory.
-
-    A name that may be that of a hub or of a package stays as it is, unless it has a
-    slash and there is such a folder here.
-    """
-    if not value or value.startswith("$") or (key == "resume" and value == LATEST):
-        return value
-    path = options.folder(value)
-    written_as_path = value.startswith((".", "/", "~"))
-    if key in ("output-dir", "resume") or written_as_path:
-        return str(path.resolve())
-    return str(path.resolve()) if "/" in value and path.is_dir() else value
 
 
 def title_of(settings: Mapping[str, object]) -> str:

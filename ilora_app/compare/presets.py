@@ -1,11 +1,11 @@
 """Presets: TOML run configs under ``configs/`` with their command in line one."""
 
 import re
-import tomllib
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 from ilora_app import methods
+from ilora_app.launch import config_files
 from ilora_app.launch.paths import presets as names_of
 from ilora_app.settings import MethodSettings, options, parsing
 
@@ -43,7 +43,7 @@ class Preset:
 
 
 def load_presets(names: str, folder: Path) -> tuple[list[Preset], list[str]]:
-    """Read presets by name, or by the path of a ``.toml`` file.
+    """Read presets by name, or by the path of a file.
 
     Returns:
         The presets, and every mistake in them.
@@ -53,7 +53,7 @@ def load_presets(names: str, folder: Path) -> tuple[list[Preset], list[str]]:
     problems: list[str] = []
     for name in dict.fromkeys(part.strip() for part in names.split(",")):
         path = options.folder(name)
-        if path.suffix != ".toml":
+        if path.suffix not in config_files.ENDS:
             path = folder / f"{name}.toml"
         if not path.is_file():
             known = ", ".join(names_of(folder))
@@ -70,16 +70,11 @@ def load_presets(names: str, folder: Path) -> tuple[list[Preset], list[str]]:
 
 def read_preset(path: Path) -> tuple[Preset, list[str]]:
     """Read one preset; returns it and its mistakes."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        return Preset(path.stem, ()), [f"cannot be read as UTF-8: {error}"]
-    try:
-        settings = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        return Preset(path.stem, ()), [f"not TOML: {error}"]
+    found = config_files.read(path)
+    if found.problems:
+        return Preset(path.stem, ()), list(found.problems)
+    settings, first = found.settings, found.first
     _, wrong = methods.parse(settings)
-    first = text.partition("\n")[0]
     number = re.search(r"num-supernodes=(\d+)", first) if first[:1] == "#" else None
     clients = int(number[1]) if number else None
     preset = Preset(path.stem, tuple(settings.items()), clients, path.stem)

@@ -23,7 +23,7 @@ KEYS = {
     wire.PARTITION: Key("a whole number from 0", int),
     wire.PARTITIONS: Key("a whole number above 0", int, 1),
     wire.RANK: Key(f'a whole number above 0, or "{AUTO}"', int, 1),
-    wire.DATA_PATH: Key("a folder", str),
+    wire.DATA_PATH: Key("a folder or a file", str),
     STATE_PATH: Key("an absolute folder, or one under ~", str),
 }
 

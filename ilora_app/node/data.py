@@ -8,7 +8,7 @@ from datasets import Dataset
 
 from ilora_app.settings import DataSettings, ModelSettings
 from ilora_app.settings.model import IMAGE
-from ilora_app.tasks import data, vision
+from ilora_app.tasks import data, sources, vision
 from ilora_app.tasks.backbone import Backbone
 from ilora_app.tasks.encoded_split import encoded_test
 from ilora_app.tasks.examples import Examples
@@ -82,6 +82,10 @@ class NodeData:
         if self.path:
             return data.own_partition(self.source, self.seed)
         return data.partition(self.source, self.partition, self.partitions, self.seed)
+
+    def left_out(self) -> int:
+        """Count the rows without a class that are left out of data of its own."""
+        return sources.left_out(self.source) if self.path else 0
 
     def check(self, part: data.Partition) -> None:
         """Look for what is wrong with this node's rows, without the model.

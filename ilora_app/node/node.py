@@ -104,6 +104,8 @@ class Node:
             facts[wire.PARTITION] = self.data.partition
             facts[wire.PARTITIONS] = self.data.partitions
         self.data.check(part)
+        if left_out := self.data.left_out():
+            log(INFO, "%d rows without a class are left out", left_out)
         return facts
 
     def pooled(self) -> Examples:

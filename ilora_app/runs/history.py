@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ilora_app.runs import processes
-from ilora_app.runs.places import CONFIG, EVENTS, RUNS
+from ilora_app.runs.places import CONFIG, EVENTS, LATEST, RUNS
 from ilora_app.runs.reading import config_of, events_of, number, rows_of
 from ilora_app.settings import options
 
@@ -81,7 +81,7 @@ def find(name: str, root: Path, exact: bool = False) -> Path:
     """Find a run by its id, by its folder, or by a beginning that only one id has.
 
     Args:
-        name: of the run.
+        name: of the run; ``latest`` is the newest.
         root: folder of the runs.
         exact: a beginning is not enough.
 
@@ -91,6 +91,8 @@ def find(name: str, root: Path, exact: bool = False) -> Path:
     """
     places = [root / name, options.folder(name)] if name.strip() else []
     there = [place for place in places if place.is_dir()]
+    if name == LATEST and not exact and not there and (runs := listed(root)):
+        return Path(runs[-1].folder)
     if there and is_run(there[0]):
         return there[0]
     ids = [folder.relative_to(root).as_posix() for folder in _folders(root)]

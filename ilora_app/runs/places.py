@@ -10,6 +10,9 @@ _VARIABLE = "ILORA_RUNS"
 RUNS = os.environ.get(_VARIABLE) or "~/.ilora/runs"
 """Where runs lie that name no folder of their own."""
 
+LATEST = "latest"
+"""Stands for the run that was last at work."""
+
 CONFIG, EVENTS, METRICS = "config.toml", "events.jsonl", "metrics.csv"
 
 

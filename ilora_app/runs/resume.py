@@ -7,11 +7,9 @@ from typing import Any
 
 from ilora_app.runs import lock
 from ilora_app.runs.checkpoint import Checkpoint, Checkpoints
-from ilora_app.runs.places import RUNS, outside
+from ilora_app.runs.places import LATEST, RUNS, outside
 from ilora_app.runs.store import TornError
 from ilora_app.settings import Settings, options, parsing
-
-LATEST = "latest"
 
 # Keys that change no number of a round that has been run, nor of those to come but by
 # their own meaning: how long to go on and to wait, what is kept and measured.

@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from logging import WARNING
+from logging import INFO, WARNING
 
 from flwr.supercore import log
 
@@ -15,16 +15,16 @@ from ilora_app.federation.evaluation import MEASURED_BY_CLIENTS
 from ilora_app.runs import resume
 from ilora_app.runs.places import outside
 from ilora_app.runs.resume import ResumePoint
-from ilora_app.settings import HeadSettings, Settings, options, parsing
+from ilora_app.settings import DataSettings, HeadSettings, Settings, options, parsing
 from ilora_app.settings.head import AUTO, RIDGE, TRAINED
 from ilora_app.settings.model import IMAGE
 from ilora_app.settings.parsing import ConfigError
-from ilora_app.tasks import data, models
+from ilora_app.tasks import data, models, sources
 from ilora_app.tasks.backbone import Backbone
 from ilora_app.tasks.encoded_split import encoded_test
 from ilora_app.tasks.examples import Examples
 from ilora_app.tasks.features import output_layer
-from ilora_app.tasks.labels import label_names, never_tested
+from ilora_app.tasks.labels import label_names, one_sided
 from ilora_app.tasks.loading import load_backbone
 from ilora_app.tasks.models import ModelError
 from ilora_app.tasks.sources import DataError
@@ -131,12 +131,24 @@ def prepare(run_config: Mapping[str, object]) -> RunInputs:
     if found or backbone is None or method is None:
         raise ConfigError(found)
     key = resumed.checkpoint.key if resumed else secrets.token_hex(8)
-    for name in labels and never_tested(source, run.seed):
-        log(WARNING, "No row of the split %s is of class %s", source.test_split, name)
+    _say(source, run.seed, bool(labels))
     test = encoded_test(asked, source, labels, run.seed, method.whole_model)
     if not settings.keeping.keep_checkpoints:
         key = ""
     return RunInputs(settings, backbone, labels, test, key, resumed)
+
+
+def _say(data: DataSettings, seed: int, classes: bool) -> None:
+    """Log what was guessed of the data, and classes that one split alone has."""
+    for note in sources.notes(data, seed):
+        log(INFO, "Data: %s", note)
+    untested, untrained = one_sided(data, seed) if classes else ([], [])
+    for names, without in (
+        (untested, data.test_split),
+        (untrained, data.train_split),
+    ):
+        for name in names:
+            log(WARNING, "No row of the split %s is of class %s", without, name)
 
 
 def _other_weights(resumed: ResumePoint, settings: Settings, backbone: Backbone) -> str:

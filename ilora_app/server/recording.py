@@ -16,9 +16,8 @@ from ilora_app.lora.decomposition import singular_values
 from ilora_app.runs.folder import RunFolder
 from ilora_app.runs.machine import hardware, versions
 from ilora_app.runs.partition_plot import draw
-from ilora_app.server import baselines
 from ilora_app.settings import Settings
-from ilora_app.tasks import partitions
+from ilora_app.tasks import baselines, partitions
 from ilora_app.tasks.examples import Examples
 
 # What is drawn stays small enough to be looked at.

@@ -6,6 +6,7 @@ from ilora_app.settings import options
 from ilora_app.settings.options import above, at_least, below_one, not_empty, option
 
 AUTO = "auto"
+TRAIN, TEST = "train", "test"
 PARTITIONERS = (
     "dirichlet",
     "iid",
@@ -23,7 +24,7 @@ class DataSettings:
 
     dataset: str = option(
         "clinc150",
-        "Packaged set (clinc150), local folder, or hub id.",
+        "Packaged set (clinc150), local file or folder, or hub id.",
         check=not_empty,
     )
     dataset_subset: str = option(
@@ -47,11 +48,23 @@ class DataSettings:
         "tokenizer's chat template, or without one the columns on lines of their own.",
     )
     train_split: str = option(
-        "train",
-        "Split dealt out to clients; empty where every node has data of its own.",
+        TRAIN,
+        "Split dealt out to clients, or a part such as train[:80%]; empty where every "
+        "node has data of its own.",
     )
     test_split: str = option(
-        "test", "Split on which the server evaluates.", check=not_empty
+        TEST,
+        "Split on which the server evaluates, or a part such as train[80%:].",
+        check=not_empty,
+    )
+    test_fraction: float = option(
+        0.2,
+        "Part of the rows held out as the test split, a like part of every class, "
+        "drawn by the seed, of a set that has one split alone; 0: none.",
+        check=below_one,
+    )
+    drop_unlabelled: bool = option(
+        False, "Leave out rows without a class, and say how many; false refuses them."
     )
     test_examples: int = option(
         0,

@@ -17,8 +17,14 @@ _PAIRS = (
     ("question1", "question2"),
     ("premise", "hypothesis"),
 )
-_TEXTS = ("text", "sentence", "content", "review", "document", "question")
-_LABELS = ("label", "labels", "class", "category", "topic", "intent", "domain")
+_TEXTS = (
+    "text", "sentence", "content", "review", "document", "question", "comment",
+    "message", "body",
+)  # fmt: skip
+_LABELS = (
+    "label", "labels", "class", "category", "topic", "intent", "domain", "sentiment",
+    "target",
+)  # fmt: skip
 _IMAGES = ("image", "img")
 _PROMPTS = (
     ("instruction", "context"),
@@ -51,16 +57,17 @@ def find(
     """
     have = list(features)
     wanted: dict[str, tuple[str, ...]] = {}
+    texts = _given(settings.text_columns, have)
     if task == TEXT:
-        wanted["text_columns"] = _given(settings.text_columns) or _texts(have)
+        wanted["text_columns"] = texts or _texts(have)
     if task == LANGUAGE:
-        wanted["text_columns"] = _given(settings.text_columns) or _prompts(have)
-        wanted["answer_column"] = _given(settings.answer_column) or _first(
-            _ANSWERS, have
-        )
+        wanted["text_columns"] = texts or _prompts(have)
+        answer = _given(settings.answer_column, have)
+        wanted["answer_column"] = answer or _first(_ANSWERS, have)
     if task == IMAGE:
-        wanted["image_column"] = _given(settings.image_column) or _image(features)
-    label = _given(settings.label_column) or _first(_LABELS, have)
+        image = _given(settings.image_column, have)
+        wanted["image_column"] = image or _image(features)
+    label = _given(settings.label_column, have) or _first(_LABELS, have)
     if task != LANGUAGE:
         wanted["label_column"] = label
     by: tuple[str, ...] = ()
@@ -69,12 +76,12 @@ def find(
         named = names(settings.partition_by) or settings.partitioner == "natural-id"
         if settings.partitioner in _BY_COLUMN and (named or task == LANGUAGE):
             wanted["partition_by"] = by
-        if _given(settings.label_column):
+        if settings.label_column not in ("", AUTO):
             wanted["label_column"] = label
     optional = {"label_column": label, "partition_by": by}
 
     problems = [
-        _problem(settings, key, found, have)
+        _problem(settings, key, found, features, task)
         for key, found in wanted.items()
         if not found or not set(found) <= set(have)
     ]
@@ -85,9 +92,20 @@ def find(
     return replace(settings, **chosen), problems  # type: ignore[arg-type]
 
 
+def label_of(settings: DataSettings, have: Sequence[str]) -> str:
+    """Column with the class, as :func:`find` finds it; empty where there is none."""
+    label = _given(settings.label_column, have) or _first(_LABELS, have)
+    return label[0] if label and label[0] in have else ""
+
+
 def _problem(
-    settings: DataSettings, key: str, found: Sequence[str], have: Sequence[str]
+    settings: DataSettings,
+    key: str,
+    found: Sequence[str],
+    features: Features,
+    task: str,
 ) -> str:
+    have = list(features)
     given = getattr(settings, key)
     name = key.replace("_", "-")
     columns = f"{settings.dataset} has the columns {', '.join(have)}"
@@ -96,6 +114,8 @@ def _problem(
             f"partition-by = {given!r}: {columns}; partitioner "
             f"{settings.partitioner} needs the one to go by, iid needs none"
         )
+    if not found and task == TEXT and key == "text_columns" and _image(features):
+        return f"{name} = {given!r}: {columns}: images want task = {IMAGE!r}"
     if not found:
         return f"{name} = {given!r}: {columns}; name the one to use"
     return f"{name} = {given!r}: {columns}"
@@ -108,24 +128,39 @@ def _dealt_by(
     if settings.partitioner not in _BY_COLUMN:
         return ()
     usual = label if settings.partitioner != "natural-id" else _first(_CLIENTS, have)
-    return names(settings.partition_by) or usual
+    return _given(settings.partition_by, have) or usual
 
 
-def _given(value: str) -> tuple[str, ...]:
-    return () if value == AUTO else names(value)
+def _given(value: str, have: Sequence[str]) -> tuple[str, ...]:
+    """Columns that are named; whatever their case, where one alone has that name."""
+    given = () if value == AUTO else names(value)
+    return tuple(_as_written(name, have) or name for name in given)
+
+
+def _as_written(name: str, have: Sequence[str]) -> str:
+    if name in have:
+        return name
+    alike = [one for one in have if one.strip().casefold() == name.casefold()]
+    return alike[0] if len(alike) == 1 else ""
+
+
+def _all(candidates: Sequence[str], have: Sequence[str]) -> tuple[str, ...]:
+    """The columns of these names, or none where one of them is not there."""
+    found = tuple(_as_written(name, have) for name in candidates)
+    return found if all(found) else ()
 
 
 def _first(candidates: Sequence[str], have: Sequence[str]) -> tuple[str, ...]:
-    return next(((name,) for name in candidates if name in have), ())
+    return next(filter(None, (_all((name,), have) for name in candidates)), ())
 
 
 def _texts(have: Sequence[str]) -> tuple[str, ...]:
-    pair = next((pair for pair in _PAIRS if set(pair) <= set(have)), ())
+    pair = next(filter(None, (_all(pair, have) for pair in _PAIRS)), ())
     return pair or _first(_TEXTS, have)
 
 
 def _prompts(have: Sequence[str]) -> tuple[str, ...]:
-    return next((p for p in _PROMPTS if set(p) <= set(have)), ())
+    return next(filter(None, (_all(p, have) for p in _PROMPTS)), ())
 
 
 def _image(features: Mapping[str, object]) -> tuple[str, ...]:

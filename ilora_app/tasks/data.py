@@ -7,7 +7,7 @@ from datasets import Dataset, Features
 
 from ilora_app.settings import DataSettings
 from ilora_app.settings.model import IMAGE, LANGUAGE
-from ilora_app.tasks import causal_lm, columns, labels, sources, vision
+from ilora_app.tasks import columns, labels, sources
 from ilora_app.tasks.sources import DataError, split
 
 
@@ -51,8 +51,10 @@ def test_rows(settings: DataSettings, seed: int) -> Dataset:
     return rows.select(range(min(wanted, len(rows))))
 
 
-def problems(settings: DataSettings, task: str, seed: int) -> list[str]:
-    """Every mistake in splits and columns."""
+def problems(
+    settings: DataSettings, task: str, seed: int, read_images: bool = True
+) -> list[str]:
+    """Every mistake in splits and columns, and images of the test split."""
     wrong: list[str] = []
     for name in filter(None, (settings.train_split, settings.test_split)):
         try:
@@ -69,11 +71,19 @@ def problems(settings: DataSettings, task: str, seed: int) -> list[str]:
             settings, task, loaded.features, dealt=name == settings.train_split
         )
         wrong += missing
+        # Here, as the command line asks too, and the model's libraries take seconds.
         if task == LANGUAGE:
+            from ilora_app.tasks import causal_lm
+
             wrong += causal_lm.template_problems(settings, loaded.column_names)
         # Of the training images every node looks at its own.
-        if task == IMAGE and not missing and name == settings.test_split:
+        tested = name == settings.test_split and read_images
+        if task == IMAGE and not missing and tested:
+            from ilora_app.tasks import vision
+
             wrong += vision.unreadable(loaded, chosen.image_column, f"the split {name}")
+    if not wrong:
+        wrong += sources.overlap(settings)
     return list(dict.fromkeys(wrong))
 
 
@@ -117,6 +127,8 @@ def _held_apart(rows: Dataset, settings: DataSettings) -> Partition:
 def _found(settings: DataSettings, task: str, features: Features) -> DataSettings:
     chosen, missing = columns.find(settings, task, features)
     if task == LANGUAGE:
+        from ilora_app.tasks import causal_lm
+
         missing += causal_lm.template_problems(settings, list(features))
     if missing:
         keys = ", ".join(problem.partition(" = ")[0] for problem in missing)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ilora_app.lora.ridge import RidgeSums
 from ilora_app.tasks.backbone import Backbone
@@ -45,8 +45,12 @@ def output_layer(backbone: Backbone) -> OutputLayer:
 
 
 @torch.inference_mode()
-def ridge_sums(backbone: Backbone, examples: Examples, batch_size: int) -> RidgeSums:
-    """Add up features and labels of examples, as the backbone stands, without dropout.
+def features_of(
+    backbone: Backbone, examples: Examples, batch_size: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Compute what the last layer sees, (batch, d), and the labels, batch by batch.
+
+    As the backbone stands, without dropout.
 
     Raises:
         ModelError: the head has no linear layer that gives the classes.
@@ -54,12 +58,24 @@ def ridge_sums(backbone: Backbone, examples: Examples, batch_size: int) -> Ridge
     """
     _, layer = _find(backbone)
     backbone.model.eval()
-    total = RidgeSums.zeros(layer.in_features, layer.out_features)
     with _as_identity(layer):
         for batch in examples.batches(batch_size):
             labels = batch.pop("labels")
-            features = backbone.forward(batch).logits.float().cpu()
-            total += RidgeSums.of(features, labels, layer.out_features)
+            yield backbone.forward(batch).logits.float().cpu(), labels
+
+
+@torch.inference_mode()
+def ridge_sums(backbone: Backbone, examples: Examples, batch_size: int) -> RidgeSums:
+    """Add up features and labels of examples.
+
+    Raises:
+        ModelError: the head has no linear layer that gives the classes.
+
+    """
+    _, layer = _find(backbone)
+    total = RidgeSums.zeros(layer.in_features, layer.out_features)
+    for features, labels in features_of(backbone, examples, batch_size):
+        total += RidgeSums.of(features, labels, layer.out_features)
     return total
 
 

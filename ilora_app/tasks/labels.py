@@ -8,6 +8,7 @@ from datasets import Dataset
 
 from ilora_app.settings import DataSettings
 from ilora_app.tasks.sources import DataError, split
+from ilora_app.tasks.splits import labelled, one_class
 
 Labels = tuple[str, ...]
 
@@ -21,13 +22,14 @@ def label_names(settings: DataSettings, seed: int) -> Labels:
 
     Raises:
         DataError: the column holds something other than text or whole numbers, or a
-            row has no class.
+            row has no class, or a list of them.
 
     """
     if not settings.label_column:
         return ()
     both = {n: split(settings, n, seed) for n in _splits(settings)}
     for name, rows in both.items():
+        one_class(rows, settings.label_column)
         unlabelled(rows, settings.label_column, f"the split {name}")
     first = next(iter(both.values()))
     feature = first.features[settings.label_column]
@@ -46,30 +48,39 @@ def unlabelled(rows: Dataset, column: str, where: str) -> None:
     """Refuse rows without a class.
 
     Raises:
-        DataError: some of them carry nothing, or the -1 that stands for it.
+        DataError: some of them have none.
 
     """
-    missing = sum(value in (None, -1) for value in rows[column])
+    missing = len(rows) - len(labelled(rows, column))
     if missing:
+        way_out = (
+            "name a split that has them (GLUE's test splits have none, its validation "
+            "splits do)"
+            if missing == len(rows)
+            else "drop-unlabelled = true leaves them out"
+        )
         raise DataError(
             f"label-column = {column!r}: {missing} of {len(rows)} rows of {where} "
-            "carry no class; name a split that has them (GLUE's test splits have none, "
-            "its validation splits do)",
+            f"carry no class; {way_out}",
             f"{missing} of its {len(rows)} rows carry no class",
         )
 
 
-def never_tested(settings: DataSettings, seed: int) -> list[str]:
-    """Classes that are trained and that no row of the test split has."""
+def one_sided(settings: DataSettings, seed: int) -> tuple[list[str], list[str]]:
+    """Classes that no row of the test split has, and those that it alone has."""
     if not settings.label_column or not settings.train_split:
-        return []
+        return [], []
     train, test = (split(settings, n, seed) for n in _splits(settings))
     column, labels = settings.label_column, label_names(settings, seed)
     seen = [
         set(label_ids(rows.unique(column), rows.features[column], labels))
         for rows in (train, test)
     ]
-    return [labels[i] for i in sorted(seen[0] - seen[1])]
+    never_tested, never_trained = seen[0] - seen[1], seen[1] - seen[0]
+    return (
+        [labels[i] for i in sorted(never_tested)],
+        [labels[i] for i in sorted(never_trained)],
+    )
 
 
 def label_ids(

@@ -1,4 +1,4 @@
-"""Packaged set, local folder in any usual format, or hub id -> an open data set."""
+"""Packaged set, local file or folder in any usual format, or hub id -> its splits."""
 
 from functools import cache
 from pathlib import Path
@@ -6,86 +6,194 @@ from pathlib import Path
 import datasets
 from datasets import Dataset, DatasetDict
 
-from ilora_app.settings import DataSettings, options
-from ilora_app.settings.mistake import MistakeError
+from ilora_app.settings import DataSettings
+from ilora_app.settings.data import TEST
+from ilora_app.tasks import columns, splits, tables
+from ilora_app.tasks.places import PACKAGED, DataError, resolve
 
-PACKAGED = Path(__file__).parent.parent / "data"
+__all__ = [
+    "PACKAGED",
+    "DataError",
+    "notes",
+    "only_split",
+    "overlap",
+    "resolve",
+    "split",
+]
 
 # What datasets.Dataset.save_to_disk and DatasetDict.save_to_disk leave.
 _SAVED = ("dataset_dict.json", "state.json")
 
 
-class DataError(MistakeError):
-    """Data that cannot be used: the key, what was found, what would be right."""
-
-
-def resolve(name: str) -> str:
-    """Folder of a packaged or local data set; else the hub id as it stands.
-
-    Raises:
-        DataError: ``name`` looks like a folder and is none.
-
-    """
-    if name.isidentifier() and (PACKAGED / name).is_dir():
-        return str(PACKAGED / name)
-    folder = options.folder(name)
-    if folder.is_dir():
-        return str(folder)
-    if folder.is_absolute() or name.startswith((".", "~", "$")):
-        absent = f"dataset = {name!r}: there is no such folder"
-        raise DataError(absent, "its data folder is not there")
-    return name
-
-
+@cache
 def split(settings: DataSettings, name: str, seed: int) -> Dataset:
     """Load one whole split, shuffled by the seed.
+
+    Args:
+        settings: which set, and what is held out of it or left out.
+        name: ``train-split`` or ``test-split``, or a part such as ``train[:80%]``.
+        seed: of the order of the rows, and of what is held out.
 
     Raises:
         DataError: the set cannot be loaded, or has no such split.
 
     """
-    loaded = _opened(settings.dataset, settings.dataset_subset, seed)
-    if name in loaded:
-        return loaded[name]
-    key = "train-split" if name == settings.train_split else "test-split"
-    raise DataError(
-        f"{key} = {name!r}: {settings.dataset} has the splits {', '.join(loaded)}",
-        f"{key} = {name!r}: its data has no such split",
-    )
+    held_out = holds_out(settings)
+    rows = _tidy(_whole(settings, settings.train_split if held_out else name), settings)
+    if held_out:
+        label = columns.label_of(settings, rows.column_names)
+        classes = label and not splits.is_list(rows, label)
+        values = list(rows[label]) if classes else None
+        tested = splits.held_out(values, len(rows), settings.test_fraction, seed)
+        trained = sorted(set(range(len(rows))) - set(tested))
+        rows = rows.select(tested if name == settings.test_split else trained)
+    return rows.shuffle(seed=seed)
 
 
 def only_split(settings: DataSettings, seed: int) -> Dataset:
-    """Load ``train-split``, or the one split of a set that has no other.
+    """Load ``train-split``, or the one split of a set that has no other, whole.
 
     Raises:
         DataError: the set cannot be loaded, or has several splits and not that one.
 
     """
-    loaded = _opened(settings.dataset, settings.dataset_subset, seed)
+    return _tidy(_only(settings), settings).shuffle(seed=seed)
+
+
+def left_out(settings: DataSettings) -> int:
+    """Count the rows without a class that :func:`only_split` leaves out.
+
+    Raises:
+        DataError: as there.
+
+    """
+    whole = _only(settings)
+    return len(whole) - len(_tidy(whole, settings))
+
+
+def holds_out(settings: DataSettings) -> bool:
+    """Whether the test split is held out of the training split, the only one there is.
+
+    Raises:
+        DataError: the set cannot be loaded.
+
+    """
+    loaded = _opened(settings.dataset, settings.dataset_subset)
+    one = list(loaded) == [settings.train_split]
+    return one and settings.test_split == TEST and settings.test_fraction > 0
+
+
+def overlap(settings: DataSettings) -> list[str]:
+    """Say that rows are both trained and tested on.
+
+    Raises:
+        DataError: the set cannot be loaded, or has no such split.
+
+    """
+    train, test = settings.train_split, settings.test_split
+    if not train or holds_out(settings):
+        return []
+    common = splits.shared(_parts(settings, train), _parts(settings, test))
+    if not common:
+        return []
+    return [
+        f"test-split = {test!r}: {common} of its rows are those of train-split = "
+        f"{train!r}; expected rows that are not trained on, such as train[80%:] beside "
+        "train[:80%]"
+    ]
+
+
+def notes(settings: DataSettings, seed: int) -> list[str]:
+    """Say for people what was guessed, held out, and left out.
+
+    Raises:
+        DataError: the set cannot be loaded, or has no such split.
+
+    """
+    place = Path(resolve(settings.dataset))
+    found = tables.notes(place) if place.exists() else []
+    used = [name for name in (settings.train_split, settings.test_split) if name]
+    if holds_out(settings):
+        used = [settings.train_split]
+        test, train = (
+            split(settings, name, seed)
+            for name in (settings.test_split, settings.train_split)
+        )
+        label = columns.label_of(settings, test.column_names)
+        alike = f", a like part of every class of {label}" if label else ""
+        found.append(
+            f"the data has no test split: {len(test)} of {len(test) + len(train)} rows "
+            f"are held out as one (test-fraction = {settings.test_fraction:g}{alike}, "
+            f"seed {seed})"
+        )
+    for name in used if settings.drop_unlabelled else ():
+        whole = _whole(settings, name)
+        dropped = len(whole) - len(_tidy(whole, settings))
+        if dropped:
+            found.append(
+                f"{dropped} of {len(whole)} rows of the split {name} have no class, "
+                "and are left out (drop-unlabelled)"
+            )
+    return found
+
+
+def _only(settings: DataSettings) -> Dataset:
+    loaded = _opened(settings.dataset, settings.dataset_subset)
     if len(loaded) == 1:
         return next(iter(loaded.values()))
-    return split(settings, settings.train_split, seed)
+    return _whole(settings, settings.train_split)
+
+
+def _whole(settings: DataSettings, name: str) -> Dataset:
+    loaded = _opened(settings.dataset, settings.dataset_subset)
+    return splits.select(loaded, _parts(settings, name))
+
+
+def _parts(settings: DataSettings, name: str) -> list[splits.Part]:
+    loaded = _opened(settings.dataset, settings.dataset_subset)
+    sizes = {key: len(rows) for key, rows in loaded.items()}
+    try:
+        return splits.parts(name, sizes)
+    except (ValueError, AssertionError) as error:
+        key = "train-split" if name == settings.train_split else "test-split"
+        more = "" if "[" not in name else " (a part of one is train[:80%])"
+        raise DataError(
+            f"{key} = {name!r}: {settings.dataset} has the splits "
+            f"{', '.join(loaded)}{more}",
+            f"{key} = {name!r}: its data has no such split",
+        ) from error
+
+
+def _tidy(rows: Dataset, settings: DataSettings) -> Dataset:
+    """Whole numbers as such in the column of the class, and no rows without one."""
+    label = columns.label_of(settings, rows.column_names)
+    if not label:
+        return rows
+    rows = splits.whole_numbers(rows, label)
+    if settings.drop_unlabelled:
+        kept = splits.labelled(rows, label)
+        rows = rows if len(kept) == len(rows) else rows.select(kept)
+    return rows
 
 
 @cache
-def _opened(name: str, subset: str, seed: int) -> DatasetDict:
-    """Open a set once a process; every split is shuffled by the seed."""
+def _opened(name: str, subset: str) -> DatasetDict:
+    """Open a set once a process, its rows in their own order."""
     datasets.disable_progress_bars()
     where = resolve(name)
-    folder = Path(where)
+    place = Path(where)
     try:
-        if any((folder / mark).is_file() for mark in _SAVED):
-            found = datasets.load_from_disk(where)
-        else:
+        found = _read(place) if place.exists() else None
+        if found is None:
             found = datasets.load_dataset(where, subset or None)
+    except DataError:
+        raise
     except Exception as error:  # datasets raises its own kinds, and OSError, ValueError
         cause = _cause(error)
-        whole = _unavailable(name, folder, cause)
+        whole = _unavailable(name, place, cause)
         kind = type(error).__name__
         raise DataError(whole, f"its data cannot be loaded ({kind})") from error
-    if isinstance(found, Dataset):
-        found = DatasetDict({"train": found})
-    return found.shuffle(seed=seed)
+    return found if isinstance(found, DatasetDict) else DatasetDict({"train": found})
 
 
 def _cause(error: BaseException) -> str:
@@ -97,17 +205,30 @@ def _cause(error: BaseException) -> str:
     return first if last in first else f"{first}: {last}"
 
 
-def _unavailable(name: str, folder: Path, cause: str) -> str:
+def _read(place: Path) -> Dataset | DatasetDict | None:
+    """Read what is here; None for a folder that is for ``load_dataset``."""
+    if place.is_file():
+        return tables.open_file(place)
+    if any((place / mark).is_file() for mark in _SAVED):
+        return datasets.load_from_disk(str(place))
+    return tables.open_columns(place) or tables.open_texts(place)
+
+
+def _unavailable(name: str, place: Path, cause: str) -> str:
     if "corresponds to no data" in cause:  # datasets says so of a split without rows
         empty = cause.split('"')[1]
         return f"dataset = {name!r}: the split {empty} is empty"
-    if folder.is_dir():
+    if place.is_file():
+        return f"dataset = {name!r}: the file cannot be read ({cause})"
+    if place.is_dir():
         return (
             f"dataset = {name!r}: the folder cannot be read ({cause}); expected "
-            "parquet, csv or jsonl files, folders of images, or what save_to_disk wrote"
+            "parquet, csv or jsonl files, folders of images or texts by class, or what "
+            "save_to_disk wrote"
         )
     return (
-        f"dataset = {name!r}: no packaged set, no local folder, and not to be had from "
-        f"the hub or its cache ({cause}). Log in if it is gated (hf auth login), or "
-        "name a local folder, or leave dataset at its default, which is packaged"
+        f"dataset = {name!r}: no packaged set, no local file or folder, and not to be "
+        f"had from the hub or its cache ({cause}). Log in if it is gated (hf auth "
+        "login), or name a local folder, or leave dataset at its default, which is "
+        "packaged"
     )

@@ -7,8 +7,8 @@ from datasets import Dataset
 
 from ilora_app.settings import Settings
 from ilora_app.settings.model import TEXT
-from ilora_app.settings.options import names
 from ilora_app.tasks.data import test_rows
+from ilora_app.tasks.description import texts
 from ilora_app.tasks.examples import Examples
 from ilora_app.tasks.labels import label_ids
 from ilora_app.tasks.sources import split
@@ -52,10 +52,5 @@ def _pairs(
     """Texts, the columns of a row behind one another, and their class ids."""
     data = settings.data
     rows = rows.select(range(min(len(rows), MOST_ROWS)))
-    columns = [rows[name] for name in names(data.text_columns)]
-    texts = [
-        "\n".join("" if part is None else str(part) for part in parts)
-        for parts in zip(*columns, strict=True)
-    ]
     feature = rows.features[data.label_column]
-    return texts, label_ids(list(rows[data.label_column]), feature, labels)
+    return texts(rows, data), label_ids(list(rows[data.label_column]), feature, labels)

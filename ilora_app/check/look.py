@@ -1,0 +1,211 @@
+"""What a settled data set is like: both splits, their overlap, and the deal."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from datasets import Dataset
+
+from ilora_app.check.settle import Settled, Suggestion
+from ilora_app.settings.model import IMAGE, LANGUAGE
+from ilora_app.tasks import description, labels, models, partitions, sources
+from ilora_app.tasks.description import Description, Lengths
+from ilora_app.tasks.sources import DataError
+
+_MOST_CUT = 0.05
+_STEP = 16
+
+
+@dataclass(frozen=True)
+class Share:
+    """What the run would deal to one client: its rank, rows, and commonest classes."""
+
+    client: int
+    rank: int
+    rows: int
+    classes: tuple[tuple[str, int], ...]
+
+
+class Look:
+    """Looks at a data set that can be loaded.
+
+    Args:
+        settled: settings with the columns by name.
+
+    """
+
+    def __init__(self, settled: Settled) -> None:
+        self._settings = settled.settings
+        self._data, self._seed = self._settings.data, self._settings.run.seed
+        self._task = self._settings.model.task
+
+    def rows(self, name: str) -> Dataset:
+        """Rows of a split."""
+        return sources.split(self._data, name, self._seed)
+
+    @cached_property
+    def splits(self) -> dict[str, Description]:
+        """Each split that the run reads, the training split first."""
+        used = filter(None, (self._data.train_split, self._data.test_split))
+        return {
+            name: description.describe(
+                self.rows(name), self._data, self._task, f"the split {name}"
+            )
+            for name in used
+        }
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """What each column holds."""
+        rows = self.rows(self._data.train_split or self._data.test_split)
+        return {
+            name: getattr(feature, "dtype", None) or type(feature).__name__
+            for name, feature in rows.features.items()
+        }
+
+    @property
+    def problems(self) -> list[str]:
+        """What would end the run."""
+        found = [one.unreadable for one in self.splits.values() if one.unreadable]
+        if self._task != LANGUAGE:
+            try:
+                names = labels.label_names(self._data, self._seed)
+            except DataError as error:
+                return [*found, str(error)]
+            if len(names) < 2:
+                found.append(
+                    f"label-column = {self._data.label_column!r}: expected two classes "
+                    f"or more, found only {', '.join(names)}"
+                )
+        return found
+
+    @property
+    def notes(self) -> list[str]:
+        """What is worth to know: guesses, classes on one side, rows on both."""
+        found = sources.notes(self._data, self._seed)
+        train, test = self._data.train_split, self._data.test_split
+        if not train:
+            return found
+        if self._task != LANGUAGE and not self.problems:
+            untested, untrained = labels.one_sided(self._data, self._seed)
+            for names, split in ((untested, test), (untrained, train)):
+                if names:
+                    found.append(f"no row of the split {split} is of {_some(names)}")
+        seen = set(description.inputs(self.rows(train), self._data, self._task))
+        tested = description.inputs(self.rows(test), self._data, self._task)
+        common = sum(key in seen for key in tested)
+        if common:
+            found.append(
+                f"{common} of {len(tested)} test rows are trained on too: the test "
+                "score is better than it should be"
+            )
+        return found
+
+    def lengths(self) -> Lengths | None:
+        """How long the texts are: in tokens where the model is on this machine."""
+        rows = self.rows(self._data.train_split or self._data.test_split)
+        tokens = None if self._task == IMAGE else _counter(self._settings.model.model)
+        return description.lengths(rows, self._data, self._task, tokens)
+
+    def deal(self, clients: int) -> list[Share]:
+        """What the run would deal to each client, held-out rows included.
+
+        Raises:
+            DataError: the training split cannot be dealt out so.
+
+        """
+        data, seed, ranks = self._data, self._seed, self._settings.ranks
+        parts = [partitions.load(data, i, clients, seed) for i in range(clients)]
+        column = data.label_column or data.partition_by
+        counts: list[list[int]] = [[] for _ in parts]
+        names: list[str] = []
+        if column:
+            names, counts = partitions.class_counts(data, clients, seed)
+        return [
+            Share(
+                number,
+                ranks[number % len(ranks)],
+                len(part),
+                tuple(
+                    sorted(
+                        (pair for pair in zip(names, count, strict=True) if pair[1]),
+                        key=lambda pair: -pair[1],
+                    )
+                    if count
+                    else ()
+                ),
+            )
+            for number, (part, count) in enumerate(zip(parts, counts, strict=True))
+        ]
+
+    def easier(self, clients: int) -> Suggestion | None:
+        """A way to deal the rows out where the one asked for cannot."""
+        data = self._data
+        for easier, key, value in (
+            (replace(data, min_partition_size=1), "min-partition-size", 1),
+            (replace(data, partitioner="iid"), "partitioner", "iid"),
+        ):
+            try:
+                partitions.load(easier, 0, clients, self._seed)
+            except DataError:
+                continue
+            return Suggestion(key, value, "the rows cannot be dealt out as asked")
+        return None
+
+
+def longer(lengths: Lengths | None, longest: int) -> Suggestion | None:
+    """A ``max-length`` that leaves 95 of 100 texts whole, where many are cut.
+
+    Args:
+        lengths: of the texts.
+        longest: tokens that the model has positions for.
+
+    """
+    if lengths is None or lengths.cut is None or lengths.cut <= _MOST_CUT:
+        return None
+    value = min(-(-lengths.most // _STEP) * _STEP, longest)
+    why = f"{lengths.cut:.0%} of the texts are longer than max-length"
+    return Suggestion("max-length", value, f"{why}; longer texts take longer")
+
+
+def positions(model: str) -> int:
+    """Tokens that a model on this machine takes; 512 where it does not say."""
+    tokenizer = _tokenizer(model)
+    longest = int(getattr(tokenizer, "model_max_length", 0) or 0)
+    return longest if 0 < longest < 10**6 else 512
+
+
+def _counter(model: str) -> description.Count | None:
+    tokenizer = _tokenizer(model)
+    if tokenizer is None:
+        return None
+
+    def count(columns: list[list[str]]) -> list[int]:
+        # A prompt of two columns has an answer too, which makes no pair.
+        parts = [columns] if len(columns) <= 2 else [[column] for column in columns]
+        total = [0] * len(columns[0])
+        for part in parts:
+            ids = tokenizer(*part, truncation=False, verbose=False)["input_ids"]
+            total = [done + len(one) for done, one in zip(total, ids, strict=True)]
+        return total
+
+    return count
+
+
+def _tokenizer(model: str) -> Any:
+    """Tokenizer of a model on this machine; None where it is not here."""
+    from transformers import AutoTokenizer
+
+    try:
+        where, _ = models.locate(model)
+        return AutoTokenizer.from_pretrained(
+            where, local_files_only=True, trust_remote_code=False
+        )
+    except (models.ModelError, OSError, ValueError):
+        return None
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    noun = "the class" if len(names) == 1 else "the classes"
+    return f"{noun} {', '.join(names[:5])}{more}"

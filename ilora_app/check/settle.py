@@ -1,0 +1,180 @@
+"""Settings that a data set can be run with: those asked for, and keys to add."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import datasets
+from datasets import Dataset
+
+from ilora_app.settings import Settings
+from ilora_app.settings.model import IMAGE, LANGUAGE, TEXT, ModelSettings
+from ilora_app.tasks import columns, sources, splits
+from ilora_app.tasks import data as rows
+from ilora_app.tasks.sources import DataError
+
+# Models of the hub for the tasks that the default model, of texts, does not serve.
+_MODELS = {IMAGE: "google/vit-base-patch16-224", LANGUAGE: "Qwen/Qwen2.5-0.5B-Instruct"}
+_MOST_CLASSES = 200
+_LOOKED_AT = 5_000
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """A key to add to the run config.
+
+    Attributes:
+        key, value: of the run config.
+        why: what was found.
+
+    """
+
+    key: str
+    value: object
+    why: str
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What a data set can be run with.
+
+    Attributes:
+        settings: with the suggestions, and the columns by name.
+        asked: with the suggestions, else as given.
+        suggestions: keys to add.
+        problems: what no key can mend.
+
+    """
+
+    settings: Settings
+    asked: Settings
+    suggestions: tuple[Suggestion, ...]
+    problems: tuple[str, ...]
+
+
+def settle(settings: Settings, given: frozenset[str]) -> Settled:
+    """Find the keys that a data set wants beside those that are given.
+
+    Args:
+        settings: as asked for.
+        given: keys that were asked for; these are left alone.
+
+    """
+    found: list[Suggestion] = []
+    seed = settings.run.seed
+    try:
+        first = _first_rows(settings)
+    except DataError as error:
+        return Settled(settings, settings, (), (str(error),))
+    for one in _task(settings, first, given):
+        found.append(one)
+        settings = changed(settings, one.key, one.value)
+    for one in _columns(settings, first, given):
+        found.append(one)
+        settings = changed(settings, one.key, one.value)
+    task = settings.model.task
+    wrong = rows.problems(settings.data, task, seed, read_images=False)
+    if wrong:
+        return Settled(settings, settings, tuple(found), tuple(wrong))
+    named = rows.resolve_columns(settings.data, task, seed)
+    label = named.label_column
+    if task != LANGUAGE and "drop-unlabelled" not in given:
+        missing = _unlabelled(settings, label)
+        if missing:
+            why = f"{missing} rows have no class"
+            found.append(Suggestion("drop-unlabelled", True, why))
+            settings = changed(settings, "drop-unlabelled", True)
+            named = replace(named, drop_unlabelled=True)
+    return Settled(replace(settings, data=named), settings, tuple(found), ())
+
+
+def changed(settings: Settings, key: str, value: Any) -> Settings:
+    """Settings with another value of one key."""
+    name = key.replace("-", "_")
+    group = next(g for g, values in vars(settings).items() if hasattr(values, name))
+    values = replace(getattr(settings, group), **{name: value})
+    return replace(settings, **{group: values})
+
+
+def _first_rows(settings: Settings) -> Dataset:
+    """Rows to look at before anything is known of the columns."""
+    data = settings.data
+    name = data.train_split or data.test_split
+    loose = replace(data, drop_unlabelled=False)
+    whole = sources.split(loose, name, settings.run.seed)
+    return whole.select(range(min(len(whole), _LOOKED_AT)))
+
+
+def _task(
+    settings: Settings, first: Dataset, given: frozenset[str]
+) -> Iterator[Suggestion]:
+    images = [n for n, f in first.features.items() if isinstance(f, datasets.Image)]
+    task = settings.model.task
+    if "task" not in given:
+        data = replace(settings.data, partitioner="iid")
+        fits = [
+            t for t in (TEXT, LANGUAGE) if not columns.find(data, t, first.features)[1]
+        ]
+        guess = IMAGE if images else (fits or [task])[0]
+        if guess != task:
+            task = guess
+            why = f"the column {images[0]} holds images" if images else "by its columns"
+            yield Suggestion("task", task, why)
+    if task in _MODELS and settings.model.model == ModelSettings().model:
+        why = "the default reads texts; this is one of the hub, a folder does too"
+        yield Suggestion("model", _MODELS[task], why)
+
+
+def _columns(
+    settings: Settings, first: Dataset, given: frozenset[str]
+) -> Iterator[Suggestion]:
+    """Columns that no usual name gives away, by what they hold."""
+    task, data = settings.model.task, settings.data
+    by_name = columns.find(replace(data, partitioner="iid"), task, first.features)[0]
+    label = by_name.label_column
+    if task != LANGUAGE and label not in first.column_names:
+        label = "" if "label-column" in given else _few_values(first)
+        if label:
+            number = len(first.unique(label))
+            why = f"it has {number} different values in {len(first)} rows"
+            yield Suggestion("label-column", label, why)
+    no_text = not by_name.text_columns and "text-columns" not in given
+    if task == TEXT and no_text and (text := _longest_texts(first, label)):
+        yield Suggestion("text-columns", text, "it has the longest texts")
+    partitioner = {"partitioner", "partition-by"} & given
+    if task == LANGUAGE and data.partitioner == "dirichlet" and not partitioner:
+        why = "answers are no classes that a skewed draw could go by"
+        yield Suggestion("partitioner", "iid", why)
+
+
+def _few_values(first: Dataset) -> str:
+    """Column of the fewest different values, two at least and each often there."""
+    numbers = {}
+    for name, feature in first.features.items():
+        plain = isinstance(feature, datasets.ClassLabel | datasets.Value)
+        if not plain or "float" in str(feature.dtype):
+            continue
+        number = len(first.unique(name))
+        if 2 <= number <= min(_MOST_CLASSES, len(first) // 4):
+            numbers[name] = number
+    return min(numbers, key=lambda name: numbers[name], default="")
+
+
+def _longest_texts(first: Dataset, label: str) -> str:
+    sizes = {
+        name: sum(len(text or "") for text in first[name])
+        for name, feature in first.features.items()
+        if name != label and getattr(feature, "dtype", "") in ("string", "large_string")
+    }
+    return max(sizes, key=lambda name: sizes[name], default="")
+
+
+def _unlabelled(settings: Settings, label: str) -> int:
+    """Rows without a class, of splits that have rows with one."""
+    data, seed = settings.data, settings.run.seed
+    number = 0
+    for name in filter(None, (data.train_split, data.test_split)):
+        part = sources.split(data, name, seed)
+        kept = len(splits.labelled(part, label))
+        number += len(part) - kept if kept else 0
+    return number

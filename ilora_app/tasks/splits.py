@@ -1,0 +1,136 @@
+"""Which rows a split has: expressions, a part held out by class, rows without class."""
+
+import math
+from collections import Counter
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+from datasets import ClassLabel, Dataset, DatasetDict, ReadInstruction, Value
+from datasets import concatenate_datasets as concatenate
+
+from ilora_app.tasks.places import DataError
+
+Part = tuple[str, int, int]
+"""Name of a split, and its rows from the first number up to the second."""
+
+
+def parts(name: str, sizes: dict[str, int]) -> list[Part]:
+    """Read a split's name, or an expression of ``datasets`` such as train[:80%].
+
+    Raises:
+        ValueError: it is none, or names a split that is not there.
+
+    """
+    if name in sizes:
+        return [(name, 0, sizes[name])]
+    found = ReadInstruction.from_spec(name).to_absolute(sizes)
+    return [(one.splitname, one.from_ or 0, one.to) for one in found]
+
+
+def select(loaded: DatasetDict, chosen: Sequence[Part]) -> Dataset:
+    """Take the rows of parts, one part behind the other."""
+    taken = [
+        loaded[name]
+        if (first, last) == (0, len(loaded[name]))
+        else loaded[name].select(range(first, last))
+        for name, first, last in chosen
+    ]
+    return taken[0] if len(taken) == 1 else concatenate(taken)
+
+
+def shared(one: Sequence[Part], other: Sequence[Part]) -> int:
+    """How many rows two lists of parts have in common."""
+    return sum(
+        max(0, min(end, last) - max(begin, first))
+        for name, begin, end in one
+        for again, first, last in other
+        if name == again
+    )
+
+
+def held_out(
+    labels: Sequence[Hashable] | None, number: int, fraction: float, seed: int
+) -> list[int]:
+    """Choose rows to test on, a like part of every class.
+
+    Shuffled by the seed and sorted by class, every 1/fraction-th row is taken: each
+    class gives its part, rounded up or down. The one row of a class that has no more
+    stays for training. Values of which most are there once are no classes.
+
+    Args:
+        labels: of the rows; None takes them as one class.
+        number: of rows.
+        fraction: of the rows to take.
+        seed: of the shuffle.
+
+    """
+    order = np.random.default_rng(seed).permutation(number)
+    counts = Counter(labels or ())
+    alone = sum(count == 1 for count in counts.values())
+    if labels is not None and alone <= number / 2:
+        place = {label: index for index, label in enumerate(counts)}
+        order = order[[counts[labels[i]] > 1 for i in order]]
+        by_class = np.argsort([place[labels[i]] for i in order], kind="stable")
+        order = order[by_class]
+    steps = np.floor(np.arange(len(order) + 1) * fraction)
+    return sorted(order[np.diff(steps) > 0].tolist())
+
+
+def has_class(value: object, feature: object) -> bool:
+    """Whether a value of a label column names a class.
+
+    Nothing, a blank and NaN do not, nor does the -1 of a column whose schema names
+    the classes.
+    """
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return False
+    if isinstance(value, str):
+        return bool(value.strip())
+    return not (isinstance(feature, ClassLabel) and value == -1)
+
+
+def labelled(rows: Dataset, column: str) -> list[int]:
+    """Rows whose label column names a class."""
+    feature, values = rows.features[column], list(rows[column])
+    if _all_minus_one(values):
+        return []
+    return [i for i, value in enumerate(values) if has_class(value, feature)]
+
+
+def whole_numbers(rows: Dataset, column: str) -> Dataset:
+    """Read 1.0 as 1 in a label column: a gap turns whole numbers into fractions."""
+    feature = rows.features[column]
+    if not isinstance(feature, Value) or "float" not in feature.dtype:
+        return rows
+    values = [v for v in rows.unique(column) if v is not None and not math.isnan(v)]
+    if not values or not all(float(value).is_integer() for value in values):
+        return rows
+    plain = [None if v is None or math.isnan(v) else int(v) for v in rows[column]]
+    changed = rows.remove_columns([column]).add_column(column, plain)
+    return changed.select_columns(rows.column_names)
+
+
+def is_list(rows: Dataset, column: str) -> bool:
+    """Whether the values of a column are lists."""
+    feature = rows.features[column]
+    return isinstance(feature, dict | list) or hasattr(feature, "feature")
+
+
+def one_class(rows: Dataset, column: str) -> None:
+    """Refuse a column that holds lists.
+
+    Raises:
+        DataError: its values are lists.
+
+    """
+    if is_list(rows, column):
+        raise DataError(
+            f"label-column = {column!r}: its values are lists, and several classes a "
+            "row (multi-label) are no task of this app; expected one class a row",
+            "its labels are lists, and expected is one class a row",
+        )
+
+
+def _all_minus_one(values: Sequence[object]) -> bool:
+    """Whole numbers that are -1 in every row stand for no class."""
+    return bool(values) and all(value == -1 for value in values)
