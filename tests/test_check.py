@@ -92,6 +92,11 @@ def test_a_torn_image_is_named_and_would_end_the_run(tmp_path):
     seen = checked(place, "--no-probe", code=1)
     assert "1 of " in seen["problems"][0]
     assert "00.png" in seen["problems"][0]
+    whole = sorted(place.rglob("[1-9]?.png"))
+    rows = [{"img": f.read_bytes(), "label": f.parent.name} for f in whole]
+    bare = checked(own_files.write(tmp_path, "parquet", rows), "--no-probe")
+    assert bare["suggestions"][0]["value"] == "image-classification"
+    assert bare["splits"]["test"]["rows"] == 4
     assert {"key": "task", "value": "image-classification"}.items() <= seen[
         "suggestions"
     ][0].items()

@@ -113,7 +113,9 @@ def _task(
     if "task" not in given:
         data = replace(settings.data, partitioner="iid")
         fits = [
-            t for t in (TEXT, LANGUAGE) if not columns.find(data, t, first.features)[1]
+            t
+            for t in (TEXT, IMAGE, LANGUAGE)
+            if not columns.find(data, t, first.features)[1]
         ]
         guess = IMAGE if images else (fits or [task])[0]
         if guess != task:
