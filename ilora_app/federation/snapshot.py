@@ -79,7 +79,8 @@ def expect_members(membership: Membership, snapshot: Snapshot) -> None:
     """Tell a membership that has met nobody yet who belongs to it."""
     membership.limit_rank(snapshot.facts["largest-rank"])
     membership.expect(Member(**facts) for facts in snapshot.facts["members"])
-    membership.standing.load(snapshot.facts["standing"], _nodes(snapshot))
+    if "standing" in snapshot.facts:  # not in those of before it was counted
+        membership.standing.load(snapshot.facts["standing"], _nodes(snapshot))
 
 
 def put_back(
