@@ -1,7 +1,7 @@
 r"""What aggregation costs the server, beside reading the replies once from memory.
 
     python -m benchmarks.aggregation [--quick] [--rows layer,clients,llama] \
-        [--json FILE] [--plot FILE]
+        [--modules 24] [--json FILE] [--plot FILE]
 
 Seconds are those of the processor, of one thread: what else runs on the machine takes
 none of them, though it takes memory bandwidth. Clients share a pool of 256 distinct
@@ -207,6 +207,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="small sizes, a minute")
     parser.add_argument("--rows", default="layer,clients,llama")
+    parser.add_argument("--modules", type=int, default=24)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path)
     chosen = parser.parse_args()
@@ -216,7 +217,9 @@ def main() -> None:
     points: list[Point] = []
     if "clients" in asked:
         counts = (10, 100, 300) if quick else (10, 100, 1_000, 10_000)
-        more, points = rounds(4 if quick else 24, 768, counts, "" if quick else "<= 15")
+        more, points = rounds(
+            4 if quick else chosen.modules, 768, counts, "" if quick else "<= 15"
+        )
         rows += more
     if "llama" in asked:
         shape = (4, 1024) if quick else (64, 4096)
