@@ -37,6 +37,16 @@ def test_training_prints_a_row_for_every_measurement(tmp_path):
     assert found["versions"]["torch"]
 
 
+def test_aggregation_prints_rows_beside_dense_decompositions(tmp_path):
+    out = tmp_path / "costs.json"
+    call(
+        "-m", "benchmarks.aggregation", "--quick", "--rows", "layer", "--json", str(out)
+    )
+    rows = json.loads(out.read_text())["rows"]
+    assert sum(row["what"].endswith("with the energy kept") for row in rows) == 3
+    assert [row["meets"] for row in rows if row["what"].endswith("product")] == [True]
+
+
 @pytest.mark.slow
 def test_switches_run_resume_and_print_a_table(tmp_path, tiny_model, small_data):
     changes = {

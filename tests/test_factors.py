@@ -6,10 +6,10 @@ import torch
 from ilora_app.lora.factors import (
     AdapterState,
     LoraFactors,
-    inner_products,
     mean_head,
     stack,
 )
+from ilora_app.lora.spread import inner_products
 from tests.builders import random_factors
 
 

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from ilora_app.lora.factors import AdapterState, inner_products
+from ilora_app.lora.factors import AdapterState
 from ilora_app.lora.initialisation import qr_directions
+from ilora_app.lora.spread import inner_products
 from ilora_app.methods.flexlora import FlexLoRA
 from ilora_app.methods.ilora import ILoRA
 from ilora_app.methods.server_step import ServerStep

@@ -54,7 +54,7 @@ class Contributions:
         }
         parts = self._parts | fresh
         total = weighted_sum(
-            self._like, [(pad_to(part, self._like), 1.0) for part in parts.values()]
+            self._like, ((pad_to(part, self._like), 1.0) for part in parts.values())
         )
         if not all(value.isfinite().all() for value in total.named_tensors().values()):
             return
@@ -84,11 +84,11 @@ class Contributions:
         by = [float(h.examples) if weights == "examples" else 1.0 for h in holders]
         whole = sum(by)
         by = [weight / whole for weight in by]
-        parts = [
+        parts = (
             (pad_to(self._turned(holder.node, now, holder.rank), self._like), weight)
             for holder, weight in zip(holders, by, strict=True)
             if holder.node in self._parts
-        ]
+        )
         total = weighted_sum(self._like, parts)
         ranks = [holder.rank for holder in holders]
         return mean_over_members(total, ranks, by, normalisation)

@@ -32,7 +32,8 @@ class Returned:
         uploads: of the client halves, by node, in order.
         received: factors at r_max that were broadcast.
         lost: nodes that had no state, or another than the server counts on.
-        moved: by node, how far what it returned is from what it received.
+        moved: by node, how far what it returned is from what it received; empty where
+            the correction does not follow it.
         weights: p_k by node.
 
     """
@@ -60,10 +61,12 @@ class Correction:
 
     Attributes:
         name: value of ``drift-correction``.
+        follows: :meth:`aggregate` reads how far clients have moved.
 
     """
 
     name: ClassVar[str] = ""
+    follows: ClassVar[bool] = False
 
     def begin(self, adapter: AdapterState) -> None:
         """Start over, in the shapes of the global model."""

@@ -37,6 +37,8 @@ class Directed(Correction):
 
     """
 
+    follows = True
+
     def __init__(
         self, weight: float, sync: str, scope: str = "all", turns: bool = False
     ) -> None:

@@ -35,6 +35,7 @@ class FedGLOMO(Correction):
     """
 
     name = FEDGLOMO
+    follows = True
 
     def __init__(self, beta: float) -> None:
         self.beta = beta

@@ -35,6 +35,7 @@ class FedSMOO(Correction):
     """
 
     name = FEDSMOO
+    follows = True
 
     def __init__(self, rho: float, weight: float) -> None:
         self.rho, self.weight = rho, weight

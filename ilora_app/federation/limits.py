@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from ilora_app import wire
-from ilora_app.lora.factors import AdapterState, inner_products
+from ilora_app.lora.factors import AdapterState
+from ilora_app.lora.spread import squared_norms
+from ilora_app.methods.increments import received
 from ilora_app.methods.state import Update
 
 
@@ -99,16 +101,22 @@ def update_norm(update: Update, scaling: float | None) -> float:
             product: then the norm is that of the change of every tensor returned.
 
     """
-    before, after = update.received.adapter, update.adapter
+    return update_norms([update], scaling)[0]
+
+
+def update_norms(updates: Sequence[Update], scaling: float | None) -> list[float]:
+    """:func:`update_norm` of several, whose products are measured together."""
     if scaling is None:
-        cut = begun(update).named_tensors()
-        return math.sqrt(_squared(cut, after.named_tensors()))
-    squared = _squared(before.head, after.head)
-    if after.factors.pairs:
-        M = inner_products([after.factors, before.factors])
-        product = float(M[0, 0] - 2 * M[0, 1] + M[1, 1])
-        squared += scaling**2 * max(product, 0.0)
-    return math.sqrt(squared)
+        ends = [update.adapter.named_tensors() for update in updates]
+        starts = [begun(update).named_tensors() for update in updates]
+        pairs = zip(starts, ends, strict=True)
+        return [math.sqrt(_squared(start, end)) for start, end in pairs]
+    parts = [update.adapter.factors for update in updates]
+    products = squared_norms(parts, *received(updates))
+    return [
+        math.sqrt(_squared(u.received.adapter.head, u.adapter.head) + scaling**2 * n)
+        for u, n in zip(updates, products.tolist(), strict=True)
+    ]
 
 
 def begun(update: Update) -> AdapterState:
@@ -135,11 +143,13 @@ def norm_of(tensors: Mapping[str, Tensor]) -> float:
 
 def _squared(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> float:
     """Sum of the squared differences, tensor by tensor; what is not there is 0."""
-    zero = torch.zeros(())
-    return sum(
-        float((value.double() - before.get(name, zero).double()).square().sum())
+    norms = [
+        torch.linalg.vector_norm(
+            value - before[name] if name in before else value, dtype=torch.float64
+        )
         for name, value in after.items()
-    )
+    ]
+    return sum(float(norm) ** 2 for norm in norms)
 
 
 def _at_most(norm: float, what: str, key: str, limit: float) -> None:

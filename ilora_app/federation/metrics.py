@@ -4,9 +4,10 @@ import statistics
 from collections.abc import Iterable, Sequence
 
 import torch
+from torch import Tensor
 
 from ilora_app import wire
-from ilora_app.lora.factors import inner_products
+from ilora_app.methods.increments import spread_of
 from ilora_app.methods.state import Update
 
 
@@ -17,23 +18,14 @@ def drift(
 
     U_k = s (B_k A_k - P_k), with P_k the product that client k received; the first
     value is (1/K) sum_k ||U_k - sum_j p_j U_j||_F over all adapted layers together,
-    from Gram matrices of the factors; the second the same for the head.
+    from inner products of the factors; the second the same for the head.
     """
-    ranks = sorted({update.rank for update in updates})
-    starts = {
-        rank: next(u.received for u in updates if u.rank == rank).adapter.factors
-        for rank in ranks
-    }
-    parts = [u.adapter.factors for u in updates] + [starts[rank] for rank in ranks]
-    M = inner_products(parts)
-    C = torch.zeros(len(updates), len(parts), dtype=torch.float64)
-    for k, update in enumerate(updates):
-        C[k, k] = 1.0
-        C[k, len(updates) + ranks.index(update.rank)] = -1.0
-    return (
-        scaling * _mean_distance(C @ M @ C.T, weights),
-        _mean_distance(_head_products(updates), weights),
-    )
+    own, common = spread_of(updates, weights, torch.float32)
+    p = torch.tensor(weights, dtype=torch.float64)
+    squared = own - 2 * common + p @ common
+    distances = (scaling**2 * squared, _head_distances(updates, weights))
+    factors, head = (float(d.clamp(min=0).sqrt().mean()) for d in distances)
+    return factors, head
 
 
 def of_training(
@@ -96,18 +88,14 @@ def of_evaluation(results: Sequence[dict[str, float]]) -> dict[str, int | float]
     return found
 
 
-def _head_products(updates: Sequence[Update]) -> torch.Tensor:
-    """Inner products of the changes of the heads, tensor by tensor: shape (K, K)."""
-    products = torch.zeros(len(updates), len(updates), dtype=torch.float64)
-    for name, start in updates[0].received.adapter.head.items():
-        changes = torch.stack([u.adapter.head[name] - start for u in updates])
-        flat = changes.flatten(1).double()
-        products += flat @ flat.T
-    return products
-
-
-def _mean_distance(V: torch.Tensor, weights: Sequence[float]) -> float:
-    """Mean of ||u_k - sum_j p_j u_j|| from the inner products V of the u_k."""
-    p = torch.tensor(weights, dtype=torch.float64)
-    squared = V.diagonal() - 2 * (V @ p) + p @ V @ p
-    return float(squared.clamp(min=0).sqrt().mean())
+def _head_distances(updates: Sequence[Update], weights: Sequence[float]) -> Tensor:
+    """Squared distances of the heads from their mean: shape (K,)."""
+    heads = [update.adapter.head for update in updates]
+    found = torch.zeros(len(updates), dtype=torch.float64)
+    for name in updates[0].received.adapter.head:
+        mean = torch.zeros_like(heads[0][name], dtype=torch.float64)
+        for head, weight in zip(heads, weights, strict=True):
+            mean.add_(head[name], alpha=weight)
+        for k, head in enumerate(heads):
+            found[k] += (head[name] - mean).square().sum().cpu()
+    return found

@@ -15,8 +15,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ilora_app.federation.limits import begun, norm_of, update_norm
-from ilora_app.lora.factors import AdapterState, LoraFactors, inner_products
+from ilora_app.federation.limits import begun, norm_of, update_norm, update_norms
+from ilora_app.lora.factors import AdapterState, LoraFactors
+from ilora_app.lora.spread import inner_products
 from ilora_app.methods.state import Update
 
 FAR = 100.0
@@ -45,7 +46,7 @@ def hold(
     """
     if not ratio or len(updates) < FEWEST:
         return list(updates), [], []
-    measured = [_norms(update, scaling) for update in updates]
+    measured = _norms(updates, scaling)
     limits = {n: _limit([norms[n] for norms in measured], ratio) for n in measured[0]}
     kept, out, shrunk = [], [], []
     for update, norms in zip(updates, measured, strict=True):
@@ -66,14 +67,18 @@ def hold(
     return kept, out, shrunk
 
 
-def _norms(update: Update, scaling: float | None) -> dict[str, float]:
+def _norms(updates: Sequence[Update], scaling: float | None) -> list[dict[str, float]]:
     """Of all that a client can move; a large A can hide behind a small B."""
-    return {
-        "update": update_norm(update, scaling),
-        "change of the tensors": update_norm(update, None),
-        "correction": norm_of(update.correction),
-        "second upload": norm_of(update.extra),
-    }
+    moved = update_norms(updates, scaling), update_norms(updates, None)
+    return [
+        {
+            "update": product,
+            "change of the tensors": tensors,
+            "correction": norm_of(update.correction),
+            "second upload": norm_of(update.extra),
+        }
+        for update, product, tensors in zip(updates, *moved, strict=True)
+    ]
 
 
 def _within(

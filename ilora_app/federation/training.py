@@ -16,7 +16,7 @@ from ilora_app.federation.member import Member, Rejoin
 from ilora_app.federation.replies import ReplyReader, Request, collect
 from ilora_app.lora.factors import AdapterState, LoraFactors, only
 from ilora_app.methods import Method
-from ilora_app.methods.state import GlobalState, Plan, Update, weights_of
+from ilora_app.methods.state import GlobalState, Plan, Share, Update, weights_of
 
 
 class Training:
@@ -77,8 +77,13 @@ class Training:
         control = self._control(state, federation)
         self._requests = {}
         sent = []
+        shares = {
+            rank: self._method.share(state, rank)
+            for rank in dict.fromkeys(member.rank for member in members)
+        }
         for member in members:
-            request, sent_down = self._request(state, plan, member, control)
+            share = shares[member.rank]
+            request, sent_down = self._request(state, plan, member, share, control)
             self._requests[member.node_id] = request
             config = {**facts(member), wire.ROUND: server_round, wire.RANK: member.rank}
             config |= self._correction.facts() if self._correction else {}
@@ -154,13 +159,15 @@ class Training:
         """
         if self._correction is None:
             return mean
-        nodes = [update.node for update in updates]
+        nodes, moved = [update.node for update in updates], {}
+        if self._correction.follows:
+            moved = {u.node: _moved(u, self._requests[u.node].plan) for u in updates}
         returned = Returned(
             server_round,
             {update.node: update.correction for update in updates},
             self._broadcast(state),
             [update.node for update in updates if update.correction_lost],
-            {u.node: _moved(u, self._requests[u.node].plan) for u in updates},
+            moved,
             dict(zip(nodes, weights_of(updates), strict=True)),
         )
         self._correction.aggregate(returned)
@@ -205,10 +212,10 @@ class Training:
         state: GlobalState,
         plan: Plan,
         member: Member,
+        share: Share,
         control: Mapping[str, AdapterState],
     ) -> tuple[Request, dict[str, Tensor]]:
         """What a member is sent and must return; and what its correction is sent."""
-        share = self._method.share(state, member.rank)
         steps = self.deadlines.steps if self.deadlines else 0
         if self._correction is None:
             return Request(member, share, plan, steps=steps), {}

@@ -4,7 +4,7 @@ A control variate is a mean gradient of everything a client trains, so it is an
 :class:`~ilora_app.lora.factors.AdapterState` whose tensors are gradients.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -102,22 +102,21 @@ def rotate(
 
 
 def weighted_sum(
-    like: AdapterState, parts: Sequence[tuple[AdapterState, float]]
+    like: AdapterState, parts: Iterable[tuple[AdapterState, float]]
 ) -> AdapterState:
     """sum_k w_k c_k in float64, rounded once.
 
     Args:
         like: the shapes and types.
-        parts: (c_k at r_max, w_k), in a fixed order.
+        parts: (c_k at r_max, w_k), in a fixed order, one at a time.
 
     """
-    flat = [(part.named_tensors(), weight) for part, weight in parts]
-    found = {}
-    for name, value in like.named_tensors().items():
-        total = torch.zeros(value.shape, dtype=torch.float64)
-        for tensors, weight in flat:
-            total.add_(tensors[name].double(), alpha=weight)
-        found[name] = total.to(value.dtype)
+    shapes = like.named_tensors()
+    totals = {n: torch.zeros_like(v, dtype=torch.float64) for n, v in shapes.items()}
+    for part, weight in parts:
+        for name, value in part.named_tensors().items():
+            totals[name].add_(value, alpha=weight)
+    found = {name: total.to(shapes[name].dtype) for name, total in totals.items()}
     return AdapterState.from_named_tensors(found)
 
 

@@ -1,8 +1,9 @@
-"""Truncated decompositions of a factored product D = B A that never form D.
+"""Truncated decompositions of a product D = B A, from whichever is smaller.
 
-With B of shape (d_out, rho) and A of shape (rho, d_in), every method costs
-O((d_out + d_in) rho r) or a decomposition of a core whose smaller side is rho; the
-largest array made is as large as the factors themselves.
+With B of shape (d_out, rho) and A of shape (rho, d_in), and rho at most
+min(d_out, d_in), D is never formed: every method costs O((d_out + d_in) rho r) or a
+decomposition of a core whose smaller side is rho, and the largest array made is as
+large as the factors themselves. Beyond, D is the smaller object, and is decomposed.
 """
 
 from collections.abc import Sequence
@@ -10,7 +11,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ilora_app.lora.factors import LoraFactors, stack
+from ilora_app.lora.bases import (
+    complete_basis,
+    leading_basis,
+    pivoted_basis,
+    signed,
+    singular_basis,
+)
+from ilora_app.lora.factors import LoraFactors
+from ilora_app.lora.products import gram_norm, of_layers
 
 DECOMPOSITIONS = ("qr", "pivoted-qr", "svd")
 
@@ -51,23 +60,50 @@ def truncate_product(
 
     """
     _check(B, A, rank, method)
-    if method == "svd":
-        basis, kept = _singular_basis(B, A, rank)
-    elif method == "pivoted-qr":
-        basis, kept = _pivoted_basis(B, A, rank)
-    else:
+    noise = _ROUNDINGS * torch.finfo(B.dtype).eps * torch.linalg.vector_norm(B)
+    if method == "qr":
         leading = A[:, :rank]  # (rho, r)
-        roundings = _noise(B) * torch.linalg.vector_norm(leading, dim=0)
-        basis, kept = leading_basis(B @ leading, roundings)
-    A_r = (basis.T @ B) @ A  # (r, d_in)
-    A_r[~kept] = 0.0
-    return complete_basis(basis, kept), A_r
+        lengths = torch.linalg.vector_norm(leading, dim=0)
+        basis, kept = leading_basis(B @ leading, noise * lengths)
+    else:
+        roundings = noise * torch.linalg.vector_norm(A)
+        Q_B, R_B = torch.linalg.qr(B)  # (d_out, k), (k, rho)
+        if method == "svd":
+            R_A = torch.linalg.qr(A.T, mode="r").R  # (l, rho)
+            core, kept = singular_basis(R_B @ R_A.T, rank, roundings)
+        else:  # R_B A has the column lengths of D
+            core, kept = pivoted_basis(R_B @ A, rank, roundings)
+        basis = signed(Q_B @ core) if method == "svd" else Q_B @ core
+    return _projected(basis, kept, (basis.T @ B) @ A)
+
+
+def truncate_dense(
+    D: Tensor, rank: int, method: str, length: float
+) -> tuple[Tensor, Tensor]:
+    """Cut D as :func:`truncate_product` does, where D is smaller than its factors.
+
+    Args:
+        D: shape (d_out, d_in).
+        rank, method: as there.
+        length: of the factors that D was added up from, ||B||_F ||A||_F.
+
+    """
+    _check(D, D.T, rank, method)
+    roundings = D.new_full((rank,), _ROUNDINGS * torch.finfo(D.dtype).eps * length)
+    if method == "qr":
+        basis, kept = leading_basis(D[:, :rank], roundings)
+    elif method == "svd":
+        basis, kept = singular_basis(D, rank, roundings)
+        basis = signed(basis)
+    else:
+        basis, kept = pivoted_basis(D, rank, roundings[0])
+    return _projected(basis, kept, basis.T @ D)
 
 
 def truncate_mean(
     parts: Sequence[LoraFactors], weights: Sequence[float], rank: int, method: str
 ) -> tuple[LoraFactors, tuple[float, ...]]:
-    """Cut D = sum_k p_k B_k A_k to a rank, layer by layer, without forming it.
+    """Cut D = sum_k p_k B_k A_k to a rank, layer by layer: see ``products``.
 
     Args:
         parts: factors of any ranks.
@@ -81,11 +117,17 @@ def truncate_mean(
 
     """
     pairs, kept, total = {}, torch.zeros(rank, dtype=torch.float64), 0.0
-    wide = [part.to(torch.float64) for part in parts]
-    for module, (B_c, A_c) in stack(wide, weights).items():
-        B, A = truncate_product(B_c, A_c, rank, method)
+    for module, layer in of_layers(parts, weights):
+        if layer.is_long:
+            found = layer.dense()
+            D, length = found.total(), found.length
+            B, A = truncate_dense(D, rank, method, length)
+            total += float(torch.linalg.vector_norm(D)) ** 2
+        else:
+            B_c, A_c = layer.stacked()
+            B, A = truncate_product(B_c, A_c, rank, method)
+            total += gram_norm(B_c, A_c)
         kept += (A * A).sum(dim=1).cpu()
-        total += float(((B_c.T @ B_c) * (A_c @ A_c.T)).sum())
         pairs[module] = (B, A)
     energy = kept.cumsum(0) / total if total > 0 else torch.ones_like(kept)
     return LoraFactors(pairs), tuple(energy.tolist())
@@ -108,99 +150,10 @@ def singular_values(B: Tensor, A: Tensor) -> Tensor:
     return values
 
 
-def leading_basis(M: Tensor, roundings: Tensor) -> tuple[Tensor, Tensor]:
-    """Orthonormalise the columns of M from left to right, positive diagonal.
-
-    Args:
-        M: shape (d, r) with r <= d.
-        roundings: shape (r,); a column whose new part is not longer than this adds
-            no direction.
-
-    Returns:
-        Q of shape (d, r) with a zero column where nothing was added, and the mask of
-        shape (r,) of the columns that count. The span of the first j columns of Q is
-        the span of the first j columns of M, for every j.
-
-    """
-    Q, R = torch.linalg.qr(M)
-    diagonal = torch.diagonal(R)
-    if bool((diagonal.abs() > roundings).all()):
-        return Q * torch.sign(diagonal), torch.ones_like(diagonal, dtype=torch.bool)
-    # Householder QR fills a dependent column with an arbitrary direction, which then
-    # takes its share of the columns after it. Going column by column keeps the spans.
-    Q = torch.zeros_like(M)
-    for j in range(M.shape[1]):
-        rest = _reject(M[:, j], Q[:, :j])
-        length = torch.linalg.vector_norm(rest)
-        if length > roundings[j]:
-            Q[:, j] = rest / length
-    return Q, Q.any(dim=0)
-
-
-def complete_basis(Q: Tensor, kept: Tensor) -> Tensor:
-    """Fill the columns of Q outside ``kept`` so that all columns are orthonormal.
-
-    Each new column is the unit vector that the basis covers least, made orthogonal to
-    the basis: deterministic, and independent of rounding in the dropped columns.
-
-    Args:
-        Q: shape (d, r) with r <= d, orthonormal in the kept columns.
-        kept: boolean mask of shape (r,).
-
-    """
-    Q = torch.where(kept, Q, torch.zeros_like(Q))
-    for j in torch.nonzero(~kept).flatten().tolist():
-        unit = torch.zeros_like(Q[:, 0])
-        unit[int(torch.argmin((Q * Q).sum(dim=1)))] = 1.0
-        rest = _reject(unit, Q)
-        Q[:, j] = rest / torch.linalg.vector_norm(rest)
-    return Q
-
-
-def _pivoted_basis(B: Tensor, A: Tensor, rank: int) -> tuple[Tensor, Tensor]:
-    """Column-pivoted QR of D through the core R_B A, which has D's column lengths."""
-    Q_B, R_B = torch.linalg.qr(B)  # (d_out, k), (k, rho)
-    rest = R_B @ A  # (k, d_in)
-    roundings = _noise(B) * torch.linalg.vector_norm(A)
-    core = torch.zeros(rest.shape[0], rank, dtype=B.dtype, device=B.device)
-    for j in range(min(rank, rest.shape[0])):
-        pivot = int(torch.argmax((rest * rest).sum(dim=0)))
-        column = _reject(rest[:, pivot], core[:, :j])
-        length = torch.linalg.vector_norm(column)
-        if length <= roundings:
-            break
-        core[:, j] = column / length
-        rest -= torch.outer(core[:, j], core[:, j] @ rest)
-    return Q_B @ core, core.any(dim=0)
-
-
-def _singular_basis(B: Tensor, A: Tensor, rank: int) -> tuple[Tensor, Tensor]:
-    """Left singular vectors of D through the core R_B R_A^T, signs fixed."""
-    Q_B, R_B = torch.linalg.qr(B)  # (d_out, k), (k, rho)
-    R_A = torch.linalg.qr(A.T, mode="r").R  # (l, rho)
-    U, S, _ = torch.linalg.svd(R_B @ R_A.T, full_matrices=False)
-    basis = (Q_B @ U)[:, :rank]
-    largest = basis.abs().argmax(dim=0, keepdim=True)
-    basis = basis * torch.sign(basis.gather(0, largest))
-    kept = S[:rank] > _noise(B) * torch.linalg.vector_norm(A)
-    missing = rank - basis.shape[1]
-    return (
-        torch.nn.functional.pad(basis, (0, missing)),
-        torch.nn.functional.pad(kept, (0, missing)),
-    )
-
-
-def _reject(vector: Tensor, Q: Tensor) -> Tensor:
-    """Remove from ``vector`` its part in the span of Q; twice, against rounding."""
-    for _ in range(2):
-        vector = vector - Q @ (Q.T @ vector)
-    return vector
-
-
-def _noise(B: Tensor) -> Tensor:
-    """Rounding left in a product B a, in units of the length of a."""
-    length: Tensor = torch.linalg.vector_norm(B)
-    return _ROUNDINGS * torch.finfo(B.dtype).eps * length
+def _projected(basis: Tensor, kept: Tensor, A: Tensor) -> tuple[Tensor, Tensor]:
+    """(B_r, A_r) from a basis, which of it counts, and the projection of D onto it."""
+    A[~kept] = 0.0
+    return complete_basis(basis, kept), A
 
 
 def _check(B: Tensor, A: Tensor, rank: int, method: str) -> None:

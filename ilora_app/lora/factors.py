@@ -102,32 +102,6 @@ def stack(parts: Sequence[LoraFactors], weights: Sequence[float]) -> LoraFactors
     )
 
 
-def inner_products(parts: Sequence[LoraFactors]) -> Tensor:
-    """Frobenius inner products of the products B_i A_i, summed over modules.
-
-    M_ij = sum_modules <B_i A_i, B_j A_j> = sum((B_i^T B_j) * (A_i A_j^T)), from Gram
-    matrices of the factors alone. Any combination sum c_i B_i A_i then has the squared
-    norm c^T M c.
-
-    Returns:
-        M of shape (K, K) in float64.
-
-    """
-    count = len(parts)
-    M = torch.zeros(count, count, dtype=torch.float64)
-    for module in parts[0].pairs:
-        pairs = [part[module] for part in parts]
-        edges = [0, *torch.tensor([A.shape[0] for _, A in pairs]).cumsum(0).tolist()]
-        B = torch.cat([B for B, _ in pairs], dim=1).double()  # (d_out, rho)
-        A = torch.cat([A for _, A in pairs]).double()  # (rho, d_in)
-        gram = (B.T @ B) * (A @ A.T)  # (rho, rho)
-        for i in range(count):
-            rows = gram[edges[i] : edges[i + 1]]
-            for j in range(count):
-                M[i, j] += rows[:, edges[j] : edges[j + 1]].sum().cpu()
-    return M
-
-
 @dataclass(frozen=True)
 class AdapterState:
     """All that a client trains: LoRA factors and the head.
@@ -190,35 +164,37 @@ def only(flat: Mapping[str, Tensor], groups: Sequence[str]) -> dict[str, Tensor]
     return {name: value for name, value in flat.items() if group_of(name) in groups}
 
 
-def mean_factors(parts: Sequence[LoraFactors], weights: Sequence[float]) -> LoraFactors:
+def mean_factors(
+    parts: Sequence[LoraFactors],
+    weights: Sequence[float],
+    dtype: torch.dtype | None = None,
+) -> LoraFactors:
     """Mean of A and of B by themselves: sum_k w_k pad(A_k), sum_k w_k pad(B_k).
 
-    Padded with zeros to the largest rank among them; summed in float64.
+    Padded with zeros to the largest rank among them; summed in float64, in the order
+    given, and returned in ``dtype``, or as the first.
     """
     rank = max(part.rank for part in parts)
-    padded = [part.pad(rank) for part in parts]
-
-    def mean(tensors: list[Tensor]) -> Tensor:
-        terms = [w * t.double() for w, t in zip(weights, tensors, strict=True)]
-        return torch.stack(terms).sum(dim=0).to(tensors[0].dtype)
-
-    return LoraFactors(
-        {
-            m: (mean([p[m][0] for p in padded]), mean([p[m][1] for p in padded]))
-            for m in parts[0].pairs
-        }
-    )
+    pairs = {}
+    for m, (B_0, A_0) in parts[0].items():
+        B = B_0.new_zeros(B_0.shape[0], rank, dtype=torch.float64)
+        A = A_0.new_zeros(rank, A_0.shape[1], dtype=torch.float64)
+        for part, weight in zip(parts, weights, strict=True):
+            B_k, A_k = part[m]
+            B[:, : B_k.shape[1]].add_(B_k, alpha=weight)
+            A[: A_k.shape[0]].add_(A_k, alpha=weight)
+        pairs[m] = (B.to(dtype or B_0.dtype), A.to(dtype or A_0.dtype))
+    return LoraFactors(pairs)
 
 
 def mean_head(
     heads: Sequence[Mapping[str, Tensor]], weights: Sequence[float]
 ) -> dict[str, Tensor]:
-    """Weighted mean of heads: sum_k p_k head_k, summed in the order given."""
-    return {
-        name: torch.stack(
-            [w * head[name].double() for head, w in zip(heads, weights, strict=True)]
-        )
-        .sum(dim=0)
-        .to(heads[0][name].dtype)
-        for name in heads[0]
-    }
+    """Weighted mean of heads: sum_k p_k head_k in float64, in the order given."""
+    found = {}
+    for name, first in heads[0].items():
+        mean = torch.zeros_like(first, dtype=torch.float64)
+        for head, weight in zip(heads, weights, strict=True):
+            mean.add_(head[name], alpha=weight)
+        found[name] = mean.to(first.dtype)
+    return found

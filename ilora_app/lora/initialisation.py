@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor
 
-from ilora_app.lora.decomposition import complete_basis, leading_basis
+from ilora_app.lora.bases import complete_basis, leading_basis
 from ilora_app.lora.factors import LoraFactors
 
 GAINS = ("paper", "scaled")

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ilora_app.lora.factors import LoraFactors, Pair
+from ilora_app.lora.products import of_layers
 
 Increment = Mapping[str, Pair]
 """Module -> (L, R), shapes (d_out, n) and (n, d_in); n may differ between modules."""
@@ -40,8 +41,21 @@ class Ledger:
 
     def append(self, increment: Increment) -> "Ledger":
         """Return the ledger with one more increment, compressed."""
-        total = compress(_stack([self.total, increment] if self.total else [increment]))
-        return Ledger((*self.increments, compress(increment)), total)
+        fresh = compress(increment)
+        total = compress(_stack([self.total, fresh])) if self.total else fresh
+        return Ledger((*self.increments, fresh), total)
+
+    def append_sum(
+        self,
+        parts: Sequence[LoraFactors],
+        weights: Sequence[float],
+        energy: float = 1.0,
+    ) -> "Ledger":
+        """Return the ledger with sum_k w_k B_k A_k, compressed layer by layer."""
+        fresh: dict[str, Pair] = {}
+        for module, layer in of_layers(parts, weights):
+            fresh |= compress({module: layer.short()}, energy)
+        return self.append(fresh)
 
     def contiguous(self) -> "Ledger":
         """Lay out every factor row by row."""

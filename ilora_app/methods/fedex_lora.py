@@ -7,7 +7,6 @@ from ilora_app.lora.factors import (
     LoraFactors,
     mean_factors,
     mean_head,
-    stack,
 )
 from ilora_app.lora.ledger import Ledger
 from ilora_app.methods.method import Method
@@ -36,10 +35,11 @@ class FedExLoRA(Method):
         """Take the means of the factors and the head; the residual to the ledger."""
         assert state.ledger is not None
         weights = weights_of(updates)
-        parts = [update.adapter.factors.to(torch.float64) for update in updates]
-        means = mean_factors(parts, weights).pad(state.adapter.factors.rank)
+        parts = [update.adapter.factors for update in updates]
+        rank = state.adapter.factors.rank
+        means = mean_factors(parts, weights, torch.float64).pad(rank)
         negative = LoraFactors({m: (-B, A) for m, (B, A) in means.items()})
-        eta, held = self.step.rate_of(updates), state.adapter.factors.to(torch.float64)
+        eta, held = self.step.rate_of(updates), state.adapter.factors
         parts.append(negative)
         by = [*(eta * weight for weight in weights), 1.0]
         if eta != 1.0:
@@ -49,11 +49,11 @@ class FedExLoRA(Method):
         if before is not None:  # M - M_before = (T - T_before) + B A - (B A)_before
             beta = self.step.momentum
             last = LoraFactors(state.ledger.increments[-1])
-            parts += [last.to(torch.float64), held, before.to(torch.float64)]
+            parts += [last, held, before]
             by += [beta, beta, -beta]
         mean = mean_head([u.adapter.head for u in updates], weights)
         head, buffers = self.step.head(state, mean, eta)
-        ledger = state.ledger.append(stack(parts, by).pairs)
+        ledger = state.ledger.append_sum(parts, by)
         adapter = AdapterState(means.to(torch.float32), head)
         buffers |= self.step.remember(state.adapter.factors)
         return Aggregate(state.next(adapter, ledger=ledger, buffers=buffers))

@@ -4,7 +4,8 @@ from typing import Any
 
 import torch
 
-from ilora_app.lora.decomposition import complete_basis, truncate_mean
+from ilora_app.lora.bases import complete_basis
+from ilora_app.lora.decomposition import truncate_mean
 from ilora_app.lora.factors import AdapterState, LoraFactors, mean_head
 from ilora_app.methods.increments import returned_terms
 from ilora_app.methods.method import Method

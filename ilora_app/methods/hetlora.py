@@ -9,11 +9,11 @@ from torch import Tensor
 from ilora_app.lora.factors import (
     AdapterState,
     LoraFactors,
-    inner_products,
     mean_factors,
     mean_head,
     only,
 )
+from ilora_app.lora.spread import squared_norms
 from ilora_app.methods.client import ClientHalf, Upload
 from ilora_app.methods.method import Method
 from ilora_app.methods.state import (
@@ -109,7 +109,7 @@ class HetLoRA(Method):
     def aggregate(self, state: GlobalState, updates: list[Update]) -> Aggregate:
         """Take sums of the padded factors by their norms; mean of the head."""
         parts = [update.adapter.factors for update in updates]
-        norms = inner_products(parts).diagonal().clamp(min=0).sqrt()
+        norms = squared_norms(parts).sqrt()
         weights = weights_of(updates)
         total = float(norms.sum())
         by_norm = (norms / total).tolist() if total > 0 else weights

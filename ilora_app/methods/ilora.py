@@ -5,8 +5,8 @@ from typing import Any
 import torch
 
 from ilora_app.lora.decomposition import truncate_mean
-from ilora_app.lora.factors import AdapterState, LoraFactors, mean_head, stack
-from ilora_app.lora.ledger import Ledger, compress
+from ilora_app.lora.factors import AdapterState, LoraFactors, mean_head
+from ilora_app.lora.ledger import Ledger
 from ilora_app.methods.increments import received_terms, returned_terms, scale
 from ilora_app.methods.method import Method
 from ilora_app.methods.qr_start import (
@@ -228,12 +228,11 @@ class ILoRA(Method):
         parts, by = [u.adapter.factors for u in updates], weights_of(updates)
         rank = state.adapter.factors.rank
         cut, energy = truncate_mean(parts, by, rank, self.decomposition)
-        both = [*parts, *(u.received.adapter.factors for u in updates)]
-        signed = [*by, *(-weight for weight in by)]
-        added = stack([part.to(torch.float64) for part in both], signed)
-        increment = compress(added.pairs, self.residual_energy)
+        terms = [*returned_terms(updates), *scale(received_terms(updates), -1.0)]
+        both, signed = [part for part, _ in terms], [weight for _, weight in terms]
+        ledger = state.ledger.append_sum(both, signed, self.residual_energy)
         adapter = AdapterState(cut.to(torch.float32), head)
-        new = state.next(adapter, ledger=state.ledger.append(increment))
+        new = state.next(adapter, ledger=ledger)
         return Aggregate(new, energy)
 
     def details(self) -> dict[str, object]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from ilora_app.lora.factors import AdapterState, LoraFactors, mean_head, stack
+from ilora_app.lora.factors import AdapterState, LoraFactors, mean_head
 from ilora_app.methods.method import Method
 from ilora_app.methods.state import (
     Aggregate,
@@ -53,6 +53,6 @@ class InBase(Method):
             by.append(self.step.momentum)
         mean = mean_head([u.adapter.head for u in updates], weights_of(updates))
         head, buffers = self.step.head(state, mean, eta)
-        ledger = state.ledger.append(stack(parts, by).pairs)
+        ledger = state.ledger.append_sum(parts, by)
         adapter = AdapterState(factors, head)
         return Aggregate(state.next(adapter, ledger=ledger, buffers=buffers))

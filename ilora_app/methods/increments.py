@@ -6,7 +6,11 @@ factors ([B_k, -B], [A_k; A]); so sums of increments stay factored and are never
 
 from collections.abc import Sequence
 
+import torch
+from torch import Tensor
+
 from ilora_app.lora.factors import LoraFactors
+from ilora_app.lora.spread import spread
 from ilora_app.methods.state import Update, weights_of
 
 Weighted = list[tuple[LoraFactors, float]]
@@ -15,12 +19,28 @@ Weighted = list[tuple[LoraFactors, float]]
 
 def received_terms(updates: Sequence[Update]) -> Weighted:
     """sum_k p_k P_k: one product a rank, as clients of one rank receive the same."""
-    sums: dict[int, float] = {}
+    bases, base_of = received(updates)
+    sums = [0.0] * len(bases)
+    for base, weight in zip(base_of, weights_of(updates), strict=True):
+        sums[base] += weight
+    return list(zip(bases, sums, strict=True))
+
+
+def received(updates: Sequence[Update]) -> tuple[list[LoraFactors], list[int]]:
+    """What clients received, once a rank; and k -> index into it."""
     first: dict[int, LoraFactors] = {}
-    for update, weight in zip(updates, weights_of(updates), strict=True):
+    for update in updates:
         first.setdefault(update.rank, update.received.adapter.factors)
-        sums[update.rank] = sums.get(update.rank, 0.0) + weight
-    return [(first[rank], weight) for rank, weight in sums.items()]
+    ranks = list(first)
+    return list(first.values()), [ranks.index(update.rank) for update in updates]
+
+
+def spread_of(
+    updates: Sequence[Update], weights: Sequence[float], dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """||Delta_k||_F^2 and <Delta_k, sum_j w_j Delta_j>: see ``lora.spread``."""
+    parts = [update.adapter.factors for update in updates]
+    return spread(parts, *received(updates), weights, dtype)
 
 
 def returned_terms(updates: Sequence[Update]) -> Weighted:

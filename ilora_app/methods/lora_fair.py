@@ -10,8 +10,8 @@ from ilora_app.lora.factors import (
     LoraFactors,
     mean_factors,
     mean_head,
-    stack,
 )
+from ilora_app.lora.products import gram_norm, of_layers
 from ilora_app.methods.method import Method
 from ilora_app.methods.state import Aggregate, GlobalState, Update, weights_of
 from ilora_app.settings import Settings
@@ -53,11 +53,13 @@ class LoRAFAIR(Method):
     def aggregate(self, state: GlobalState, updates: list[Update]) -> Aggregate:
         """Take the means, and correct B; mean of the head."""
         weights = weights_of(updates)
-        parts = [update.adapter.factors.to(torch.float64) for update in updates]
-        means = mean_factors(parts, weights).pad(state.adapter.factors.rank)
+        parts = [update.adapter.factors for update in updates]
+        rank = state.adapter.factors.rank
+        means = mean_factors(parts, weights, torch.float64).pad(rank)
         unequal = len({part.rank for part in parts}) > 1
         pairs = {}
-        for module, (B_c, A_c) in stack(parts, weights).items():
+        for module, layer in of_layers(parts, weights):
+            B_c, A_c = layer.short()
             B, A = means[module]
             whole = B + correction(B_c, A_c, B, A, self.regularisation)
             if unequal:
@@ -127,4 +129,4 @@ def correction(
 
 def _length(B: Tensor, A: Tensor) -> Tensor:
     """||B A||_F from Gram matrices."""
-    return ((B.T @ B) * (A @ A.T)).sum().clamp(min=0).sqrt()
+    return torch.tensor(max(gram_norm(B, A), 0.0), dtype=B.dtype).sqrt()

@@ -5,8 +5,10 @@ The model is W0 + s (D - D0): D0 = L R is the part of D that clients' bases gave
 
 import torch
 
-from ilora_app.lora.factors import AdapterState, LoraFactors, inner_products
+from ilora_app.lora.factors import AdapterState, LoraFactors
 from ilora_app.lora.initialisation import gain_squared
+from ilora_app.lora.products import squared_norm
+from ilora_app.lora.spread import squared_norms
 from ilora_app.methods.state import (
     GlobalState,
     Update,
@@ -36,13 +38,17 @@ def mean_offset(state: GlobalState, updates: list[Update]) -> LoraFactors | None
     """
     if state.offset is None:
         return None
+    shares = {update.rank: update.received for update in reversed(updates)}
+    by = dict.fromkeys((update.rank for update in updates), 0.0)
+    for update, weight in zip(updates, weights_of(updates), strict=True):
+        by[update.rank] += weight
     pairs = {}
     for module, (L, R) in state.offset.items():
         mean = torch.zeros_like(L, dtype=torch.float64)
-        for update, weight in zip(updates, weights_of(updates), strict=True):
-            B = update.received.adapter.factors[module][0].double()
+        for rank, weight in by.items():  # clients of one rank receive the same
+            B = shares[rank].adapter.factors[module][0].double()
             if state.step:
-                part = B @ update.received.coefficients[module].double()
+                part = B @ shares[rank].coefficients[module].double()
                 mean += weight * part
             else:  # B = g Q, so g B is g^2 Q
                 g = torch.linalg.vector_norm(B, dim=0)
@@ -65,15 +71,14 @@ def energy_of_learned(
         D0: (L, R).
 
     """
-    M = inner_products([*parts, D0])
-    c = torch.tensor([*weights, -1.0], dtype=torch.float64)
-    total = float(c @ M @ c)
+    both = [*parts, D0]
+    total = squared_norm(both, [*weights, -1.0])
     kept = torch.zeros(cut.rank, dtype=torch.float64)
     for module, (B, A) in cut.items():
         L, R = (side.double() for side in D0[module])
         kept += (A - (B.T @ L) @ R).square().sum(dim=1).cpu()
     # Where nothing was learned, nothing can be lost.
-    noise = 1e-12 * float(M.diagonal().sum())
+    noise = 1e-12 * float(squared_norms(both).sum())
     energy = kept.cumsum(0) / total if total > noise else torch.ones_like(kept)
     return tuple(energy.clamp(max=1.0).tolist())
 

@@ -10,12 +10,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ilora_app.lora.factors import AdapterState, LoraFactors, group_of, inner_products
+from ilora_app.lora.factors import AdapterState, LoraFactors, group_of
 from ilora_app.methods.increments import (
     Weighted,
     received_terms,
     returned_terms,
     scale,
+    spread_of,
 )
 from ilora_app.methods.state import Aggregate, GlobalState, Update, weights_of
 
@@ -54,17 +55,11 @@ class ServerStep:
         """eta of a round."""
         if self.rate is not None:
             return self.rate
-        K, base = len(updates), received_terms(updates)
-        ranks = list(dict.fromkeys(update.rank for update in updates))
-        parts = [update.adapter.factors for update in updates]
-        M = inner_products([*parts, *(part for part, _ in base)])
-        C = torch.zeros(K, len(M), dtype=torch.float64)
-        for k, update in enumerate(updates):
-            C[k, k], C[k, K + ranks.index(update.rank)] = 1.0, -1.0
-        p = torch.tensor(weights_of(updates), dtype=torch.float64)
-        V = C @ M @ C.T  # <Delta_j, Delta_k>, shape (K, K)
-        together = float(p @ V @ p)
-        return max(1.0, float(p @ V.diagonal()) / (2 * together)) if together else 1.0
+        weights = weights_of(updates)
+        own, common = spread_of(updates, weights, torch.float64)
+        p = torch.tensor(weights, dtype=torch.float64)
+        together = float(p @ common)
+        return max(1.0, float(p @ own) / (2 * together)) if together else 1.0
 
     def along_factors(
         self,

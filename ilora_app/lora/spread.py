@@ -1,0 +1,165 @@
+r"""How far products are from their weighted mean, at a cost linear in their number.
+
+Delta_k = B_k A_k - P_k, where many k share one P_k. Lengths of single Delta_k come from
+Gram matrices of their own factors, in float64, as what B_k A_k and P_k have in common
+cancels. What they have in common with the mean comes from all Gram matrices while rho
+is small, and beyond from the mean itself.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from ilora_app.lora.factors import LoraFactors, Pair
+from ilora_app.lora.products import ProductSum, of_layers, side_by_side
+
+_STACKED = 256
+"""So many columns of products of one rank are stacked: they fit into a core's cache."""
+
+
+def inner_products(parts: Sequence[LoraFactors]) -> Tensor:
+    """Frobenius inner products of few products B_i A_i, summed over modules.
+
+    M_ij = sum_modules <B_i A_i, B_j A_j> = sum((B_i^T B_j) * (A_i A_j^T)), from Gram
+    matrices of the factors alone. Any combination sum c_i B_i A_i then has the squared
+    norm c^T M c. The cost is quadratic in the number of parts.
+
+    Returns:
+        M of shape (K, K) in float64.
+
+    """
+    M = torch.zeros(len(parts), len(parts), dtype=torch.float64)
+    for _, layer in of_layers(parts, [1.0] * len(parts)):
+        M += _gram(layer.pairs)
+    return M
+
+
+def squared_norms(
+    parts: Sequence[LoraFactors],
+    bases: Sequence[LoraFactors] = (),
+    base_of: Sequence[int] = (),
+) -> Tensor:
+    """||Delta_k||_F^2 over all layers together, shape (K,) in float64.
+
+    Args:
+        parts: B_k A_k.
+        bases: the products that are taken off; none: Delta_k = B_k A_k.
+        base_of: k -> index into ``bases`` of P_k.
+
+    """
+    found = torch.zeros(len(parts), dtype=torch.float64)
+    for module in parts[0].pairs:
+        pairs = [part[module] for part in parts]
+        taken = [base[module] for base in bases]
+        for some, B, A, base in _alike(pairs, taken, base_of):
+            found[some] += _lengths(B.double(), A.double(), base).cpu()
+    return found.clamp_(min=0)
+
+
+def spread(
+    parts: Sequence[LoraFactors],
+    bases: Sequence[LoraFactors],
+    base_of: Sequence[int],
+    weights: Sequence[float],
+    dtype: torch.dtype = torch.float64,
+) -> tuple[Tensor, Tensor]:
+    """||Delta_k||_F^2, and <Delta_k, sum_j w_j Delta_j>, over all layers together.
+
+    Then ||sum_j w_j Delta_j||^2 is the weighted sum of the latter.
+
+    Args:
+        parts, bases, base_of: as in :func:`squared_norms`.
+        weights: w_k.
+        dtype: of products with a large mean; in float32 the latter is right to 1e-7 of
+            ||B_k A_k|| ||mean||, at half the cost.
+
+    Returns:
+        Both of shape (K,), in float64.
+
+    """
+    count = len(parts)
+    own, common = torch.zeros(2, count, dtype=torch.float64)
+    p, index = torch.tensor(weights, dtype=torch.float64), torch.tensor(base_of)
+    taken = torch.zeros(len(bases), dtype=torch.float64).index_add_(0, index, p)
+    signed = [*weights, *(-taken).tolist()]
+    for _, layer in of_layers([*parts, *bases], signed):
+        if layer.is_long:
+            lengths, with_mean = _against_mean(layer, count, base_of, dtype)
+        else:
+            M = _gram(layer.pairs)
+            C = torch.eye(count, len(M), dtype=torch.float64)
+            C[torch.arange(count), count + index] = -1.0
+            V = C @ M @ C.T  # <Delta_j, Delta_k>, shape (K, K)
+            lengths, with_mean = V.diagonal(), V @ p
+        own += lengths
+        common += with_mean
+    return own.clamp_(min=0), common
+
+
+def _against_mean(
+    layer: ProductSum, count: int, base_of: Sequence[int], dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """What :func:`spread` returns, of one layer, from its mean.
+
+    Args:
+        layer: products of clients, then bases; the mean is their sum.
+        count: of the former.
+        base_of, dtype: as there.
+
+    """
+    D = layer.dense(dtype).total()  # (d_out, d_in)
+    pairs, bases = layer.pairs[:count], layer.pairs[count:]
+    of_base = [((B.T.double() @ D) * A.double()).sum().cpu() for B, A in bases]
+    mean = D.to(dtype)
+    own, common = torch.zeros(2, count, dtype=torch.float64)
+    for some, B, A, base in _alike(pairs, bases, base_of):
+        own[some] = _lengths(B.double(), A.double(), base).cpu()
+        B, A = B.to(dtype), A.to(dtype)
+        along = (A.flatten(0, 1) @ mean.T).view(*A.shape[:2], -1)  # (n, r, d_out)
+        common[some] = _trace(along @ B).cpu()
+    return own, common - torch.stack(of_base)[torch.tensor(base_of)]
+
+
+def _lengths(B: Tensor, A: Tensor, base: Pair | None) -> Tensor:
+    """||B_k A_k - P||_F^2 of n products with one P, (n, d_out, r) and (n, r, d_in)."""
+    found = _total((B.mT @ B) * (A @ A.mT))
+    if base is not None:
+        B_0, A_0 = base[0].double(), base[1].double()
+        found -= 2 * _total((B.mT @ B_0) * (A @ A_0.T))
+        found += ((B_0.T @ B_0) * (A_0 @ A_0.T)).sum()
+    return found
+
+
+def _alike(
+    pairs: Sequence[Pair], bases: Sequence[Pair], base_of: Sequence[int]
+) -> Iterator[tuple[list[int], Tensor, Tensor, Pair | None]]:
+    """Stack products of one rank and one base, in blocks, with their indices."""
+    alike: dict[tuple[int, int], list[int]] = {}
+    for k, (_, A) in enumerate(pairs):
+        alike.setdefault((A.shape[0], base_of[k] if bases else 0), []).append(k)
+    for (rank, base), members in alike.items():
+        size = max(1, _STACKED // max(1, rank))
+        for start in range(0, len(members), size):
+            some = members[start : start + size]
+            B = torch.stack([pairs[k][0] for k in some])  # (n, d_out, r)
+            A = torch.stack([pairs[k][1] for k in some])  # (n, r, d_in)
+            yield some, B, A, bases[base] if bases else None
+
+
+def _gram(pairs: Sequence[Pair]) -> Tensor:
+    """<B_i A_i, B_j A_j> of one layer, shape (K, K) in float64."""
+    B, A = side_by_side([(pair, 1.0) for pair in pairs], torch.float64)
+    gram = ((B.T @ B) * (A @ A.T)).cpu()  # (rho, rho)
+    ranks = torch.tensor([A.shape[0] for _, A in pairs])
+    owner = torch.repeat_interleave(torch.arange(len(pairs)), ranks)
+    rows = gram.new_zeros(len(pairs), len(gram)).index_add_(0, owner, gram)
+    return gram.new_zeros(len(pairs), len(pairs)).index_add_(1, owner, rows)
+
+
+def _total(values: Tensor) -> Tensor:
+    return values.sum(dim=(1, 2))
+
+
+def _trace(values: Tensor) -> Tensor:
+    return values.diagonal(dim1=1, dim2=2).double().sum(dim=1)
