@@ -60,10 +60,13 @@ class Correction:
 
     Attributes:
         name: value of ``drift-correction``.
+        rounds: what goes down and up may be rounded on its way; the client half then
+            goes on with what :meth:`ClientCorrection.arrives` is told.
 
     """
 
     name: ClassVar[str] = ""
+    rounds: ClassVar[bool] = False
 
     def begin(self, adapter: AdapterState) -> None:
         """Start over, in the shapes of the global model."""
@@ -140,9 +143,11 @@ class ClientCorrection:
         lost: the server counts on a state that is not here.
         wants_full_gradient: :meth:`finish` needs the gradient over all local data at
             the received model.
+        rounds: as of the server half.
 
     """
 
+    rounds: ClassVar[bool] = False
     lost: bool = False
     wants_full_gradient: bool = False
 
@@ -207,3 +212,6 @@ class ClientCorrection:
 
         """
         return {}
+
+    def arrives(self, uploads: Flat) -> None:
+        """Note what the server will read of what :meth:`finish` has returned."""

@@ -14,6 +14,7 @@ from ilora_app.federation.global_model import GlobalModel
 from ilora_app.federation.limits import Limits
 from ilora_app.federation.member import Member, Rejoin
 from ilora_app.federation.replies import ReplyReader, Request, collect
+from ilora_app.federation.rounded import Rounded
 from ilora_app.lora.factors import AdapterState, LoraFactors, only
 from ilora_app.methods import Method
 from ilora_app.methods.state import GlobalState, Plan, Update, weights_of
@@ -28,6 +29,7 @@ class Training:
         limits: on what a reply may be.
         scaling: s, for norms in units of the weights.
         deadlines: of rounds; None waits for all.
+        encoding: how numbers travel.
 
     """
 
@@ -38,12 +40,14 @@ class Training:
         limits: Limits,
         scaling: float,
         deadlines: Deadlines | None = None,
+        encoding: wire.Encoding | None = None,
     ) -> None:
-        self._method = method
+        self._method, self._encoding = method, encoding or wire.Encoding()
+        self._rounded = Rounded(method, self._encoding)
         self._correction = correction
         self._given_limits = limits
         self.deadlines = deadlines
-        self._reader = ReplyReader(method, limits, scaling)
+        self._reader = ReplyReader(method, limits, scaling, self._encoding.dtype)
         self._requests: dict[int, Request] = {}
         self.shrunk: list[tuple[Member, str]] = []
 
@@ -70,7 +74,9 @@ class Training:
         if self.deadlines:
             nodes = [member.node_id for member in members]
             self.deadlines.begin_round(server_round, rounds, nodes)
-        plan, state = model.plan(), model.state
+        plan, state, versions = model.plan(), model.state, model.versions
+        how = self._method, self._encoding, plan, versions.time
+        self._rounded = Rounded(*how)
         examples = [float(member.examples) for member in federation]
         self._reader.limits = self._given_limits.beside(examples)
         control = self._control(state, federation)
@@ -90,9 +96,14 @@ class Training:
             if self._correction:
                 taken = self._correction.last_taken(member.node_id)
                 config[wire.LAST_TAKEN] = taken
-            content = messages.write(request.share, plan, model, member.node_id, config)
+            if not self._encoding.is_exact:
+                config[wire.UPLOAD_TAKEN] = versions.last_taken(member.node_id)
+            arrays = self._rounded.share(state, member.rank).arrays
+            to = model, member.node_id, config, arrays
+            content = messages.write(request.share, plan, *to)
             if sent_down:
-                content[wire.CORRECTION] = wire.encode_tensors(sent_down)
+                rounds = request.correction_rounds
+                content[wire.CORRECTION] = self._rounded.control(sent_down, rounds)
             sent.append(Message(content, member.node_id, MessageType.TRAIN))
         return sent
 
@@ -193,7 +204,7 @@ class Training:
     def _broadcast(self, state: GlobalState) -> LoraFactors:
         """Factors at r_max, of which clients are sent the first r_k directions."""
         rank = state.adapter.factors.rank
-        return self._method.share(state, rank).adapter.factors
+        return self._rounded.share(state, rank).share.adapter.factors
 
     def _request(
         self,
@@ -203,7 +214,7 @@ class Training:
         control: Mapping[str, AdapterState],
     ) -> tuple[Request, dict[str, Tensor]]:
         """What a member is sent and must return; and what its correction is sent."""
-        share = self._method.share(state, member.rank)
+        share = self._rounded.share(state, member.rank).share
         steps = self.deadlines.steps if self.deadlines else 0
         if self._correction is None:
             return Request(member, share, plan, steps=steps), {}
@@ -217,7 +228,8 @@ class Training:
             if name not in frozen
         }
         expected = self._correction.expects(sent, returned)
-        return Request(member, share, plan, expected, steps), sent
+        how = expected, self._correction.rounds, steps
+        return Request(member, share, plan, *how), sent
 
 
 def _moved(update: Update, plan: Plan) -> dict[str, Tensor]:

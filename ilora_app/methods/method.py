@@ -40,6 +40,7 @@ class Method(ABC):
         whole_model: every weight is trained, and there are no factors.
         trains: False has the head solved by sums over clients, and nothing trained.
         drifts: False leaves nothing to correct, and ``control_refusal`` says why.
+        rounding_refusal: why what it sends cannot travel rounded; empty where it can.
         head_by_default: what ``head = "auto"`` means for a classifier.
         server_step: what ``server-rate`` and ``server-momentum`` act on: the averaged
             ``factors`` and the head, the ``products``, which the method then sees to
@@ -60,6 +61,7 @@ class Method(ABC):
     whole_model: ClassVar[bool] = False
     trains: ClassVar[bool] = True
     drifts: ClassVar[bool] = True
+    rounding_refusal: ClassVar[str] = ""
     head_by_default: ClassVar[str] = RIDGE
     server_step: ClassVar[str] = "factors"
     step: ServerStep = ServerStep()
