@@ -141,6 +141,11 @@ def test_other_bytes_than_were_asked_for_are_refused():
         wire.decode_checked(ArrayRecord({}), like, "arrays", "int8")
 
 
+def test_what_cannot_be_rounded_is_no_reply():
+    with pytest.raises(wire.WireError, match="lora_A holds NaN or infinity"):
+        wire.Encoding("int8").encode({"m.lora_A": torch.full((2, 3), np.inf)})
+
+
 def packing(state: ClientState, number: int, taken: int, begun, dtype: str) -> Packing:
     sent = Instructions(begun, Plan(), {}, "", {}, 3, number, state)
     groups = ("lora_A", "lora_B", "head")

@@ -66,7 +66,12 @@ class Packing:
         )
 
     def arrays(self, tensors: Mapping[str, Tensor]) -> ArrayRecord:
-        """Write what was trained, and keep what rounding loses of it."""
+        """Write what was trained, and keep what rounding loses of it.
+
+        Raises:
+            WireError: training has ended with a number that cannot be rounded.
+
+        """
         if self._encoding.is_exact:
             return wire.encode_tensors(tensors)
         changes = {}
@@ -85,10 +90,9 @@ class Packing:
             for name, change in only(changes, self._remembers).items()
             if name in self._begun and self._begun[name].shape == change.shape
         }
-        if all(bool(value.isfinite().all()) for value in left.values()):
-            # A round in which one factor trained loses nothing of the other.
-            self._state.keep_tensors(_PENDING, {**self._lost, **left})
-            self._state.keep_number(_PENDING_AT, self._round)
+        # A round in which one factor trained loses nothing of the other.
+        self._state.keep_tensors(_PENDING, {**self._lost, **left})
+        self._state.keep_number(_PENDING_AT, self._round)
         return record
 
     def correction(

@@ -2,14 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-
-import datasets
-from datasets import Features
+from typing import TYPE_CHECKING
 
 from ilora_app.settings import DataSettings
 from ilora_app.settings.data import AUTO
 from ilora_app.settings.model import IMAGE, LANGUAGE, TEXT
 from ilora_app.settings.options import names
+
+if TYPE_CHECKING:
+    from datasets import Features
 
 _PAIRS = (
     ("question", "sentence"),
@@ -35,7 +36,7 @@ _BY_COLUMN = ("dirichlet", "pathological", "shard", "natural-id")
 
 
 def find(
-    settings: DataSettings, task: str, features: Features, dealt: bool = True
+    settings: DataSettings, task: str, features: "Features", dealt: bool = True
 ) -> tuple[DataSettings, list[str]]:
     """Put the name of a column in the place of every ``auto`` that the task needs.
 
@@ -129,5 +130,7 @@ def _prompts(have: Sequence[str]) -> tuple[str, ...]:
 
 
 def _image(features: Mapping[str, object]) -> tuple[str, ...]:
-    typed = [n for n, kind in features.items() if isinstance(kind, datasets.Image)]
+    from datasets import Image
+
+    typed = [n for n, kind in features.items() if isinstance(kind, Image)]
     return tuple(typed[:1]) or _first(_IMAGES, list(features))

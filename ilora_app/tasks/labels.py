@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from functools import cache
-
-import datasets
-from datasets import Dataset
+from typing import TYPE_CHECKING
 
 from ilora_app.settings import DataSettings
 from ilora_app.tasks.sources import DataError, split
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 Labels = tuple[str, ...]
 
@@ -29,9 +30,11 @@ def label_names(settings: DataSettings, seed: int) -> Labels:
     both = {n: split(settings, n, seed) for n in _splits(settings)}
     for name, rows in both.items():
         unlabelled(rows, settings.label_column, f"the split {name}")
+    from datasets import ClassLabel
+
     first = next(iter(both.values()))
     feature = first.features[settings.label_column]
-    if isinstance(feature, datasets.ClassLabel):
+    if isinstance(feature, ClassLabel):
         return tuple(feature.names)
     values = {v for rows in both.values() for v in rows.unique(settings.label_column)}
     if not all(isinstance(value, (str, int)) for value in values):
@@ -41,7 +44,7 @@ def label_names(settings: DataSettings, seed: int) -> Labels:
     return tuple(str(value) for value in sorted(values))
 
 
-def unlabelled(rows: Dataset, column: str, where: str) -> None:
+def unlabelled(rows: "Dataset", column: str, where: str) -> None:
     """Refuse rows without a class.
 
     Raises:
@@ -80,8 +83,10 @@ def label_ids(
         DataError: a value that is none of them.
 
     """
+    from datasets import ClassLabel
+
     ids = {name: i for i, name in enumerate(labels)}
-    if isinstance(feature, datasets.ClassLabel):
+    if isinstance(feature, ClassLabel):
         # By name: a node's own schema may have its classes in another order.
         column = [feature.names[int(value)] for value in column]
     strangers = sorted({str(value) for value in column} - set(ids))

@@ -2,11 +2,12 @@
 
 from functools import cache
 from pathlib import Path
-
-import datasets
-from datasets import Dataset, DatasetDict
+from typing import TYPE_CHECKING
 
 from ilora_app.settings import DataSettings, options
+
+if TYPE_CHECKING:
+    from datasets import Dataset, DatasetDict
 
 PACKAGED = Path(__file__).parent.parent / "data"
 
@@ -46,7 +47,7 @@ def resolve(name: str) -> str:
     return name
 
 
-def split(settings: DataSettings, name: str, seed: int) -> Dataset:
+def split(settings: DataSettings, name: str, seed: int) -> "Dataset":
     """Load one whole split, shuffled by the seed.
 
     Raises:
@@ -62,7 +63,7 @@ def split(settings: DataSettings, name: str, seed: int) -> Dataset:
     )
 
 
-def only_split(settings: DataSettings, seed: int) -> Dataset:
+def only_split(settings: DataSettings, seed: int) -> "Dataset":
     """Load ``train-split``, or the one split of a set that has no other.
 
     Raises:
@@ -76,8 +77,10 @@ def only_split(settings: DataSettings, seed: int) -> Dataset:
 
 
 @cache
-def _opened(name: str, subset: str, seed: int) -> DatasetDict:
+def _opened(name: str, subset: str, seed: int) -> "DatasetDict":
     """Open a set once a process; every split is shuffled by the seed."""
+    import datasets
+
     datasets.disable_progress_bars()
     where = resolve(name)
     folder = Path(where)
@@ -90,8 +93,8 @@ def _opened(name: str, subset: str, seed: int) -> DatasetDict:
         cause = (str(error).splitlines() or [type(error).__name__])[0]
         whole = _unavailable(name, folder, cause)
         raise DataError(whole, "its data cannot be loaded") from error
-    if isinstance(found, Dataset):
-        found = DatasetDict({"train": found})
+    if isinstance(found, datasets.Dataset):
+        found = datasets.DatasetDict({"train": found})
     return found.shuffle(seed=seed)
 
 

@@ -2,9 +2,8 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from datasets import Dataset
 from peft import TaskType
 from transformers import (
     AutoImageProcessor,
@@ -18,6 +17,9 @@ from ilora_app.settings import DataSettings
 from ilora_app.settings.model import IMAGE, LANGUAGE, TEXT
 from ilora_app.tasks import causal_lm, text, vision
 from ilora_app.tasks.examples import Examples
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 
 @dataclass(frozen=True)
@@ -38,12 +40,12 @@ class Task:
     auto_processor: Any
     peft_type: TaskType | None
     has_classes: bool
-    encode: Callable[[Dataset, DataSettings, tuple[str, ...], Any, str], Examples]
+    encode: Callable[["Dataset", DataSettings, tuple[str, ...], Any, str], Examples]
     join: Callable[[Sequence[Any]], Examples]
 
 
 def _text(
-    data: Dataset,
+    data: "Dataset",
     settings: DataSettings,
     labels: tuple[str, ...],
     processor: Any,
@@ -53,7 +55,7 @@ def _text(
 
 
 def _language(
-    data: Dataset,
+    data: "Dataset",
     settings: DataSettings,
     labels: tuple[str, ...],
     processor: Any,

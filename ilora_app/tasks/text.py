@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from ilora_app.settings import DataSettings
@@ -13,6 +13,9 @@ from ilora_app.tasks import cache
 from ilora_app.tasks.examples import Batch, Examples
 from ilora_app.tasks.labels import label_ids
 from ilora_app.tasks.metrics import ClassScores
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ class TextExamples(Examples):
 
 
 def tokenise(
-    data: Dataset,
+    data: "Dataset",
     settings: DataSettings,
     labels: tuple[str, ...],
     tokenizer: PreTrainedTokenizerBase,

@@ -3,12 +3,10 @@
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import datasets
 import numpy as np
 import torch
-from datasets import Dataset
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.nn import functional
@@ -19,6 +17,9 @@ from ilora_app.tasks.examples import Batch, Examples
 from ilora_app.tasks.labels import label_ids
 from ilora_app.tasks.metrics import ClassScores
 from ilora_app.tasks.sources import DataError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 _KEPT_BYTES = 2**31
 """Resized pixels kept in memory for one set of examples; the rest is read again."""
@@ -81,7 +82,7 @@ class ImageExamples(Examples):
 
 
 def encode(
-    data: Dataset,
+    data: "Dataset",
     settings: DataSettings,
     labels: tuple[str, ...],
     processor: BaseImageProcessor,
@@ -106,11 +107,12 @@ def joined(parts: Sequence[ImageExamples]) -> ImageExamples:
     )
 
 
-def encoded(data: Dataset, column: str) -> list[dict[str, Any]]:
+def encoded(data: "Dataset", column: str) -> list[dict[str, Any]]:
     """Images as files or their bytes, not yet read."""
-    undecoded = data.select_columns([column]).cast_column(
-        column, datasets.Image(decode=False)
-    )
+    from datasets import Image as ImageColumn
+
+    files = ImageColumn(decode=False)
+    undecoded = data.select_columns([column]).cast_column(column, files)
     return list(undecoded[column])
 
 
@@ -130,7 +132,7 @@ def read(image: dict[str, Any], what: str) -> Image.Image:
         raise DataError(f"{what}{name} cannot be read: {error}") from error
 
 
-def unreadable(data: Dataset, column: str, where: str) -> list[str]:
+def unreadable(data: "Dataset", column: str, where: str) -> list[str]:
     """Read every image once; one problem that counts and names those that are torn."""
     bad = []
     for index, image in enumerate(encoded(data, column)):

@@ -11,6 +11,7 @@ from flwr.app import Array, ArrayRecord, RecordDict
 from torch import Tensor
 
 from ilora_app.wire import rounding
+from ilora_app.wire.checks import WireError
 
 _NONE = "none"
 _LEFT, _RIGHT, _DENSE = ".left", ".right", ".dense"
@@ -70,6 +71,9 @@ class Encoding:
             tensors: by name.
             place: what else the chances depend on, beside the seed and the name.
 
+        Raises:
+            WireError: a number that is none, or infinite, and cannot be rounded.
+
         """
         if self.is_exact:
             return encode_tensors(tensors)
@@ -79,6 +83,8 @@ class Encoding:
 
     def _array(self, name: str, tensor: Tensor, place: tuple[object, ...]) -> Array:
         values = tensor.detach().to("cpu", torch.float32).numpy()
+        if not np.isfinite(values).all():
+            raise WireError(f"{name} holds NaN or infinity")
         text = "/".join(map(str, (self.seed, *place, name)))
         seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "big")
         draw = np.random.Generator(np.random.PCG64(seed))
