@@ -3,9 +3,10 @@
     python -m benchmarks.startup [--json DIR] [--turns 5]
 
 The commands and what they are held against take turns; each row has the best of its
-turns. ``ilora predict`` is measured up to its answer that a folder is no model, behind
-all of its imports; the rows below it are the parts of the libraries that every
-prediction with an adapter needs.
+turns, beside the load of the machine, as on a busy one all times are longer. ``ilora
+predict`` is measured up to its answer that a folder is no model, behind all of its
+imports; the rows below it are the parts of the libraries that every prediction with an
+adapter needs.
 """
 
 import argparse
@@ -60,7 +61,9 @@ def main() -> None:
         for _ in range(given.turns):
             for name, command in found.items():
                 best[name] = min(best[name], seconds(command, folder))
-    rows = [Row("python -c pass", f"{best['python -c pass']:.2f} s")]
+    load = f"{os.getloadavg()[1]:.1f}, with {os.cpu_count()} threads"
+    rows = [Row("load of the machine over five minutes", load)]
+    rows.append(Row("python -c pass", f"{best['python -c pass']:.2f} s"))
     for name in ("ilora --help", "ilora runs", "ilora runs list"):
         rows.append(Row(name, f"{best[name]:.2f} s", "1 s", best[name], SECONDS))
     for name in ("ilora predict", "a model class of transformers", "PEFT"):
