@@ -48,6 +48,17 @@ def test_aggregation_prints_rows_beside_dense_decompositions(tmp_path):
 
 
 @pytest.mark.slow
+def test_the_wire_has_the_bytes_of_the_formula_for_every_strategy(tmp_path):
+    sizes = ["--size", "192", "--modules", "2", "--json", str(tmp_path)]
+    call("-m", "benchmarks.wire", *sizes)
+    rows = json.loads((tmp_path / "wire.json").read_text())["rows"]
+    ratios = {row["what"]: row["ratio"] for row in rows if row["target"]}
+    assert ratios.pop("local, float32") is None
+    assert len(ratios) == 21
+    assert all(1 <= ratio < 1.05 for ratio in ratios.values()), ratios
+
+
+@pytest.mark.slow
 def test_switches_run_resume_and_print_a_table(tmp_path, tiny_model, small_data):
     changes = {
         "model": tiny_model,

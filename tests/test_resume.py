@@ -55,6 +55,9 @@ def cases():
         for name in ("hetlora", "fedsa-lora"):
             yield f"{name}+{correction}", {"drift-correction": correction}
     yield "ilora+private", {"private-rank": 3}
+    yield "fedit+int8", {
+        "wire-dtype": "int8", "drift-correction": "control-variates",
+    }  # fmt: skip
     yield "hetlora+pruning", {
         "hetlora-gamma": 0.5, "hetlora-lambda": 1.0,
         "drift-correction": "control-variates",

@@ -25,6 +25,7 @@ from ilora_app.launch.local_grid import LocalGrid
 from ilora_app.lora.factors import AdapterState, LoraFactors, only
 from ilora_app.lora.initialisation import qr_directions, standard_factors
 from ilora_app.node.instructions import Instructions
+from ilora_app.node.packing import Packing, remembered
 from ilora_app.settings import MethodSettings, TrainingSettings
 from ilora_app.strategies import LoraStrategy
 from tests.quadratic import HEAD, HEAD_SHAPE, SCALING, Dense, Problem, Taken, dense
@@ -170,20 +171,24 @@ class ToyGrid(LocalGrid):
             wire.SECONDS: 0.0,
             wire.RANK: upload.rank,
         }
-        content = RecordDict(
-            {
-                wire.ARRAYS: wire.encode_tensors(only(upload.tensors, plan.up)),
-                wire.METRICS: MetricRecord(metrics),
-            }
-        )
+        packing = self.packing(received, 1000 * number + k, config)
+        arrays = packing.arrays(only(upload.tensors, plan.up))
+        content = RecordDict({wire.ARRAYS: arrays, wire.METRICS: MetricRecord(metrics)})
         if upload.slots:
             content[wire.SLOTS] = wire.encode_tensors(upload.slots)
         if upload.extra:
             content[wire.EXTRA] = wire.encode_tensors(upload.extra)
         uploads = correction.finish(None, upload.rank if upload.pruned else None)
         if uploads:
-            content[wire.CORRECTION] = wire.encode_tensors(uploads)
+            content[wire.CORRECTION] = packing.correction(correction, uploads)
         return content
+
+    def packing(self, received: Instructions, seed: int, config) -> Packing:
+        encoding = wire.Encoding(self.strategy.wire_dtype, seed)
+        groups = remembered(type(self.strategy.method))
+        return Packing(
+            received, encoding, groups, int(config.get(wire.UPLOAD_TAKEN, 0))
+        )
 
 
 def _sgd(parameters: list[Tensor], settings: TrainingSettings) -> torch.optim.SGD:

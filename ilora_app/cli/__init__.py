@@ -18,6 +18,7 @@ app = typer.Typer(
     help="Federated LoRA for clients of unequal rank.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # help in boxes would take as long as all else
 )
 app.command()(init)
 app.command()(check)

@@ -7,7 +7,6 @@ import typer
 
 from ilora_app.cli import terminal
 from ilora_app.cli.naming import MISTAKE
-from ilora_app.launch import config_files
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -46,6 +45,7 @@ def check(
 
     Example: ilora check reviews.csv
     """
+    from ilora_app.launch import config_files
     from ilora_app.tasks import places
 
     is_config = Path(data).suffix.lower() in config_files.ENDS

@@ -1,11 +1,7 @@
-"""Values for shell completion; nothing here imports what takes time."""
+"""Values for shell completion; every command imports this, and so nothing of ours."""
 
 import os
-import tomllib
 from contextlib import suppress
-
-from ilora_app.launch import paths
-from ilora_app.settings import options
 
 # Here again, as what declares them imports torch: completion is to be quick.
 STRATEGIES = (
@@ -18,11 +14,17 @@ TRACKERS = ("tensorboard", "wandb", "mlflow")
 
 def presets(incomplete: str) -> list[str]:
     """Names of the presets that come with the app."""
+    from ilora_app.launch import paths
+
     return [name for name in paths.presets() if name.startswith(incomplete)]
 
 
 def superlinks(incomplete: str) -> list[str]:
     """Connections of Flower's config.toml."""
+    import tomllib
+
+    from ilora_app.settings import options
+
     home = options.folder(os.environ.get("FLWR_HOME", "~/.flwr"))
     names: list[str] = []
     with suppress(OSError, tomllib.TOMLDecodeError):

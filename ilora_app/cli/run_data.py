@@ -2,9 +2,6 @@
 
 from collections.abc import Sequence
 
-from ilora_app.launch import config_files
-from ilora_app.tasks import places
-
 
 def absent(config: str, pairs: Sequence[str], dataset: str | None) -> str:
     """Say that the data is neither here nor on the hub; empty where it may be.
@@ -15,6 +12,9 @@ def absent(config: str, pairs: Sequence[str], dataset: str | None) -> str:
         dataset: as the option says, if it does.
 
     """
+    from ilora_app.launch import config_files
+    from ilora_app.tasks import places
+
     name = dataset
     for pair in pairs if name is None else ():
         key, _, value = pair.partition("=")

@@ -14,7 +14,9 @@ from ilora_app.cli.naming import find
 MISTAKE = 2
 
 runs = typer.Typer(
-    help="Run folders: list, show and remove them.", no_args_is_help=True
+    help="Run folders: list, show and remove them.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
 
 Root = Annotated[

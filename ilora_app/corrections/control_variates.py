@@ -57,6 +57,7 @@ class ControlVariates(Correction):
     """
 
     name = CONTROL_VARIATES
+    rounds = True
 
     def __init__(
         self,
@@ -173,6 +174,8 @@ class ControlVariatesClient(ClientCorrection):
 
     """
 
+    rounds = True
+
     def __init__(
         self,
         server_control: Mapping[str, Tensor],
@@ -220,3 +223,13 @@ class ControlVariatesClient(ClientCorrection):
             fresh = {name: keep_rank(name, v, rank) for name, v in fresh.items()}
         self._variate.keep_pending(fresh, self._received, self._round)
         return {name: fresh[name] - self._own[name] for name in self._own}
+
+    def arrives(self, uploads: Flat) -> None:
+        """Go on with the c_k that the server has: what rounding lost comes next time.
+
+        Args:
+            uploads: c_k+ - c_k as the server reads it.
+
+        """
+        known = {name: self._own[name] + delta for name, delta in uploads.items()}
+        self._variate.keep_pending(known, self._received, self._round)

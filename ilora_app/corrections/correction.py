@@ -62,11 +62,14 @@ class Correction:
     Attributes:
         name: value of ``drift-correction``.
         follows: :meth:`aggregate` reads how far clients have moved.
+        rounds: what goes down and up may be rounded on its way; the client half then
+            goes on with what :meth:`ClientCorrection.arrives` is told.
 
     """
 
     name: ClassVar[str] = ""
     follows: ClassVar[bool] = False
+    rounds: ClassVar[bool] = False
 
     def begin(self, adapter: AdapterState) -> None:
         """Start over, in the shapes of the global model."""
@@ -143,9 +146,11 @@ class ClientCorrection:
         lost: the server counts on a state that is not here.
         wants_full_gradient: :meth:`finish` needs the gradient over all local data at
             the received model.
+        rounds: as of the server half.
 
     """
 
+    rounds: ClassVar[bool] = False
     lost: bool = False
     wants_full_gradient: bool = False
 
@@ -210,3 +215,6 @@ class ClientCorrection:
 
         """
         return {}
+
+    def arrives(self, uploads: Flat) -> None:
+        """Note what the server will read of what :meth:`finish` has returned."""

@@ -14,13 +14,14 @@ from ilora_app.methods.state import Plan
 
 
 class ClientVersions:
-    """Versions of the base and of the groups of tensors, by node."""
+    """Versions of the base and of the groups of tensors, and uploads taken, by node."""
 
     def __init__(self) -> None:
         self._time = 1
         self._changed = dict.fromkeys(GROUPS, 1)
         self._groups: dict[int, int] = {}
         self._base: dict[int, int] = {}
+        self._taken: dict[int, int] = {}
 
     def advance(self, old: AdapterState, new: AdapterState) -> None:
         """Note which groups an aggregation has changed."""
@@ -71,9 +72,17 @@ class ClientVersions:
             self._groups.pop(node, None)
             self._base.pop(node, None)
 
+    def take(self, nodes: Iterable[int], server_round: int) -> None:
+        """Note whose uploads of a round are in the model."""
+        self._taken |= dict.fromkeys(nodes, server_round)
+
+    def last_taken(self, node: int) -> int:
+        """Round in which this node's upload was last taken; 0 for never."""
+        return self._taken.get(node, 0)
+
     def take_over(self, old: int, new: int, restored: bool) -> None:
         """Note that a node came back under another id, with what it held or without."""
-        for held in (self._groups, self._base):
+        for held in (self._groups, self._base, self._taken):
             value = held.pop(old, None)
             if restored and value is not None:
                 held[new] = value
@@ -85,6 +94,7 @@ class ClientVersions:
             "changed": self._changed,
             "groups": {names[n]: v for n, v in self._groups.items() if n in names},
             "base": {names[n]: v for n, v in self._base.items() if n in names},
+            "taken": {names[n]: v for n, v in self._taken.items() if n in names},
         }
 
     @classmethod
@@ -94,4 +104,5 @@ class ClientVersions:
         found._time, found._changed = facts["time"], dict(facts["changed"])
         found._groups = {nodes[name]: v for name, v in facts["groups"].items()}
         found._base = {nodes[name]: v for name, v in facts["base"].items()}
+        found._taken = {nodes[name]: v for name, v in facts["taken"].items()}
         return found

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from flwr.app import ConfigRecord, Message, MessageType, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
+from torch import Tensor
 
 from ilora_app import wire
 from ilora_app.federation.global_model import GlobalModel
@@ -26,6 +27,7 @@ def write(
     model: GlobalModel,
     node: int,
     facts: Mapping[str, Any],
+    encoded: ArrayRecord | None = None,
 ) -> RecordDict:
     """Content of a message to one node: its share, without what it already holds.
 
@@ -35,13 +37,13 @@ def write(
         model: the global one, and what nodes hold of it.
         node: the node.
         facts: added to the config record.
+        encoded: the tensors of the share; None: they go as float32.
 
     """
     adapter = share.adapter.named_tensors()
     versions, ledger = model.versions, model.state.ledger
     counted_on = versions.unchanged(node, plan, adapter)
     groups = [group for group in plan.down if group not in counted_on]
-    offset = {wire.OFFSET + module: C for module, C in share.coefficients.items()}
     config: dict[str, Any] = {
         **facts,
         **{name: wire.words(getattr(plan, name)) for name in wire.PLAN},
@@ -52,11 +54,19 @@ def write(
         wire.SENT_AT: versions.time,
         wire.OFFSET_BASIS: share.basis,
     }
+    sent = {**only(adapter, groups), **coefficients(share)}
+    if encoded is None:
+        encoded = wire.encode_tensors(sent)
     records: dict[str, Any] = {
-        wire.ARRAYS: wire.encode_tensors({**only(adapter, groups), **offset})
+        wire.ARRAYS: ArrayRecord({name: encoded[name] for name in sent})
     }
     if ledger is not None:
         held = versions.base(node)
         config |= {wire.BASE_START: held, wire.BASE_END: ledger.version}
         records[wire.BASE] = wire.encode_increment(ledger.since(held))
     return RecordDict({**records, wire.CONFIG: ConfigRecord(config)})
+
+
+def coefficients(share: Share) -> dict[str, Tensor]:
+    """Those of an offset, under the names of the wire."""
+    return {wire.OFFSET + module: C for module, C in share.coefficients.items()}

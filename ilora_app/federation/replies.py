@@ -11,6 +11,7 @@ from torch import Tensor
 from ilora_app import wire
 from ilora_app.federation.limits import Limits
 from ilora_app.federation.member import Member
+from ilora_app.lora.factors import only
 from ilora_app.methods import Method
 from ilora_app.methods.state import Plan, Share, Update, UploadError
 
@@ -25,6 +26,8 @@ class Request:
     share: Share
     plan: Plan = field(default_factory=Plan)
     correction: Mapping[str, Tensor] = field(default_factory=dict)
+    correction_rounds: bool = False
+    """What its correction returns may come rounded."""
     steps: int = 0
     """N of a round that ends at a deadline; 0 where all are waited for."""
     test_split: bool = False
@@ -80,10 +83,24 @@ _FASTEST, _SLOWEST = 1e-9, 1e6
 
 
 class WireUpload:
-    """The tensors of a reply as a method reads them: see ``UncheckedUpload``."""
+    """The tensors of a reply as a method reads them: see ``UncheckedUpload``.
 
-    def __init__(self, content: RecordDict) -> None:
-        self._content = content
+    Args:
+        content: of the reply.
+        dtype: in which its numbers travel.
+        begun: what the client was sent; of tensors of these names and shapes a reply
+            whose numbers are rounded holds the change.
+
+    """
+
+    def __init__(
+        self,
+        content: RecordDict,
+        dtype: str = wire.FLOAT32,
+        begun: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        self._content, self._dtype = content, dtype
+        self._begun = begun or {}
 
     @property
     def rank(self) -> int:
@@ -92,7 +109,17 @@ class WireUpload:
 
     def tensors(self, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """What the client has trained, held against names and shapes."""
-        return wire.decode_checked(self._content.get(wire.ARRAYS), like, wire.ARRAYS)
+        record = self._content.get(wire.ARRAYS)
+        found = wire.decode_checked(record, like, wire.ARRAYS, self._dtype)
+        if self._dtype == wire.FLOAT32:
+            return found
+        for name, value in found.items():
+            begun = self._begun.get(name)
+            if begun is not None and begun.shape == value.shape:
+                found[name] = begun + value
+                if not bool(found[name].isfinite().all()):
+                    raise wire.WireError(f"{wire.ARRAYS}: {name} is not finite")
+        return found
 
     def slots(self, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Masks of the slots sent, held against names and shapes."""
@@ -110,11 +137,18 @@ class ReplyReader:
         method: says what the tensors of an upload must be.
         limits: on what a reply may be.
         scaling: s, for norms in units of the weights.
+        dtype: in which numbers travel.
 
     """
 
-    def __init__(self, method: Method, limits: Limits, scaling: float) -> None:
-        self._method = method
+    def __init__(
+        self,
+        method: Method,
+        limits: Limits,
+        scaling: float,
+        dtype: str = wire.FLOAT32,
+    ) -> None:
+        self._method, self._dtype = method, dtype
         self.limits = limits
         self.scaling = None if method.personal else scaling
 
@@ -126,15 +160,19 @@ class ReplyReader:
 
         """
         content, member = reply.content, request.member
-        asked = request.share, request.plan, member.rank, WireUpload(content)
+        plan = request.plan
+        down = set(plan.down) - set(plan.own)
+        begun = only(request.share.adapter.named_tensors(), tuple(down))
+        upload = WireUpload(content, self._dtype, begun)
+        asked = request.share, plan, member.rank, upload
         adapter, extra = self._method.restore(*asked), self._method.extra(*asked)
         correction: dict[str, Tensor] = {}
         if request.correction:
-            correction = wire.decode_checked(
-                content.get(wire.CORRECTION), request.correction, wire.CORRECTION
-            )
+            record, like = content.get(wire.CORRECTION), request.correction
+            dtype = self._dtype if request.correction_rounds else wire.FLOAT32
+            correction = wire.decode_checked(record, like, wire.CORRECTION, dtype)
         metrics = content.get(wire.METRICS)
-        most = 1e30 if request.plan.pooled else member.examples
+        most = 1e30 if plan.pooled else member.examples
         counted = wire.number(metrics, wire.EXAMPLES, least=1, most=most)
         update = Update(
             node=member.node_id,

@@ -27,7 +27,8 @@ from torch import Tensor
 
 from ilora_app.federation.limits import begun
 from ilora_app.federation.outliers import FEWEST, hold
-from ilora_app.lora.factors import AdapterState, LoraFactors, inner_products
+from ilora_app.lora.factors import AdapterState, LoraFactors
+from ilora_app.lora.spread import inner_products
 from ilora_app.methods.state import Update
 from ilora_app.settings.limits import COORDINATES
 

@@ -47,6 +47,7 @@ class LoraStrategy(Strategy):
         ridge_head: solves the head by sums over clients; None has it trained.
         frozen_head: clients train the factors alone.
         deadlines: of rounds; None waits for all.
+        wire_dtype: in which numbers of training travel.
 
     """
 
@@ -65,6 +66,7 @@ class LoraStrategy(Strategy):
         ridge_head: RidgeHead | None = None,
         frozen_head: bool = False,
         deadlines: Deadlines | None = None,
+        wire_dtype: str = wire.FLOAT32,
     ) -> None:
         self.method = method
         self.participation = participation or Participation()
@@ -75,13 +77,14 @@ class LoraStrategy(Strategy):
         self.ridge_head = ridge_head
         self.model = GlobalModel(method, frozen_head)
         self.events = EventLog(recorder, self.membership.standing)
-        self.evaluation = Evaluation(
-            method, self.participation, self.events, evaluate_every, evaluate_on
-        )
-        how = (method, drift_correction, self.limits, lora_scaling)
-        self._training, self.deadlines = Training(*how, deadlines), deadlines
-        self._timeout, self._num_rounds = 3600.0, 0
-        self._rows: list[Row] = []
+        how = (self.participation, self.events, evaluate_every, evaluate_on)
+        self.evaluation = Evaluation(method, *how)
+        self.wire_dtype = wire_dtype
+        encoding = wire.Encoding(wire_dtype, self.participation.seed)
+        more = (self.limits, lora_scaling, deadlines, encoding)
+        self._training = Training(method, drift_correction, *more)
+        self.deadlines = deadlines
+        self._timeout, self._num_rounds, self._rows = 3600.0, 0, list[Row]()
 
     @property
     def state(self) -> GlobalState:
@@ -116,11 +119,7 @@ class LoraStrategy(Strategy):
         after_round: AfterRound | None = None,
         stop: Stop | None = None,
     ) -> Result:
-        """Run all rounds; arguments and result as in Flower's ``Strategy.start``.
-
-        After :meth:`resume` it runs those that are left, and reads no initial arrays.
-        ``after_round`` and ``stop`` are given the rows so far: see ``Rounds``.
-        """
+        """Run all rounds as in Flower's ``Strategy``, or what :meth:`resume` leaves."""
         self._timeout, self._num_rounds = timeout, num_rounds
         rows, self._rows = self._rows, []
         if not rows:
@@ -217,6 +216,7 @@ class LoraStrategy(Strategy):
             self.events.model_stays(server_round, str(error))
             return None, None
         self.model.advance(made.state)
+        self.model.versions.take([u.node for u in updates], server_round)
         scaling = None if self.method.personal else self.lora_scaling
         ranks, weights = self.membership.ranks, weights_of(updates)
         found = metrics.of_training(updates, weights, made.energy, ranks, scaling)

@@ -14,9 +14,10 @@ from ilora_app.federation.global_model import GlobalModel
 from ilora_app.federation.limits import Limits
 from ilora_app.federation.member import Member, Rejoin
 from ilora_app.federation.replies import ReplyReader, Request, collect
+from ilora_app.federation.rounded import Rounded
 from ilora_app.lora.factors import AdapterState, LoraFactors, only
 from ilora_app.methods import Method
-from ilora_app.methods.state import GlobalState, Plan, Share, Update, weights_of
+from ilora_app.methods.state import GlobalState, Plan, Update, weights_of
 
 
 class Training:
@@ -28,6 +29,7 @@ class Training:
         limits: on what a reply may be.
         scaling: s, for norms in units of the weights.
         deadlines: of rounds; None waits for all.
+        encoding: how numbers travel.
 
     """
 
@@ -38,12 +40,14 @@ class Training:
         limits: Limits,
         scaling: float,
         deadlines: Deadlines | None = None,
+        encoding: wire.Encoding | None = None,
     ) -> None:
-        self._method = method
+        self._method, self._encoding = method, encoding or wire.Encoding()
+        self._rounded = Rounded(method, self._encoding)
         self._correction = correction
         self._given_limits = limits
         self.deadlines = deadlines
-        self._reader = ReplyReader(method, limits, scaling)
+        self._reader = ReplyReader(method, limits, scaling, self._encoding.dtype)
         self._requests: dict[int, Request] = {}
         self.shrunk: list[tuple[Member, str]] = []
         self.passed_over: list[int] = []
@@ -71,19 +75,16 @@ class Training:
         if self.deadlines:
             nodes = [member.node_id for member in members]
             self.deadlines.begin_round(server_round, rounds, nodes)
-        plan, state = model.plan(), model.state
+        plan, state, versions = model.plan(), model.state, model.versions
+        how = self._method, self._encoding, plan, versions.time
+        self._rounded = Rounded(*how)
         examples = [float(member.examples) for member in federation]
         self._reader.limits = self._given_limits.beside(examples)
         control = self._control(state, federation)
         self._requests = {}
         sent = []
-        shares = {
-            rank: self._method.share(state, rank)
-            for rank in dict.fromkeys(member.rank for member in members)
-        }
         for member in members:
-            share = shares[member.rank]
-            request, sent_down = self._request(state, plan, member, share, control)
+            request, sent_down = self._request(state, plan, member, control)
             self._requests[member.node_id] = request
             config = {**facts(member), wire.ROUND: server_round, wire.RANK: member.rank}
             config |= self._correction.facts() if self._correction else {}
@@ -96,9 +97,14 @@ class Training:
             if self._correction:
                 taken = self._correction.last_taken(member.node_id)
                 config[wire.LAST_TAKEN] = taken
-            content = messages.write(request.share, plan, model, member.node_id, config)
+            if not self._encoding.is_exact:
+                config[wire.UPLOAD_TAKEN] = versions.last_taken(member.node_id)
+            arrays = self._rounded.share(state, member.rank).arrays
+            to = model, member.node_id, config, arrays
+            content = messages.write(request.share, plan, *to)
             if sent_down:
-                content[wire.CORRECTION] = wire.encode_tensors(sent_down)
+                rounds = request.correction_rounds
+                content[wire.CORRECTION] = self._rounded.control(sent_down, rounds)
             sent.append(Message(content, member.node_id, MessageType.TRAIN))
         return sent
 
@@ -205,17 +211,17 @@ class Training:
     def _broadcast(self, state: GlobalState) -> LoraFactors:
         """Factors at r_max, of which clients are sent the first r_k directions."""
         rank = state.adapter.factors.rank
-        return self._method.share(state, rank).adapter.factors
+        return self._rounded.share(state, rank).share.adapter.factors
 
     def _request(
         self,
         state: GlobalState,
         plan: Plan,
         member: Member,
-        share: Share,
         control: Mapping[str, AdapterState],
     ) -> tuple[Request, dict[str, Tensor]]:
         """What a member is sent and must return; and what its correction is sent."""
+        share = self._rounded.share(state, member.rank).share
         steps = self.deadlines.steps if self.deadlines else 0
         if self._correction is None:
             return Request(member, share, plan, steps=steps), {}
@@ -229,7 +235,8 @@ class Training:
             if name not in frozen
         }
         expected = self._correction.expects(sent, returned)
-        return Request(member, share, plan, expected, steps), sent
+        how = expected, self._correction.rounds, steps
+        return Request(member, share, plan, *how), sent
 
 
 def _moved(update: Update, plan: Plan) -> dict[str, Tensor]:

@@ -16,6 +16,10 @@ class FedAvgFull(Method):
     """
 
     control_scopes = ("all",)
+    rounding_refusal = (
+        "fedavg-full sends every weight of the model, and rounding moves these further "
+        "than training does"
+    )
     control_refusal = (
         "fedavg-full has no factors apart from a head: control-scope = 'all'"
     )

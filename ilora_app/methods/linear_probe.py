@@ -14,6 +14,9 @@ class LinearProbe(Method):
     """
 
     control_scopes = ()
+    rounding_refusal = (
+        "linear-probe trains nothing, and sums for its head stay as they are"
+    )
     drifts = False
     server_step = ""
     control_refusal = "linear-probe trains nothing, and has no drift to correct"

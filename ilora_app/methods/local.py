@@ -14,6 +14,7 @@ class Local(Method):
     """
 
     control_scopes = ()
+    rounding_refusal = "under local nothing is sent but the start"
     drifts = False
     head_by_default = TRAINED
     server_step = ""

@@ -63,6 +63,10 @@ class LoRAA2(Method):
         "clients of lora-a2 send slots of their own choice, so that most numbers come "
         "from few of them",
     )
+    rounding_refusal = (
+        "clients of lora-a2 send whole slots, other ones in every round, and the loss "
+        "by rounding these is as large as what a round changes in them"
+    )
 
     def plan(self, state: GlobalState) -> Plan:
         """Train and return one factor and the head; clients keep both factors."""

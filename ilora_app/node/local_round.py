@@ -21,6 +21,7 @@ from ilora_app.node.deadline import deadline_of
 from ilora_app.node.instructions import Instructions
 from ilora_app.node.local_evaluation import install_start, measure
 from ilora_app.node.node import Node
+from ilora_app.node.packing import Packing
 from ilora_app.node.private_part import PrivatePart, private_part
 from ilora_app.settings import TrainingSettings
 from ilora_app.tasks import training
@@ -46,6 +47,7 @@ class LocalRound:
         private: what is trained and never sent; None where there is none.
         seconds: after which training ends; None takes all steps.
         content: of the reply, as far as it is known.
+        packing: writes its tensors.
 
     """
 
@@ -61,6 +63,7 @@ class LocalRound:
     private: PrivatePart | None
     seconds: float | None
     content: dict[str, Any]
+    packing: Packing
 
     @classmethod
     def begin(cls, node: Node, message: Message, records: RecordDict) -> "LocalRound":
@@ -100,6 +103,7 @@ class LocalRound:
             private,
             config.get(wire.DEADLINE),
             content,
+            Packing.of(node, instructions, config),
         )
 
     @property
@@ -200,7 +204,7 @@ class LocalRound:
             steps = {n: torch.tensor(float(x)) for n, x in deadline.steps.items()}
             content[wire.PROGRESS] = wire.encode_tensors(steps)
             metrics[wire.SPEED], metrics[wire.SPREAD] = deadline.speed()
-        content[wire.ARRAYS] = wire.encode_tensors(only(upload.tensors, plan.up))
+        content[wire.ARRAYS] = self.packing.arrays(only(upload.tensors, plan.up))
         if upload.slots:
             content[wire.SLOTS] = wire.encode_tensors(upload.slots)
         if upload.extra:
@@ -208,7 +212,7 @@ class LocalRound:
         pruned = upload.rank if upload.pruned else None
         uploads = self.correction.finish(full_gradient, pruned)
         if uploads:
-            content[wire.CORRECTION] = wire.encode_tensors(uploads)
+            content[wire.CORRECTION] = self.packing.correction(self.correction, uploads)
             metrics[wire.CORRECTION_LOST] = int(self.correction.lost)
         content[wire.METRICS] = MetricRecord({**metrics})
         return RecordDict(content)

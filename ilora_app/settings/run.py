@@ -104,6 +104,15 @@ class RunSettings:
         "at each start: partition lets such a node have its place again.",
         choices=("auto", "key", "partition"),
     )
+    wire_dtype: str = option(
+        "float32",
+        "Type in which numbers travel in training messages and replies: bfloat16 is "
+        "half the bytes, int8 with a scale for every direction a quarter. Numbers are "
+        "rounded up or down by chance (seed), so that a mean is not drawn to one side; "
+        "what rounding loses of an update comes with the node's next one. Messages for "
+        "evaluation, sums for a solved head and what goes into the base stay float32.",
+        choices=("float32", "bfloat16", "int8"),
+    )
     rank_eval_every: int = option(
         0,
         "Also evaluate, every so many rounds, what a client of each rank holds; "

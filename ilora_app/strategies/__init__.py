@@ -159,6 +159,7 @@ def build(
         ridge_head=ridge_head,
         frozen_head=settings.head.is_frozen,
         deadlines=Deadlines.of(settings),
+        wire_dtype=run.wire_dtype,
     )
 
 

@@ -1,17 +1,21 @@
 """Tokenised rows kept on disk, where the operator of a node names a folder for them."""
 
+from __future__ import annotations
+
 import hashlib
 import os
 import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import datasets
-from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from ilora_app.settings import options
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 FOLDER = "ILORA_CACHE"
 """Environment variable: the folder. It is no run-config key, since the node's operator
@@ -38,6 +42,8 @@ def rows(
     named = os.environ.get(FOLDER)
     if not named:
         return encode()
+    import datasets
+
     identity = (data._fingerprint, _digest(tokenizer), how)
     name = hashlib.sha256(repr(identity).encode()).hexdigest()
     folder = options.folder(named) / name
@@ -48,7 +54,7 @@ def rows(
     folder.parent.mkdir(parents=True, exist_ok=True)
     # Written aside and renamed: another process sees all of it or nothing.
     aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".writing-"))
-    Dataset.from_list(made).save_to_disk(str(aside))
+    datasets.Dataset.from_list(made).save_to_disk(str(aside))
     try:
         aside.rename(folder)
     except OSError:  # another process was first

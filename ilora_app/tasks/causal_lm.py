@@ -3,12 +3,14 @@
 Only the tokens of the answer, and the end-of-text token behind it, are learned.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from string import Formatter
+from typing import TYPE_CHECKING
 
 import torch
-from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from ilora_app.settings import DataSettings
@@ -16,6 +18,9 @@ from ilora_app.settings.options import names
 from ilora_app.tasks import cache
 from ilora_app.tasks.examples import Batch, Examples
 from ilora_app.tasks.metrics import IGNORED, TokenScores
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 Row = dict[str, list[int]]
 

@@ -1,15 +1,18 @@
 """Which columns hold the text, the class, the image, the answer: named, or found."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-
-import datasets
-from datasets import Features
+from typing import TYPE_CHECKING
 
 from ilora_app.settings import DataSettings
 from ilora_app.settings.data import AUTO
 from ilora_app.settings.model import IMAGE, LANGUAGE, TEXT
 from ilora_app.settings.options import names
+
+if TYPE_CHECKING:
+    from datasets import Features
 
 _PAIRS = (
     ("question", "sentence"),
@@ -164,5 +167,7 @@ def _prompts(have: Sequence[str]) -> tuple[str, ...]:
 
 
 def _image(features: Mapping[str, object]) -> tuple[str, ...]:
-    typed = [n for n, kind in features.items() if isinstance(kind, datasets.Image)]
+    from datasets import Image
+
+    typed = [n for n, kind in features.items() if isinstance(kind, Image)]
     return tuple(typed[:1]) or _first(_IMAGES, list(features))

@@ -1,14 +1,17 @@
 """The classes of a data set: their names, and the ids of a column's values."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from functools import cache
-
-import datasets
-from datasets import Dataset
+from typing import TYPE_CHECKING
 
 from ilora_app.settings import DataSettings
 from ilora_app.tasks.sources import DataError, split
 from ilora_app.tasks.splits import labelled, one_class
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 Labels = tuple[str, ...]
 
@@ -31,9 +34,11 @@ def label_names(settings: DataSettings, seed: int) -> Labels:
     for name, rows in both.items():
         one_class(rows, settings.label_column)
         unlabelled(rows, settings.label_column, f"the split {name}")
+    from datasets import ClassLabel
+
     first = next(iter(both.values()))
     feature = first.features[settings.label_column]
-    if isinstance(feature, datasets.ClassLabel):
+    if isinstance(feature, ClassLabel):
         return tuple(feature.names)
     values = {v for rows in both.values() for v in rows.unique(settings.label_column)}
     if not all(isinstance(value, (str, int)) for value in values):
@@ -92,8 +97,10 @@ def label_ids(
         DataError: a value that is none of them.
 
     """
+    from datasets import ClassLabel
+
     ids = {name: i for i, name in enumerate(labels)}
-    if isinstance(feature, datasets.ClassLabel):
+    if isinstance(feature, ClassLabel):
         # By name: a node's own schema may have its classes in another order.
         column = [feature.names[int(value)] for value in column]
     strangers = sorted({str(value) for value in column} - set(ids))

@@ -1,6 +1,8 @@
 """The libraries that tasks load, without what no user can act on."""
 
 import logging
+import os
+import sys
 import warnings
 
 
@@ -8,13 +10,16 @@ def quiet_libraries() -> None:
     """Silence progress bars, load reports, and warnings that no user can act on."""
     # PEFT imports bitsandbytes, whose import tells of a kernel that it does without.
     logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
-    import datasets
+    # That of datasets takes a second, and not every command reads a data set.
+    os.environ.setdefault("DATASETS_VERBOSITY", "error")
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     import transformers
 
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    datasets.logging.set_verbosity_error()
-    datasets.disable_progress_bars()
+    if loaded := sys.modules.get("datasets"):
+        loaded.logging.set_verbosity_error()
+        loaded.disable_progress_bars()
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*")
     warnings.filterwarnings("ignore", message=".*min_partition_size.*")

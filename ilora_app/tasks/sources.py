@@ -1,10 +1,10 @@
 """Packaged set, local file or folder in any usual format, or hub id -> its splits."""
 
+from __future__ import annotations
+
 from functools import cache
 from pathlib import Path
-
-import datasets
-from datasets import Dataset, DatasetDict
+from typing import TYPE_CHECKING
 
 from ilora_app.settings import DataSettings
 from ilora_app.settings.data import TEST
@@ -20,6 +20,9 @@ __all__ = [
     "resolve",
     "split",
 ]
+
+if TYPE_CHECKING:
+    from datasets import Dataset, DatasetDict
 
 # What datasets.Dataset.save_to_disk and DatasetDict.save_to_disk leave.
 _SAVED = ("dataset_dict.json", "state.json")
@@ -179,6 +182,8 @@ def _tidy(rows: Dataset, settings: DataSettings) -> Dataset:
 @cache
 def _opened(name: str, subset: str) -> DatasetDict:
     """Open a set once a process, its rows in their own order."""
+    import datasets
+
     datasets.disable_progress_bars()
     where = resolve(name)
     place = Path(where)
@@ -193,7 +198,9 @@ def _opened(name: str, subset: str) -> DatasetDict:
         whole = _unavailable(name, place, cause)
         kind = type(error).__name__
         raise DataError(whole, f"its data cannot be loaded ({kind})") from error
-    return found if isinstance(found, DatasetDict) else DatasetDict({"train": found})
+    if isinstance(found, datasets.DatasetDict):
+        return found
+    return datasets.DatasetDict({"train": found})
 
 
 def _cause(error: BaseException) -> str:
@@ -210,7 +217,9 @@ def _read(place: Path) -> Dataset | DatasetDict | None:
     if place.is_file():
         return tables.open_file(place)
     if any((place / mark).is_file() for mark in _SAVED):
-        return datasets.load_from_disk(str(place))
+        from datasets import load_from_disk
+
+        return load_from_disk(str(place))
     return tables.open_columns(place) or tables.open_texts(place)
 
 

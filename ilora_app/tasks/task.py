@@ -1,10 +1,11 @@
 """The tasks by name: which model, which processor, and how rows become examples."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from datasets import Dataset
 from peft import TaskType
 from transformers import (
     AutoImageProcessor,
@@ -18,6 +19,9 @@ from ilora_app.settings import DataSettings
 from ilora_app.settings.model import IMAGE, LANGUAGE, TEXT
 from ilora_app.tasks import causal_lm, text, vision
 from ilora_app.tasks.examples import Examples
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,12 @@
 """Text classification: rows of a data set -> batches of tokens."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from ilora_app.settings import DataSettings
@@ -13,6 +15,9 @@ from ilora_app.tasks import cache
 from ilora_app.tasks.examples import Batch, Examples
 from ilora_app.tasks.labels import label_ids
 from ilora_app.tasks.metrics import ClassScores
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 
 @dataclass(frozen=True)

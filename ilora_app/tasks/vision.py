@@ -1,14 +1,14 @@
 """Image classification: rows of a data set -> batches of pixels."""
 
+from __future__ import annotations
+
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import datasets
 import numpy as np
 import torch
-from datasets import Dataset
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.nn import functional
@@ -19,6 +19,9 @@ from ilora_app.tasks.examples import Batch, Examples
 from ilora_app.tasks.labels import label_ids
 from ilora_app.tasks.metrics import ClassScores
 from ilora_app.tasks.sources import DataError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 _KEPT_BYTES = 2**31
 """Resized pixels kept in memory for one set of examples; the rest is read again."""
@@ -121,7 +124,9 @@ def encoded(data: Dataset, column: str) -> list[dict[str, Any]]:
         DataError: the column holds something else.
 
     """
-    kind = datasets.Image(decode=False)
+    from datasets import Image as ImageColumn
+
+    kind = ImageColumn(decode=False)
     try:
         undecoded = data.select_columns([column]).cast_column(column, kind)
         return list(undecoded[column])

@@ -1,0 +1,75 @@
+"""Tensors and facts <-> Flower records: the only room that knows the key names.
+
+A message or reply holds one record of each kind: ``arrays`` (what is trained),
+``correction`` (what the drift correction adds), ``config`` or ``metrics``.
+"""
+
+from ilora_app.wire.checks import (
+    WireError,
+    bounded,
+    decode_checked,
+    flag,
+    number,
+    readable,
+)
+from ilora_app.wire.records import (
+    BaseUpdate,
+    Encoding,
+    content_bytes,
+    decode_increment,
+    decode_tensors,
+    encode_increment,
+    encode_tensors,
+    from_words,
+    words,
+)
+from ilora_app.wire.rounding import DTYPES, FLOAT32
+
+ARRAYS, CORRECTION, CONFIG, METRICS = "arrays", "correction", "config", "metrics"
+BASE, SLOTS, EXTRA = "base", "slots", "extra"
+DEADLINE, BATCH_SIZE, PROGRESS = "deadline", "batch-size", "progress"
+SPEED, SPREAD = "seconds-per-example", "spread-of-seconds"
+OFFSET, OFFSET_BASIS = "offset.", "offset-basis"
+ROUND, EXAMPLES, HELD_OUT = "server-round", "num-examples", "num-held-out"
+LAST_TAKEN, CORRECTION_LOST = "correction-taken-in-round", "correction-lost"
+HEAD_SUMS, GRAM, CROSS = "head-sums", "gram", "cross"
+# Fields of a plan that a client needs.
+PLAN, POOLED = ("trains", "up", "own", "kept"), "pooled"
+COUNTED_ON, HELD_AT, SENT_AT = "counted-on", "held-at-version", "sent-version"
+FACTORS_RANK = "rank-of-factors"
+# Where numbers travel rounded: the round in which the last upload was taken.
+UPLOAD_TAKEN = "upload-taken-in-round"
+BASE_START, BASE_END = "base-version-held", "base-version-sent"
+EVALUATE, EVALUATION = "evaluate-before-training", "evaluation"
+LOSS, ACCURACY, SECONDS = "loss", "accuracy", "seconds"
+TEST_SPLIT, TEST_LOSS, TEST_ACCURACY = "test-split", "test-loss", "test-accuracy"
+RANK, PARTITION, PARTITIONS, PROBLEM = (
+    "lora-rank",
+    "partition-id",
+    "num-partitions",
+    "problem",
+)
+DATA_PATH, CLASSES = "data-path", "classes"
+# The run under whose name a node keeps its own state, the node's name for itself, and
+# the round whose state it has taken up again.
+RUN_KEY, IDENTITY, STATE_ROUND = "run-key", "identity", "state-of-round"
+
+__all__ = [
+    "DTYPES",
+    "FLOAT32",
+    "BaseUpdate",
+    "Encoding",
+    "WireError",
+    "bounded",
+    "content_bytes",
+    "decode_checked",
+    "decode_increment",
+    "decode_tensors",
+    "encode_increment",
+    "encode_tensors",
+    "flag",
+    "from_words",
+    "number",
+    "readable",
+    "words",
+]
