@@ -10,7 +10,7 @@ from flwr.serverapp import Grid
 from flwr.supercore import log
 
 from ilora_app import wire
-from ilora_app.federation.exchange import exchange
+from ilora_app.federation.exchange import exchange, reason_of
 from ilora_app.federation.member import Member, Rejoin, read
 
 _POLL_SECONDS = 0.5
@@ -205,10 +205,7 @@ class Membership:
         for reply in replies:
             node = reply.metadata.src_node_id
             if not reply.has_content():
-                why = (
-                    str(reply.error.reason) if reply.has_error() else "an empty answer"
-                )
-                said = wire.readable(why)
+                said = reason_of(reply)
                 log(WARNING, "node %d did not say its rank: %s", node, said)
                 continue
             try:
