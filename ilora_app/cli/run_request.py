@@ -123,6 +123,8 @@ def absolute(key: str, value: str) -> str:
     """
     if not value or value.startswith("$") or (key == "resume" and value == LATEST):
         return value
+    if options.place(value):  # no system can look for it
+        return value
     path = options.folder(value)
     written_as_path = value.startswith((".", "/", "~"))
     if key in ("output-dir", "resume") or written_as_path:

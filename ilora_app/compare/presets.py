@@ -76,7 +76,7 @@ def read_preset(path: Path) -> tuple[Preset, list[str]]:
         return Preset(path.stem, ()), [f"cannot be read as UTF-8: {error}"]
     try:
         settings = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # so are numbers of many digits
         return Preset(path.stem, ()), [f"not TOML: {error}"]
     _, wrong = methods.parse(settings)
     first = text.partition("\n")[0]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ilora_app import wire
 from ilora_app.node.auto_rank import AUTO
 from ilora_app.node.persistence import STATE_PATH
+from ilora_app.settings import parsing
 
 
 @dataclass(frozen=True)
@@ -37,10 +38,11 @@ def problems(node_config: Mapping[str, object]) -> list[str]:
             known = "the keys are " + ", ".join(KEYS)
             hint = f"did you mean {close[0]}?" if close else known
             found.append(
-                f"--node-config {name} = {value!r}: there is no such key; {hint}"
+                f"--node-config {parsing.shown(name)[1:-1]} = {parsing.shown(value)}: "
+                f"there is no such key; {hint}"
             )
         elif not _is_right(name, value, key):
-            found.append(f"--node-config {name} = {value!r}: expected {key.right}")
+            found.append(f"--node-config {parsing.describe(name, value, key.right)}")
     return found
 
 

@@ -3,7 +3,13 @@
 from dataclasses import dataclass
 
 from ilora_app.settings import options
-from ilora_app.settings.options import above, at_least, below_one, not_empty, option
+from ilora_app.settings.options import (
+    above,
+    at_least,
+    below_one,
+    option,
+    some_place,
+)
 
 AUTO = "auto"
 PARTITIONERS = (
@@ -24,7 +30,7 @@ class DataSettings:
     dataset: str = option(
         "clinc150",
         "Packaged set (clinc150), local folder, or hub id.",
-        check=not_empty,
+        check=some_place,
     )
     dataset_subset: str = option(
         "", "Configuration of a hub data set, such as qnli of nyu-mll/glue."
@@ -51,7 +57,7 @@ class DataSettings:
         "Split dealt out to clients; empty where every node has data of its own.",
     )
     test_split: str = option(
-        "test", "Split on which the server evaluates.", check=not_empty
+        "test", "Split on which the server evaluates.", check=some_place
     )
     test_examples: int = option(
         0,
