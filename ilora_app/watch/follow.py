@@ -16,6 +16,12 @@ _EVERY = 0.3
 # Flower's, of a default that does not apply here.
 _NOISE = ("Since flwr 1.32",)
 
+# What taking in a line that no run has written ends in.
+_STUMBLES = (
+    *(ValueError, KeyError, TypeError, AttributeError, RecursionError),
+    OverflowError,  # int of infinity
+)
+
 
 class Tail:
     """Whole lines that have come to a file since the last look."""
@@ -29,7 +35,7 @@ class Tail:
             with self.path.open("rb") as file:
                 file.seek(self._at)
                 data = file.read()
-        except FileNotFoundError:
+        except OSError:
             return []
         self._at += len(data)
         *whole, self._rest = (self._rest + data).split(b"\n")
@@ -74,7 +80,7 @@ class Follower:
         if self._events:
             for line in self._events.lines():
                 # Whatever a file holds is no reason to end the run that wrote it.
-                with suppress(ValueError, KeyError, TypeError, AttributeError):
+                with suppress(*_STUMBLES):
                     self._event(json.loads(line))
 
     def _line(self, line: str) -> None:
@@ -127,14 +133,13 @@ class Follower:
 def _is_of(events: Path, run_id: int | None) -> bool:
     """Whether a file of events is of this run, and not of another of that name."""
     try:
-        text = events.read_text(encoding="utf-8")
+        text = events.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return False
     for line in text.splitlines():
-        try:
+        with suppress(*_STUMBLES):
             event = json.loads(line)
-        except ValueError:
-            continue
-        if event.get("event") in ("started", "resumed") and event.get("run") == run_id:
-            return True
+            begun = event["event"] in ("started", "resumed")
+            if begun and event["run"] == run_id:
+                return True
     return False
