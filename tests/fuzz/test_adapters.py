@@ -91,7 +91,7 @@ def test_entries_that_nobody_asked_for(exported, place, file, entries):
     predicts(folder)
 
 
-@settings(max_examples=8)
+@settings(max_examples=4)
 @example(how="nan", which=0)
 @example(how="drop", which=20)
 @given(how=st.sampled_from(TENSORS), which=st.integers(0, 30))

@@ -66,7 +66,7 @@ def test_commands_read_a_folder_or_say_what_is_wrong(finished, place, made):
     assert {p.name for p in root.iterdir()} <= {"outside", "run", "out", "best"}
 
 
-@settings(max_examples=2)
+@settings(max_examples=1)
 @example(made=[Change(".report.html.tmp", "link")])
 @given(made=changes([*TOLD, *WRITTEN]))
 def test_a_report_is_written_or_says_why_not(finished, place, made):

@@ -31,7 +31,7 @@ def of_kind(outcome: Outcome, *kinds: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("name", JOBS)
-@settings(max_examples=5)
+@settings(max_examples=3)
 @given(told=lies(), kind=st.sampled_from(KINDS), number=st.sampled_from([1, 2]))
 def test_a_reply_costs_no_more_than_itself(name, told, kind, number):
     """In one round, or in the answer to the first question of all."""
