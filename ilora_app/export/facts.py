@@ -5,12 +5,16 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from ilora_app.export.source import ReleaseError, Source
-from ilora_app.settings import ModelSettings
-from ilora_app.settings.model import DTYPES, TASKS
+from ilora_app.export.source import STUMBLES, ReleaseError, Source
+from ilora_app.settings import ModelSettings, options, parsing
 
 NAME = "ilora.json"
 _FORMAT = 1
+# What a run config checks is checked as there.
+_KEYS = {
+    "task": "task", "dtype": "dtype", "base": "model", "columns": "text-columns",
+    "max_length": "max-length", "image_size": "image-size", "seed": "seed",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,7 @@ class Facts:
             facts = cls(**found)
             for field in fields(cls):
                 _check(field.name, getattr(facts, field.name), field.type)
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        except (OSError, *STUMBLES) as error:
             raise ReleaseError(f"{path} cannot be read: {error}") from None
         return facts
 
@@ -101,9 +105,12 @@ def _check(name: str, value: Any, kind: Any) -> None:
     right = tuple if kind == tuple[str, ...] else kind
     if type(value) is not right or (right is tuple and not all(map(_is_text, value))):
         raise ValueError(f"{name} = {value!r}")
-    choices = {"task": TASKS, "dtype": DTYPES}.get(name)
-    if choices and value not in choices:
-        raise ValueError(f"{name} = {value!r}: expected one of {', '.join(choices)}")
+    if name in _KEYS:
+        _, problems = parsing.parse({_KEYS[name]: value})
+        if problems:
+            raise ValueError(*problems.values())
+    if name == "columns" and not options.names(str(value)):
+        raise ValueError(f"{name} = {value!r}: expected one column, or two")
 
 
 def _is_text(value: object) -> bool:

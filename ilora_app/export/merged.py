@@ -9,7 +9,8 @@ import torch
 from peft import PeftModel
 from torch import nn
 
-from ilora_app.export.source import Source
+from ilora_app.export import whole
+from ilora_app.export.source import ReleaseError, Source
 from ilora_app.runs.adapter import write_config
 from ilora_app.tasks.loading import load_pretrained
 
@@ -25,6 +26,7 @@ def write_merged(source: Source, folder: Path) -> None:
 
     Raises:
         ModelError: the base cannot be had.
+        ReleaseError: the adapter does not fit it.
 
     """
     settings = replace(source.settings.model, quantisation="none")
@@ -38,8 +40,12 @@ def write_merged(source: Source, folder: Path) -> None:
     with warnings.catch_warnings():
         # PEFT warns of tied embeddings, which are seen to here.
         warnings.filterwarnings("ignore", message=".*tie")
-        adapted = PeftModel.from_pretrained(model, source.model)
-        merged: Any = adapted.merge_and_unload()
+        try:
+            adapted = PeftModel.from_pretrained(model, source.model)
+            merged: Any = adapted.merge_and_unload()
+        except Exception as error:  # tensors that are missing, or fit no layer
+            cause = whole.reason(error)
+            raise ReleaseError(f"{source.model} cannot be loaded: {cause}") from None
     if shared:
         _tie_where_equal(merged)
     merged.save_pretrained(folder)

@@ -4,6 +4,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
 
 from ilora_app.export import card, whole
@@ -77,8 +78,9 @@ def export(request: Request) -> card.Summary:
             shutil.copytree(source.model, folder, dirs_exist_ok=True)
             made = card.Summary(merged=True, round=source.round)
         elif request.merge:
+            adapter = _weights(source)
             write_merged(source, folder)
-            found = _measured(request, source)
+            found = measured(source, adapter) if request.measure else ()
             made = card.Summary(merged=True, round=source.round, measured=found)
         else:
             made = _write_adapter(request, source, folder)
@@ -104,6 +106,8 @@ def _write_adapter(request: Request, source: Source, folder: Path) -> card.Summa
             adapter, energy = truncated(adapter, request.rank)
         except ValueError as error:
             raise ReleaseError(f"--{error}") from None
+        except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
+            raise ReleaseError(f"--rank {request.rank}: {error}") from None
     own = {WEIGHTS, CONFIG, "README.md"}
     for path in source.model.iterdir():
         if path.name not in own and path.is_file():
@@ -113,14 +117,14 @@ def _write_adapter(request: Request, source: Source, folder: Path) -> card.Summa
     return card.Summary(False, source.round, adapter.factors.rank, energy, found)
 
 
-def _measured(request: Request, source: Source) -> tuple[tuple[str, float], ...]:
-    return measured(source, _weights(source)) if request.measure else ()
-
-
 def _weights(source: Source) -> AdapterState:
     try:
-        return read_weights(source.model)
-    except (OSError, SafetensorError, KeyError) as error:
+        adapter = read_weights(source.model)
+        for name, value in adapter.named_tensors().items():
+            if not bool(value.isfinite().all()):
+                raise ValueError(f"{name} holds NaN or infinity")
+        return adapter
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise ReleaseError(
             f"{source.model / WEIGHTS} cannot be read: {error}"
         ) from None

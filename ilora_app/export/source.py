@@ -14,6 +14,12 @@ from ilora_app.runs.places import RUNS
 from ilora_app.settings import Settings, options, parsing
 from ilora_app.tasks.task import TASKS
 
+STUMBLES = (
+    *(ValueError, LookupError, TypeError, AttributeError, RecursionError),
+    OverflowError,  # int of infinity
+)
+"""What reading values that no run has written ends in."""
+
 LAST, BEST = "last", "best"
 
 
@@ -84,7 +90,7 @@ def open_run(folder: Path, which: str = LAST) -> Source:
     try:
         text = (folder / "config.toml").read_text(encoding="utf-8")
         settings = _settings(tomllib.loads(text))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ReleaseError(
             f"{folder / 'config.toml'} cannot be read: {error}"
         ) from None
@@ -120,12 +126,12 @@ def labels_of(model: Path, task: str) -> tuple[str, ...]:
         found = AutoConfig.from_pretrained(
             model, local_files_only=True, trust_remote_code=False
         ).id2label
-    except (OSError, ValueError) as error:
+        return tuple(str(found[i]) for i in sorted(found))
+    except Exception as error:  # what stands there, transformers may stumble over
         cause = (str(error).splitlines() or [type(error).__name__])[0]
         raise ReleaseError(
             f"{model / 'config.json'}, which names the classes, cannot be read: {cause}"
         ) from None
-    return tuple(found[i] for i in sorted(found))
 
 
 def _settings(config: dict[str, object]) -> Settings:
@@ -162,7 +168,7 @@ def _rows(folder: Path) -> dict[int, dict[str, float]]:
             }
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+    except (OSError, csv.Error, *STUMBLES) as error:
         raise ReleaseError(
             f"{folder / 'metrics.csv'} cannot be read: {error}"
         ) from None
@@ -177,7 +183,7 @@ def _ranks(folder: Path) -> tuple[int, ...]:
         return ()
     for line in text.splitlines():
         # A crash leaves a line torn.
-        with suppress(ValueError, TypeError, KeyError, AttributeError):
+        with suppress(*STUMBLES):
             event = json.loads(line)
             if event["event"] == "member":
                 partition = event.get("partition")
@@ -191,5 +197,5 @@ def _best_round(path: Path) -> int:
         return int(json.loads(path.read_text(encoding="utf-8"))["round"])
     except KeyError:
         raise ReleaseError(f"{path} cannot be read: it names no round") from None
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, *STUMBLES) as error:
         raise ReleaseError(f"{path} cannot be read: {error}") from None

@@ -1,9 +1,10 @@
 """Whether the folder of a model is whole: before a library says so in its own words."""
 
 import json
+from dataclasses import fields
 from pathlib import Path
 
-from peft import PeftConfig
+from peft import LoraConfig, PeftConfig
 from safetensors import SafetensorError, safe_open
 
 from ilora_app.export.source import ReleaseError
@@ -11,6 +12,12 @@ from ilora_app.runs.adapter import CONFIG, WEIGHTS
 from ilora_app.settings.model import IMAGE
 
 TOKENIZER = "tokenizer.json"
+# Entries of adapter_config.json that the app sets.
+_WRITTEN = {
+    "task_type", "inference_mode", "base_model_name_or_path", "r", "lora_alpha",
+    "lora_dropout", "target_modules", "modules_to_save", "layers_to_transform",
+    "fan_in_fan_out", "peft_version",
+}  # fmt: skip
 _JSON = (
     CONFIG, "config.json", "generation_config.json", TOKENIZER,
     "tokenizer_config.json", "preprocessor_config.json",
@@ -62,11 +69,24 @@ def transposed(folder: Path) -> bool:
 
     """
     try:
-        return bool(PeftConfig.from_pretrained(folder).fan_in_fan_out)
+        config = PeftConfig.from_pretrained(folder)
+        _refuse_more(config)
+        return bool(config.fan_in_fan_out)
     except Exception as error:
         # Whatever stands in the file, PEFT may stumble over it in any way.
         why = f"expected what PEFT writes ({reason(error)})"
         raise ReleaseError(f"{folder / CONFIG} cannot be read: {why}") from None
+
+
+def _refuse_more(config: PeftConfig) -> None:
+    """Refuse what the app does not write: PEFT imports and fetches by some of it."""
+    if not isinstance(config, LoraConfig):
+        raise ValueError(f"peft_type is {config.peft_type}, expected LORA")
+    usual = LoraConfig()
+    for name in (field.name for field in fields(config)):
+        value = getattr(config, name)
+        if name not in _WRITTEN and value != getattr(usual, name):
+            raise ValueError(f"{name} is {value!r:.200}, expected what the app writes")
 
 
 def reason(error: Exception) -> str:
@@ -79,7 +99,7 @@ def reason(error: Exception) -> str:
 def _check_json(file: Path) -> None:
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ReleaseError(f"{file} cannot be read: {error}") from None
     if not isinstance(found, dict) or not found:
         raise ReleaseError(f"{file} cannot be read: expected an object with entries")

@@ -48,6 +48,12 @@ def exchange(
     return replies
 
 
+def reason_of(reply: Message) -> str:
+    """Why a node has sent an error instead of a content: one line, and never empty."""
+    said = str(reply.error.reason) if reply.has_error() else "an empty answer"
+    return wire.readable(said) or "an error without a reason"
+
+
 class _Pulling:
     """Stands before a grid's ``push_messages`` and ``pull_messages`` for a while."""
 

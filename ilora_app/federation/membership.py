@@ -11,7 +11,7 @@ from flwr.supercore import log
 
 from ilora_app import wire
 from ilora_app.federation import identity, messages
-from ilora_app.federation.exchange import exchange
+from ilora_app.federation.exchange import exchange, reason_of
 from ilora_app.federation.member import Member, Rejoin, most_say, read
 from ilora_app.federation.standing import Standing
 
@@ -224,8 +224,7 @@ class Membership:
         for reply in replies:
             node = reply.metadata.src_node_id
             if not reply.has_content():
-                why = reply.error.reason if reply.has_error() else "an empty answer"
-                said = wire.readable(str(why))
+                said = reason_of(reply)
                 log(WARNING, "node %d did not say its rank: %s", node, said)
                 continue
             try:

@@ -9,6 +9,7 @@ from flwr.app import Message, MetricRecord, RecordDict
 from torch import Tensor
 
 from ilora_app import wire
+from ilora_app.federation.exchange import reason_of
 from ilora_app.federation.limits import Limits
 from ilora_app.federation.member import Member
 from ilora_app.lora.factors import only
@@ -63,8 +64,8 @@ def collect(
         try:
             if reply is None:
                 raise wire.WireError(f"no reply within {timeout:g} s")
-            if reply.has_error():
-                raise wire.WireError(str(reply.error.reason))
+            if not reply.has_content():
+                raise wire.WireError(reason_of(reply))
             wire.bounded(reply.content)
             good.append(read(reply, request))
         except (wire.WireError, UploadError) as error:

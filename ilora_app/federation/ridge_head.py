@@ -125,8 +125,11 @@ class RidgeHead:
         total = sum(
             (sums for _, sums in good), RidgeSums.zeros(self.features, self.classes)
         )
-        if good:
-            model.replace_head(self.head(model.state.adapter.head, total))
+        solved = self.head(model.state.adapter.head, total) if good else None
+        if solved:
+            model.replace_head(solved)
+        elif good:
+            events.model_stays(server_round, "the sums for its head have no solution")
         contents = [reply.content for reply in replies if reply.has_content()]
         return {
             "bytes_down_head": sum(wire.content_bytes(m.content) for m in sent),
@@ -160,6 +163,8 @@ class RidgeHead:
         values = torch.linalg.eigvalsh(square(sums.gram, self.features + 1))
         if float(values[0]) < -_ROUNDING * float(values[-1]):
             raise wire.WireError(f"{wire.HEAD_SUMS}: {wire.GRAM} is no Gram matrix")
+        if not math.isfinite(sums.length()):
+            raise wire.WireError(f"{wire.HEAD_SUMS}: features of infinite length")
         most = counts * n * sums.length() ** 2
         if bool((sums.cross[:-1].square().sum(dim=0) > most * (1 + _SLACK)).any()):
             raise wire.WireError(
@@ -188,9 +193,16 @@ class RidgeHead:
             kept.append((member, sums.times(limits.examples(n) / n)))
         return kept, out
 
-    def head(self, old: Mapping[str, Tensor], sums: RidgeSums) -> dict[str, Tensor]:
-        """Put the solved layer into a head; all else stays."""
-        W = sums.solve(self.ridge, TEMPERATURE, self.bias).float()
+    def head(
+        self, old: Mapping[str, Tensor], sums: RidgeSums
+    ) -> dict[str, Tensor] | None:
+        """Put the solved layer into a head; all else stays. None where it has none."""
+        try:
+            W = sums.solve(self.ridge, TEMPERATURE, self.bias).float()
+        except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
+            return None
+        if not bool(W.isfinite().all()):
+            return None
         solved = {f"{self.layer}.weight": W[: self.features].T.contiguous()}
         if self.bias:
             solved[f"{self.layer}.bias"] = W[-1].contiguous()

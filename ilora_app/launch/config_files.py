@@ -52,7 +52,7 @@ def read(path: Path) -> ConfigFile:
     first = text.partition("\n")[0]
     try:
         found = _yaml(text) if path.suffix.lower() != ".toml" else tomllib.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # so are numbers of many digits
         kind = "TOML" if path.suffix.lower() == ".toml" else "YAML of keys and values"
         return ConfigFile({}, first, (f"not {kind}: {error}",))
     folder = path.resolve().parent
@@ -75,6 +75,8 @@ def absolute(key: str, value: str, base: Path | None = None) -> str:
 
     """
     if not value or value.startswith("$") or (key == "resume" and value == LATEST):
+        return value
+    if options.place(value):  # no system can look for it
         return value
     place = (base or Path.cwd()) / options.folder(value)
     written_as_path = value.startswith((".", "/", "~"))

@@ -49,6 +49,7 @@ METHODS: dict[str, type[Method]] = {
 BOUNDS = ("linear-probe", "centralized", "local", "fedavg-full")
 """Names that are no methods of federated LoRA, but what to hold them against."""
 
+_LONGEST = 200
 _PLUG_IN = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
@@ -65,7 +66,7 @@ def find(name: str) -> type[Method]:
     """
     if name in METHODS:
         return METHODS[name]
-    if not _PLUG_IN.fullmatch(name):
+    if not _PLUG_IN.fullmatch(name) or len(name) > _LONGEST:
         own = "package.module:Class of a method of your own"
         raise MethodError(f"one of {', '.join(METHODS)}, or {own}")
     module, _, attribute = name.partition(":")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ilora_app import wire
 from ilora_app.node.auto_rank import AUTO
 from ilora_app.node.persistence import STATE_PATH
+from ilora_app.settings import parsing
 from ilora_app.settings.mistake import MistakeError
 
 
@@ -37,7 +38,8 @@ def problems(node_config: Mapping[str, object]) -> list[tuple[str, str]]:
     """
     found = []
     for name, value in node_config.items():
-        key, given = KEYS.get(name), f"--node-config {name} = {value!r}"
+        key, what = KEYS.get(name), parsing.shown(name)[1:-1]
+        given = f"--node-config {what} = {parsing.shown(value)}"
         if key is None:
             close = difflib.get_close_matches(name, KEYS, n=1)
             known = "the keys are " + ", ".join(KEYS)

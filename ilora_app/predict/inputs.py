@@ -79,7 +79,7 @@ def _jsonl(path: Path) -> list[tuple[int, dict[str, object]]]:
             continue
         try:
             values = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ReleaseError(f"--file {path}, line {number}: {error}") from None
         if not isinstance(values, dict):
             raise ReleaseError(f"--file {path}, line {number}: expected an object")

@@ -20,6 +20,7 @@ from ilora_app.settings.options import names
 from ilora_app.tasks import causal_lm
 from ilora_app.tasks.loading import load_pretrained
 from ilora_app.tasks.models import ModelError, refuse_other_weights
+from ilora_app.tasks.sources import DataError
 from ilora_app.tasks.task import TASKS
 from ilora_app.tasks.text import TextExamples
 from ilora_app.tasks.vision import ImageExamples
@@ -80,6 +81,7 @@ class Predictor:
             # Files of the right form may hold anything, and libraries raise anything.
             cause = whole.reason(error)
             raise ReleaseError(f"{path} cannot be loaded: {cause}") from None
+        self._path = path
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model.to(self._device)
 
@@ -109,17 +111,34 @@ class Predictor:
         prompts = self._prompts(rows, new_tokens) if language else []
         for start in range(0, len(rows), batch_size):
             some = rows[start : start + batch_size]
-            if language:
-                texts = self._completed(prompts[start : start + batch_size], new_tokens)
-                yield from map(lambda r, t: Prediction(r, (), t), some, texts)
-                continue
-            chances = self._logits(self._batch(some)).double().softmax(dim=1)
-            values, ids = chances.topk(min(top, chances.shape[1]), dim=1)
-            for row, some_ids, some_values in zip(
-                some, ids.tolist(), values.tolist(), strict=True
-            ):
-                named = [self.facts.labels[i] for i in some_ids]
-                yield Prediction(row, tuple(zip(named, some_values, strict=True)))
+            try:
+                if language:
+                    these = prompts[start : start + batch_size]
+                    texts = self._completed(these, new_tokens)
+                    yield from map(lambda r, t: Prediction(r, (), t), some, texts)
+                else:
+                    yield from self._classified(some, top)
+            except (DataError, ReleaseError):
+                raise
+            except Exception as error:
+                # A tokenizer and a model that do not fit each other, for instance.
+                cause = whole.reason(error)
+                raise ReleaseError(f"{self._path} cannot predict: {cause}") from None
+
+    def _classified(self, rows: Sequence[Row], top: int) -> Iterator[Prediction]:
+        """Name the likeliest classes of each row."""
+        chances = self._logits(self._batch(rows)).double().softmax(dim=1)
+        classes, names = chances.shape[1], self.facts.labels
+        if classes != len(names):
+            raise ReleaseError(
+                f"{self._path}: expected names of {classes} classes, found {len(names)}"
+            )
+        values, ids = chances.topk(min(top, classes), dim=1)
+        for row, some_ids, some_values in zip(
+            rows, ids.tolist(), values.tolist(), strict=True
+        ):
+            named = [names[i] for i in some_ids]
+            yield Prediction(row, tuple(zip(named, some_values, strict=True)))
 
     def _model(self, path: Path) -> Any:
         """Load the whole model, or the base with the adapter on it."""

@@ -36,6 +36,9 @@ def write(folder: Path, out: Path | None = None, beside: Path | None = None) -> 
             f"{folder}: its events or its config are not what a run writes ({what})"
         ) from error
     temporary = file.with_name(f".{file.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
+    # Made anew: through a link it would be written to wherever that leads.
+    temporary.unlink(missing_ok=True)
+    with temporary.open("x", encoding="utf-8") as made:
+        made.write(text)
     temporary.replace(file)
     return file

@@ -79,7 +79,7 @@ class RunData:
         ranks = [n.removeprefix(start) for n in names if n.startswith(start)]
         return {
             rank: self.series(f"{start}{rank}")
-            for rank in sorted(int(text) for text in ranks if text.isdigit())
+            for rank in sorted(int(text) for text in ranks if text.isdecimal())
         }
 
     def clients(self) -> list[Client]:
@@ -150,7 +150,7 @@ def read(folder: Path) -> RunData:
         raise ReportError(f"{folder}: no round is finished, there is nothing to show")
     try:
         settings = tomllib.loads(config.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ReportError(f"{config} cannot be read: {error}") from error
     return RunData(folder, settings, tuple(rounds), tuple(read_events(folder)))
 
@@ -181,7 +181,7 @@ def read_events(folder: Path) -> list[Event]:
     for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             event = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(event, dict) and "event" in event:
             found.append(event)

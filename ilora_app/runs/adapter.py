@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from peft import LoraConfig, TaskType
 from safetensors.torch import load_file, save_file
 
@@ -105,6 +106,8 @@ def read_weights(folder: Path) -> AdapterState:
     Raises:
         OSError: the file is absent.
         SafetensorError: it is torn.
+        KeyError: a layer has one factor alone.
+        ValueError: factors are of another form, or not of one rank throughout.
 
     """
     flat = {
@@ -119,4 +122,10 @@ def read_weights(folder: Path) -> AdapterState:
         )
         for key in [key for key in flat if key.endswith(end)]
     }
-    return AdapterState(LoraFactors(pairs), flat)
+    factors = LoraFactors(pairs)
+    for module, (B, A) in pairs.items():
+        flat_ones = B.dim() == A.dim() == 2 and B.dtype == A.dtype == torch.float32
+        if not flat_ones or not B.shape[1] == A.shape[0] == factors.rank > 0:
+            found = f"B {B.dtype} {list(B.shape)}, A {A.dtype} {list(A.shape)}"
+            raise ValueError(f"{module}: {found}; expected float32 of one rank")
+    return AdapterState(factors, flat)

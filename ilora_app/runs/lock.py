@@ -7,7 +7,7 @@ import socket
 from pathlib import Path
 from typing import TextIO
 
-_FILE = ".lock"
+FILE = ".lock"
 
 
 class BusyError(RuntimeError):
@@ -24,7 +24,7 @@ def hold(folder: Path) -> TextIO:
         BusyError: another has it.
 
     """
-    file = (folder / _FILE).open("a+", encoding="utf-8")
+    file = (folder / FILE).open("a+", encoding="utf-8")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
@@ -41,7 +41,7 @@ def hold(folder: Path) -> TextIO:
 
 def busy(folder: Path) -> str:
     """Say who is at work in a run folder, or nothing; changes nothing in it."""
-    with contextlib.suppress(OSError), (folder / _FILE).open(encoding="utf-8") as file:
+    with contextlib.suppress(OSError), (folder / FILE).open(encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:

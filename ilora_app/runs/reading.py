@@ -15,7 +15,7 @@ def config_of(folder: Path) -> dict[str, Any]:
     """Run config as resolved; empty where it cannot be read."""
     try:
         return tomllib.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
 
 
@@ -29,7 +29,7 @@ def events_of(folder: Path) -> list[dict[str, Any]]:
     for line in text.splitlines():
         try:
             event = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(event, dict):
             found.append(event)
@@ -54,9 +54,9 @@ def rows_of(folder: Path) -> list[dict[str, float]]:
 def number(text: Any) -> float | None:
     """Read a finite number, a count as an integer; None for all else."""
     try:
-        if isinstance(text, str) and text.isdecimal():
-            return int(text)
         value = float(text)
     except (TypeError, ValueError, OverflowError):
         return None
-    return value if math.isfinite(value) else None
+    if not math.isfinite(value):
+        return None
+    return int(text) if isinstance(text, str) and text.isdecimal() else value

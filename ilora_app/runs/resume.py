@@ -7,9 +7,11 @@ from typing import Any
 
 from ilora_app.runs import lock
 from ilora_app.runs.checkpoint import Checkpoint, Checkpoints
-from ilora_app.runs.places import LATEST, RUNS, outside
+from ilora_app.runs.places import CONFIG, EVENTS, LATEST, METRICS, RUNS, outside
 from ilora_app.runs.store import TornError
 from ilora_app.settings import Settings, options, parsing
+
+_FILES = (CONFIG, EVENTS, METRICS, f".{METRICS}.tmp", lock.FILE)
 
 # Keys that change no number of a round that has been run, nor of those to come but by
 # their own meaning: how long to go on and to wait, what is kept and measured.
@@ -97,6 +99,17 @@ def differences(
     ]
 
 
+def _not_written_here(folder: Path) -> str:
+    """Say what in a folder the app has not put there: a run writes into no links."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_symlink():
+            return f"a run folder without links, and {path} is one"
+    for name in _FILES:
+        if (folder / name).exists() and not (folder / name).is_file():
+            return f"a run folder, in which {folder / name} is a file"
+    return ""
+
+
 def _latest(
     settings: Settings, unsure: Collection[str]
 ) -> tuple[ResumePoint | None, list[str]]:
@@ -118,6 +131,8 @@ def _one(
     if right := outside(folder):
         key = "resume" if wanted != LATEST else "output-dir"
         return None, [parsing.describe(key, str(folder), right)]
+    if right := _not_written_here(folder):
+        return None, [parsing.describe("resume", str(folder), right)]
     try:
         checkpoint = Checkpoints(folder).load()
     except TornError as error:

@@ -145,11 +145,14 @@ def keep_newest(parent: Path, prefix: str, count: int) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
+_STUMBLES = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+
+
 def _read_facts(path: Path) -> dict[str, Any]:
     try:
         whole = json.loads(path.read_text(encoding="utf-8"))
         digest = whole.pop("digest")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, *_STUMBLES) as error:
         raise TornError(f"{path} cannot be read: {error}") from error
     if digest != _digest(whole):
         raise TornError(f"{path} is not what was written: its SHA-256 differs")

@@ -3,7 +3,13 @@
 from dataclasses import dataclass
 
 from ilora_app.settings import options
-from ilora_app.settings.options import above, at_least, below_one, not_empty, option
+from ilora_app.settings.options import (
+    above,
+    at_least,
+    below_one,
+    option,
+    some_place,
+)
 
 AUTO = "auto"
 TRAIN, TEST = "train", "test"
@@ -25,7 +31,7 @@ class DataSettings:
     dataset: str = option(
         "clinc150",
         "Packaged set (clinc150), local file or folder, or hub id.",
-        check=not_empty,
+        check=some_place,
     )
     dataset_subset: str = option(
         "", "Configuration of a hub data set, such as qnli of nyu-mll/glue."
@@ -55,7 +61,7 @@ class DataSettings:
     test_split: str = option(
         TEST,
         "Split on which the server evaluates, or a part such as train[80%:].",
-        check=not_empty,
+        check=some_place,
     )
     test_fraction: float = option(
         0.2,

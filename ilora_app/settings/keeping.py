@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ilora_app.settings.options import at_least, names, option, quality
+from ilora_app.settings.options import at_least, names, option, place, quality
 
 TRACKERS = ("tensorboard", "wandb", "mlflow")
 
@@ -23,6 +23,7 @@ class KeepingSettings:
         "Go on with an earlier run after its last finished round: latest, or its run "
         "folder; empty starts anew. Latest is the run in output-dir, or of those under "
         "$ILORA_RUNS, else ~/.ilora/runs, the newest of the same configuration.",
+        check=place,
     )
     keep_checkpoints: int = option(
         2,

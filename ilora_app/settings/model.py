@@ -10,6 +10,7 @@ from ilora_app.settings.options import (
     names,
     not_empty,
     option,
+    some_place,
 )
 
 TEXT, IMAGE, LANGUAGE = "text-classification", "image-classification", "causal-lm"
@@ -32,7 +33,7 @@ class ModelSettings:
     model: str = option(
         "sentence-transformers/all-MiniLM-L6-v2",
         "Local folder, installed model package, hub cache or hub id, in that order.",
-        check=not_empty,
+        check=some_place,
     )
     target_modules: str = option(
         "auto",

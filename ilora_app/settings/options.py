@@ -67,9 +67,22 @@ def number_or_auto(value: str) -> str | None:
     return None if right else "auto, or a number from 0 on, such as 0.1"
 
 
+def place(value: str) -> str | None:
+    """Accept what a folder or a hub can be called, and nothing at all."""
+    short = all(len(part.encode("utf-8", "replace")) < 256 for part in value.split("/"))
+    if short and len(value) <= 1000 and value.isprintable():
+        return None
+    return "a name of at most 1000 printable characters, 255 bytes between slashes"
+
+
 def not_empty(value: str) -> str | None:
     """Accept any text but none."""
     return None if value.strip() else "a name or a folder"
+
+
+def some_place(value: str) -> str | None:
+    """Accept what :func:`place` does, but not nothing."""
+    return not_empty(value) or place(value)
 
 
 def layer_numbers(value: str) -> str | None:

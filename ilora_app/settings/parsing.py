@@ -10,6 +10,8 @@ from typing import Any
 from ilora_app.settings import MethodSettings, Settings
 from ilora_app.settings.mistake import MistakeError
 
+_MOST_SHOWN = 200
+
 
 class ConfigError(MistakeError):
     """One message that lists every mistake of a run config."""
@@ -40,7 +42,17 @@ def key_of(name: str) -> str:
 
 def describe(key: str, value: object, right: str) -> str:
     """Write a problem the way all of them read: key, value, what would be right."""
-    return f"{key} = {value!r}: expected {right}"
+    return f"{key} = {shown(value)}: expected {right}"
+
+
+def shown(value: object) -> str:
+    """Write a value in a line of bounded length, whatever somebody has put there."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # numbers of thousands of digits, and nests
+        return f"a value that is too large to write ({type(value).__name__})"
+    more = f"... ({len(text)} characters)"
+    return text if len(text) <= _MOST_SHOWN else text[:_MOST_SHOWN] + more
 
 
 def options(settings: Settings | None = None) -> Iterator[tuple[str, str, Field[Any]]]:
@@ -71,13 +83,14 @@ def parse(
     known = {key for _, key, _ in entries}
     for key, value in config.items():
         if key not in known:
-            close = difflib.get_close_matches(key, known, n=1)
+            close = difflib.get_close_matches(key[:_MOST_SHOWN], known, n=1)
             hint = (
                 f"did you mean {close[0]}?"
                 if close
                 else "docs/settings.md has them all"
             )
-            problems[key] = f"{key} = {value!r}: there is no such key; {hint}"
+            name = key if key.isprintable() and len(key) < _MOST_SHOWN else shown(key)
+            problems[key] = f"{name} = {shown(value)}: there is no such key; {hint}"
     for group, key, entry in entries:
         if key not in config:
             continue
@@ -118,7 +131,7 @@ def value_of(key: str, text: str) -> object:
     """
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):  # no TOML, or more of it than can be read
         return text
     wanted = dump(Settings()).get(key)
     if isinstance(value, str) or not isinstance(wanted, str):
@@ -137,7 +150,10 @@ def dump(settings: Settings) -> dict[str, Any]:
 def _typed(value: object, wanted: type) -> Any:
     """Accept the wanted type, and a whole number where any number is wanted."""
     if wanted is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            raise TypeError("a finite number") from None
     if type(value) is not wanted:
         kinds = {
             bool: "true or false",

@@ -9,6 +9,7 @@ from ilora_app.settings.options import (
     option,
     part_of_one,
     part_or_none,
+    place,
     seed_number,
     within,
 )
@@ -129,4 +130,5 @@ class RunSettings:
         "",
         "Folder of the run; empty: <time>-<run id> under $ILORA_RUNS, else "
         "~/.ilora/runs.",
+        check=place,
     )

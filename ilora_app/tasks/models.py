@@ -33,6 +33,9 @@ PACKAGES = {
 }
 
 
+_STUMBLES = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+
+
 class ModelError(MistakeError):
     """A model that cannot be had, with what was tried and the ways out."""
 
@@ -88,7 +91,7 @@ def refuse_other_weights(where: str, only_local: bool) -> None:
     try:
         index = json.loads(Path(found).read_text(encoding="utf-8"))
         files = {str(name) for name in index["weight_map"].values()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, *_STUMBLES) as error:
         whole = f"{found} cannot be read ({error}): {right}"
         raise ModelError(whole, f"the model's index: {right}") from error
     others = sorted(n for n in files if not n.endswith(".safetensors"))

@@ -16,6 +16,12 @@ _LONGEST = 500
 # Flower's, of a default that does not apply here.
 _NOISE = ("Since flwr 1.32",)
 
+# What taking in a line that no run has written ends in.
+_STUMBLES = (
+    *(ValueError, KeyError, TypeError, AttributeError, RecursionError),
+    OverflowError,  # int of infinity
+)
+
 
 class Tail:
     """Whole lines that have come to a file since the last look."""
