@@ -22,7 +22,7 @@ from ilora_app.node.local_round import LocalRound
 from ilora_app.node.node import Node
 from ilora_app.settings.mistake import MistakeError
 
-_PACKAGE = Path(wire.__file__).parent
+_PACKAGE = Path(__file__).parent.parent
 
 Handler = Callable[[Message, Context], Message]
 

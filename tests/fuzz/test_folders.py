@@ -84,7 +84,8 @@ def test_a_run_is_found_to_go_on_or_not(finished, place, made):
     root = place()
     folder = changed(finished, root, made)
     config = json.loads((finished / NAMES[0]).read_text())["facts"]["config"]
-    found, problems = resume.find(parsing.load(config | {"resume": str(folder)}))
+    asked = config | {"resume": str(folder), "output-dir": ""}
+    found, problems = resume.find(parsing.load(asked))
     assert (found is None) == bool(problems)
     for problem in problems:
         assert problem.isprintable()
