@@ -1,7 +1,5 @@
 """What a hostile node, data set or folder has tried, played again."""
 
-import contextlib
-import io
 import json
 import shutil
 from pathlib import Path
@@ -9,18 +7,13 @@ from typing import Any
 
 import pytest
 from flwr.app import Error, Message, MessageType
-from rich.console import Console
 
 from ilora_app import wire
 from ilora_app.runs.card import literal
-from ilora_app.runs.event_lines import MARK, EventLines
 from ilora_app.settings import Settings, parsing
 from ilora_app.settings.parsing import ConfigError
 from ilora_app.tasks.loading import load_pretrained
 from ilora_app.tasks.models import ModelError
-from ilora_app.watch.follow import Follower
-from ilora_app.watch.state import RunState
-from ilora_app.watch.view import View
 from tests.conftest import read_events
 from tests.finished import ilora
 from tests.local_run import metrics, run
@@ -108,84 +101,6 @@ def test_an_empty_answer_to_the_first_question_ends_no_run(run_config):
     folder, _, _ = run(run_config, tamper=lie)
     assert emptied
     assert list(metrics(folder)["clients"].iloc[1:]) == [3, 3]
-
-
-LIES = [
-    "round 1/2  accuracy zzz",
-    "round 9/9  accuracy 1.0000  loss 0.0000",
-    "@ilora-event",
-    "@ilora-event 00 {nonce",
-    "@ilora-event {nonce} " + "[" * 50_000,
-    '@ilora-event {nonce} {"event": "round", "round": "x"}',
-    '@ilora-event {nonce} {"event": "round", "round": -1}',
-    '@ilora-event {nonce} {"event": "round", "round": 1e99, "accuracy": 1.0}',
-    '@ilora-event {nonce} {"event": "failed"}',
-    '@ilora-event {nonce} {"event": ["round"]}',
-    '@ilora-event {nonce} {"event": "asked", "round": 1, "purpose": 3, "clients": []}',
-    '@ilora-event {nonce} {"event": "started", "run": 8'
-    + "0" * 5000
-    + ', "rounds": 1}',
-    '@ilora-event 1234 {"event": "round", "round": 5, "accuracy": 1.0}',
-    '@ilora-event 1234 {"event": "finished"}',
-]
-"""Lines that a node would have in the log of a run: none begins one there, but if."""
-
-
-@pytest.mark.parametrize("local", [True, False])
-def test_no_line_of_a_log_and_no_event_ends_or_steers_who_follows_a_run(
-    tmp_path, caplog, local
-):
-    log, folder = tmp_path / "log", tmp_path / "run"
-    folder.mkdir()
-    with caplog.at_level("INFO", logger="flwr"):
-        lines = EventLines(str(folder))
-        lines.event("started", {"run": 7, "rounds": 2, "pid": 1})
-        nan = {"accuracy": float("nan"), "seconds_train": float("inf"), "words": "x"}
-        lines.event("round", {"round": 0, **nan})
-        lines.event("round", {"round": 1, "accuracy": 0.5})
-    said = [r.getMessage() for r in caplog.records if r.getMessage().startswith(MARK)]
-    begun, *told = said
-    lies = [line.replace("{nonce}", begun.split()[1]) for line in LIES]
-    where = ["INFO:      ", "WARNING:   node 3 says ", ""]
-    text = [f"{before}{lie}" for lie in lies for before in where]
-    text.append(f'{where[1]}{begun[: begun.index("{")]}{{"event": "finished"}}')
-    stream = [
-        f"INFO:      {begun}",
-        *text,
-        *(f"INFO:      {one}" for one in told),
-        *text,
-    ]
-    log.write_text("\n".join(["Successfully started run 7", *stream, ""]))
-    bodies = [one.removeprefix(MARK).partition(" ")[2] for one in [*said, *lies]]
-    torn = ['{"event": "rou', "[]", "\xff", *lies]
-    events = [bodies[0], *torn, *bodies[1:3], *torn]
-    if local:
-        (folder / "events.jsonl").write_text("\n".join([*events, ""]))
-    state, out = RunState(2), io.StringIO()
-    view = View(Console(file=out, width=200), state, "t")
-    follower = Follower(log, state, view)
-    follower.follow(lambda: True)
-    view._console.print(view.panel())
-    assert follower.local is local
-    assert (state.round, state.rounds, state.status) == (1, 2, "")
-    assert state.series("accuracy")[1:] == [(1, 0.5)]
-    assert "words" not in state.rows[0]
-    shown = out.getvalue()
-    assert "not all of the run is shown" not in shown
-    assert "round 1/2  accuracy 0.5000" in shown
-    assert '@ilora-event 1234 {"event": "finished"}' in shown, "as text"
-
-
-def test_a_view_that_cannot_be_written_ends_no_run(tmp_path):
-    """As where the output goes to a pipe that is closed, or to a disk that is full."""
-    log = tmp_path / "log"
-    log.write_text("Successfully started run 7\nWARNING:   a\nWARNING:   b\n")
-    state, looks = RunState(2), iter([False, False, True])
-    with contextlib.suppress(OSError), Path("/dev/full").open("w", buffering=1) as full:
-        follower = Follower(log, state, View(Console(file=full), state, "t"))
-        follower.follow(lambda: next(looks))
-    assert next(looks, None) is None, "it was followed to its end"
-    assert follower.run_id == 7
 
 
 def test_an_export_follows_no_links(made, tmp_path):

@@ -1,31 +1,17 @@
 """What a run looks like: its state, plain lines, the panel, and what feeds them."""
 
 import io
-import json
-import logging
 import re
 
 import pytest
 from rich.console import Console
 
-from ilora_app.launch import flower_log
-from ilora_app.runs.event_lines import EventLines
-from ilora_app.watch.follow import Follower, Tail
 from ilora_app.watch.lines import duration, megabytes
 from ilora_app.watch.state import RunState
 from ilora_app.watch.view import View, sparkline
 
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")
 RUN = 7
-LOG = """\
-Using SuperLink: own (127.0.0.1:45971)
-Successfully started run 7
-\x1b[93mWARNING \x1b[0m:   Since flwr 1.32, default simulated SuperNodes changed.
-\x1b[93mWARNING \x1b[0m:   No row of the split test is of class x
-\x1b[92mINFO \x1b[0m:      Run folder: /of/no/one
-{events}\x1b[93mWARNING \x1b[0m:   round 1: client 2 is left out: not finite
-\x1b[92mINFO \x1b[0m:      round 3/4  accuracy 0.9000  loss 0.1000  clients 2/3
-"""
 EVENTS = [
     {"time": 100.0, "event": "started", "run": RUN, "rounds": 4, "pid": 1},
     {"time": 101.0, "event": "round", "round": 0, "accuracy": 0.1, "loss": 2.3},
@@ -162,105 +148,3 @@ def test_sparklines():
 def test_durations(seconds, text):
     assert duration(seconds) == text
     assert megabytes(2.5e9) == "2.50 GB"
-
-
-def test_a_tail_gives_whole_lines_once(tmp_path):
-    file = tmp_path / "log"
-    tail = Tail(file)
-    assert tail.lines() == []
-    file.write_bytes("one\ntwö".encode()[:-1])
-    assert tail.lines() == ["one"]
-    with file.open("ab") as more:
-        more.write("ö".encode()[1:] + b"\n")
-    assert tail.lines() == ["twö"]
-    assert tail.lines() == []
-
-
-def logged(folder, events=EVENTS) -> str:
-    """What the ServerApp has in its log of these events."""
-    found, lines = [], EventLines(str(folder))
-
-    class Keep(logging.Handler):
-        def emit(self, record):
-            found.append(f"\x1b[92mINFO \x1b[0m:      {record.getMessage()}\n")
-
-    handler = Keep()
-    logging.getLogger("flwr").addHandler(handler)
-    for event in events:
-        facts = {k: v for k, v in event.items() if k not in ("event", "time")}
-        lines.event(event["event"], facts)
-    logging.getLogger("flwr").removeHandler(handler)
-    return "".join(found)
-
-
-def follow(tmp_path, folder, run: int = RUN, text: str = LOG):
-    """Follow a log, with a folder that has the events of a run."""
-    log = tmp_path / "flwr.log"
-    log.write_text(text.replace("{events}", logged(folder)))
-    file = io.StringIO()
-    state = RunState(10)
-    follower = Follower(log, state, View(Console(file=file), state, "t"))
-    if run:
-        folder.mkdir()
-        events = [{**EVENTS[0], "run": run}, *EVENTS[1:]]
-        text = "".join(json.dumps(event) + "\n" for event in events)
-        (folder / "events.jsonl").write_text(text)
-    follower.follow(lambda: True)
-    return follower, state, file.getvalue()
-
-
-def test_a_run_folder_that_is_here_tells_everything(tmp_path):
-    follower, state, text = follow(tmp_path, tmp_path / "run")
-    assert (follower.run_id, follower.folder) == (RUN, tmp_path / "run")
-    assert follower.local
-    assert state.energy_kept() == {"2": 0.53, "8": 0.84}
-    assert text.count("is left out") == 1, "said by the event, and not by the log again"
-    assert "warning: No row of the split test is of class x" in text
-    assert "Since flwr" not in text
-    assert text.count("round 1/4") == 1
-
-
-@pytest.mark.parametrize("run", [0, 99])
-def test_where_the_folder_is_elsewhere_events_in_the_log_tell_everything(tmp_path, run):
-    """Also where a folder of that name is here, of another run; words tell nothing."""
-    follower, state, text = follow(tmp_path, tmp_path / "run", run)
-    assert (follower.run_id, follower.folder) == (RUN, tmp_path / "run")
-    assert not follower.local
-    assert "on the machine of the ServerApp" in text
-    assert (state.round, state.rounds) == (1, 4)
-    here = fed()
-    assert state.rows == here.rows
-    assert state.energy_kept() == {"2": 0.53, "8": 0.84}
-    assert (state.replied, state.asked) == (1, 3)
-    assert text.count("client 2 is left out: not finite") == 1
-    assert "@ilora-event" not in text
-    assert not CONTROL.search(text), repr(text)
-
-
-def test_what_was_before_a_run_went_on_is_not_told_again(tmp_path):
-    folder = tmp_path / "run"
-    log = tmp_path / "flwr.log"
-    begun = {"event": "resumed", "run": RUN, "rounds": 4, "after_round": 0}
-    log.write_text(LOG.replace("{events}", logged(folder, [begun])))
-    folder.mkdir()
-    events = [
-        {**EVENTS[0], "run": 1}, *EVENTS[1:],
-        {"time": 200.0, "event": "resumed", "run": RUN, "rounds": 4, "after_round": 0},
-        {"time": 201.0, "event": "round", "round": 1, "accuracy": 0.7},
-    ]  # fmt: skip
-    text = "".join(json.dumps(event) + "\n" for event in events)
-    (folder / "events.jsonl").write_text(text)
-    file, state = io.StringIO(), RunState(4)
-    Follower(log, state, View(Console(file=file), state, "t")).look()
-    assert "round 0/4" not in file.getvalue()
-    assert "going on after round 0" in file.getvalue()
-    assert file.getvalue().count("round 1/4") == 1
-    assert state.series("accuracy") == [(0, 0.1), (1, 0.7)]
-
-
-def test_lines_of_the_log():
-    assert flower_log.run_id_in("🎊 Successfully started run 12\n") == 12
-    assert flower_log.run_id_in("said: Successfully started run 12") is None
-    assert flower_log.run_id_in(f"Successfully started run {'9' * 5000}") is None
-    level, text = flower_log.message("\x1b[91mERROR \x1b[0m:     the run config")
-    assert (level, text) == ("ERROR", "the run config")

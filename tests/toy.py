@@ -186,9 +186,8 @@ class ToyGrid(LocalGrid):
     def packing(self, received: Instructions, seed: int, config) -> Packing:
         encoding = wire.Encoding(self.strategy.wire_dtype, seed)
         groups = remembered(type(self.strategy.method))
-        return Packing(
-            received, encoding, groups, int(config.get(wire.UPLOAD_TAKEN, 0))
-        )
+        taken = int(config.get(wire.UPLOAD_TAKEN, 0))
+        return Packing(received, encoding, groups, taken)
 
 
 def _sgd(parameters: list[Tensor], settings: TrainingSettings) -> torch.optim.SGD:
@@ -229,12 +228,8 @@ class Toy:
         grid = self.grid
         grid.faults = {int(node[1:]): kind for node, kind in faults.items()}
         grid.taken, grid.asked, grid.replied = {}, {}, {}
-        messages = list(
-            self.strategy.configure_train(
-                self.number, self.arrays, ConfigRecord(), grid
-            )
-        )
-        return grid.send_and_receive(messages)
+        how = self.number, self.arrays, ConfigRecord(), grid
+        return grid.send_and_receive(list(self.strategy.configure_train(*how)))
 
     def take(self, replies: list[Message]) -> list[Taken]:
         """Aggregate the replies of a round."""
