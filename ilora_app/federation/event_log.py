@@ -20,6 +20,9 @@ _MEASURED = (
 )
 
 
+_WORDS = {"train": "updates", "head": "sums for the head"}
+
+
 class Recorder(Protocol):
     """Takes what happens in a run: one call an event, with plain values."""
 
@@ -137,8 +140,11 @@ class EventLog:
         accused.
         """
         if passed:
-            log(INFO, "round %d: robust passes over nodes %s", server_round, passed)
-            self._recorder.event("passed-over", round=server_round, nodes=list(passed))
+            words = "round %d: robust passes over the %s of nodes %s"
+            log(INFO, words, server_round, _WORDS.get(purpose, purpose), passed)
+            self._recorder.event(
+                "passed-over", round=server_round, purpose=purpose, nodes=list(passed)
+            )
         self.standing.note(purpose, good, [member.node_id for member, _ in bad])
         for kind, words, found in (
             ("reply-left-out", "left out", bad),

@@ -25,6 +25,7 @@ from ilora_app.federation.member import Member
 from ilora_app.federation.outliers import FEWEST
 from ilora_app.federation.replies import Request, collect
 from ilora_app.federation.reply_size import LEAST
+from ilora_app.federation.robust_sums import disagreeing
 from ilora_app.lora.ridge import RidgeSums, square
 from ilora_app.methods import Method
 
@@ -120,8 +121,9 @@ class RidgeHead:
         replies = exchange(grid, sent, seconds, standing.came, LEAST + size)
         good, bad = collect(requests, replies, self.read, seconds)
         good, out = self._held(good, members)
-        used = [member.node_id for member, _ in good]
-        events.replies(server_round, _HEAD, used, bad + out)
+        right = [member.node_id for member, _ in good]
+        good, passed = self._agreeing(good)
+        events.replies(server_round, _HEAD, right, bad + out, passed=passed)
         total = sum(
             (sums for _, sums in good), RidgeSums.zeros(self.features, self.classes)
         )
@@ -192,6 +194,17 @@ class RidgeHead:
             n = sums.examples()
             kept.append((member, sums.times(limits.examples(n) / n)))
         return kept, out
+
+    def _agreeing(
+        self, found: Sequence[tuple[Member, RidgeSums]]
+    ) -> tuple[list[tuple[Member, RidgeSums]], list[int]]:
+        """Under ``robust`` pass over those whose classes are not the others'."""
+        if self.limits.robust == "none":
+            return list(found), []
+        sums = [own for _, own in found]
+        strange = set(disagreeing(sums, self.ridge, self.bias))
+        kept = [pair for k, pair in enumerate(found) if k not in strange]
+        return kept, [found[k][0].node_id for k in sorted(strange)]
 
     def head(
         self, old: Mapping[str, Tensor], sums: RidgeSums
