@@ -3,7 +3,7 @@
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
-from ilora_app.federation.membership import FederationError
+from ilora_app.federation.waiting import FederationError
 from ilora_app.runs.lock import BusyError
 from ilora_app.runs.writing import PlaceError
 from ilora_app.server import enrolment, preflight

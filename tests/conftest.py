@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import AutoTokenizer, BertConfig, BertModel
 
-from ilora_app.federation import membership
+from ilora_app.federation import waiting
 from ilora_app.settings import Settings, parsing
 from ilora_app.tasks import models, sources
 
@@ -38,7 +38,7 @@ def _one_thread():
 def _poll_often():
     """Nodes in this process are there at once, or never."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(membership, "_POLL_SECONDS", 0.01)
+        patch.setattr(waiting, "_POLL_SECONDS", 0.01)
         yield
 
 

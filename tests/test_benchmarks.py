@@ -9,6 +9,8 @@ import pytest
 
 from ilora_app.methods import METHODS
 
+pytestmark = pytest.mark.slow
+
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
 

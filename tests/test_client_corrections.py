@@ -117,6 +117,7 @@ def test_every_strategy_runs_with_it_and_sends_no_more(row: Row, name: str):
     assert float(moved) > 1e-6
 
 
+@pytest.mark.slow
 def test_fedprox_ends_nearer_to_the_common_optimum_than_plain_averaging():
     """Clients of unequal curvature: the mean of their long local runs is biased."""
     curvature = torch.tensor([[1.0], [10.0]], dtype=torch.float64)

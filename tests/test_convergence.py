@@ -68,6 +68,7 @@ def loss(run: Toy) -> float:
     ) / len(models)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", TABLE, ids=str)
 def test_loss_goes_to_its_optimum(row):
     rate, rounds = PACE.get(str(row), (0.1, 60))

@@ -37,6 +37,7 @@ def test_the_expected_steps_are_those_of_the_model():
     assert expected_steps(2.5, 5, 1.0, 0.0, 0.5) == 3.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [FedIT(), FLoRA()], ids=["fedit", "flora"])
 def test_the_layer_wise_mean_is_unbiased(method):
     """One step, random times: the mean over many rounds is that of waiting for all."""
@@ -142,6 +143,7 @@ def test_by_the_clock_a_run_ends_in_time(run_config):
     assert metrics(folder, times=True)["seconds_client_longest"].iloc[1:].max() < 1.0
 
 
+@pytest.mark.slow
 def test_a_run_that_is_gone_on_with_ends_the_same(run_config, tmp_path):
     job = run_config | JOB | {"round-deadline": 0.0, "time-budget": 0.3}
     whole = run(job | {"output-dir": str(tmp_path / "whole")})[0]

@@ -36,6 +36,7 @@ def test_a_bad_evaluation_does_not_spoil_the_training(run_config):
     assert table["clients"][2] == 3
 
 
+@pytest.mark.slow
 def test_a_resumed_run_measures_the_round_that_it_goes_on_from(run_config, tmp_path):
     run_config |= {
         "evaluate-on": "train", "num-server-rounds": 4, "test-examples": 40,

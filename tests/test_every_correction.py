@@ -14,6 +14,8 @@ from tests.oracles import TABLE, Row
 from tests.quadratic import HEAD, Problem, weights
 from tests.toy import Toy
 
+pytestmark = pytest.mark.slow
+
 ALL = ("fedadamw", "fedlada", "fedsmoo", "fedglomo", "second-moments")
 # One of every kind: basis turned, kept, begun anew; a factor alone; pruned; whole.
 WHOLE = ("ilora", "fedit", "flora", "fedsa-lora", "hetlora", "fedavg-full", "fedgalore")

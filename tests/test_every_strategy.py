@@ -10,6 +10,8 @@ from ilora_app.methods import METHODS
 from tests.conftest import read_events
 from tests.local_run import metrics, run
 
+pytestmark = pytest.mark.slow
+
 PERSONAL = ("fedsa-lora", "local")
 
 

@@ -4,12 +4,14 @@ import contextlib
 import io
 import json
 import logging
+import os
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from ilora_app.launch import flower_log
+from ilora_app.runs import places, reading
 from ilora_app.runs.event_lines import MARK, EventLines
 from ilora_app.watch.follow import Follower, Tail
 from ilora_app.watch.state import RunState
@@ -205,3 +207,11 @@ def test_a_view_that_cannot_be_written_ends_no_run(tmp_path):
         follower.follow(lambda: next(looks))
     assert next(looks, None) is None, "it was followed to its end"
     assert follower.run_id == 7
+
+
+def test_a_pipe_in_place_of_a_file_holds_nobody(tmp_path):
+    for name in (places.EVENTS, places.METRICS, places.CONFIG):
+        os.mkfifo(tmp_path / name)
+    assert Tail(tmp_path / places.EVENTS).lines() == []
+    assert reading.events_of(tmp_path) == reading.rows_of(tmp_path) == []
+    assert reading.config_of(tmp_path) == {}

@@ -14,7 +14,7 @@ from flwr.superlink.grid import HttpGrid
 from ilora_app import client_app
 from ilora_app.federation import identity
 from ilora_app.federation.member import Member, most_say
-from ilora_app.federation.membership import FederationError
+from ilora_app.federation.waiting import FederationError
 from ilora_app.report.reading import RunData, read
 from ilora_app.report.records import failures
 from ilora_app.server import enrolment, preflight
@@ -109,6 +109,7 @@ def test_a_claim_gets_no_place_and_delays_nobody(run_config, caplog, known_by):
     assert len(names) == len(set(names)) == 4
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_knows_its_nodes_by_their_keys(run_config):
     """Nodes meet the server in another order, under other ids; one lies about all."""
     run_config |= {"identity": "key", "num-server-rounds": 4, "test-examples": 40}

@@ -35,6 +35,7 @@ def test_intervals_cover_a_known_difference_at_their_level(seeds, by_seed, by_ro
     assert excluded / trials < 0.08
 
 
+@pytest.mark.slow
 def test_a_bootstrap_over_five_seeds_would_be_too_narrow():
     generator = np.random.default_rng(1)
     covered = 0

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 
 from ilora_app import client_app, wire
@@ -11,6 +12,8 @@ from tests.conftest import read_events
 from tests.controlled import control_of
 from tests.interruptions import fresh_grid, interrupted, resumed, start
 from tests.local_run import FaultyGrid, metrics, run
+
+pytestmark = pytest.mark.slow
 
 
 class Restarting(FaultyGrid):

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from ilora_app.federation.metrics import drift
+from ilora_app import wire
+from ilora_app.federation.metrics import drift, of_evaluation
 from ilora_app.methods import METHODS
 from ilora_app.methods.state import weights_of
 from ilora_app.strategies import LoraStrategy
@@ -57,3 +58,15 @@ def test_flexlora_puts_the_singular_values_into_B():
         S = torch.linalg.svdvals(D)[: len(A)]
         torch.testing.assert_close(A @ A.T, torch.eye(len(A)), atol=1e-5, rtol=0)
         torch.testing.assert_close(B.norm(dim=0).double(), S, atol=1e-5, rtol=1e-5)
+
+
+def test_nobody_counts_for_more_held_out_examples_than_ten_medians():
+    """The count is a node's own word; .9 of four honest ones stays near .9."""
+    told = [(10, 0.9), (20, 0.9), (30, 0.9), (20, 0.9), (2**62, 0.0)]
+    results = [
+        {wire.EXAMPLES: n, wire.ACCURACY: a, wire.LOSS: 1.0, wire.RANK: 2}
+        for n, a in told
+    ]
+    assert of_evaluation(results)["held_out_accuracy"] == pytest.approx(0.0, abs=1e-9)
+    held = of_evaluation(results, 10.0)["held_out_accuracy"]
+    assert held == pytest.approx(0.9 * 80 / (80 + 10 * 20))

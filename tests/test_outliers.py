@@ -165,6 +165,7 @@ def lying(value: float, record: str):
     return lie
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [10.0, 1e5, 1e15, 1e30])
 @pytest.mark.parametrize("record", [wire.ARRAYS, wire.CORRECTION])
 @pytest.mark.parametrize("strategy", ["ilora", "fedit"])

@@ -5,16 +5,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from datasets import Dataset
 from flwr.app import Context, RecordDict
 
 from ilora_app import wire
-from ilora_app.federation.membership import FederationError
+from ilora_app.federation.waiting import FederationError
 from ilora_app.launch.local_grid import LocalGrid
 from ilora_app.node import data as node_data
 from ilora_app.node.node import Node
 from ilora_app.server import enrolment, preflight
 from ilora_app.server.run import Server
 from ilora_app.tasks import cache, data, encoded_split, sources
+from tests import tiny_models
 from tests.conftest import read_events
 from tests.local_run import client_app, metrics, run
 
@@ -60,6 +62,7 @@ def federate(run_config: dict[str, Any], configs: list[dict[str, Any]]) -> Path:
     return server.folder.path
 
 
+@pytest.mark.slow
 def test_nodes_whose_data_has_one_path_are_told_apart(run_config, small_data, tmp_path):
     """Each on its machine; a resumed run meets them in another order."""
     run_config |= {"keep-checkpoints": 1, "client-ranks": "2,4,8"}
@@ -101,6 +104,7 @@ def test_seeds_are_of_the_data_and_not_of_its_path_alone(run_config, small_data)
     assert seed(slice(0, 200)) == one
 
 
+@pytest.mark.slow
 def test_nodes_with_folders_of_their_own_federate(run_config, folders):
     configs = [
         {wire.DATA_PATH: folder, wire.RANK: rank}
@@ -178,6 +182,7 @@ def test_pooling_is_refused_where_data_is_not_shared(run_config, folders):
         Node.of(context, ("a", "b")).pooled()
 
 
+@pytest.mark.slow
 def test_tokenised_rows_are_kept_where_the_operator_says(
     run_config, tmp_path, monkeypatch
 ):
@@ -196,6 +201,15 @@ def test_tokenised_rows_are_kept_where_the_operator_says(
         assert not [name for name in kept if name.startswith(".")]
     for table in tables:
         assert first.equals(table)
+
+
+def test_a_cache_that_cannot_be_written_costs_nothing(tmp_path, monkeypatch, caplog):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv(cache.FOLDER, str(tmp_path / "file" / "cache"))
+    made = [{"input_ids": [1, 2]}]
+    data, how = Dataset.from_dict({"text": ["a"]}), (1, 2)
+    assert cache.rows(data, tiny_models.tokenizer(), how, lambda: made) == made
+    assert "tokenised rows are not kept" in caplog.text
 
 
 def test_the_plot_of_the_partitions_is_in_the_run_folder(run_config):

@@ -49,6 +49,7 @@ def test_its_own_key_is_read_and_changes_the_result(job, tmp_path):
     assert found.iloc[-1] < found.iloc[0]
 
 
+@pytest.mark.slow
 def test_what_it_keeps_is_in_the_checkpoint(job, tmp_path):
     whole, _, _ = run(job)
     job["output-dir"] = str(tmp_path / "other")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ilora_app.federation.membership import FederationError
+from ilora_app.federation.waiting import FederationError
 from ilora_app.server import enrolment, preflight
 from ilora_app.server.run import Server
 from ilora_app.settings.parsing import ConfigError
@@ -129,6 +129,7 @@ def test_one_class_is_too_few(run_config, tmp_path):
     assert any("two classes or more" in p for p in found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("nodes", "node_configs", "changes", "expected"),
     [
@@ -149,6 +150,7 @@ def test_nodes_that_cannot_take_part_say_why(
     assert len(str(caught.value).splitlines()) <= 3  # the same reason is said once
 
 
+@pytest.mark.slow
 def test_a_partition_with_no_examples_is_skipped_and_a_small_one_trains(run_config):
     run_config |= {"dirichlet-alpha": 0.02, "min-partition-size": 0, "batch-size": 64}
     grid = FaultyGrid(client_app.app, run_config, 40)

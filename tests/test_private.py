@@ -17,6 +17,8 @@ from ilora_app.tasks import training
 from ilora_app.tasks.private_adapter import PrivateAdapter
 from tests.local_run import metrics, run
 
+pytestmark = pytest.mark.slow
+
 STRATEGIES = [n for n, m in METHODS.items() if m.trains and not m.whole_model]
 
 

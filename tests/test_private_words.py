@@ -132,6 +132,7 @@ KINDS: dict[str, tuple[str, Callable[..., Any], dict[str, Any], set[str]]] = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_word_of_the_data_leaves_a_node(run_config, tmp_path, kind):
     model, make, changes, expected = KINDS[kind]

@@ -209,6 +209,7 @@ print(round_of(1500))
 """
 
 
+@pytest.mark.slow
 def test_memory_beside_the_replies_does_not_grow_with_them():
     """1,500 replies are 200 MB here, 400 in float64."""
     done = subprocess.run(

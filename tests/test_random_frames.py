@@ -22,6 +22,7 @@ def assert_one_law(found: torch.Tensor, plain: np.ndarray) -> None:
         assert low - 1e-9 <= float(found.quantile(q)) <= high + 1e-9, q
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "ranks"), [(50, [2, 5, 3]), (6, [4, 3, 2]), (3, [1, 3])])
 def test_random_directions_are_those_of_plain_sampling(n, ranks):
     rng, plain = np.random.default_rng(0), np.empty(DRAWS)

@@ -188,6 +188,7 @@ def test_nothing_is_kept_where_no_layer_lies_below(made, change):
     assert not kept
 
 
+@pytest.mark.slow
 def test_a_whole_run_ends_the_same(made, tmp_path):
     folders = []
     for cache in (1000, 0):

@@ -30,6 +30,7 @@ def page(hard) -> Page:
     return Page(report.write(hard).read_text())
 
 
+@pytest.mark.slow
 def test_a_run_ends_with_its_report(run_config):
     run_config |= {
         "report": True, "evaluate-on": "evaluate", "drift-correction": "none",
@@ -97,6 +98,7 @@ def test_clients_with_models_of_their_own(run_config):
     assert "It was not measured" in page.text
 
 
+@pytest.mark.slow
 def test_a_report_that_fails_does_not_fail_the_run(run_config, caplog):
     folder = Path(run_config["output-dir"])
 
@@ -180,6 +182,7 @@ def test_a_client_is_its_last_rank_and_its_last_word(hard):
     assert clients[f"node own {BITES[:20]}"].accuracy == []
 
 
+@pytest.mark.slow
 def test_the_command(hard, page, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     runs = tmp_path / ".ilora" / "runs"
@@ -195,6 +198,7 @@ def test_the_command(hard, page, tmp_path, monkeypatch):
     assert out.read_bytes() == (hard / "report.html").read_bytes()
 
 
+@pytest.mark.slow
 def test_drift_beside_that_of_another_run(run_config, tmp_path):
     """As of the same run without correction."""
     folder, _, _ = run(run_config | {"evaluate-on": "train"})

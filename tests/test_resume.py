@@ -15,6 +15,8 @@ from tests.conftest import read_events
 from tests.interruptions import assert_same, fresh_grid, interrupted, resumed, start
 from tests.local_run import FaultyGrid, files, metrics, run
 
+pytestmark = pytest.mark.slow
+
 MEASURED = [
     "client_accuracy_mean", "client_accuracy_worst", "client_loss_mean",
     "held_out_accuracy", "clients_evaluated",

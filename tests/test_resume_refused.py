@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from transformers import BertConfig, BertModel
 
-from ilora_app.federation.membership import FederationError
+from ilora_app.federation.waiting import FederationError
 from ilora_app.runs import lock
 from ilora_app.server import preflight
 from ilora_app.settings import parsing

@@ -23,6 +23,8 @@ from tests.local_run import metrics, run
 from tests.test_architectures import job
 from tests.test_faults import BAD
 
+pytestmark = pytest.mark.slow
+
 HEADED = [name for name in METHODS if name != "fedavg-full"]
 
 

@@ -15,6 +15,8 @@ from tests.conftest import read_events
 from tests.interruptions import assert_same, interrupted, resumed
 from tests.local_run import metrics, run
 
+pytestmark = pytest.mark.slow
+
 
 def test_rates_are_those_of_the_formula():
     def rates(**changes):

@@ -26,6 +26,8 @@ from tests.two_clients import (
     state,
 )
 
+pytestmark = pytest.mark.slow
+
 
 def test_two_clients_two_steps_and_two_rounds_of_fedsmoo_by_hand():
     made = {"drift_correction": "fedsmoo", "fedsmoo_rho": RHO, "fedsmoo_lambda": LAMBDA}

@@ -17,6 +17,8 @@ from ilora_app.tasks import stacked_training, training
 from ilora_app.tasks.stacked_training import StackedClient
 from tests import tiny_models
 
+pytestmark = pytest.mark.slow
+
 RANKS = (2, 4, 3, 4)
 
 

@@ -25,6 +25,7 @@ def silent(reply: Message) -> Message | None:
     return None if asked and reply.metadata.src_node_id in SILENT else reply
 
 
+@pytest.mark.slow
 def test_a_silent_node_is_asked_no_more_and_a_resumed_run_knows_it(
     run_config, tmp_path
 ):
@@ -83,6 +84,7 @@ class OneSilent(Pulled):
         return names
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ratio", [0.0, 2.0])
 def test_a_round_waits_as_long_as_replies_make_likely(monkeypatch, ratio):
     """By the clock, but for a node that is asked for the first time."""

@@ -8,7 +8,12 @@ from tests.quadratic import HEAD, SCALING, Problem
 from tests.start_oracles import start_of
 from tests.toy import Toy
 
-every = pytest.mark.parametrize("row", TABLE, ids=str)
+# The oracle of LoRA-FAIR searches for a minimum by itself.
+SLOW = {"lora-fair": [pytest.mark.slow]}
+every = pytest.mark.parametrize(
+    "row",
+    [pytest.param(row, id=str(row), marks=SLOW.get(str(row), [])) for row in TABLE],
+)
 
 # Unequal ranks and unequal examples: four directions cannot hold the mean of all.
 RANKS, EXAMPLES = (1, 2, 4, 3), (10, 70, 20, 40)

@@ -38,6 +38,7 @@ class MeanOfFactors(Method):
         return Aggregate(GlobalState(AdapterState(Factors(pairs), head)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("correction", ["control-variates", "none"])
 def test_any_strategy_carries_control_variates(run_config, monkeypatch, correction):
     monkeypatch.setitem(METHODS, "mean", MeanOfFactors)
@@ -52,6 +53,7 @@ def test_any_strategy_carries_control_variates(run_config, monkeypatch, correcti
         assert all(value.abs().sum() > 0 for value in flat.values())
 
 
+@pytest.mark.slow
 def test_control_variates_change_the_result(run_config, tmp_path):
     with_them = metrics(run(run_config | {"num-server-rounds": 3})[0])
     run_config |= {"drift-correction": "none", "output-dir": str(tmp_path / "none")}
@@ -61,6 +63,7 @@ def test_control_variates_change_the_result(run_config, tmp_path):
     assert with_them["loss"][2] != without["loss"][2]
 
 
+@pytest.mark.slow
 def test_ilora_runs_in_any_server_app(run_config):
     """Flower's own interface: start() with arrays, configs and evaluate_fn."""
     from ilora_app.server import preflight

@@ -126,6 +126,7 @@ def test_later_seeds_wait_until_it_is_known_who_is_far_behind(empty):
     assert asked == [Run(TASK, SETTING, rows[0], 0.003, 1)]
 
 
+@pytest.mark.slow
 def test_a_failed_run_is_kept_and_counts_for_nothing(empty):
     for rate in design.RATES:
         run = Run(TASK, SETTING, "fedit", rate, 0)
@@ -152,6 +153,7 @@ def test_flatness_is_what_the_last_third_of_the_rounds_adds(empty):
     assert analysis.flatness(empty, TASK, SETTING, ["fedit"]) == pytest.approx(0.9)
 
 
+@pytest.mark.slow
 def test_the_hits_of_a_run_are_those_of_its_rows_in_their_order(run_config):
     _, _, server = local_run.run(run_config | {"local-steps": 20})
     backbone, test = server.prepared.backbone, server.prepared.test

@@ -10,6 +10,8 @@ import torch
 from ilora_app.methods import METHODS
 from tests.local_run import FaultyGrid, metrics, run
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def job(tiny_config: dict[str, Any], tiny_model: str, tmp_path: Path) -> dict[str, Any]:

@@ -49,6 +49,7 @@ def _tensorboard():
     pytest.importorskip("tensorboard", reason="the extra tensorboard is not installed")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_tensorboard")
 def test_tensorboard_has_every_number_of_a_real_run(run_config):
     folder, _, _ = run(run_config | {"track": "tensorboard"})
@@ -87,6 +88,7 @@ def test_mlflow_has_the_rounds_and_the_config(tmp_path, monkeypatch):
     assert [(m.step, m.value) for m in history] == [(0, 0.1), (1, 0.5)]
 
 
+@pytest.mark.slow
 def test_wandb_writes_offline_and_into_the_run_folder_alone(tmp_path, monkeypatch):
     pytest.importorskip("wandb", reason="the extra wandb is not installed")
     home = tmp_path / "home"
@@ -172,6 +174,7 @@ def ends(folder) -> list[str]:
     return [json.loads(line)["event"] for line in lines]
 
 
+@pytest.mark.slow
 def test_a_run_says_how_it_went_and_how_it_ended(run_config):
     folder, _, _ = run(run_config)
     events = ends(folder)

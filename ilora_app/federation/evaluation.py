@@ -16,6 +16,7 @@ from ilora_app import wire
 from ilora_app.federation import messages, metrics
 from ilora_app.federation.event_log import EventLog
 from ilora_app.federation.global_model import GlobalModel
+from ilora_app.federation.limits import Limits
 from ilora_app.federation.member import Member
 from ilora_app.federation.participation import Participation
 from ilora_app.federation.replies import Request, collect, read_evaluation
@@ -37,6 +38,7 @@ class Evaluation:
         events: what was found is recorded there.
         every: rounds between evaluations; the last round always has one.
         on: ``evaluate`` or ``train``.
+        limits: on the held-out examples that a client counts for.
 
     """
 
@@ -47,11 +49,12 @@ class Evaluation:
         events: EventLog,
         every: int = 1,
         on: str = EVALUATE,
+        limits: Limits | None = None,
     ) -> None:
         self._method = method
         self._participation = participation
         self._events = events
-        self._every = every
+        self._every, self._limits = every, limits or Limits()
         self._on = on
         self._requests: dict[int, Request] = {}
         self._earlier: dict[str, int | float] = {}
@@ -103,7 +106,7 @@ class Evaluation:
             self._events.standing.waited,
         )
         results = self._said(server_round, server_round - 1, found, bad)
-        self._earlier = metrics.of_evaluation(results) if results else {}
+        self._earlier = self._columns(results)
 
     def take_earlier(self) -> dict[str, int | float]:
         """Hand out, once, what the clients measured of the round before."""
@@ -165,7 +168,7 @@ class Evaluation:
         waited = self._events.standing.waited
         found, bad = collect(self._requests, replies, _read, waited)
         results = self._said(server_round, server_round, found, bad)
-        return MetricRecord({**metrics.of_evaluation(results)}) if results else None
+        return MetricRecord({**self._columns(results)}) if results else None
 
     def _said(
         self,
@@ -179,6 +182,10 @@ class Evaluation:
         self._events.replies(server_round, EVALUATE, used, bad)
         self._events.clients(measured, found)
         return [result for _, result in found]
+
+    def _columns(self, results: Sequence[dict[str, float]]) -> dict[str, int | float]:
+        ratio = self._limits.max_examples_ratio
+        return metrics.of_evaluation(results, ratio) if results else {}
 
     def _is_on_training(self, plan: Plan) -> bool:
         """Whether training messages take the place of those of evaluation.

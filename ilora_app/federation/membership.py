@@ -1,6 +1,5 @@
 """Who is in the federation: nodes, their ranks, and the order they are taken in."""
 
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from logging import INFO, WARNING
@@ -14,15 +13,11 @@ from ilora_app.federation import identity, messages
 from ilora_app.federation.exchange import exchange, reason_of
 from ilora_app.federation.member import Member, Rejoin, most_say, read
 from ilora_app.federation.standing import Standing
+from ilora_app.federation.waiting import Patience
 
-_POLL_SECONDS = 0.5
 # A node that comes later and does not say its rank in this time is asked again later,
 # with twice the time: a slow one would never get in otherwise.
 _QUERY_SECONDS = 60.0
-
-
-class FederationError(RuntimeError):
-    """No node can take part, with every reason that nodes gave."""
 
 
 class Membership:
@@ -58,6 +53,7 @@ class Membership:
         self._members: dict[int, Member] = {}
         self._waiting: set[int] = set()
         self._patience = _QUERY_SECONDS
+        self._until_enough = Patience()
 
     @property
     def members(self) -> list[Member]:
@@ -73,34 +69,6 @@ class Membership:
     def partitions(self) -> int:
         """In how many parts the data is dealt out, as most members say; 0: in none."""
         return most_say(self._members.values())
-
-    def wait(
-        self, grid: Grid, least: int, timeout: float, settle: bool = False
-    ) -> None:
-        """Wait until ``least`` nodes are connected.
-
-        With ``settle`` their number must also stand still: before round 1 all nodes of
-        a simulation should be there.
-
-        Raises:
-            FederationError: fewer came within ``timeout`` seconds.
-
-        """
-        end = time.monotonic() + timeout
-        before = -1
-        while True:
-            now = len(set(grid.get_node_ids()))
-            if now >= max(least, 1) and (now == before or not settle):
-                return
-            if time.monotonic() > end:
-                raise FederationError(
-                    f"{now} nodes connected within {timeout:g} s, "
-                    f"min-available-nodes asks for {least}"
-                )
-            if now < least and now != before:
-                log(INFO, "Waiting for nodes: %d connected, %d needed", now, least)
-            before = now
-            time.sleep(_POLL_SECONDS)
 
     def meet(self, grid: Grid, timeout: float, least: int = 0) -> list[Member]:
         """Ask connected nodes not met before for their facts; return who is here.
@@ -133,10 +101,7 @@ class Membership:
 
     def present(self, grid: Grid, least: int, timeout: float) -> list[Member]:
         """Wait for ``least`` nodes, but go on without; return who is to be asked."""
-        try:
-            self.wait(grid, least, timeout)
-        except FederationError as error:
-            log(WARNING, "%s; going on with those", error)
+        self._until_enough.wait(grid, least, timeout)
         here = self.meet(grid, min(timeout, self._patience), least)
         return self.standing.among(here, least)
 

@@ -1,5 +1,6 @@
 """Columns of metrics.csv, from what came back in a round."""
 
+import math
 import statistics
 from collections.abc import Iterable, Sequence
 
@@ -53,18 +54,28 @@ def of_training(
     return found
 
 
-def of_evaluation(results: Sequence[dict[str, float]]) -> dict[str, int | float]:
+def of_evaluation(
+    results: Sequence[dict[str, float]], ratio: float = 0.0
+) -> dict[str, int | float]:
     """Mean, worst and spread (standard deviation) over clients, each counted once.
 
     ``held_out_accuracy`` counts every held-out example once instead. Where clients
     measured models of their own on the test split, their means are the accuracy and
     loss of the round, also by rank.
+
+    Args:
+        results: of the clients.
+        ratio: nobody counts for more held-out examples than so many times the median
+            of those who have any; 0: no limit. A count is a node's own word.
+
     """
     found: dict[str, int | float] = {}
     held = [result for result in results if result[wire.EXAMPLES]]
     if held:
         accuracies = [result[wire.ACCURACY] for result in held]
-        examples = [result[wire.EXAMPLES] for result in held]
+        claimed = [result[wire.EXAMPLES] for result in held]
+        most = ratio * statistics.median(claimed) or math.inf
+        examples = [min(count, most) for count in claimed]
         right = sum(a * n for a, n in zip(accuracies, examples, strict=True))
         found = {
             "clients_evaluated": len(held),

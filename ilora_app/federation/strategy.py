@@ -25,6 +25,7 @@ from ilora_app.federation.ridge_head import RidgeHead
 from ilora_app.federation.rounds import AfterRound, Rounds, Row, Stop
 from ilora_app.federation.snapshot import Snapshot
 from ilora_app.federation.training import Training
+from ilora_app.federation.waiting import wait
 from ilora_app.lora.factors import AdapterState
 from ilora_app.methods import Method
 from ilora_app.methods.state import GlobalState, weights_of
@@ -77,11 +78,10 @@ class LoraStrategy(Strategy):
         self.ridge_head = ridge_head
         self.model = GlobalModel(method, frozen_head)
         self.events = EventLog(recorder, self.membership.standing)
-        how = (self.participation, self.events, evaluate_every, evaluate_on)
+        how = self.participation, self.events, evaluate_every, evaluate_on, self.limits
         self.evaluation = Evaluation(method, *how)
-        self.wire_dtype = wire_dtype
         encoding = wire.Encoding(wire_dtype, self.participation.seed)
-        more = (self.limits, lora_scaling, deadlines, encoding)
+        more = self.limits, lora_scaling, deadlines, encoding
         self._training = Training(method, drift_correction, *more)
         self.deadlines = deadlines
         self._timeout, self._num_rounds, self._rows = 3600.0, 0, list[Row]()
@@ -126,14 +126,14 @@ class LoraStrategy(Strategy):
             self.begin(initial_arrays)
         log(INFO, "Starting %s:", type(self.method).__name__)
         self.summary()
-        least, met = self.participation.min_available_nodes, self.membership.members
-        self.membership.wait(grid, least, timeout, settle=not met)
+        least = self.participation.min_available_nodes
+        wait(grid, least, timeout, settle=not self.membership.members)
         configs = (train_config or ConfigRecord(), evaluate_config or ConfigRecord())
-        hooks = (self.events, self.refit, after_round, stop)
-        most = self.limits.max_reply_megabytes
-        rounds = Rounds(self, self.membership, self.evaluation, *hooks, most)
-        arrays, times = self.model.arrays(), (num_rounds, timeout)
-        return rounds.run(grid, arrays, *times, *configs, evaluate_fn, rows)
+        hooks = self.events, self.refit, after_round, stop
+        how = *hooks, self.limits.max_reply_megabytes
+        rounds = Rounds(self, self.membership, self.evaluation, *how)
+        run = grid, self.model.arrays(), num_rounds, timeout, *configs
+        return rounds.run(*run, evaluate_fn, rows)
 
     def begin(self, arrays: ArrayRecord) -> None:
         """Make the global model before round 1."""

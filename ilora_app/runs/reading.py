@@ -1,6 +1,7 @@
 """What stands in the files of a run folder, as far as it can be read."""
 
 import csv
+import io
 import json
 import math
 import tomllib
@@ -14,7 +15,7 @@ from ilora_app.runs.places import CONFIG, EVENTS, METRICS
 def config_of(folder: Path) -> dict[str, Any]:
     """Run config as resolved; empty where it cannot be read."""
     try:
-        return tomllib.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        return tomllib.loads(_text(folder / CONFIG))
     except (OSError, ValueError, RecursionError):
         return {}
 
@@ -23,7 +24,7 @@ def events_of(folder: Path) -> list[dict[str, Any]]:
     """Events; a line that a crash has left unfinished is left out."""
     found: list[dict[str, Any]] = []
     try:
-        text = (folder / EVENTS).read_text(encoding="utf-8", errors="replace")
+        text = _text(folder / EVENTS)
     except OSError:
         return found
     for line in text.splitlines():
@@ -42,13 +43,23 @@ def rows_of(folder: Path) -> list[dict[str, float]]:
     What comes after a row that is no CSV is left out too.
     """
     rows: list[dict[str, float]] = []
-    with (
-        suppress(OSError, csv.Error),
-        (folder / METRICS).open(encoding="utf-8", errors="replace", newline="") as file,
-    ):
-        for row in csv.DictReader(file):
+    with suppress(OSError, csv.Error):
+        for row in csv.DictReader(io.StringIO(_text(folder / METRICS), newline="")):
             rows.append({k: n for k, t in row.items() if (n := number(t)) is not None})
     return [row for row in rows if "round" in row]
+
+
+def _text(path: Path) -> str:
+    """Whole text of a file.
+
+    Raises:
+        OSError: it cannot be read, or is no file: of a pipe a reader never sees the
+            end.
+
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path.name} is no file")
+    return path.read_text(encoding="utf-8", errors="replace")
 
 
 def number(text: Any) -> float | None:

@@ -8,9 +8,10 @@ from ilora_app import wire
 from ilora_app.federation import identity
 from ilora_app.federation.evaluation import EVALUATE, MEASURED_BY_CLIENTS, TRAIN
 from ilora_app.federation.member import most_say
-from ilora_app.federation.membership import FederationError, Membership
+from ilora_app.federation.membership import Membership
 from ilora_app.federation.snapshot import Snapshot, expect_members
 from ilora_app.federation.standing import Standing
+from ilora_app.federation.waiting import FederationError, wait
 from ilora_app.server import preflight
 from ilora_app.settings import Settings
 
@@ -66,7 +67,7 @@ def meet(grid: Grid, prepared: preflight.RunInputs) -> Membership:
         expect_members(membership, taken)
     if membership.largest_rank is None:
         membership.limit_rank(max(run.max_rank, *prepared.settings.ranks))
-    membership.wait(grid, run.min_available_nodes, run.round_timeout, settle=True)
+    wait(grid, run.min_available_nodes, run.round_timeout, settle=True)
     if "" in identity.names(grid, run.identity).values():
         raise FederationError(
             f"identity = {run.identity!r}: expected partition, as Flower names no key "

@@ -7,9 +7,12 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
+from logging import WARNING
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flwr.supercore import log
 from transformers import PreTrainedTokenizerBase
 
 from ilora_app.settings import options
@@ -51,15 +54,29 @@ def rows(
         loaded: Rows = datasets.load_from_disk(str(folder)).to_list()
         return loaded
     made = encode()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    # Written aside and renamed: another process sees all of it or nothing.
-    aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".writing-"))
-    datasets.Dataset.from_list(made).save_to_disk(str(aside))
     try:
-        aside.rename(folder)
-    except OSError:  # another process was first
-        shutil.rmtree(aside)
+        _keep(datasets.Dataset.from_list(made), folder)
+    except OSError as error:
+        text = "tokenised rows are not kept in %s: %s"
+        log(WARNING, text, folder.parent, error.strerror or error)
     return made
+
+
+def _keep(made: Dataset, folder: Path) -> None:
+    """Write aside and rename: another process sees all of it or nothing.
+
+    Raises:
+        OSError: there is no room, or no leave to write.
+
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".writing-"))
+    try:
+        made.save_to_disk(str(aside))
+        with suppress(OSError):  # another process was first
+            aside.rename(folder)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _digest(tokenizer: PreTrainedTokenizerBase) -> str:

@@ -31,6 +31,8 @@ class Tail:
 
     def lines(self) -> list[str]:
         """New lines, without their ends; none where the file cannot be read."""
+        if not self.path.is_file():  # a pipe would hold its reader for ever
+            return []
         try:
             with self.path.open("rb") as file:
                 file.seek(self._at)

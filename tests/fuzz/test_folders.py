@@ -66,6 +66,7 @@ def test_commands_read_a_folder_or_say_what_is_wrong(finished, place, made):
     assert {p.name for p in root.iterdir()} <= {"outside", "run", "out", "best"}
 
 
+@pytest.mark.slow
 @settings(max_examples=1)
 @example(made=[Change(".report.html.tmp", "link")])
 @given(made=changes([*TOLD, *WRITTEN]))

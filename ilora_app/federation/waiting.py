@@ -1,0 +1,61 @@
+"""Waiting for as many nodes as a run needs."""
+
+import time
+from logging import INFO, WARNING
+
+from flwr.serverapp import Grid
+from flwr.supercore import log
+
+_POLL_SECONDS = 0.5
+# Once a whole wait was in vain, rounds go on with those that are there, and wait no
+# longer than this for the others until there were enough again.
+_AGAIN_SECONDS = 60.0
+
+
+class FederationError(RuntimeError):
+    """No node can take part, with every reason that nodes gave."""
+
+
+def wait(grid: Grid, least: int, timeout: float, settle: bool = False) -> None:
+    """Wait until ``least`` nodes are connected.
+
+    With ``settle`` their number must also stand still: before round 1 all nodes of a
+    simulation should be there.
+
+    Raises:
+        FederationError: fewer came within ``timeout`` seconds.
+
+    """
+    end = time.monotonic() + timeout
+    before = -1
+    while True:
+        now = len(set(grid.get_node_ids()))
+        if now >= max(least, 1) and (now == before or not settle):
+            return
+        if time.monotonic() > end:
+            raise FederationError(
+                f"{now} nodes connected within {timeout:g} s, "
+                f"min-available-nodes asks for {least}"
+            )
+        if now < least and now != before:
+            log(INFO, "Waiting for nodes: %d connected, %d needed", now, least)
+        before = now
+        time.sleep(_POLL_SECONDS)
+
+
+class Patience:
+    """Waits before every round, but not for ever for nodes that do not come back."""
+
+    def __init__(self) -> None:
+        self._in_vain = False
+
+    def wait(self, grid: Grid, least: int, timeout: float) -> None:
+        """Wait for so many nodes, and go on without."""
+        seconds = min(timeout, _AGAIN_SECONDS) if self._in_vain else timeout
+        try:
+            wait(grid, least, seconds)
+        except FederationError as error:
+            log(WARNING, "%s; going on with those", error)
+            self._in_vain = True
+        else:
+            self._in_vain = False
