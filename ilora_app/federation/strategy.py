@@ -83,7 +83,7 @@ class LoraStrategy(Strategy):
         encoding = wire.Encoding(wire_dtype, self.participation.seed)
         more = self.limits, lora_scaling, deadlines, encoding
         self._training = Training(method, drift_correction, *more)
-        self.deadlines = deadlines
+        self.deadlines, self.wire_dtype = deadlines, wire_dtype
         self._timeout, self._num_rounds, self._rows = 3600.0, 0, list[Row]()
 
     @property
