@@ -5,13 +5,18 @@ import pytest
 import torch
 
 from ilora_app import wire
+from ilora_app.federation.member import Member
 from ilora_app.federation.robust_sums import agreements, disagreeing
+from ilora_app.federation.standing import Standing
 from ilora_app.lora.ridge import RidgeSums
 from tests.conftest import read_events
-from tests.local_run import run
+from tests.local_run import metrics, run
 from tests.test_faults import BAD
 
 CLASSES, RIDGE = 4, 0.001
+RULE = "geometric-median"
+# Of five nodes; who stands apart does not train.
+TRAINED = {(RULE, True): 4, (RULE, False): 5, ("none", True): 5}
 
 
 def node(seed, classes=range(CLASSES), called=None, rows=40):
@@ -75,6 +80,15 @@ def test_a_class_that_others_hardly_have_says_little():
     assert disagreeing(sums(*common, few, tuple(many)), RIDGE, True) == []
 
 
+def test_who_stands_apart_does_so_in_a_run_that_goes_on():
+    before, after = Standing(), Standing()
+    before.set_apart([1, 3])
+    before.take_over(3, 4)
+    after.load(before.saved({1: "one", 2: "two", 4: "four"}), {"one": 7, "four": 9})
+    members = [Member(node, 2, 10) for node in (7, 8, 9)]
+    assert [member.node_id for member in after.agreeing(members)] == [8]
+
+
 def test_the_sums_of_a_liar_do_not_reach_the_head(run_config, tmp_path):
     """The head is that of a run without the liar, whom nobody accuses."""
     config = run_config | {
@@ -98,12 +112,14 @@ def test_the_sums_of_a_liar_do_not_reach_the_head(run_config, tmp_path):
         return reply
 
     heads = []
-    for rule, tamper in (("krum", lie), ("krum", away), ("none", lie)):
+    for rule, tamper in ((RULE, lie), (RULE, away), ("none", lie)):
         config["output-dir"] = str(tmp_path / str(len(heads)))
         folder, _, server = run(config | {"robust": rule}, nodes=5, tamper=tamper)
         heads.append(server.strategy.state.adapter.head)
+        rounds = metrics(folder)
+        assert list(rounds["clients"][1:]) == [TRAINED[rule, tamper is lie]]
         told = read_events(folder, "passed-over")
         of_head = [event["nodes"] for event in told if event["purpose"] == "head"]
-        assert of_head == ([[BAD]] * 2 if (rule, tamper) == ("krum", lie) else [])
+        assert of_head == ([[BAD]] * 2 if (rule, tamper) == (RULE, lie) else [])
     assert all(heads[0][name].equal(heads[1][name]) for name in heads[0])
     assert not heads[0]["classifier.weight"].equal(heads[2]["classifier.weight"])

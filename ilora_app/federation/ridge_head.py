@@ -123,6 +123,7 @@ class RidgeHead:
         good, out = self._held(good, members)
         right = [member.node_id for member, _ in good]
         good, passed = self._agreeing(good)
+        standing.set_apart(passed)
         events.replies(server_round, _HEAD, right, bad + out, passed=passed)
         total = sum(
             (sums for _, sums in good), RidgeSums.zeros(self.features, self.classes)
@@ -198,7 +199,10 @@ class RidgeHead:
     def _agreeing(
         self, found: Sequence[tuple[Member, RidgeSums]]
     ) -> tuple[list[tuple[Member, RidgeSums]], list[int]]:
-        """Under ``robust`` pass over those whose classes are not the others'."""
+        """Under ``robust`` pass over those whose classes are not the others'.
+
+        Until the head is solved again they do not train either.
+        """
         if self.limits.robust == "none":
             return list(found), []
         sums = [own for _, own in found]

@@ -4,7 +4,8 @@ Wrong classes change no length, so no norm sees them. The sums themselves tell: 
 the ridge solution of the others' sums, <W_c, b_kc> / n_kc is the mean score that the
 others' head gives class c on what node k calls class c (b_kc is column c of its
 Phi^T Y). Where nodes agree on the classes it is well above zero; of wrong classes it is
-about zero or below.
+about zero or below. Who is found so has neither its sums used nor, until the head is
+solved again, its training.
 """
 
 import math

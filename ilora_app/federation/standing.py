@@ -37,6 +37,7 @@ class Standing:
         self._began = 0.0
         self._came: dict[int, float] = {}
         self._left: set[int] = set()
+        self._apart: set[int] = set()
         self._new: list[int] = []
         self.waited = 3600.0
         """W of the last exchange."""
@@ -96,6 +97,14 @@ class Standing:
         self._leave(sorted(gone))
         return [member for member in members if member.node_id not in gone]
 
+    def set_apart(self, nodes: Iterable[int]) -> None:
+        """Have these, and no others, stand apart: their classes are not the others'."""
+        self._apart = set(nodes)
+
+    def agreeing(self, members: Sequence[Member]) -> list[Member]:
+        """Those of some members that do not stand apart."""
+        return [member for member in members if member.node_id not in self._apart]
+
     def take_new(self) -> list[tuple[int, str]]:
         """Hand out, once, who is asked no more, and why."""
         new, self._new = self._new, []
@@ -107,6 +116,8 @@ class Standing:
         for strikes in self._strikes.values():
             if old in strikes:
                 strikes[new] = strikes.pop(old)
+        if old in self._apart:
+            self._apart = self._apart - {old} | {new}
 
     def saved(self, names: Mapping[int, str]) -> dict[str, object]:
         """For a checkpoint, as JSON can hold it."""
@@ -114,12 +125,14 @@ class Standing:
             kind: {names[n]: count for n, count in found.items() if n in names}
             for kind, found in self._strikes.items()
         }
-        return {"strikes": strikes, "seconds": dict(self._slowest)}
+        apart = sorted(names[node] for node in self._apart if node in names)
+        return {"strikes": strikes, "seconds": dict(self._slowest), "apart": apart}
 
     def load(self, saved: Mapping[str, object], nodes: Mapping[str, int]) -> None:
         """Go on from what :meth:`saved` gave."""
         strikes: Mapping[str, Mapping[str, int]] = saved["strikes"]  # type: ignore[assignment]
         self._slowest = dict(saved["seconds"])  # type: ignore[call-overload]
+        self._apart = {nodes[name] for name in saved.get("apart", ())}  # type: ignore[attr-defined]
         self._strikes = {
             kind: {nodes[name]: count for name, count in found.items()}
             for kind, found in strikes.items()

@@ -176,9 +176,9 @@ class LoraStrategy(Strategy):
         """Send each sampled node its factors, cut to its rank, and its correction."""
         if not self.model.has_begun:
             self.begin(arrays)
-        plan, present = self.model.plan(), self._present(grid)
-        ranks = [member.rank for member in present]
-        chosen = self.method.participants(self.state, ranks)
+        plan = self.model.plan()
+        present = self.events.standing.agreeing(self._present(grid))
+        chosen = self.method.participants(self.state, [m.rank for m in present])
         members = [present[i].at_rank(rank) for i, rank in chosen]
         measure, rounds = self.evaluation.with_training, self._num_rounds
         evaluation = partial(measure, server_round, rounds, plan)
