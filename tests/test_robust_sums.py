@@ -95,6 +95,7 @@ def test_the_sums_of_a_liar_do_not_reach_the_head(run_config, tmp_path):
         "head": "ridge",
         "drift-correction": "none",
         "num-server-rounds": 1,
+        "head-refit-every": 0,
         "client-ranks": "2",
     }
 
@@ -120,6 +121,6 @@ def test_the_sums_of_a_liar_do_not_reach_the_head(run_config, tmp_path):
         assert list(rounds["clients"][1:]) == [TRAINED[rule, tamper is lie]]
         told = read_events(folder, "passed-over")
         of_head = [event["nodes"] for event in told if event["purpose"] == "head"]
-        assert of_head == ([[BAD]] * 2 if (rule, tamper) == (RULE, lie) else [])
+        assert of_head == ([[BAD]] if (rule, tamper) == (RULE, lie) else [])
     assert all(heads[0][name].equal(heads[1][name]) for name in heads[0])
     assert not heads[0]["classifier.weight"].equal(heads[2]["classifier.weight"])
