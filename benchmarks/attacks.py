@@ -29,7 +29,9 @@ from ilora_app.launch.local_grid import LocalGrid
 
 ROUNDS, MIDDLE = 8, 5
 POISONS = ("label-flip", "backdoor")
-ATTACKS = (*LIES, *POISONS)
+AWAY = "away"
+"""Hostile nodes that answer nothing: what is lost with their data alone."""
+ATTACKS = (*LIES, *POISONS, AWAY)
 OFF: Config = {"max-norm-ratio": 0.0, "max-examples-ratio": 0.0}
 
 
@@ -65,6 +67,8 @@ class Hostile(LocalGrid):
         """Answer, and have the liars lie in training."""
         sent = {m.metadata.dst_node_id: m for m in messages}
         replies = list(super().send_and_receive(sent.values(), timeout=timeout))
+        if self.attack == AWAY:
+            return [reply for reply in replies if not self._is_away(sent, reply)]
         for reply in replies:
             node = reply.metadata.src_node_id
             asked = sent[node]
@@ -73,6 +77,11 @@ class Hostile(LocalGrid):
             if lies and int(asked.content[wire.CONFIG][wire.ROUND]) in self.rounds:
                 self._lie(asked, reply)
         return replies
+
+    def _is_away(self, sent: dict[int, Message], reply: Message) -> bool:
+        node = reply.metadata.src_node_id
+        met = sent[node].metadata.message_type == MessageType.QUERY
+        return node in self.liars and not met
 
     def _lie(self, asked: Message, reply: Message) -> None:
         if self.attack in POISONS:

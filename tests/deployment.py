@@ -77,7 +77,7 @@ class Deployment:
     """A SuperLink and SuperNodes, each a process in a folder of its own."""
 
     def __init__(self, folder: Path, nodes: int = 3) -> None:
-        self.folder, self.port = folder, free_port()
+        self.folder, self.port, self.nodes = folder, free_port(), nodes
         self.keys, self.home = folder / "keys", folder / "operator"
         keys.make(keys.Request(self.keys, ("fl.example.org",), nodes))
         self.home.mkdir()
@@ -139,7 +139,9 @@ class Deployment:
         **more: str,
     ) -> Started:
         """Start a SuperNode; with another CA, another key, or no TLS on request."""
-        words: list[Any] = ["flower-supernode"]
+        # The last one as Flower starts it: a process imports all for every message.
+        warm = ["ilora", "supernode"] if number < self.nodes else ["flower-supernode"]
+        words: list[Any] = list(warm)
         words += ["--superlink", f"127.0.0.1:{self.port}", "--port", free_port()]
         words += ["--node-config", pairs(config)]
         if secure:

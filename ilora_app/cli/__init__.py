@@ -12,6 +12,7 @@ from ilora_app.cli.predict import predict
 from ilora_app.cli.report import report
 from ilora_app.cli.run import run
 from ilora_app.cli.runs import runs
+from ilora_app.cli.supernode import supernode
 
 app = typer.Typer(
     name="ilora",
@@ -26,6 +27,9 @@ app.command()(run)
 app.command()(compare)
 app.add_typer(runs, name="runs")
 app.command()(keys)
+app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True}
+)(supernode)
 app.command()(export)
 app.command()(predict)
 app.command()(report)
