@@ -14,6 +14,7 @@ ROOMS: dict[str, str] = {
     "settings": "",
     "track": "",
     "deploy": "",
+    "secure": "",
     "wire": "lora",
     "methods": "lora settings",
     "corrections": "lora settings",
