@@ -21,9 +21,9 @@ ROOMS: dict[str, str] = {
     "tasks": "lora settings corrections",
     "runs": "lora settings track",
     "report": "settings",
-    "federation": "lora settings wire methods corrections",
+    "federation": "lora settings secure wire methods corrections",
     "strategies": "settings methods corrections federation",
-    "node": "lora settings wire methods corrections tasks runs",
+    "node": "lora settings secure wire methods corrections tasks runs",
     "server": "lora settings track wire methods tasks runs report federation "
     "strategies",
     "client_app": "wire tasks node",

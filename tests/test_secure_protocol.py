@@ -89,6 +89,26 @@ def test_the_sum_is_exact_whoever_drops_out_at_whatever_stage(gone, lost, silent
     assert (session.run(1, lost) == session.sum(later)).all()
 
 
+def test_sums_of_one_update_are_over_the_same_nodes():
+    """Else the second would show what the missing one had sent in the first."""
+    terms = Terms(run=7, round=3, purpose="train", passes=3, least=3)
+    nodes = {i: Participant.begin(terms, i, None) for i in range(1, 8)}
+    adverts = [p.advert for p in nodes.values()]
+    letters = {i: p.share(adverts, None) for i, p in nodes.items()}
+    zeros = np.zeros(3, dtype=np.uint64)
+    for i, node in nodes.items():
+        node.receive({j: letters[j][i] for j in nodes if j != i})
+        node.mask(0, zeros)
+        node.reveal(0, list(nodes), {})
+        node.mask(1, zeros)
+    with pytest.raises(SecureError, match="between sums of one update"):
+        nodes[1].agree(1, list(nodes)[:-1])
+    for node in nodes.values():
+        node.reveal(1, list(nodes), {})
+        node.mask(2, zeros)
+    assert nodes[1].agree(2, list(nodes)[:-1])  # a measurement stands alone
+
+
 @pytest.mark.parametrize("stage", ["shares", "upload", "reveal"])
 def test_too_few_survivors_open_nothing(stage):
     session = Session(6, (3, 13) if stage == "shares" else ())  # t = 5

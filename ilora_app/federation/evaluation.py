@@ -105,6 +105,10 @@ class Evaluation:
         results = self._said(server_round, server_round - 1, found, bad)
         self._earlier = metrics.of_evaluation(results) if results else {}
 
+    def note_earlier(self, found: Mapping[str, int | float]) -> None:
+        """Keep what the clients measured of the round before, where it is summed."""
+        self._earlier = dict(found)
+
     def take_earlier(self) -> dict[str, int | float]:
         """Hand out, once, what the clients measured of the round before."""
         found, self._earlier = self._earlier, {}

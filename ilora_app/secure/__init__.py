@@ -7,7 +7,7 @@ messages, models or tensors: numbers, keys and bytes go in and come out.
 from ilora_app.secure.adverts import Advert, KeySet, Terms
 from ilora_app.secure.collector import opened
 from ilora_app.secure.errors import SecureError
-from ilora_app.secure.fixed_point import FixedPoint
+from ilora_app.secure.fixed_point import FixedPoint, of_clients
 from ilora_app.secure.identity import Roster, Signer
 from ilora_app.secure.participant import Participant
 
@@ -20,5 +20,6 @@ __all__ = [
     "SecureError",
     "Signer",
     "Terms",
+    "of_clients",
     "opened",
 ]

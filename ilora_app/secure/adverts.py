@@ -36,6 +36,16 @@ class Terms:
     least: int
 
     @property
+    def joint(self) -> int:
+        """Passes, from the first, whose vectors a node makes of one update.
+
+        The same nodes must be in all of them: the sum over fewer, in a later pass,
+        would show what those that are missing had sent in the first. The last pass of
+        training is a measurement and stands alone.
+        """
+        return max(self.passes - 1, 1) if self.purpose == "train" else self.passes
+
+    @property
     def text(self) -> bytes:
         """All of it."""
         return packed(

@@ -76,3 +76,31 @@ class FixedPoint:
     def decode(self, total: Ring) -> Reals:
         """Read a sum; shape (n,)."""
         return np.ldexp(total.view(np.int64).astype(np.float64), -self.bits)
+
+
+MOST_VALUE, MOST_EXAMPLES = 4096.0, 2**20
+"""Of a number that a client learns or measures, and of what it counts for."""
+
+
+def of_clients(nodes: int, max_examples: int = 0) -> tuple[FixedPoint, int]:
+    """Numbers up to 4096 times the examples of a client, for so many clients.
+
+    Args:
+        nodes: of a session.
+        max_examples: that a client may count for; 0: as many as there is room for, up
+            to 2^20.
+
+    Returns:
+        How they are written, and the examples that a client may count for.
+
+    Raises:
+        SecureError: there is no room at all.
+
+    """
+    most = min(max_examples or MOST_EXAMPLES, MOST_EXAMPLES)
+    while most > 1:
+        try:
+            return FixedPoint(nodes, most * MOST_VALUE), most
+        except SecureError:
+            most //= 2
+    return FixedPoint(nodes, MOST_VALUE), 1

@@ -232,6 +232,8 @@ class Participant:
             raise SecureError("nodes are left that it has not masked with")
         if self.node not in left:
             raise SecureError("it is not among the nodes that are left")
+        if 0 < number < self.terms.joint and left != self.peers[number]:
+            raise SecureError("nodes dropped out between sums of one update")
         self._enough(left, "are left")
         if self.left.setdefault(number, left) != left:
             raise SecureError("it has said that others are left")

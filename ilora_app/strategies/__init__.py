@@ -5,8 +5,12 @@
 :class:`ilora_app.methods.ilora.ILoRA`.
 """
 
+from collections.abc import Callable
+from functools import partial
+
 from ilora_app import methods
 from ilora_app.corrections import server_half
+from ilora_app.federation.blind_strategy import BlindStrategy
 from ilora_app.federation.deadlines import Deadlines
 from ilora_app.federation.evaluation import EVALUATE
 from ilora_app.federation.event_log import Recorder
@@ -134,7 +138,11 @@ def build(
     settings = methods.resolve(settings)
     run = settings.run
     method = methods.find(run.strategy)
-    return LoraStrategy(
+    private = settings.privacy
+    kind: Callable[..., LoraStrategy] = LoraStrategy
+    if private.secure_aggregation:
+        kind = partial(BlindStrategy, least=private.secure_min_nodes)
+    return kind(
         method.of(settings),
         Participation(
             run.fraction_train,
@@ -152,6 +160,7 @@ def build(
             "all" if "all" in method.control_scopes else "head",
             method.turns_basis(),
             method.projects,
+            private.secure_aggregation,
         ),
         membership=membership,
         recorder=recorder,
