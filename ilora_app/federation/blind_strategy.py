@@ -101,7 +101,10 @@ class BlindStrategy(LoraStrategy):
                 if m.node_id in masked
             }
             if isinstance(self.drift_correction, SummedVariates):
-                update = replace(update, correction=blind_sums.control_of(sums))
+                even = self.drift_correction.weights != "examples"
+                unit = float(session.most_examples) if even else 1.0
+                changes = blind_sums.control_of(sums, unit)
+                update = replace(update, correction=changes)
                 self.drift_correction.counted(ranks, examples, sums["held"])
             after = partial(self._training.correct, server_round, state, [update])
             limits = replace(self.limits, min_replies=1)

@@ -126,9 +126,9 @@ def update_of(
     return one_update(state, head, factors, True, examples)
 
 
-def control_of(sums: Sums) -> dict[str, Tensor]:
-    """Sum of the changes of the nodes' control variates."""
-    return _within(_CONTROL, sums)
+def control_of(sums: Sums, unit: float) -> dict[str, Tensor]:
+    """Sum of the changes of the nodes' control variates, by their unit."""
+    return {name: v / unit for name, v in _within(_CONTROL, sums).items()}
 
 
 def of_training(sums: Sums, clients: int) -> dict[str, int | float]:

@@ -105,6 +105,11 @@ class SecureSession:
         return of_clients(len(self.key_set.adverts), self.max_examples)[0]
 
     @property
+    def most_examples(self) -> int:
+        """That a node may count for."""
+        return of_clients(len(self.key_set.adverts), self.max_examples)[1]
+
+    @property
     def error(self) -> float:
         """Of a sum, at most."""
         return len(self.key_set.adverts) * 2.0 ** -(self.point.bits + 1)

@@ -71,7 +71,8 @@ def of_training(
     record = content.array_records.get(wire.CORRECTION)
     if record is not None:
         method = local.node.settings.method
-        weight = n if method.control_weights == "examples" else 1.0
+        # As far up in the range as may be: what is not weighed is small.
+        weight = n if method.control_weights == "examples" else float(most)
         uploads = wire.decode_tensors(record)
         _check_correction(local.node, uploads)
         for name, value in uploads.items():
