@@ -3,14 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from flwr.app import Message
 
-from ilora_app import wire
 from tests.conftest import read_events
-from tests.local_run import metrics, run
+from tests.local_run import run
 
 # Adam blows up what is rounding alone, in the clear as well: a gradient of 0 or 1e-10.
 RANKS = {
@@ -35,7 +32,9 @@ def config(tiny_config, tmp_path_factory) -> Callable[..., dict[str, Any]]:
 def product(server) -> torch.Tensor:
     """All that was learned, flat: s B A of every layer, and the head."""
     model = server.strategy.global_model()
-    layers = [(B.double() @ A.double()).flatten() for _, (B, A) in model.factors.items()]
+    layers = [
+        (B.double() @ A.double()).flatten() for _, (B, A) in model.factors.items()
+    ]
     return torch.cat([*layers, *(v.double().flatten() for v in model.head.values())])
 
 

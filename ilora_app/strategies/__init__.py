@@ -17,6 +17,8 @@ from ilora_app.federation.event_log import Recorder
 from ilora_app.federation.limits import Limits
 from ilora_app.federation.membership import Membership
 from ilora_app.federation.participation import Participation
+from ilora_app.federation.private_strategy import PrivateStrategy
+from ilora_app.federation.release import Release
 from ilora_app.federation.ridge_head import RidgeHead
 from ilora_app.federation.strategy import LoraStrategy
 from ilora_app.methods import (
@@ -39,6 +41,7 @@ from ilora_app.methods import (
     raflora,
     rolora,
 )
+from ilora_app.privacy.budget import Budget
 from ilora_app.settings import Settings
 from ilora_app.strategies.method_strategy import MethodStrategy
 
@@ -142,6 +145,12 @@ def build(
     kind: Callable[..., LoraStrategy] = LoraStrategy
     if private.secure_aggregation:
         kind = partial(BlindStrategy, least=private.secure_min_nodes)
+    if private.dp != "none":
+        budget = Budget.of(settings)
+        release = Release(
+            private.dp_clip, budget.multiplier, settings.model.lora_scaling
+        )
+        kind = partial(PrivateStrategy, release=release, budget=budget)
     return kind(
         method.of(settings),
         Participation(
