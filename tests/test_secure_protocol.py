@@ -3,12 +3,13 @@
 import contextlib
 import math
 from collections.abc import Callable, Collection
+from fractions import Fraction
 
 import numpy as np
 import pytest
 from cryptography.hazmat.primitives import serialization as serial
 from cryptography.hazmat.primitives.asymmetric import ec
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ilora_app.secure import (
@@ -289,6 +290,8 @@ def test_shares_are_those_of_a_prime_field():
         assert shamir.join(with_two, by) != secret
 
 
+@example(8, 2.0**32, [1.0] * 8)  # where one bit more would overflow
+@example(4, 2.0**32, [-1.0] * 4)
 @given(
     st.integers(1, 200),
     st.floats(1e-3, 2**31),
@@ -301,6 +304,7 @@ def test_sums_in_fixed_point_never_overflow_and_are_off_by_their_bound(
     point = FixedPoint(nodes, bound)
     values = [np.array([part * bound, bound, -bound]) for part in parts][:nodes]
     values += values[:1] * (nodes - len(values))  # as many as may be
+    assert nodes * (2 ** (point.bits + 1) * Fraction(bound) + 1) < 2**64
     total = keys.summed((point.encode(v) for v in values), 3)
     exact = [math.fsum(column) for column in zip(*values, strict=True)]
     error = nodes * 2.0 ** -(point.bits + 1) + 2.0**-52 * nodes * bound

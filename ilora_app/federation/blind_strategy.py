@@ -60,12 +60,18 @@ class BlindStrategy(LoraStrategy):
         sketch = self._sketch(server_round)
         run, passes = sent[0].metadata.run_id, sketch.passes + 1
         terms = Terms(run, server_round, "train", passes, self._least)
-        session = self._begun(terms, [r.member for r in requests.values()], grid)
-        if session is None:
-            return []
+        members = [request.member for request in requests.values()]
         control: Mapping[str, Tensor] = {}
         if isinstance(self.drift_correction, SummedVariates):
             control = self.drift_correction.shapes()
+        by_direction = bool(control) or self.method.sums_directions()
+        session = self._begun(terms, members, grid, config, by_direction)
+        if session is None:
+            return []
+        if (shared := session.key_set.shared_rank(session.peers)) < sketch.rank:
+            text = "round %d: fewer than %d nodes hold the directions beyond %d"
+            if by_direction:
+                log(WARNING, f"{text}: none is sent", server_round, self._least, shared)
         evaluates = wire.EVALUATE in sent[0].content.config_records[wire.CONFIG]
         state, plan = self.state, self.model.plan()
         self._like = blind_sums.shapes(state, plan, sketch, control, evaluates)
@@ -159,24 +165,32 @@ class BlindStrategy(LoraStrategy):
         )
         run = sent[0].metadata.run_id if sent else 0
         terms = Terms(run, server_round, "head", 1, self._least)
-        session = self._begun(terms, members, grid)
+        session = self._begun(terms, members, grid, config)
         if session is None:
             return None, {}
         row = solve(ridge, session, sent, self.model)
         return self.model.arrays(), row
 
     def _sketch(self, server_round: int) -> Sketch:
-        seed = f"{self.participation.seed}/{server_round}"
+        # Another in each round and under each seed of a run, which has 32 bits.
+        seed = self.participation.seed + (server_round << 32)
         rank = self.state.adapter.factors.rank
         return Sketch(self.method.sums(self.state), rank, seed)
 
     def _begun(
-        self, terms: Terms, members: list[Member], grid: Grid
+        self,
+        terms: Terms,
+        members: list[Member],
+        grid: Grid,
+        config: ConfigRecord,
+        by_direction: bool = False,
     ) -> SecureSession | None:
         """A session in which enough nodes have shared their secrets."""
         how = grid, members, self._timeout, self.events
         most = self.limits.max_examples, self.limits.max_reply_megabytes
-        session = SecureSession(terms, *how, *most)
+        finished = terms.round - (terms.purpose == "train")
+        restore = ConfigRecord({**config, wire.ROUND: finished})
+        session = SecureSession(terms, *how, *most, restore, by_direction)
         try:
             session.begin()
         except SecureError as error:

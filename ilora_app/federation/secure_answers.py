@@ -1,6 +1,6 @@
 """What nodes answer to a stage of secure aggregation, read and checked."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,13 @@ class Costs:
     messages: int = 0
     down: int = 0
     up: int = 0
+
+    def add(self, sent: Sequence[Message], replies: Sequence[Message]) -> None:
+        """Add the messages of a stage."""
+        contents = [reply.content for reply in replies if reply.has_content()]
+        self.messages += len(sent)
+        self.down += sum(wire.content_bytes(m.content) for m in sent)
+        self.up += sum(wire.content_bytes(content) for content in contents)
 
     def columns(self) -> dict[str, int | float]:
         """By name."""

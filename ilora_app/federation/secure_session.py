@@ -24,7 +24,6 @@ from ilora_app.federation.replies import Request, collect
 from ilora_app.lora.factors import AdapterState, LoraFactors
 from ilora_app.methods.state import Share
 from ilora_app.secure import (
-    FixedPoint,
     KeySet,
     SecureError,
     Terms,
@@ -51,6 +50,8 @@ class SecureSession:
         events: answers that are left out are recorded there.
         max_examples: as in ``of_clients``.
         most: megabytes of a reply.
+        config: sent with the first stage, for a node that has to restore its state.
+        by_direction: directions are summed of which not all nodes may hold each.
 
     Attributes:
         peers: nodes whose masks are in the vectors of the next pass.
@@ -64,6 +65,8 @@ class SecureSession:
     events: EventLog
     max_examples: int = 0
     most: float = 0.0
+    config: ConfigRecord | None = None
+    by_direction: bool = False
     costs: answers.Costs = field(default_factory=answers.Costs)
     peers: list[int] = field(default_factory=list)
 
@@ -79,10 +82,10 @@ class SecureSession:
             wire.PASSES: self.terms.passes,
             wire.SECURE_LEAST: self.terms.least,
         }
-        nodes = [member.node_id for member in self.members]
-        found = self._ask(
-            dict.fromkeys(nodes, facts), partial(answers.advert, self.terms)
-        )
+        ranks = {m.node_id: m.rank if self.by_direction else 1 for m in self.members}
+        asked = {node: {**facts, wire.RANK: rank} for node, rank in ranks.items()}
+        more = {wire.CONFIG: self.config} if self.config else {}
+        found = self._ask(asked, partial(answers.advert, self.terms), more)
         adverts = dict(found)
         if len(adverts) < self.terms.least:
             raise SecureError(
@@ -90,6 +93,8 @@ class SecureSession:
                 f"secure-min-nodes is {self.terms.least}"
             )
         self.key_set = KeySet.of(self.terms, list(adverts.values()))
+        nodes_here = len(self.key_set.adverts)
+        self.point, self.most_examples = of_clients(nodes_here, self.max_examples)
         texts = [advert.encoded() for advert in self.key_set.adverts]
         facts = {wire.STAGE: wire.SHARES, wire.KEYS: texts}
         sent = self._ask(
@@ -98,16 +103,6 @@ class SecureSession:
         self._inbox = dict(sent)
         self.peers = sorted(self._inbox)
         self._enough(self.peers, "have shared their secrets")
-
-    @property
-    def point(self) -> FixedPoint:
-        """How numbers are written."""
-        return of_clients(len(self.key_set.adverts), self.max_examples)[0]
-
-    @property
-    def most_examples(self) -> int:
-        """That a node may count for."""
-        return of_clients(len(self.key_set.adverts), self.max_examples)[1]
 
     @property
     def error(self) -> float:
@@ -215,6 +210,8 @@ class SecureSession:
         records: Mapping[str, Any] | None = None,
     ) -> list[Any]:
         """One stage: ask nodes, and read their answers as (node, what it is)."""
+        if not facts:
+            return []
         known = {member.node_id: member for member in self.members}
         sent = [
             Message(
@@ -228,24 +225,20 @@ class SecureSession:
         ]
         requests = {node: Request(known[node], _NOTHING) for node in facts}
         standing = self.events.standing
-        seconds = standing.wait(PURPOSE, requests, self.timeout)
+        # Strikes are of rounds: a node may fail at one stage of every one of them.
+        first = next(iter(facts.values()))
+        purpose = f"{PURPOSE}-{first[wire.STAGE]}-{first.get(wire.PASS, 0)}"
+        seconds = standing.wait(purpose, requests, self.timeout)
         replies = exchange(self.grid, sent, seconds, standing.came, self.most)
-        self.count(sent, replies)
+        self.costs.add(sent, replies)
 
         def one(reply: Message, request: Request) -> tuple[int, Any]:
             return request.member.node_id, read(reply, request)
 
         good, bad = collect(requests, replies, one, seconds)
         nodes = [node for node, _ in good]
-        self.events.replies(self.terms.round, PURPOSE, nodes, bad)
+        self.events.replies(self.terms.round, purpose, nodes, bad)
         return good
-
-    def count(self, sent: Sequence[Message], replies: Sequence[Message]) -> None:
-        """Add messages of a stage to what the round costs."""
-        contents = [reply.content for reply in replies if reply.has_content()]
-        self.costs.messages += len(sent)
-        self.costs.down += sum(wire.content_bytes(m.content) for m in sent)
-        self.costs.up += sum(wire.content_bytes(content) for content in contents)
 
     def _named(self, facts: Mapping[str, Any]) -> dict[str, Any]:
         named = {wire.PURPOSE: self.terms.purpose, wire.ROUND: self.terms.round}

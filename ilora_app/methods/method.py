@@ -79,6 +79,11 @@ class Method(ABC):
         return made[0] is made[1] is not Method
 
     @classmethod
+    def sums_directions(cls) -> bool:
+        """Whether direction j of its sums is of clients with r_k >= j alone."""
+        return cls.server_step != "products"
+
+    @classmethod
     def turns_basis(cls) -> bool:
         """Whether factors have another basis in every round."""
         return "control-basis" in cls.setting_keys

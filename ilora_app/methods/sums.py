@@ -14,7 +14,6 @@ For a truncated SVD E is Gaussian with 8 columns more, and one power step lies b
 then Q R is near D's best approximation of rank r.
 """
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -53,7 +52,7 @@ class Sketch:
 
     sums: Sums
     rank: int
-    seed: str
+    seed: int
 
     @property
     def passes(self) -> int:
@@ -71,14 +70,15 @@ class Sketch:
 
     def first(self, terms: Mapping[str, Pair]) -> dict[str, Tensor]:
         """D_k E of one client, of its terms (L, R) with D_k = L R; in float64."""
-        found = {}
-        for module, (L, R) in terms.items():
+        found, draw = {}, torch.Generator().manual_seed(self.seed)
+        for module in sorted(terms):  # of all clients in one order
+            L, R = terms[module]
             width = self.width((L.shape[0], R.shape[1]))
             if self.sums.kind == LEADING:
                 found[module] = L.double() @ R[:, :width].double()
-            else:
-                E = self._gaussian(module, R.shape[1], width)
-                found[module] = L.double() @ (R.double() @ E)
+                continue
+            E = torch.randn(R.shape[1], width, generator=draw, dtype=torch.float64)
+            found[module] = L.double() @ (R.double() @ E)
         return found
 
     def multiply(
@@ -109,11 +109,6 @@ class Sketch:
         """
         turned = {m: v if self.is_left(number) else v.T for m, v in means.items()}
         return {m: _clean(v, error)[0] for m, v in turned.items()}
-
-    def _gaussian(self, module: str, rows: int, columns: int) -> Tensor:
-        text = hashlib.sha256(f"{self.seed}/{module}".encode()).digest()
-        draw = torch.Generator().manual_seed(int.from_bytes(text[:8], "big") >> 1)
-        return torch.randn(rows, columns, generator=draw, dtype=torch.float64)
 
 
 def terms_of(

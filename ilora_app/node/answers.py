@@ -97,7 +97,10 @@ def train_together(pairs: Sequence[tuple[Message, Context]]) -> list[Message]:
         try:
             trained = joint_round.train_all([local for _, local in batch])
             for (index, local), content in zip(batch, trained, strict=True):
-                replies[index] = reply(local, content, *pairs[index])
+                try:
+                    replies[index] = reply(local, content, *pairs[index])
+                except Exception as error:  # of one node, and no matter of the others
+                    replies[index] = _error(error, pairs[index][0])
         except Exception as error:
             for index, _ in batch:
                 replies.setdefault(index, _error(error, pairs[index][0]))
@@ -109,7 +112,10 @@ def begin(message: Message, context: Context) -> LocalRound:
     node = node_of(message, context)
     secure_steps.expected(node, message)
     persistence.restore(message, context)
-    return LocalRound.begin(node, message, context.state)
+    local = LocalRound.begin(node, message, context.state)
+    if wire.SECURE in message.content:
+        secure_steps.enter(local, message, context)
+    return local
 
 
 def reply(

@@ -82,14 +82,38 @@ def step(node: Node, message: Message, context: Context) -> RecordDict:
     return RecordDict({wire.SECURE: ConfigRecord(answer)})
 
 
+def enter(local: LocalRound, message: Message, context: Context) -> None:
+    """Open the letters that came with a message for training, before it begins.
+
+    Raises:
+        WireError: it trains at another rank than the others were told.
+        SecureError: a letter is not what it must be.
+
+    """
+    part, _ = _entered(local.node, message, context)
+    if not _by_direction(local, message):
+        return
+    if local.instructions.rank != part.advert.rank:
+        raise wire.WireError("it is to train at another rank than others were told")
+    local.correction.most_directions = part.shared_rank
+
+
+def _by_direction(local: LocalRound, message: Message) -> bool:
+    """Whether single directions are summed, which few clients may hold."""
+    corrected = wire.CORRECTION in message.content
+    return corrected or local.node.method.sums_directions()
+
+
 def training(
     local: LocalRound, content: RecordDict, message: Message, context: Context
 ) -> RecordDict:
     """Mask what a round of training has come to."""
-    part, facts = _entered(local.node, message, context)
+    facts = _facts(message)
+    part = load(context.state, str(facts[wire.PURPOSE]), int(facts[wire.ROUND]))
     sketch = secure_sums.sketch_of(facts)
     _, most = _written(local.node, part)
-    sums, later = secure_sums.of_training(local, content, sketch, most)
+    directions = part.shared_rank if _by_direction(local, message) else sketch.rank
+    sums, later = secure_sums.of_training(local, content, sketch, most, directions)
     state = ClientState(context.state)
     if later and sketch.passes > 1:
         context.state[_LATER] = wire.encode_tensors(later, torch.float64)
@@ -148,7 +172,10 @@ def _begin(node: Node, facts: Any, context: Context) -> Participant:
     signer = None
     if path:
         signer = _read(wire.SECURE_KEY, str(path), Signer.read)
-    return Participant.begin(terms, int(context.node_id), signer)
+    rank = int(facts.get(wire.RANK, 1))
+    if not 0 < rank < 2**16:
+        raise wire.WireError(f"rank {rank}: there is none")
+    return Participant.begin(terms, int(context.node_id), signer, rank)
 
 
 def _entered(node: Node, message: Message, context: Context) -> tuple[Participant, Any]:

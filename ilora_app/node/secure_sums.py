@@ -9,7 +9,7 @@ from flwr.app import MetricRecord, RecordDict
 from torch import Tensor
 
 from ilora_app import wire
-from ilora_app.corrections.shapes import fit
+from ilora_app.corrections.shapes import fit, keep_rank
 from ilora_app.lora.factors import AdapterState, LoraFactors, group_of, only
 from ilora_app.lora.products import gram_norm
 from ilora_app.methods.state import MEANS, Sums
@@ -23,11 +23,15 @@ FACTORS = ("lora_B", "lora_A")
 def sketch_of(facts: Mapping[str, Any]) -> Sketch:
     """Which sums of products the server asks for."""
     sums = Sums(str(facts[wire.SUMS]), bool(facts[wire.CHANGED]))
-    return Sketch(sums, int(facts[wire.TOP_RANK]), str(facts[wire.SKETCH_SEED]))
+    return Sketch(sums, int(facts[wire.TOP_RANK]), int(facts[wire.SKETCH_SEED]))
 
 
 def of_training(
-    local: LocalRound, content: RecordDict, sketch: Sketch, most: int
+    local: LocalRound,
+    content: RecordDict,
+    sketch: Sketch,
+    most: int,
+    directions: int,
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """What a trained round adds.
 
@@ -36,6 +40,8 @@ def of_training(
         content: what the reply would be if it were not masked.
         sketch: which sums of products the server asks for.
         most: examples that a node may count for.
+        directions: that enough nodes hold; what is summed direction by direction has
+            zeros beyond.
 
     Returns:
         Tensors, and the factors whose products later passes sum: ``<module>.left`` and
@@ -49,7 +55,7 @@ def of_training(
     n = float(_counted(local.node, metrics[wire.EXAMPLES], most))
     trained = wire.decode_tensors(content.array_records[wire.ARRAYS])
     _check_update(local, trained)
-    rank = local.instructions.rank
+    rank = min(local.instructions.rank, directions)
     held = torch.where(torch.arange(sketch.rank) < rank, n, 0.0)
     found = {
         "examples": torch.tensor([n]),
@@ -60,7 +66,8 @@ def of_training(
     later: dict[str, Tensor] = {}
     means = only(trained, ("head",) if sketch.sums.kind != MEANS else _GROUPS)
     for name, value in means.items():
-        found[f"up/{name}"] = n * _at_rank(name, value.double(), sketch.rank)
+        kept = keep_rank(name, value.double(), directions)
+        found[f"up/{name}"] = n * _at_rank(name, kept, sketch.rank)
     if sketch.sums.kind != MEANS:
         own = AdapterState.from_named_tensors(only(trained, FACTORS)).factors
         terms = terms_of(sketch.sums, local.start.factors, own)
@@ -76,9 +83,8 @@ def of_training(
         uploads = wire.decode_tensors(record)
         _check_correction(local.node, uploads)
         for name, value in uploads.items():
-            found[f"control/{name}"] = weight * _at_rank(
-                name, value.double(), sketch.rank
-            )
+            kept = keep_rank(name, value.double(), directions)
+            found[f"control/{name}"] = weight * _at_rank(name, kept, sketch.rank)
     if wire.EVALUATION in content:
         found |= of_evaluation(content.metric_records[wire.EVALUATION])
     return found, later

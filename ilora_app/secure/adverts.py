@@ -6,14 +6,15 @@ hash of the seed of its own mask. A pass has keys of its own since one that was
 reconstructed for a node that dropped out tells what it masked in that pass.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ilora_app.secure.errors import SecureError
-from ilora_app.secure.keys import KEY, digest, packed
+from ilora_app.secure.keys import KEY, digest, is_signed, packed
 
-_FIXED = 8 + 2 * KEY
-_SIZE = 4
+_NODE, _SIZE = 8, 4
+_START = _NODE + _SIZE
+_FIXED = _START + 2 * KEY
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ class Advert:
 
     Attributes:
         node: its id.
+        rank: directions in which it adds to sums that are made direction by direction.
         letters: key with which shares are sealed for it (X25519).
         signs: key with which it says who is left (Ed25519).
         masks: a key a pass (X25519).
@@ -74,6 +76,7 @@ class Advert:
     """
 
     node: int
+    rank: int
     letters: bytes
     signs: bytes
     masks: tuple[bytes, ...]
@@ -86,6 +89,7 @@ class Advert:
         return packed(
             terms.text,
             self.node,
+            self.rank,
             self.letters,
             self.signs,
             *self.masks,
@@ -97,7 +101,8 @@ class Advert:
         """Write."""
         return b"".join(
             (
-                self.node.to_bytes(8, "big"),
+                self.node.to_bytes(_NODE, "big"),
+                self.rank.to_bytes(_SIZE, "big"),
                 self.letters,
                 self.signs,
                 *self.masks,
@@ -120,9 +125,10 @@ class Advert:
         end = keys + _SIZE + int.from_bytes(data[keys : keys + _SIZE], "big")
         if len(data) < end:
             raise SecureError("keys of a node are incomplete")
-        parts = [data[i : i + KEY] for i in range(8, keys, KEY)]
+        parts = [data[i : i + KEY] for i in range(_START, keys, KEY)]
         found = cls(
-            int.from_bytes(data[:8], "big"),
+            int.from_bytes(data[:_NODE], "big"),
+            int.from_bytes(data[_NODE:_START], "big"),
             parts[0],
             parts[1],
             tuple(parts[2 : 2 + passes]),
@@ -183,6 +189,11 @@ class KeySet:
         """
         return max(2 * len(self.adverts) // 3 + 1, self.terms.least)
 
+    def shared_rank(self, nodes: Collection[int]) -> int:
+        """Directions that enough of some nodes hold: a sum over fewer is none."""
+        ranks = sorted((self.by_node[node].rank for node in nodes), reverse=True)
+        return ranks[self.terms.least - 1] if len(ranks) >= self.terms.least else 0
+
     def index(self, node: int) -> int:
         """I of a node: at which number its shares are taken, from 1."""
         return [advert.node for advert in self.adverts].index(node) + 1
@@ -202,3 +213,13 @@ class KeySet:
     def left(self, number: int, survivors: Sequence[int]) -> bytes:
         """What nodes sign where some have dropped out of a pass."""
         return packed(self.digest, "left", number, *sorted(survivors))
+
+    def signers(
+        self, number: int, survivors: Sequence[int], signed: Mapping[int, bytes]
+    ) -> int:
+        """How many survivors have signed that these are left of a pass."""
+        text, left = self.left(number, survivors), set(survivors)
+        return sum(
+            node in left and is_signed(self.by_node[node].signs, text, signature)
+            for node, signature in signed.items()
+        )

@@ -8,6 +8,7 @@ most K 2^-(f+1).
 
 import math
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,8 +54,10 @@ class FixedPoint:
     @property
     def bits(self) -> int:
         """f: the largest with K (2^f b + 1/2) < 2^63."""
-        room = _MOST / self.nodes - 1
-        return math.frexp(room / self.bound)[1] - 1
+        room = Fraction(_MOST, self.nodes) - Fraction(1, 2)
+        most = room / Fraction(self.bound)  # exact, as the last bit counts
+        bits = most.numerator.bit_length() - most.denominator.bit_length()
+        return bits if Fraction(2) ** bits <= most else bits - 1
 
     def encode(self, values: Reals) -> Ring:
         """Write numbers; shape (n,).

@@ -1,6 +1,7 @@
 """Keys of a session: agreement, derivation, sealed letters, and streams of masks.
 
-X25519, HKDF with SHA-256, ChaCha20-Poly1305 and ChaCha20, all from ``cryptography``.
+X25519, Ed25519, HKDF with SHA-256, ChaCha20-Poly1305 and ChaCha20, all of them from
+``cryptography``.
 """
 
 import hashlib
@@ -8,8 +9,12 @@ import os
 from collections.abc import Iterable
 
 import numpy as np
-from cryptography.exceptions import InvalidTag
+from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric.ed25519 import (
+    Ed25519PrivateKey,
+    Ed25519PublicKey,
+)
 from cryptography.hazmat.primitives.asymmetric.x25519 import (
     X25519PrivateKey,
     X25519PublicKey,
@@ -81,6 +86,30 @@ def agreed(private: bytes, public: bytes, purpose: bytes) -> bytes:
 def derived(secret: bytes, purpose: bytes) -> bytes:
     """A key from a secret, for one purpose alone."""
     return HKDF(hashes.SHA256(), KEY, None, purpose).derive(secret)
+
+
+def signing_key() -> bytes:
+    """A new private key of Ed25519."""
+    return Ed25519PrivateKey.generate().private_bytes_raw()
+
+
+def verifying_key(private: bytes) -> bytes:
+    """The public key of a private one that signs."""
+    return Ed25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw()
+
+
+def sign(private: bytes, text: bytes) -> bytes:
+    """Sign a text."""
+    return Ed25519PrivateKey.from_private_bytes(private).sign(text)
+
+
+def is_signed(public: bytes, text: bytes, signature: bytes) -> bool:
+    """Whether the owner of a public key has signed a text."""
+    try:
+        Ed25519PublicKey.from_public_bytes(public).verify(signature, text)
+    except (InvalidSignature, ValueError):
+        return False
+    return True
 
 
 def seal(key: bytes, text: bytes, about: bytes) -> bytes:

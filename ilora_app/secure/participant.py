@@ -7,13 +7,7 @@ gets of it both the seed of a peer's own mask and the key of that peer's other m
 
 import os
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import (
-    Ed25519PrivateKey,
-    Ed25519PublicKey,
-)
+from dataclasses import dataclass, field, replace
 
 from ilora_app.secure import keys, shamir
 from ilora_app.secure.adverts import Advert, KeySet, Terms
@@ -53,32 +47,32 @@ class Participant:
     left: dict[int, list[int]] = field(default_factory=dict)
 
     @classmethod
-    def begin(cls, terms: Terms, node: int, signer: Signer | None) -> "Participant":
+    def begin(
+        cls, terms: Terms, node: int, signer: Signer | None, rank: int = 1
+    ) -> "Participant":
         """Make fresh keys.
 
         Args:
-            terms: of the session.
-            node: its id.
+            terms, node, rank: as of its advert.
             signer: with its long-term key, where nodes have one.
 
         """
         count = terms.passes
-        letters, signs = keys.private_key(), Ed25519PrivateKey.generate()
+        letters, signs = keys.private_key(), keys.signing_key()
         masks = [keys.private_key() for _ in range(count)]
         seeds = [os.urandom(keys.KEY) for _ in range(count)]
         facts = (
             node,
+            rank,
             keys.public_key(letters),
-            signs.public_key().public_bytes_raw(),
+            keys.verifying_key(signs),
             tuple(keys.public_key(mask) for mask in masks),
             tuple(keys.digest("seed", seed) for seed in seeds),
         )
-        advert = Advert(*facts)
+        advert = Advert(*facts, identity=signer.identity if signer else b"")
         if signer:
-            named = Advert(*facts, identity=signer.identity)
-            signature = signer.sign(named.text(terms))
-            advert = Advert(*facts, signer.identity, signature)
-        secrets = [letters, signs.private_bytes_raw(), *masks, *seeds]
+            advert = replace(advert, signature=signer.sign(advert.text(terms)))
+        secrets = [letters, signs, *masks, *seeds]
         return cls(terms, node, secrets, advert)
 
     @property
@@ -92,6 +86,11 @@ class Participant:
         if not self.adverts:
             raise SecureError("the keys of the others come first")
         return KeySet.of(self.terms, self.adverts)
+
+    @property
+    def shared_rank(self) -> int:
+        """Directions that enough of those hold with which its vectors are masked."""
+        return self.key_set.shared_rank(self.peers[0])
 
     def share(
         self, adverts: Sequence[Advert], roster: Roster | None
@@ -173,7 +172,8 @@ class Participant:
             raise SecureError(f"pass {number} has not begun")
         self.masked.append(number)
         key_set, length = self.key_set, len(values)
-        own = keys.derived(self._seed(number), key_set.own_mask(number, self.node))
+        seed = self.secrets[2 + self.terms.passes + number]
+        own = keys.derived(seed, key_set.own_mask(number, self.node))
         total = values + keys.stream(own, length)
         for peer in self.peers[number]:
             if peer == self.node:
@@ -195,8 +195,7 @@ class Participant:
 
         """
         self._say(number, survivors)
-        key = Ed25519PrivateKey.from_private_bytes(self.secrets[1])
-        return key.sign(self.key_set.left(number, survivors))
+        return keys.sign(self.secrets[1], self.key_set.left(number, survivors))
 
     def reveal(
         self, number: int, survivors: Sequence[int], signed: Mapping[int, bytes]
@@ -215,7 +214,11 @@ class Participant:
         self._say(number, survivors)
         left, peers = set(survivors), self.peers[number]
         if left != set(peers):
-            self._check_signed(number, survivors, signed)
+            found = self.key_set.signers(number, survivors, signed)
+            if found < (least := self.key_set.threshold):
+                raise SecureError(
+                    f"{found} nodes have signed who is left, {least} must"
+                )
         self.peers[number + 1] = sorted(left)
         start = number * _LETTER
         middle, end = start + shamir.SHARE, start + _LETTER
@@ -235,30 +238,10 @@ class Participant:
         if 0 < number < self.terms.joint and left != self.peers[number]:
             raise SecureError("nodes dropped out between sums of one update")
         self._enough(left, "are left")
+        if not number and self.key_set.shared_rank(left) < self.shared_rank:
+            raise SecureError("too few that are left hold a direction")
         if self.left.setdefault(number, left) != left:
             raise SecureError("it has said that others are left")
-
-    def _check_signed(
-        self, number: int, survivors: Sequence[int], signed: Mapping[int, bytes]
-    ) -> None:
-        key_set, text = self.key_set, self.key_set.left(number, survivors)
-        found = 0
-        for node, signature in signed.items():
-            if node not in survivors:
-                continue
-            key = Ed25519PublicKey.from_public_bytes(key_set.by_node[node].signs)
-            try:
-                key.verify(signature, text)
-            except InvalidSignature:
-                continue
-            found += 1
-        if found < key_set.threshold:
-            raise SecureError(
-                f"{found} nodes have signed who is left, {key_set.threshold} must"
-            )
-
-    def _seed(self, number: int) -> bytes:
-        return self.secrets[2 + self.terms.passes + number]
 
     def _enough(self, nodes: Collection[int], what: str) -> list[int]:
         least = self.key_set.threshold

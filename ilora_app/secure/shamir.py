@@ -2,8 +2,8 @@ r"""Shamir's secret sharing of 32 bytes: t shares give the secret, fewer give no
 
 The secret is the value at 0 of a random polynomial of degree t - 1 over the integers
 modulo the smallest prime above 2^256; the share of node i = 1..n is its value at i.
-(Comm. ACM 22, 1979.) The libraries at hand share 16 bytes at a time in a field of
-2^128, in pure Python bit by bit: for 100 nodes that takes seconds a secret.
+(Comm. ACM 22, 1979.) The library at hand shares 16 bytes at a time in a field of 2^128,
+in Python bit by bit: for 100 nodes that takes a hundred times as long.
 """
 
 import secrets
