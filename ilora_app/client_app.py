@@ -4,7 +4,7 @@ from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from ilora_app import wire
-from ilora_app.node import local_evaluation, persistence
+from ilora_app.node import local_evaluation, persistence, secure_steps
 from ilora_app.node.answers import (
     MISTAKES,
     answer_errors,
@@ -47,6 +47,18 @@ def train(message: Message, context: Context) -> Message:
 def evaluate(message: Message, context: Context) -> Message:
     """Evaluate the received model on this node's held-out examples."""
     node = node_of(message, context)
+    secure_steps.expected(node, message)
     persistence.restore(message, context)
     content = local_evaluation.evaluate(node, message, context.state)
+    if wire.SECURE in message.content:
+        content = secure_steps.evaluation(node, content, message, context)
+    return Message(content, reply_to=message)
+
+
+@app.query("secure")
+@answer_errors
+def secure(message: Message, context: Context) -> Message:
+    """Take a step of secure aggregation: keys, shares, sums of products, or masks."""
+    persistence.restore(message, context)
+    content = secure_steps.step(node_of(message, context), message, context)
     return Message(content, reply_to=message)

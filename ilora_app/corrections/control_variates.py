@@ -219,7 +219,8 @@ class ControlVariatesClient(ClientCorrection):
         assert self._hook is not None, "hook() comes first"
         found = full_gradient or self._hook.mean_gradient()
         fresh = {name: found[name].float().cpu() for name in self._own}
-        if rank is not None:
+        given = [r for r in (rank, self.most_directions) if r is not None]
+        if rank := min(given, default=None):
             fresh = {name: keep_rank(name, v, rank) for name, v in fresh.items()}
         self._variate.keep_pending(fresh, self._received, self._round)
         return {name: fresh[name] - self._own[name] for name in self._own}

@@ -147,12 +147,15 @@ class ClientCorrection:
         wants_full_gradient: :meth:`finish` needs the gradient over all local data at
             the received model.
         rounds: as of the server half.
+        most_directions: that may go up, where the server sees sums alone and fewer
+            than its least number of clients hold those beyond; None: all.
 
     """
 
     rounds: ClassVar[bool] = False
     lost: bool = False
     wants_full_gradient: bool = False
+    most_directions: int | None = None
 
     @property
     def trains_apart(self) -> bool:

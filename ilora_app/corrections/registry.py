@@ -20,6 +20,7 @@ from ilora_app.corrections.fedsmoo_client import FedSMOOClient
 from ilora_app.corrections.fedzmg import FedZMG, FedZMGClient
 from ilora_app.corrections.memory import ClientMemory
 from ilora_app.corrections.second_moments import SecondMoments
+from ilora_app.corrections.summed_variates import SummedVariates
 from ilora_app.lora.factors import AdapterState
 from ilora_app.settings import MethodSettings
 
@@ -29,6 +30,7 @@ def server_half(
     scope: str = "all",
     turns: bool = False,
     projected: bool = False,
+    summed: bool = False,
 ) -> Correction | None:
     """The correction of a run, once ``drift-correction`` is not ``auto``.
 
@@ -37,11 +39,15 @@ def server_half(
         scope: ``head`` where factors begin anew in every round.
         turns: factors have another basis in every round.
         projected: factors are coordinates in projectors that all clients share.
+        summed: the server sees sums over clients alone.
 
     """
     made = _directed(settings, scope, turns, projected)
     if made is not None:
         return made
+    if settings.drift_correction == SummedVariates.name and summed:
+        how = settings.control_normalisation, settings.control_scope
+        return SummedVariates(*how, settings.control_weights)
     if settings.drift_correction == ControlVariates.name:
         return ControlVariates(
             normalisation=settings.control_normalisation,

@@ -108,6 +108,10 @@ class Evaluation:
         results = self._said(server_round, server_round - 1, found, bad)
         self._earlier = self._columns(results)
 
+    def note_earlier(self, found: Mapping[str, int | float]) -> None:
+        """Keep what the clients measured of the round before, where it is summed."""
+        self._earlier = dict(found)
+
     def take_earlier(self) -> dict[str, int | float]:
         """Hand out, once, what the clients measured of the round before."""
         found, self._earlier = self._earlier, {}

@@ -169,6 +169,19 @@ class EventLog:
                     reason=reason,
                 )
 
+    def private(
+        self, multiplier: float, clip: float, delta: float, epsilon: float, rounds: int
+    ) -> None:
+        """Record what differential privacy costs over all rounds."""
+        self._recorder.event(
+            "private",
+            noise_multiplier=multiplier,
+            clip=clip,
+            delta=delta,
+            epsilon=epsilon,
+            rounds=rounds,
+        )
+
     def ended_early(self, server_round: int, reason: str) -> None:
         """Record that no further round is run."""
         self._recorder.event("ended-early", round=server_round, reason=reason)

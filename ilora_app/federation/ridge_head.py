@@ -97,24 +97,7 @@ class RidgeHead:
             Columns of the round: bytes both ways, and the examples behind the head.
 
         """
-        plan, state = model.plan(), model.state
-        requests = {
-            member.node_id: Request(
-                member, method.evaluation_share(state, member.rank), plan
-            )
-            for member in members
-        }
-        sent = []
-        for node, request in requests.items():
-            facts = {
-                **config,
-                wire.ROUND: server_round,
-                wire.RANK: request.member.rank,
-                wire.TEST_SPLIT: False,
-                wire.HEAD_SUMS: True,
-            }
-            content = messages.write(request.share, plan, model, node, facts)
-            sent.append(Message(content, node, MessageType.EVALUATE))
+        requests, sent = self.questions(server_round, method, model, members, config)
         size = 4 * 8e-6 * (self.features + 1) * (self.features + 1 + self.classes)
         standing = events.standing
         seconds = standing.wait(_HEAD, requests, timeout)
@@ -139,6 +122,35 @@ class RidgeHead:
             "bytes_up_head": sum(wire.content_bytes(c) for c in contents),
             "head_examples": total.examples(),
         }
+
+    def questions(
+        self,
+        server_round: int,
+        method: Method,
+        model: GlobalModel,
+        members: Sequence[Member],
+        config: ConfigRecord,
+    ) -> tuple[dict[int, Request], list[Message]]:
+        """Messages that ask members for their sums; arguments as of :meth:`solve`."""
+        plan, state = model.plan(), model.state
+        requests = {
+            member.node_id: Request(
+                member, method.evaluation_share(state, member.rank), plan
+            )
+            for member in members
+        }
+        sent = []
+        for node, request in requests.items():
+            facts = {
+                **config,
+                wire.ROUND: server_round,
+                wire.RANK: request.member.rank,
+                wire.TEST_SPLIT: False,
+                wire.HEAD_SUMS: True,
+            }
+            content = messages.write(request.share, plan, model, node, facts)
+            sent.append(Message(content, node, MessageType.EVALUATE))
+        return requests, sent
 
     def read(self, reply: Message, request: Request) -> tuple[Member, RidgeSums]:
         """Read the sums of one node.

@@ -9,8 +9,10 @@ from ilora_app.federation.correction_validity import (
     correction_problems,
 )
 from ilora_app.federation.deadline_validity import deadline_problems
+from ilora_app.federation.private_validity import private_problems
 from ilora_app.federation.robust_validity import robust_problems
 from ilora_app.federation.rounding_validity import rounding_problems
+from ilora_app.federation.secure_validity import secure_problems
 from ilora_app.methods import Method, find, resolve
 from ilora_app.settings import (
     HeadSettings,
@@ -98,7 +100,8 @@ def problems(settings: Settings) -> dict[str, str]:
         )
     found |= method.problems(settings) | batch_problems(settings)
     found |= deadline_problems(method, settings) | robust_problems(method, settings)
-    found |= rounding_problems(method, settings)
+    found |= rounding_problems(method, settings) | secure_problems(method, settings)
+    found |= private_problems(method, settings)
 
     used = set(method.setting_keys) | _declared(method) | {"drift-correction"}
     reasons = {}

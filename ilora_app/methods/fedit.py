@@ -9,9 +9,11 @@ from ilora_app.lora.initialisation import gain_squared
 from ilora_app.methods.method import Method
 from ilora_app.methods.state import (
     DIRECTIONS,
+    MEANS,
     Aggregate,
     GlobalState,
     Share,
+    Sums,
     Update,
     subtract,
     weights_of,
@@ -110,6 +112,10 @@ class FedIT(Method):
             return cut
         offset = state.offset.cut(cut.factors.rank)
         return AdapterState(subtract(cut.factors, offset.pairs), cut.head)
+
+    def sums(self, state: GlobalState) -> Sums:
+        """Sums of padded factors."""
+        return Sums(MEANS)
 
     def aggregate(self, state: GlobalState, updates: list[Update]) -> Aggregate:
         """Take the means of A, B and the head; the start goes through the same."""

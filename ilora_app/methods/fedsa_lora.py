@@ -8,7 +8,15 @@ from torch import Tensor
 from ilora_app.lora.factors import AdapterState, LoraFactors, mean_factors, mean_head
 from ilora_app.methods.client import ClientHalf, Shapes
 from ilora_app.methods.method import Method
-from ilora_app.methods.state import Aggregate, GlobalState, Plan, Update, weights_of
+from ilora_app.methods.state import (
+    MEANS,
+    Aggregate,
+    GlobalState,
+    Plan,
+    Sums,
+    Update,
+    weights_of,
+)
 
 
 class FedSALoRAClient(ClientHalf):
@@ -42,6 +50,10 @@ class FedSALoRA(Method):
         """Send and return A and the head; B stays with the client."""
         shared = ("lora_A", "head")
         return Plan(down=shared, up=shared, own=("lora_B",))
+
+    def sums(self, state: GlobalState) -> Sums:
+        """Sums of padded factors."""
+        return Sums(MEANS)
 
     def aggregate(self, state: GlobalState, updates: list[Update]) -> Aggregate:
         """Take the means of A and the head; the server's B stays zero."""

@@ -2,7 +2,15 @@
 
 from ilora_app.lora.factors import AdapterState, LoraFactors, mean_factors, mean_head
 from ilora_app.methods.method import Method
-from ilora_app.methods.state import Aggregate, GlobalState, Plan, Update, weights_of
+from ilora_app.methods.state import (
+    MEANS,
+    Aggregate,
+    GlobalState,
+    Plan,
+    Sums,
+    Update,
+    weights_of,
+)
 
 
 class FFALoRA(Method):
@@ -17,6 +25,10 @@ class FFALoRA(Method):
         """Train and return B and the head; A is kept by the clients."""
         trained = ("lora_B", "head")
         return Plan(trains=trained, up=trained, kept=("lora_A",))
+
+    def sums(self, state: GlobalState) -> Sums:
+        """Sums of padded factors."""
+        return Sums(MEANS)
 
     def aggregate(self, state: GlobalState, updates: list[Update]) -> Aggregate:
         """Take the means of B and the head; A stays as it is, to the last bit."""

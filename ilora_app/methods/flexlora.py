@@ -10,7 +10,14 @@ from ilora_app.lora.factors import AdapterState, LoraFactors, mean_head
 from ilora_app.methods.increments import returned_terms
 from ilora_app.methods.method import Method
 from ilora_app.methods.server_step import ServerStep
-from ilora_app.methods.state import Aggregate, GlobalState, Update, weights_of
+from ilora_app.methods.state import (
+    SKETCH,
+    Aggregate,
+    GlobalState,
+    Sums,
+    Update,
+    weights_of,
+)
 from ilora_app.settings import Settings
 from ilora_app.settings.method import AGGREGATES
 
@@ -55,6 +62,10 @@ class FlexLoRA(Method):
     def details(self) -> dict[str, object]:
         """What is summed."""
         return {"Aggregate": "increments" if self.increments else "products"}
+
+    def sums(self, state: GlobalState) -> Sums:
+        """Sums of products, or of their changes."""
+        return Sums(SKETCH, self.increments)
 
     def aggregate(self, state: GlobalState, updates: list[Update]) -> Aggregate:
         """Stack, decompose, cut to r_max; mean of the head."""

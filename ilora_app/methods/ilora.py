@@ -17,10 +17,13 @@ from ilora_app.methods.qr_start import (
 )
 from ilora_app.methods.server_step import ServerStep
 from ilora_app.methods.state import (
+    LEADING,
     PRODUCT,
+    SKETCH,
     Aggregate,
     GlobalState,
     Share,
+    Sums,
     Update,
     learned_in_base,
     subtract,
@@ -119,15 +122,11 @@ class ILoRA(Method):
     @classmethod
     def options(cls, settings: Settings) -> dict[str, Any]:
         """Read what the constructor takes."""
-        method = settings.method
+        names = ("cut", "aggregate", "decomposition", "residual", "residual_energy")
         return {
-            "cut": method.cut,
-            "aggregate": method.aggregate,
-            "decomposition": method.decomposition,
+            **{name: getattr(settings.method, name) for name in names},
             "qr_start": settings.model.initialisation == "qr",
             "init_gain": settings.model.init_gain,
-            "residual": method.residual,
-            "residual_energy": method.residual_energy,
         }
 
     @classmethod
@@ -222,6 +221,11 @@ class ILoRA(Method):
         buffers |= self.step.remember(products_before(state, offset))
         return Aggregate(state.next(adapter, offset=offset, buffers=buffers), energy)
 
+    def sums(self, state: GlobalState) -> Sums:
+        """Sums of products, or of their changes; with ``cut="update"`` alone."""
+        leading = self.decomposition == "qr"
+        return Sums(LEADING if leading else SKETCH, self.increments or not state.step)
+
     def _merge(self, state: GlobalState, updates: list[Update], head: Any) -> Aggregate:
         """Cut D as published, and give the whole increment to every client's base."""
         assert state.ledger is not None
@@ -232,8 +236,7 @@ class ILoRA(Method):
         both, signed = [part for part, _ in terms], [weight for _, weight in terms]
         ledger = state.ledger.append_sum(both, signed, self.residual_energy)
         adapter = AdapterState(cut.to(torch.float32), head)
-        new = state.next(adapter, ledger=ledger)
-        return Aggregate(new, energy)
+        return Aggregate(state.next(adapter, ledger=ledger), energy)
 
     def details(self) -> dict[str, object]:
         """Cut, aggregate, decomposition, start and residual."""

@@ -14,6 +14,7 @@ from ilora_app.methods.state import (
     GlobalState,
     Plan,
     Share,
+    Sums,
     UncheckedUpload,
     Update,
 )
@@ -67,6 +68,20 @@ class Method(ABC):
     head_by_default: ClassVar[str] = RIDGE
     server_step: ClassVar[str] = "factors"
     step: ServerStep = ServerStep()
+
+    @classmethod
+    def is_sum(cls) -> bool:
+        """Whether it aggregates sums over clients: one class has both hooks."""
+        made = [
+            next(kind for kind in cls.__mro__ if hook in vars(kind))
+            for hook in ("aggregate", "sums")
+        ]
+        return made[0] is made[1] is not Method
+
+    @classmethod
+    def sums_directions(cls) -> bool:
+        """Whether direction j of its sums is of clients with r_k >= j alone."""
+        return cls.server_step != "products"
 
     @classmethod
     def turns_basis(cls) -> bool:
@@ -187,6 +202,14 @@ class Method(ABC):
     @abstractmethod
     def aggregate(self, state: GlobalState, updates: list[Update]) -> Aggregate:
         """Make the next global model from checked updates, in a fixed order."""
+
+    def sums(self, state: GlobalState) -> Sums:
+        """What it needs of a round of which the server may see sums alone.
+
+        Overridden, with ``aggregate`` in the same class, where sums will do;
+        ``aggregate`` is then given one update, of all clients together.
+        """
+        raise NotImplementedError
 
     def advance(self, state: GlobalState, updates: list[Update]) -> Aggregate:
         """Aggregate, and take the server's step along what comes of it."""

@@ -25,8 +25,10 @@ def resolve(settings: Settings) -> Settings:
         head = replace(head, head=RIDGE)
     elif head.head == AUTO:
         solved = method.head_by_default == RIDGE and model.task != LANGUAGE
+        solved = solved and settings.privacy.dp == "none"
         head = replace(head, head=RIDGE if solved else TRAINED)
-    if chosen.drift_correction == AUTO and settings.deadline.on:
+    private = settings.privacy.dp != "none"
+    if chosen.drift_correction == AUTO and (settings.deadline.on or private):
         chosen = replace(chosen, drift_correction="none")
     if chosen.drift_correction == AUTO:
         corrected = method.control_by_default and not head.is_frozen

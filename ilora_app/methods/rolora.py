@@ -2,7 +2,15 @@
 
 from ilora_app.lora.factors import AdapterState, LoraFactors, mean_factors, mean_head
 from ilora_app.methods.method import Method
-from ilora_app.methods.state import Aggregate, GlobalState, Plan, Update, weights_of
+from ilora_app.methods.state import (
+    MEANS,
+    Aggregate,
+    GlobalState,
+    Plan,
+    Sums,
+    Update,
+    weights_of,
+)
 
 
 def turn(state: GlobalState) -> str:
@@ -23,6 +31,10 @@ class RoLoRA(Method):
         """Train and return one factor and the head; clients keep both factors."""
         trained = (turn(state), "head")
         return Plan(trains=trained, up=trained, kept=("lora_B", "lora_A"))
+
+    def sums(self, state: GlobalState) -> Sums:
+        """Sums of padded factors."""
+        return Sums(MEANS)
 
     def aggregate(self, state: GlobalState, updates: list[Update]) -> Aggregate:
         """Take the means of the factor whose turn it is, and of the head."""

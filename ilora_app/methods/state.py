@@ -179,6 +179,24 @@ class Update:
         return min(self.adapter.factors.rank or self.rank, self.rank)
 
 
+MEANS, LEADING, SKETCH = "means", "leading", "sketch"
+
+
+@dataclass(frozen=True)
+class Sums:
+    """What a method needs of a round where it may see sums over clients alone.
+
+    Attributes:
+        kind: ``means`` of the padded factors; of products their ``leading`` columns,
+            or a ``sketch``: see ``methods.sums``.
+        changed: products are B_k A_k - P_k, with P_k as received; else B_k A_k.
+
+    """
+
+    kind: str
+    changed: bool = False
+
+
 @dataclass(frozen=True)
 class Aggregate:
     """What a method makes of a round's updates.

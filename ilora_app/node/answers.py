@@ -17,9 +17,10 @@ from flwr.common.constant import ErrorCode
 from flwr.supercore import log
 
 from ilora_app import wire
-from ilora_app.node import joint_round, persistence
+from ilora_app.node import joint_round, persistence, secure_steps
 from ilora_app.node.local_round import LocalRound
 from ilora_app.node.node import Node
+from ilora_app.secure import SecureError
 from ilora_app.settings.mistake import MistakeError
 
 _PACKAGE = Path(__file__).parent.parent
@@ -27,7 +28,7 @@ _PACKAGE = Path(__file__).parent.parent
 Handler = Callable[[Message, Context], Message]
 
 # Mistakes in what the node was given, as opposed to faults of the program.
-MISTAKES = (MistakeError, wire.WireError)
+MISTAKES = (MistakeError, SecureError, wire.WireError)
 
 
 def answer_errors(handler: Handler) -> Handler:
@@ -96,7 +97,10 @@ def train_together(pairs: Sequence[tuple[Message, Context]]) -> list[Message]:
         try:
             trained = joint_round.train_all([local for _, local in batch])
             for (index, local), content in zip(batch, trained, strict=True):
-                replies[index] = reply(local, content, *pairs[index])
+                try:
+                    replies[index] = reply(local, content, *pairs[index])
+                except Exception as error:  # of one node, and no matter of the others
+                    replies[index] = _error(error, pairs[index][0])
         except Exception as error:
             for index, _ in batch:
                 replies.setdefault(index, _error(error, pairs[index][0]))
@@ -106,14 +110,20 @@ def train_together(pairs: Sequence[tuple[Message, Context]]) -> list[Message]:
 def begin(message: Message, context: Context) -> LocalRound:
     """Read what a message for TRAIN asks of a node."""
     node = node_of(message, context)
+    secure_steps.expected(node, message)
     persistence.restore(message, context)
-    return LocalRound.begin(node, message, context.state)
+    local = LocalRound.begin(node, message, context.state)
+    if wire.SECURE in message.content:
+        secure_steps.enter(local, message, context)
+    return local
 
 
 def reply(
     local: LocalRound, content: RecordDict, message: Message, context: Context
 ) -> Message:
     """Keep what the node must not lose, and answer."""
+    if wire.SECURE in message.content:
+        content = secure_steps.training(local, content, message, context)
     keep = local.node.settings.keeping.keep_checkpoints + 1
     persistence.keep(message, context, keep)
     return Message(content, reply_to=message)

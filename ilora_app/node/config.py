@@ -26,6 +26,10 @@ KEYS = {
     wire.RANK: Key(f'a whole number above 0, or "{AUTO}"', int, 1),
     wire.DATA_PATH: Key("a folder or a file", str),
     STATE_PATH: Key("an absolute folder, or one under ~", str),
+    wire.SECURE_REQUIRED: Key("true or false", bool),
+    wire.SECURE_LEAST: Key("a whole number above 0", int, 1),
+    wire.SECURE_KEY: Key("a file with a private key", str),
+    wire.SECURE_ROSTER: Key("a file with public keys", str),
 }
 
 
@@ -57,6 +61,8 @@ def _is_right(name: str, value: object, key: Key) -> bool:
         return True
     if type(value) is not key.kind:
         return False
+    if isinstance(value, bool):
+        return True
     return value >= key.least if isinstance(value, int) else bool(value)
 
 

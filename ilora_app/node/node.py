@@ -55,6 +55,11 @@ class Node:
         wrong = config.problems(facts)
         if wrong:
             raise NodeError(*map("; ".join, zip(*wrong, strict=True)))
+        if facts.get(wire.SECURE_REQUIRED) and not settings.privacy.secure_aggregation:
+            raise NodeError.openly(
+                f"--node-config {wire.SECURE_REQUIRED} = True: this node takes part in "
+                "runs with secure-aggregation = true alone"
+            )
         own = str(facts.get(wire.DATA_PATH, ""))
         partition, partitions = (0, 1) if own else config.partition(facts)
         dealt = settings.ranks[partition % len(settings.ranks)]
@@ -100,6 +105,8 @@ class Node:
             wire.EXAMPLES: len(part.train),
             wire.HELD_OUT: len(part.held_out),
         }
+        if self.settings.privacy.secure_aggregation:  # counts are sums then
+            facts |= {wire.EXAMPLES: 1, wire.HELD_OUT: 1}
         if not self.data.path:
             facts[wire.PARTITION] = self.data.partition
             facts[wire.PARTITIONS] = self.data.partitions

@@ -44,6 +44,9 @@ _KEY = re.compile(r"[0-9a-f]{16}")
 _FORGET_DAYS = 30
 _MARK = "kept-by-node"
 
+SECRET = "secret-"
+"""How the names of records begin that are written to no disk: keys of a round."""
+
 
 def identity(node_config: Mapping[str, object]) -> str:
     """Name a node by what stays the same when it is started again.
@@ -120,13 +123,14 @@ def keep(message: Message, context: Context, count: int) -> None:
     number = int(asked[wire.ROUND])  # type: ignore[arg-type]
     context.state[_MARK] = ConfigRecord({wire.STATE_ROUND: number})
     tensors, configs = {}, {}
-    for name, record in context.state.items():
+    written = {n: r for n, r in context.state.items() if not n.startswith(SECRET)}
+    for name, record in written.items():
         if isinstance(record, ArrayRecord):
             for array, value in wire.decode_tensors(record).items():
                 tensors[f"{name}:{array}"] = value
         elif isinstance(record, ConfigRecord):
             configs[name] = dict(record)
-    facts = {"records": list(context.state), "configs": configs}
+    facts = {"records": list(written), "configs": configs}
     kept = _kept(context, str(asked[wire.RUN_KEY]))
     try:
         if not kept.exists():

@@ -24,7 +24,7 @@ FREE = frozenset(
         "max-correction-norm", "max-examples", "max-norm-ratio",
         "max-examples-ratio", "max-reply-megabytes", "robust", "robust-fraction",
         "report", "log-events", "track", "patience", "target-accuracy", "time-budget",
-        "identity",
+        "identity", "secure-min-nodes",
     }
 )  # fmt: skip
 

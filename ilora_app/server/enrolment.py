@@ -83,7 +83,27 @@ def meet(grid: Grid, prepared: preflight.RunInputs) -> Membership:
             f"\n  - {reason}" for reason in sorted(set(membership.left_out.values()))
         )
         raise FederationError(f"no node can take part:{reasons or ' none answered'}")
+    _hidden(prepared.settings, len(membership.connected(grid)))
     return membership
+
+
+def _hidden(settings: Settings, nodes: int) -> None:
+    """See that delta leaves no room for giving single nodes away.
+
+    Raises:
+        FederationError: it is as large as one over the nodes, or there is one alone.
+
+    """
+    chosen = settings.privacy
+    if chosen.dp == "none":
+        return
+    if nodes < 2:
+        raise FederationError("dp = 'client': expected two nodes or more, 1 is there")
+    if chosen.dp_delta >= 1 / nodes:
+        raise FederationError(
+            f"dp-delta = {chosen.dp_delta:g}: expected below {1 / nodes:g}, one over "
+            f"the {nodes} nodes: to tell all of a few would be within it"
+        )
 
 
 def _same_split(membership: Membership) -> None:

@@ -13,6 +13,7 @@ from ilora_app.settings.limits import LimitSettings
 from ilora_app.settings.method import MethodSettings
 from ilora_app.settings.model import ModelSettings
 from ilora_app.settings.options import parse_ranks
+from ilora_app.settings.privacy import PrivacySettings
 from ilora_app.settings.run import RunSettings
 from ilora_app.settings.training import TrainingSettings
 
@@ -30,6 +31,7 @@ class Settings:
     method: MethodSettings = field(default_factory=MethodSettings)
     keeping: KeepingSettings = field(default_factory=KeepingSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
+    privacy: PrivacySettings = field(default_factory=PrivacySettings)
 
     @property
     def ranks(self) -> tuple[int, ...]:
@@ -45,6 +47,7 @@ __all__ = [
     "LimitSettings",
     "MethodSettings",
     "ModelSettings",
+    "PrivacySettings",
     "RunSettings",
     "Settings",
     "TrainingSettings",

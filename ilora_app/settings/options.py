@@ -53,6 +53,11 @@ def part_of_one(value: float) -> str | None:
     return None if 0 < value <= 1 else "above 0, up to 1"
 
 
+def open_part(value: float) -> str | None:
+    """Say what is expected of a part of one that is neither nothing nor all."""
+    return None if 0 < value < 1 else "a number between 0 and 1, without them"
+
+
 def seed_number(value: int) -> str | None:
     """Accept what every library takes as a seed: 32 bits."""
     return None if 0 <= value < 2**32 else "a whole number from 0 to 4294967295"

@@ -5,14 +5,20 @@
 :class:`ilora_app.methods.ilora.ILoRA`.
 """
 
+from collections.abc import Callable
+from functools import partial
+
 from ilora_app import methods
 from ilora_app.corrections import server_half
+from ilora_app.federation.blind_strategy import BlindStrategy
 from ilora_app.federation.deadlines import Deadlines
 from ilora_app.federation.evaluation import EVALUATE
 from ilora_app.federation.event_log import Recorder
 from ilora_app.federation.limits import Limits
 from ilora_app.federation.membership import Membership
 from ilora_app.federation.participation import Participation
+from ilora_app.federation.private_strategy import PrivateStrategy
+from ilora_app.federation.release import Release
 from ilora_app.federation.ridge_head import RidgeHead
 from ilora_app.federation.strategy import LoraStrategy
 from ilora_app.methods import (
@@ -35,6 +41,7 @@ from ilora_app.methods import (
     raflora,
     rolora,
 )
+from ilora_app.privacy.budget import Budget
 from ilora_app.settings import Settings
 from ilora_app.strategies.method_strategy import MethodStrategy
 
@@ -134,7 +141,17 @@ def build(
     settings = methods.resolve(settings)
     run = settings.run
     method = methods.find(run.strategy)
-    return LoraStrategy(
+    private = settings.privacy
+    kind: Callable[..., LoraStrategy] = LoraStrategy
+    if private.secure_aggregation:
+        kind = partial(BlindStrategy, least=private.secure_min_nodes)
+    if private.dp != "none":
+        budget = Budget.of(settings)
+        release = Release(
+            private.dp_clip, budget.multiplier, settings.model.lora_scaling
+        )
+        kind = partial(PrivateStrategy, release=release, budget=budget)
+    return kind(
         method.of(settings),
         Participation(
             run.fraction_train,
@@ -152,6 +169,7 @@ def build(
             "all" if "all" in method.control_scopes else "head",
             method.turns_basis(),
             method.projects,
+            private.secure_aggregation,
         ),
         membership=membership,
         recorder=recorder,

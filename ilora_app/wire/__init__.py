@@ -24,6 +24,14 @@ from ilora_app.wire.records import (
     words,
 )
 from ilora_app.wire.rounding import DTYPES, FLOAT32
+from ilora_app.wire.sums import (
+    by_node,
+    flatten,
+    from_by_node,
+    masked,
+    read_masked,
+    unflatten,
+)
 
 ARRAYS, CORRECTION, CONFIG, METRICS = "arrays", "correction", "config", "metrics"
 BASE, SLOTS, EXTRA = "base", "slots", "extra"
@@ -33,6 +41,14 @@ OFFSET, OFFSET_BASIS = "offset.", "offset-basis"
 ROUND, EXAMPLES, HELD_OUT = "server-round", "num-examples", "num-held-out"
 LAST_TAKEN, CORRECTION_LOST = "correction-taken-in-round", "correction-lost"
 HEAD_SUMS, GRAM, CROSS = "head-sums", "gram", "cross"
+# Secure aggregation: the record of it, what is asked of a node, and what is in it.
+SECURE, STAGE = "secure", "stage"
+KEYS, SHARES, AGREE, REVEAL, FACTORS = "keys", "shares", "agree", "reveal", "factors"
+SECURE_REQUIRED, SECURE_LEAST = "secure-aggregation", "secure-min-nodes"
+SECURE_KEY, SECURE_ROSTER = "secure-key", "secure-roster"
+PURPOSE, PASSES, PASS = "purpose", "passes", "pass"
+LETTERS, SIGNED, LEFT, MASKED, BY = "letters", "signed", "left", "masked", "by"
+SUMS, CHANGED, SKETCH_SEED, TOP_RANK = "sums", "changed", "sketch-seed", "top-rank"
 # Fields of a plan that a client needs.
 PLAN, POOLED = ("trains", "up", "own", "kept"), "pooled"
 COUNTED_ON, HELD_AT, SENT_AT = "counted-on", "held-at-version", "sent-version"
@@ -61,6 +77,7 @@ __all__ = [
     "Encoding",
     "WireError",
     "bounded",
+    "by_node",
     "content_bytes",
     "decode_checked",
     "decode_increment",
@@ -68,8 +85,13 @@ __all__ = [
     "encode_increment",
     "encode_tensors",
     "flag",
+    "flatten",
+    "from_by_node",
     "from_words",
+    "masked",
     "number",
+    "read_masked",
     "readable",
+    "unflatten",
     "words",
 ]

@@ -1,0 +1,77 @@
+"""What makes no sense under differential privacy."""
+
+from dataclasses import fields
+from importlib.util import find_spec
+
+from ilora_app.methods import Method
+from ilora_app.settings import PrivacySettings, Settings
+from ilora_app.settings.head import RIDGE
+
+_CORRECTIONS = ("none", "fedprox")
+"""Those that send nothing up and take nothing of single nodes."""
+
+
+def private_problems(method: type[Method], settings: Settings) -> dict[str, str]:
+    """What ``dp`` cannot do, by key.
+
+    Args:
+        method: of the run.
+        settings: as resolved.
+
+    """
+    chosen, name = settings.privacy, settings.run.strategy
+    found: dict[str, str] = {}
+
+    def refuse(key: str, value: object, right: str, why: str) -> None:
+        found[key] = f"{key} = {value!r}: expected {right}, as {why}"
+
+    if chosen.dp == "none":
+        for field in fields(PrivacySettings):
+            value = getattr(chosen, field.name)
+            if field.name.startswith("dp_") and value != field.default:
+                key = field.name.replace("_", "-")
+                found[key] = f"{key} = {value:g}: is not used, as dp is 'none'"
+        return found
+    if not method.is_sum():
+        why = f"{name} makes its model of no sum in which a node's part is bounded"
+        refuse("dp", chosen.dp, "none", why)
+        return found
+    if find_spec("dp_accounting") is None:
+        found["dp"] = (
+            f"dp = {chosen.dp!r}: needs dp-accounting, which is not installed: "
+            "pip install dp-accounting"
+        )
+    if bool(chosen.dp_target_epsilon) == bool(chosen.dp_noise_multiplier):
+        why = "one follows from the other"
+        right = "this or dp-noise-multiplier above 0, and not both"
+        refuse("dp-target-epsilon", chosen.dp_target_epsilon, right, why)
+    used = method.setting_keys
+    if "decomposition" in used and settings.method.decomposition != "qr":
+        why = "more passes than two would each take noise of their own"
+        refuse("decomposition", settings.method.decomposition, "qr", why)
+    elif "decomposition" not in used and "aggregate" in used:
+        why = f"{name} needs more passes over its products than two"
+        refuse("dp", chosen.dp, "none", why)
+    if "cut" in used and settings.method.cut != "update":
+        why = "what the cut of a start gives up depends on single nodes"
+        refuse("cut", settings.method.cut, "update", why)
+    if settings.head.head == RIDGE:
+        why = "its sums over features are as long as the features"
+        refuse("head", RIDGE, "trained", why)
+    if (drift := settings.method.drift_correction) not in _CORRECTIONS:
+        right = " or ".join(_CORRECTIONS)
+        why = "what it sends is in no account"
+        refuse("drift-correction", drift, right, why)
+    if settings.method.server_rate == "auto":
+        why = "it is made of the norms of single updates"
+        refuse("server-rate", "auto", "a number", why)
+    if settings.limits.robust != "none":
+        why = "it has every node decide how much of the others is used"
+        refuse("robust", settings.limits.robust, "none", why)
+    if settings.deadline.on:
+        why = "layers are weighed by the progress of single nodes"
+        refuse("round-deadline", settings.deadline.round_deadline, "0", why)
+    if chosen.secure_aggregation:
+        why = "noise is added by a server that clips what it sees"
+        refuse("secure-aggregation", True, "false", why)
+    return found

@@ -1,0 +1,133 @@
+r"""What a round releases under differential privacy: clipped sums and noise.
+
+Every asked node adds the same whatever its examples: what it was sent, changed by
+c_k Delta_k with c_k = min(1, C / ||Delta_k||), Delta_k being the changes of its factors
+and its head together. One that has not answered adds what it was sent, so that the
+mean is over a number that no node's data decides.
+
+Where factors are averaged, ||Delta_k|| is the norm of all changed numbers, and the sum
+of factors gets noise of z C. Where products are aggregated, it is that of
+s (B_k A_k - P_k) and of the head's change. The sum comes in two passes, D E and then
+Q^T D, with orthonormal E and Q: what one node can change in both together is
+sqrt(2) C, so their noise is sqrt(2) z C (of the products: over s). R is linear in the
+nodes, so noise is never multiplied by noise.
+"""
+
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.special import ndtri
+from torch import Tensor
+
+from ilora_app.federation.limits import begun, update_norms
+from ilora_app.lora.factors import AdapterState, Pair, only
+from ilora_app.methods import Method
+from ilora_app.methods.state import MEANS, GlobalState, Update
+from ilora_app.methods.sums import Sketch, joined, leading_basis_of, one_update
+
+Draw = Callable[[Sequence[int]], Tensor]
+
+
+def gaussian(shape: Sequence[int]) -> Tensor:
+    """Standard normal numbers in float64 that nobody can draw again.
+
+    From the operating system's randomness: Phi^-1((i + 1/2) / 2^53) for 53 random bits
+    i. No seed: noise that can be drawn again can be taken away again.
+    """
+    bits = np.frombuffer(os.urandom(8 * math.prod(shape)), dtype=np.uint64) >> 11
+    return torch.from_numpy(ndtri((bits + 0.5) * 2.0**-53)).reshape(tuple(shape))
+
+
+@dataclass(frozen=True)
+class Release:
+    """Makes one update of a round's, of which no single one can be told.
+
+    Attributes:
+        clip: C.
+        multiplier: z.
+        scaling: s.
+        draw: makes standard normal numbers of a shape.
+
+    """
+
+    clip: float
+    multiplier: float
+    scaling: float
+    draw: Draw = gaussian
+
+    def update(
+        self,
+        method: Method,
+        state: GlobalState,
+        sketch: Sketch,
+        updates: Sequence[Update],
+        up: Sequence[str],
+    ) -> Update:
+        """Clip, add up, add noise, and make one update of all.
+
+        Args:
+            method: that is run.
+            state: that nodes trained from.
+            sketch: which sums the method needs: means, or leading columns.
+            updates: of every asked node.
+            up: groups of tensors that nodes return.
+
+        """
+        averaged = sketch.sums.kind == MEANS
+        norms = update_norms(updates, None if averaged else self.scaling)
+        parts = [min(1.0, self.clip / norm) if norm else 1.0 for norm in norms]
+        pairs = list(zip(updates, parts, strict=True))
+        spread = self.multiplier * self.clip * (1.0 if averaged else math.sqrt(2))
+        groups = up if averaged else [group for group in up if group == "head"]
+        ends = [only(_clipped(u, c, sketch.rank), groups) for u, c in pairs]
+        flat = {**state.adapter.named_tensors(), **self._mean(ends, spread)}
+        whole = AdapterState.from_named_tensors(flat)
+        head = whole.head
+        if averaged:
+            return one_update(state, head, whole.factors, False, len(updates))
+        terms = [terms_of(u, c, sketch.sums.changed) for u, c in pairs]
+        spread /= self.scaling
+        Y = self._mean([sketch.first(own) for own in terms], spread, torch.float64)
+        Q = leading_basis_of(method, state, head, Y)
+        Q = {module: value.double() for module, value in Q.items()}
+        later = [sketch.multiply(1, own, Q) for own in terms]
+        R = self._mean(later, spread, torch.float64)
+        return one_update(state, head, joined(Y, Q, R), True, len(updates))
+
+    def _mean(
+        self,
+        parts: Sequence[Mapping[str, Tensor]],
+        spread: float,
+        dtype: torch.dtype = torch.float32,
+    ) -> dict[str, Tensor]:
+        """(sum of parts + noise of a standard deviation) / their number, by name."""
+        found: dict[str, Tensor] = {}
+        for name in parts[0]:
+            total = torch.zeros_like(parts[0][name], dtype=torch.float64)
+            for part in parts:
+                total += part[name]
+            total += spread * self.draw(total.shape)
+            found[name] = (total / len(parts)).to(dtype)
+        return found
+
+
+def terms_of(update: Update, part: float, changed: bool) -> dict[str, Pair]:
+    """(L, R) with L R = c (B A - P), or P + c (B A - P), by module."""
+    found = {}
+    for module, (B, A) in update.adapter.factors.items():
+        B0, A0 = update.received.adapter.factors[module]
+        old = -part if changed else 1.0 - part
+        left = torch.cat([part * B.double(), old * B0.double()], dim=1)
+        found[module] = (left, torch.cat([A.double(), A0.double()]))
+    return found
+
+
+def _clipped(update: Update, part: float, rank: int) -> dict[str, Tensor]:
+    """What a node was sent, changed by a part of what it changed; at r_max."""
+    old, new = begun(update).pad(rank), update.adapter.pad(rank)
+    before, after = old.named_tensors(), new.named_tensors()
+    return {n: before[n] + part * (v - before[n]) for n, v in after.items()}

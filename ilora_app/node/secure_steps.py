@@ -1,0 +1,229 @@
+"""A node's answers where what it sends is masked: ``federation.secure_session`` asks.
+
+What the server is told of a refusal never has a number of this node in it.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from flwr.app import ConfigRecord, Context, Message, RecordDict
+from torch import Tensor
+
+from ilora_app import wire
+from ilora_app.node import secure_sums
+from ilora_app.node.client_state import ClientState
+from ilora_app.node.config import NodeError
+from ilora_app.node.local_round import LocalRound
+from ilora_app.node.node import Node
+from ilora_app.node.persistence import SECRET
+from ilora_app.node.secure_state import load, save
+from ilora_app.secure import (
+    Advert,
+    Participant,
+    Roster,
+    SecureError,
+    Signer,
+    Terms,
+    of_clients,
+)
+from ilora_app.settings import options
+
+_LATER = SECRET + "factors"
+_MOST_PASSES = 8
+
+
+def step(node: Node, message: Message, context: Context) -> RecordDict:
+    """Answer a step of the protocol that asks for no new work of the model.
+
+    Raises:
+        WireError, SecureError, NodeError: the step is refused.
+
+    """
+    if not node.settings.privacy.secure_aggregation:
+        raise wire.WireError("secure-aggregation is off in this run")
+    facts, records = _facts(message), context.state
+    stage, number = facts[wire.STAGE], int(facts.get(wire.PASS, 0))
+    if stage == wire.KEYS:
+        part = _begin(node, facts, context)
+        answer: dict[str, Any] = {wire.KEYS: part.advert.encoded()}
+        save(records, part)
+        return RecordDict({wire.SECURE: ConfigRecord(answer)})
+    part = load(records, str(facts[wire.PURPOSE]), int(facts[wire.ROUND]))
+    if stage == wire.FACTORS:
+        by = wire.decode_tensors(message.content.array_records[wire.FACTORS])
+        kept = ClientState(records).tensors(_LATER) or {}
+        sketch = secure_sums.sketch_of(facts)
+        if not 0 < number < sketch.passes <= part.terms.joint:
+            raise wire.WireError(f"pass {number} sums no products")
+        sums = secure_sums.of_products(number, sketch, kept, by)
+        if number + 1 == sketch.passes:
+            records.pop(_LATER, None)
+        return _masked(node, part, number, sums, records)
+    if stage == wire.SHARES:
+        adverts = [Advert.decoded(text, part.terms.passes) for text in facts[wire.KEYS]]
+        letters = part.share(adverts, _roster(context))
+        least = int(context.node_config.get(wire.SECURE_LEAST, 0))
+        if (stay := part.key_set.threshold) < least:
+            raise wire.WireError(
+                f"a sum over {stay} of {len(adverts)} nodes could be opened, and this "
+                f"node's {wire.SECURE_LEAST} is {least}"
+            )
+        answer = {wire.LETTERS: wire.by_node(letters)}
+    else:
+        left = list(wire.from_by_node(facts[wire.LEFT]))
+        if stage == wire.AGREE:
+            answer = {wire.SIGNED: part.agree(number, left)}
+        else:
+            signed = wire.from_by_node(facts.get(wire.SIGNED))
+            shares = part.reveal(number, left, signed)
+            answer = {wire.SHARES: wire.by_node(shares)}
+    save(records, part)
+    return RecordDict({wire.SECURE: ConfigRecord(answer)})
+
+
+def enter(local: LocalRound, message: Message, context: Context) -> None:
+    """Open the letters that came with a message for training, before it begins.
+
+    Raises:
+        WireError: it trains at another rank than the others were told.
+        SecureError: a letter is not what it must be.
+
+    """
+    part, _ = _entered(local.node, message, context)
+    if not _by_direction(local, message):
+        return
+    if local.instructions.rank != part.advert.rank:
+        raise wire.WireError("it is to train at another rank than others were told")
+    local.correction.most_directions = part.shared_rank
+
+
+def _by_direction(local: LocalRound, message: Message) -> bool:
+    """Whether single directions are summed, which few clients may hold."""
+    corrected = wire.CORRECTION in message.content
+    return corrected or local.node.method.sums_directions()
+
+
+def training(
+    local: LocalRound, content: RecordDict, message: Message, context: Context
+) -> RecordDict:
+    """Mask what a round of training has come to."""
+    facts = _facts(message)
+    part = load(context.state, str(facts[wire.PURPOSE]), int(facts[wire.ROUND]))
+    sketch = secure_sums.sketch_of(facts)
+    _, most = _written(local.node, part)
+    directions = part.shared_rank if _by_direction(local, message) else sketch.rank
+    sums, later = secure_sums.of_training(local, content, sketch, most, directions)
+    state = ClientState(context.state)
+    if later and sketch.passes > 1:
+        context.state[_LATER] = wire.encode_tensors(later, torch.float64)
+    else:
+        state.drop(_LATER)
+    return _masked(local.node, part, 0, sums, context.state)
+
+
+def evaluation(
+    node: Node, content: RecordDict, message: Message, context: Context
+) -> RecordDict:
+    """Mask what was measured, or what solves a head."""
+    part, facts = _entered(node, message, context)
+    if wire.HEAD_SUMS in content:
+        _, most = _written(node, part)
+        sums = secure_sums.of_head(node, content, most)
+    else:
+        sums = secure_sums.of_evaluation(content.metric_records[wire.METRICS])
+    return _masked(node, part, int(facts[wire.PASS]), sums, context.state)
+
+
+def expected(node: Node, message: Message) -> None:
+    """See that a message asks for what is sent masked, or not, as the run has it.
+
+    Raises:
+        WireError: it asks for the other.
+
+    """
+    there = wire.SECURE in message.content
+    if there != node.settings.privacy.secure_aggregation:
+        way = "masked" if there else "in the clear"
+        raise wire.WireError(
+            f"the server asks for an answer {way}, and secure-aggregation is "
+            f"{node.settings.privacy.secure_aggregation} in this run"
+        )
+
+
+def _begin(node: Node, facts: Any, context: Context) -> Participant:
+    """Make keys of a session; of each round and purpose there is one."""
+    purpose, number = str(facts[wire.PURPOSE]), int(facts[wire.ROUND])
+    passes = int(facts[wire.PASSES])
+    if purpose not in ("train", "head") or not 1 <= passes <= _MOST_PASSES:
+        raise wire.WireError(f"no session of {passes} passes for {purpose[:20]!r}")
+    state, name = ClientState(context.state), f"secure-round-{purpose}"
+    if number + 1 <= state.number(name):
+        raise wire.WireError(
+            f"round {number} was masked before; a second set of nodes for it would "
+            "show what one of them has sent"
+        )
+    state.keep_number(name, number + 1)
+    least = int(facts[wire.SECURE_LEAST])
+    if least < node.settings.privacy.secure_min_nodes:
+        raise wire.WireError("the server asks for fewer nodes than secure-min-nodes")
+    terms = Terms(context.run_id, number, purpose, passes, least)
+    path = context.node_config.get(wire.SECURE_KEY)
+    signer = None
+    if path:
+        signer = _read(wire.SECURE_KEY, str(path), Signer.read)
+    rank = int(facts.get(wire.RANK, 1))
+    if not 0 < rank < 2**16:
+        raise wire.WireError(f"rank {rank}: there is none")
+    return Participant.begin(terms, int(context.node_id), signer, rank)
+
+
+def _entered(node: Node, message: Message, context: Context) -> tuple[Participant, Any]:
+    """The session of a message, with the letters that came with it."""
+    facts = _facts(message)
+    part = load(context.state, str(facts[wire.PURPOSE]), int(facts[wire.ROUND]))
+    if wire.LETTERS in facts:
+        part.receive(wire.from_by_node(facts[wire.LETTERS]))
+        save(context.state, part)
+    return part, facts
+
+
+def _written(node: Node, part: Participant) -> Any:
+    nodes = len(part.key_set.adverts)
+    return of_clients(nodes, node.settings.limits.max_examples)
+
+
+def _masked(
+    node: Node,
+    part: Participant,
+    number: int,
+    sums: dict[str, Tensor],
+    records: RecordDict,
+) -> RecordDict:
+    """Write sums as one vector, check their range, and mask it."""
+    point, _ = _written(node, part)
+    vector = part.mask(number, point.encode(wire.flatten(sums)))
+    save(records, part)
+    return RecordDict({wire.SECURE: wire.masked(vector)})
+
+
+def _roster(context: Context) -> Roster | None:
+    path = context.node_config.get(wire.SECURE_ROSTER)
+    return _read(wire.SECURE_ROSTER, str(path), Roster.read) if path else None
+
+
+def _read(key: str, path: str, read: Any) -> Any:
+    """Read a file of this node; the server is not told where it lies."""
+    told = f"--node-config {key}: expected a file with keys"
+    try:
+        file: Path = options.folder(path)
+        return read(file.read_bytes())
+    except (OSError, SecureError) as error:
+        raise NodeError(f"--node-config {key} = {path!r}: {error}", told) from error
+
+
+def _facts(message: Message) -> Any:
+    facts = message.content.config_records.get(wire.SECURE)
+    if facts is None:
+        raise wire.WireError("a message of secure aggregation without its record")
+    return facts

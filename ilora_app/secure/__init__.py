@@ -1,0 +1,25 @@
+"""Secure aggregation: sums over nodes of which a server sees no part.
+
+After Bonawitz et al. (CCS 2017), over a complete graph of nodes. Nothing here knows of
+messages, models or tensors: numbers, keys and bytes go in and come out.
+"""
+
+from ilora_app.secure.adverts import Advert, KeySet, Terms
+from ilora_app.secure.collector import opened
+from ilora_app.secure.errors import SecureError
+from ilora_app.secure.fixed_point import FixedPoint, of_clients
+from ilora_app.secure.identity import Roster, Signer
+from ilora_app.secure.participant import Participant
+
+__all__ = [
+    "Advert",
+    "FixedPoint",
+    "KeySet",
+    "Participant",
+    "Roster",
+    "SecureError",
+    "Signer",
+    "Terms",
+    "of_clients",
+    "opened",
+]

@@ -1,0 +1,53 @@
+"""Run-config keys of what the server may see of a node."""
+
+from dataclasses import dataclass
+
+from ilora_app.settings.options import above, at_least, open_part, option
+
+DP = ("none", "client")
+
+
+@dataclass(frozen=True)
+class PrivacySettings:
+    """What the server sees of a node."""
+
+    secure_aggregation: bool = option(
+        False,
+        "Nodes mask what they send, so that the server learns sums over the nodes of "
+        "a round and nothing of one of them: see privacy.md.",
+    )
+    secure_min_nodes: int = option(
+        3,
+        "No sum over fewer nodes is opened; a node's own --node-config wins where it "
+        "is larger. Of a round's nodes more than two thirds must stay to its end in "
+        "any case.",
+        check=at_least(3),
+    )
+    dp: str = option(
+        "none",
+        "client: models are differentially private to a node with all its data, by "
+        "clipped changes and noise from the server: see privacy.md.",
+        choices=DP,
+    )
+    dp_clip: float = option(
+        1.0,
+        "C: the most that a node changes in a round, as a norm: of the products and "
+        "the head, or of the factors where those are averaged.",
+        check=above(0),
+    )
+    dp_target_epsilon: float = option(
+        0.0,
+        "Epsilon of the whole run: the noise follows from it, and no round is run "
+        "beyond it. 0: dp-noise-multiplier is given instead.",
+        check=at_least(0),
+    )
+    dp_delta: float = option(
+        1e-5,
+        "The chance that epsilon does not speak of; below one over the nodes.",
+        check=open_part,
+    )
+    dp_noise_multiplier: float = option(
+        0.0,
+        "z: noise in units of what one node can change; 0: as dp-target-epsilon asks.",
+        check=at_least(0),
+    )

@@ -1,0 +1,320 @@
+"""The protocol of secure aggregation alone: nodes, a server, and what is refused."""
+
+import contextlib
+import math
+from collections.abc import Callable, Collection
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from cryptography.hazmat.primitives import serialization as serial
+from cryptography.hazmat.primitives.asymmetric import ec
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from ilora_app.secure import (
+    Advert,
+    FixedPoint,
+    KeySet,
+    Participant,
+    Roster,
+    SecureError,
+    Signer,
+    Terms,
+    keys,
+    opened,
+    shamir,
+)
+
+TERMS = Terms(run=7, round=3, purpose="train", passes=2, least=3)
+LENGTH = 50
+
+
+class Session:
+    """All nodes and the server, without a network."""
+
+    def __init__(self, nodes: int = 7, gone: Collection[int] = ()) -> None:
+        """``gone`` nodes send keys and no shares."""
+        ids = [10 * i + 3 for i in range(nodes)]
+        self.nodes = {i: Participant.begin(TERMS, i, None) for i in ids}
+        adverts = [p.advert for p in self.nodes.values()]
+        self.key_set = KeySet.of(TERMS, adverts)
+        self.letters = {i: p.share(adverts, None) for i, p in self.nodes.items()}
+        self.peers = [i for i in ids if i not in gone]
+        self.inbox = {
+            i: {j: self.letters[j][i] for j in self.peers if j != i} for i in self.peers
+        }
+        draw = np.random.default_rng(0)
+        self.values = {i: draw.integers(0, 2**64, LENGTH, dtype=np.uint64) for i in ids}
+
+    def receive(self) -> None:
+        for i in self.peers:
+            self.nodes[i].receive(self.inbox[i])
+
+    def run(
+        self,
+        number: int,
+        lost: Collection[int] = (),
+        silent: Collection[int] = (),
+        tamper: Callable[[dict], None] = lambda revealed: None,
+    ) -> np.ndarray:
+        """One pass; ``lost`` upload nothing, ``silent`` upload and reveal nothing."""
+        there = [i for i in self.peers if i not in lost]
+        masked = {i: self.nodes[i].mask(number, self.values[i]) for i in there}
+        signed = {}
+        if lost:
+            signed = {i: self.nodes[i].agree(number, there) for i in there}
+        speaks = [i for i in there if i not in silent]
+        revealed = {i: self.nodes[i].reveal(number, there, signed) for i in speaks}
+        tamper(revealed)
+        total = opened(self.key_set, number, self.peers, masked, revealed)
+        self.peers = there
+        return total
+
+    def sum(self, nodes: Collection[int]) -> np.ndarray:
+        return keys.summed((self.values[i] for i in nodes), LENGTH)
+
+
+@pytest.mark.parametrize("gone", [(), (13,)])
+@pytest.mark.parametrize("lost", [(), (3,), (63,)])
+@pytest.mark.parametrize("silent", [(), (23,)])
+def test_the_sum_is_exact_whoever_drops_out_at_whatever_stage(gone, lost, silent):
+    session = Session(13, gone)
+    session.receive()
+    there = [i for i in session.peers if i not in lost]
+    assert (session.run(0, lost, silent) == session.sum(there)).all()
+    # The second pass is masked anew, among those that were left.
+    assert session.peers == there
+    lost = (33, *silent)
+    later = [i for i in there if i not in lost]
+    assert (session.run(1, lost) == session.sum(later)).all()
+
+
+def test_sums_of_one_update_are_over_the_same_nodes():
+    """Else the second would show what the missing one had sent in the first."""
+    terms = Terms(run=7, round=3, purpose="train", passes=3, least=3)
+    nodes = {i: Participant.begin(terms, i, None) for i in range(1, 8)}
+    adverts = [p.advert for p in nodes.values()]
+    letters = {i: p.share(adverts, None) for i, p in nodes.items()}
+    zeros = np.zeros(3, dtype=np.uint64)
+    for i, node in nodes.items():
+        node.receive({j: letters[j][i] for j in nodes if j != i})
+        node.mask(0, zeros)
+        node.reveal(0, list(nodes), {})
+        node.mask(1, zeros)
+    with pytest.raises(SecureError, match="between sums of one update"):
+        nodes[1].agree(1, list(nodes)[:-1])
+    for node in nodes.values():
+        node.reveal(1, list(nodes), {})
+        node.mask(2, zeros)
+    assert nodes[1].agree(2, list(nodes)[:-1])  # a measurement stands alone
+
+
+@pytest.mark.parametrize("stage", ["shares", "upload", "reveal"])
+def test_too_few_survivors_open_nothing(stage):
+    session = Session(6, (3, 13) if stage == "shares" else ())  # t = 5
+
+    def run():
+        session.receive()
+        lost = (3, 13) if stage == "upload" else ()
+        session.run(0, lost, (3, 13) if stage == "reveal" else ())
+
+    with pytest.raises(SecureError, match=r"4 nodes .*5 must"):
+        run()
+
+
+def test_fewer_nodes_than_the_least_share_nothing():
+    two = [Participant.begin(TERMS, i, None) for i in (1, 2)]
+    with pytest.raises(SecureError, match="2 nodes, secure-min-nodes is 3"):
+        two[0].share([p.advert for p in two], None)
+
+
+def test_a_wrong_share_opens_nothing_and_is_told():
+    def another(revealed):
+        revealed[3][13] = revealed[3][23]
+
+    def none(revealed):
+        revealed[3][13] = b"\xff" * shamir.SHARE
+
+    for tamper in (another, none):
+        session = Session(7)
+        session.receive()
+        with pytest.raises(SecureError, match="node 13"):
+            session.run(0, tamper=tamper)
+
+
+def test_letters_open_for_one_receiver_in_one_session_and_under_one_set_of_keys():
+    session, other = Session(), Session()
+    letter = session.letters[3]
+    for sender, wrong in ((3, letter[23]), (23, letter[13]), (3, other.letters[3][13])):
+        node = Session().nodes[13]
+        node.adverts = session.nodes[13].adverts
+        node.secrets = session.nodes[13].secrets
+        with pytest.raises(SecureError, match="changed, or sealed for others"):
+            node.receive({sender: wrong})
+    flipped = bytearray(letter[13])
+    flipped[20] ^= 1
+    with pytest.raises(SecureError, match="changed"):
+        session.nodes[13].receive({3: bytes(flipped)})
+
+
+def test_nodes_that_are_shown_different_keys_cannot_open_each_others_letters():
+    nodes = {i: Participant.begin(TERMS, i, None) for i in range(1, 6)}
+    adverts = [p.advert for p in nodes.values()]
+    other = Participant.begin(TERMS, 5, None).advert  # substituted by the server
+    letters = {i: nodes[i].share(adverts, None) for i in (1, 2, 3)}
+    nodes[4].share([*adverts[:4], other], None)
+    with pytest.raises(SecureError, match="node 1: shares that were changed"):
+        nodes[4].receive({i: letters[i][4] for i in (1, 2, 3)})
+    with pytest.raises(SecureError, match="its own keys are not"):
+        nodes[5].share([*adverts[:4], other], None)
+
+
+def test_the_roster_keeps_invented_nodes_out():
+    owners = [Signer(ec.generate_private_key(ec.SECP384R1())) for _ in range(4)]
+    public = [
+        owner.key.public_key().public_bytes(
+            serial.Encoding.OpenSSH, serial.PublicFormat.OpenSSH
+        )
+        for owner in owners[:3]
+    ]
+    roster = Roster.read(b"# nodes\n" + b" node\n".join(public))
+
+    def refused(signers, match):
+        nodes = [Participant.begin(TERMS, i, s) for i, s in enumerate(signers)]
+        adverts = [Advert.decoded(p.advert.encoded(), 2) for p in nodes]
+        with pytest.raises(SecureError, match=match):
+            nodes[0].share(adverts, roster)
+
+    nodes = [Participant.begin(TERMS, i, s) for i, s in enumerate(owners[:3])]
+    assert len(nodes[0].share([p.advert for p in nodes], roster)) == 2
+    refused(owners, "node 3 is not in the roster")
+    refused([*owners[:3], None], "node 3 is not in the roster")
+    refused([*owners[:3], owners[1]], "node 3 has the key of another")
+    # Keys of another session, with the signature that was right there.
+    nodes = [Participant.begin(TERMS, i, s) for i, s in enumerate(owners[:3])]
+    old = Participant.begin(Terms(7, 2, "train", 2, 3), 2, owners[2]).advert
+    with pytest.raises(SecureError, match="node 2 has not signed"):
+        nodes[0].share([nodes[0].advert, nodes[1].advert, old], roster)
+
+
+def test_a_node_masks_and_answers_once():
+    session = Session(6)
+    session.receive()
+    session.run(0)
+    node, peers = session.nodes[3], list(session.peers)
+    for again, match in (
+        (lambda: node.mask(0, session.values[3]), "has masked"),
+        (lambda: node.receive(session.inbox[3]), "has opened"),
+        (lambda: node.share(session.key_set.adverts, None), "has shared"),
+        (lambda: node.reveal(0, peers[:-1], {}), "has said that others"),
+        (lambda: node.mask(2, session.values[3]), "not begun"),
+        (lambda: node.reveal(1, peers, {}), "masked no vector"),
+    ):
+        with pytest.raises(SecureError, match=match):
+            again()
+
+
+def test_nobody_gets_both_kinds_of_shares_of_one_node():
+    """A server that tells some that node 53 is gone, and others that it is not."""
+    session = Session(6)
+    session.receive()
+    for i in session.peers:
+        session.nodes[i].mask(0, session.values[i])
+    all_of, without = session.peers, session.peers[:-1]
+    signed = {i: session.nodes[i].agree(0, without) for i in without[:3]}
+    with pytest.raises(SecureError, match="3 nodes have signed"):
+        session.nodes[3].reveal(0, without, signed)
+    forged = signed | {33: signed[3], 43: signed[3]}
+    with pytest.raises(SecureError, match="3 nodes have signed"):
+        session.nodes[3].reveal(0, without, forged)
+    with pytest.raises(SecureError, match="has said that others"):
+        session.nodes[3].reveal(0, all_of, {})
+    seeds = session.nodes[33].reveal(0, all_of, {})
+    assert len(seeds) == 6
+    with pytest.raises(SecureError, match="has said that others"):
+        session.nodes[33].agree(0, without)
+
+
+def test_what_the_server_holds_of_one_node_is_uniform():
+    """Zeros, masked: bytes and their neighbours pass chi-squared tests.
+
+    One seed a node is known to the server in the end, so that its own mask is taken
+    off here: the masks among the nodes alone must do.
+    """
+    length = 1 << 16
+    session = Session(4)
+    session.receive()
+    zeros = np.zeros(length, dtype=np.uint64)
+    node = session.nodes[3]
+    seed = node.secrets[2 + TERMS.passes]
+    masked = node.mask(0, zeros)
+    own = keys.stream(keys.derived(seed, session.key_set.own_mask(0, 3)), length)
+    second = Session(4)
+    second.receive()
+    views = (masked, masked - own, second.nodes[3].mask(0, zeros) - masked)
+    for view in views:
+        found = view.view(np.uint8)
+        for sample in (found, found[:-1] ^ found[1:], (view >> np.uint64(61))):
+            kinds = 8 if sample.dtype == np.uint64 else 256
+            counts = np.bincount(sample.astype(np.int64), minlength=kinds)
+            expected = len(sample) / kinds
+            chi = ((counts - expected) ** 2 / expected).sum()
+            assert abs(chi - (kinds - 1)) < 6 * (2 * (kinds - 1)) ** 0.5
+
+
+def test_a_revealed_key_tells_nothing_of_another_pass():
+    session = Session(6)
+    session.receive()
+    session.run(0)
+    session.run(1, lost=(53,))
+    node = session.nodes[53]
+    first, second = node.secrets[2], node.secrets[3]
+    assert first != second
+    about = session.key_set.mask(0, 3, 53)
+    public = session.key_set.by_node[3].masks[0]
+    assert keys.agreed(first, public, about) != keys.agreed(second, public, about)
+
+
+def test_shares_are_those_of_a_prime_field():
+    for base in (2, 3, 5, 7, 11):  # Fermat's test of the modulus
+        assert pow(base, shamir.PRIME - 1, shamir.PRIME) == 1
+    secret = bytes(range(32))
+    shares = shamir.split(secret, 3, 5)
+    for nodes in ((1, 2, 3), (5, 1, 4), (1, 2, 3, 4, 5)):
+        by = shamir.weights(nodes)
+        assert shamir.join({i: shares[i - 1] for i in nodes}, by) == secret
+    by = shamir.weights((1, 2))
+    with_two = {i: shares[i - 1] for i in (1, 2)}
+    with contextlib.suppress(SecureError):
+        assert shamir.join(with_two, by) != secret
+
+
+@example(8, 2.0**32, [1.0] * 8)  # where one bit more would overflow
+@example(4, 2.0**32, [-1.0] * 4)
+@given(
+    st.integers(1, 200),
+    st.floats(1e-3, 2**31),
+    st.lists(st.floats(-1, 1), min_size=1, max_size=20),
+)
+@settings(max_examples=200, deadline=None)
+def test_sums_in_fixed_point_never_overflow_and_are_off_by_their_bound(
+    nodes, bound, parts
+):
+    point = FixedPoint(nodes, bound)
+    values = [np.array([part * bound, bound, -bound]) for part in parts][:nodes]
+    values += values[:1] * (nodes - len(values))  # as many as may be
+    assert nodes * (2 ** (point.bits + 1) * Fraction(bound) + 1) < 2**64
+    total = keys.summed((point.encode(v) for v in values), 3)
+    exact = [math.fsum(column) for column in zip(*values, strict=True)]
+    error = nodes * 2.0 ** -(point.bits + 1) + 2.0**-52 * nodes * bound
+    assert (np.abs(point.decode(total) - exact) <= error).all()
+    assert point.bits >= 24
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, 4097.0, -4097.0])
+def test_numbers_that_sums_are_not_made_for_are_refused_before_masking(wrong):
+    with pytest.raises(SecureError, match=r"finite|beyond 4096"):
+        FixedPoint(8, 4096.0).encode(np.array([0.0, wrong]))
+    with pytest.raises(SecureError, match="bits behind the point"):
+        FixedPoint(200, 2.0**33)
