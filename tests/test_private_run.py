@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ilora_app.federation.membership import FederationError
+from ilora_app.federation.waiting import FederationError
 from ilora_app.privacy.budget import spent
 from tests.conftest import read_events
 from tests.local_run import metrics, run

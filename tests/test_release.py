@@ -57,7 +57,7 @@ def test_products_are_the_mean_of_clipped_changes(changed):
     whole, found = updates()
     method = find("ilora")(decomposition="qr", cut="update")
     release = Release(CLIP, 1.0, SCALING, nothing)
-    sketch = Sketch(Sums(LEADING, changed), 4, "")
+    sketch = Sketch(Sums(LEADING, changed), 4, 0)
     made = release.update(method, state_of(method, whole), sketch, found, UP)
     norms = update_norms(found, SCALING)
     assert norms[-1] > 10 * CLIP
@@ -83,7 +83,7 @@ def test_no_node_changes_a_mean_by_more_than_the_clip():
     for name in ("fedit", "ffa-lora", "rolora"):
         method = METHODS[name]()
         state = state_of(method, whole)
-        sketch, release = Sketch(Sums(MEANS), 4, ""), Release(CLIP, 1.0, 1.0, nothing)
+        sketch, release = Sketch(Sums(MEANS), 4, 0), Release(CLIP, 1.0, 1.0, nothing)
         given = release.update(method, state, sketch, found, UP)
         away = [*found[:-1], update(2, begun(found[-1]), found[-1].received)]
         without = release.update(method, state, sketch, away, UP)
@@ -106,7 +106,7 @@ def test_noise_has_the_size_that_is_accounted_for(kind):
         seen.append(noise)
         return noise
 
-    state, sketch = state_of(method, whole), Sketch(Sums(kind, True), 4, "")
+    state, sketch = state_of(method, whole), Sketch(Sums(kind, True), 4, 0)
     how = method, state, sketch, found, UP
     plain = Release(CLIP, 2.0, SCALING, nothing).update(*how)
     noisy = Release(CLIP, 2.0, SCALING, draw).update(*how)
