@@ -127,7 +127,7 @@ class Machine:
             word = re.sub(
                 rf"(?<![\w/-]){re.escape(target)}(?![\w-])", str(source), word
             )
-        word = re.sub(r"\b(superlink)(?=:\d)", "127.0.0.1", word)
+        word = re.sub(r"\b(superlink|host\.docker\.internal)(?=:\d)", "127.0.0.1", word)
         word = word.replace("0.0.0.0", "127.0.0.1")
         for port in ("9091", "9094"):
             key = port if port == "9091" else f"{name}:{port}"

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ilora_app.methods import METHODS
+from tests.own_processes import free_port
 
 pytestmark = pytest.mark.slow
 
@@ -106,3 +107,17 @@ def test_the_summary_puts_comparisons_side_by_side(tmp_path):
         "| fedit | 0.800 ± 0.020 (0.01†) | 0.600 ± 0.020 (0.01†) |",
         "| centralized | 0.950 ± 0.000 (0.001) | 0.950 ± 0.000 (0.001) |",
     ]
+
+
+@pytest.mark.slow
+def test_a_superlink_is_measured_with_nodes_that_answer(tmp_path):
+    words = ["--nodes", "2", "--cases", "few,factors", "--idle", "2"]
+    words += ["--port", str(free_port()), "--json", str(tmp_path)]
+    call("-m", "benchmarks.server", *words)
+    found = json.loads((tmp_path / "server.json").read_text())["rows"]
+    rows = {row["what"]: row for row in found}
+    assert rows["2 nodes: the run"]["value"] == "finished:completed"
+    rounds = [row for what, row in rows.items() if what.endswith(": a round")]
+    assert len(rounds) == 2
+    assert all(row["value"].endswith(", 2 replies") for row in rounds)
+    assert "0 failures" in rows["2 nodes: the run"]["against"]

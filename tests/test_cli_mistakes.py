@@ -10,6 +10,7 @@ from ilora_app.cli import app, terminal
 from ilora_app.cli.run_session import Outcome
 from ilora_app.compare.request import FILE
 from ilora_app.runs import history
+from tests.own_processes import free_port
 
 
 def refused(*words: object) -> str:
@@ -84,3 +85,19 @@ def test_numbers_that_are_none_are_null():
     assert json.loads(terminal.as_json(bad)) == [None, None, {"x": None}, [1.5, None]]
     found = json.loads(Outcome(metrics={"loss": math.nan, "accuracy": 0.5}).line())
     assert found["metrics"] == {"loss": None, "accuracy": 0.5}
+
+
+@pytest.mark.parametrize("address", ["here", "ray://head:10001", "head:0", ":6379"])
+def test_an_address_that_is_of_no_ray_cluster(address):
+    said = refused("run", "--ray-address", address, "--rounds", "0")
+    assert f"--ray-address {address}: expected auto, or HOST:PORT" in said
+    assert "num-server-rounds = 0" in said
+
+
+def test_a_ray_cluster_that_does_not_answer_and_a_superlink_beside_one():
+    there = f"127.0.0.1:{free_port()}"
+    said = refused("run", "--ray-address", there)
+    assert f"--ray-address {there}: expected auto, or HOST:PORT" in said
+    assert "refused" in said
+    said = refused("run", "--ray-address", there, "--superlink", "mine")
+    assert "no --superlink beside it" in said

@@ -164,7 +164,7 @@ def test_the_app_is_copied_from_the_repository_and_made_up_elsewhere(tmp_path):
 
 
 def test_a_superlink_that_does_not_start_is_a_failure(monkeypatch):
-    def broken(_):
+    def broken(*_):
         raise SuperLinkError("flower-superlink ended with 1")
 
     monkeypatch.setattr(run_session, "superlink", broken)

@@ -19,8 +19,9 @@ from tests.compose import DOCKER, Machine, env_file, load, order, steps
 from tests.deployment import ROOT, pairs
 from tests.hospitals import deal_out
 
-FILES = ("compose.yml", "compose.simulation.yml")
-BOTH = ["-f", "compose.yml", "-f", "compose.gpu.yml"]
+FILES = ("compose.yml", "compose.node.yml", "compose.simulation.yml")
+BOTH = ["-f", "compose.node.yml", "-f", "compose.gpu.yml"]
+RANKS = {1: 4, 2: 8, 3: 16}
 
 
 @pytest.fixture
@@ -74,22 +75,23 @@ def test_services_restart_check_their_health_and_hold_no_secret(name, example):
         assert service["user"] == "1000" or service["user"] == 1000
         if "superexec" not in str(service.get("entrypoint")):
             assert service["healthcheck"]["test"][0] == "CMD"
+        assert {"max-size", "max-file"} <= set(service["logging"]["options"])
         for value in service["environment"].values():
             assert "PRIVATE" not in str(value)
     for secret in compose.get("secrets", {}).values():
         assert set(secret) == {"file"}
 
 
-def test_nodes_differ_in_rank_data_key_and_state(example):
-    services = load("compose.yml", example)["services"]
-    nodes = [services[f"supernode-{n}"] for n in (1, 2, 3)]
-    configs = [node["command"][-1] for node in nodes]
-    assert configs == [
-        f"--node-config=data-path='/data/node-{n}' lora-rank={rank}"
-        for n, rank in ((1, 4), (2, 8), (3, 16))
-    ]
-    assert len({node["volumes"][0] for node in nodes}) == 3
-    assert [n["secrets"] for n in nodes] == [["ca", f"node-{i}"] for i in (1, 2, 3)]
+def test_nodes_differ_in_rank_data_and_key_by_the_environment_alone(example):
+    own = {"ILORA_NODE": "7", "NODE_RANK": "16", "NODE_DATA": "/srv/seven"}
+    compose = load("compose.node.yml", example | own)
+    node = compose["services"]["supernode"]
+    assert node["command"][-1] == "--node-config=data-path='/data/node' lora-rank=16"
+    assert "/srv/seven:/data/node:ro" in node["volumes"]
+    assert compose["secrets"]["node"]["file"] == "./keys/node-7"
+    # Its state is its project's.
+    assert compose["volumes"] == {"node": None, "models": None}
+    assert "container_name" not in node
 
 
 def test_the_example_names_every_variable_that_is_used(example):
@@ -99,18 +101,16 @@ def test_the_example_names_every_variable_that_is_used(example):
     assert used == set(example)
 
 
-def test_gpus_are_reserved_for_every_node(example):
-    services = load("compose.gpu.yml", example | {"NODE_2_GPU": "1"})["services"]
-    for name, device in (("supernode-1", "0"), ("supernode-2", "1")):
-        reserved = services[name]["deploy"]["resources"]["reservations"]["devices"]
-        assert reserved[0]["device_ids"] == [device]
-        assert reserved[0]["capabilities"] == ["gpu"]
-    nodes = [n for n in load("compose.yml", example)["services"] if "supernode" in n]
-    assert list(services) == nodes
+def test_a_gpu_is_reserved_for_a_node(example):
+    service = load("compose.gpu.yml", example | {"NODE_GPU": "1"})["services"]
+    reserved = service["supernode"]["deploy"]["resources"]["reservations"]["devices"]
+    assert reserved[0]["device_ids"] == ["1"]
+    assert reserved[0]["capabilities"] == ["gpu"]
+    assert set(service) == set(load("compose.node.yml", example)["services"])
 
 
 @pytest.mark.parametrize(
-    "files", [BOTH[:2], BOTH, ["-f", "compose.simulation.yml"]], ids=" ".join
+    "files", [*(["-f", name] for name in FILES), BOTH], ids=" ".join
 )
 def test_compose_itself_accepts_the_files(files):
     command = _compose()
@@ -136,6 +136,7 @@ class Up:
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
+        machine.folder.mkdir(exist_ok=True)
         self.running: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, name: str) -> None:
@@ -195,30 +196,44 @@ def up(request, tmp_path, small_data, example):
     keys.make(keys.Request(tmp_path / "keys", ("superlink",), 3))
     deal_out(Path(small_data) / "train.jsonl", tmp_path / "data")
     example |= {"ILORA_KEYS": str(tmp_path / "keys"), "ILORA_TEST_DATA": small_data}
-    for n in (1, 2, 3):
-        example[f"NODE_{n}_DATA"] = str(tmp_path / "data" / f"node-{n}")
     found = Up(Machine(load(request.param, example), tmp_path / "machine"))
     yield found
     found.stop()
 
 
+@pytest.fixture
+def nodes(up, example, tmp_path):
+    """Machines of three nodes, as an environment makes them of one file."""
+    found = []
+    for n, rank in RANKS.items():
+        data = str(tmp_path / "data" / f"node-{n}")
+        own = {"ILORA_NODE": str(n), "NODE_RANK": str(rank), "NODE_DATA": data}
+        compose = load("compose.node.yml", example | own)
+        # The port of the SuperLink is that of the other project.
+        ports = {"9091": up.machine.port("9091")}
+        found.append(Up(Machine(compose, tmp_path / f"machine-{n}", ports)))
+    yield found
+    for one in found:
+        one.stop()
+
+
 @pytest.mark.slow
 @pytest.mark.long
 @pytest.mark.parametrize("up", ["compose.yml"], indirect=True)
-def test_the_services_run_a_federation(up, tiny_model):
+def test_the_services_run_a_federation(up, nodes, tiny_model):
     """Every exact command and environment, in the order of depends_on."""
     machine = up.machine
     machine.install_flower_config("operator")
-    names = order(machine.compose["services"])
-    assert names[0] == "superlink"
+    assert order(machine.compose["services"]) == ["superlink", "serverapps"]
     up.start("superlink")
     up.wait_healthy("superlink")
-    for n in (1, 2, 3):
+    for n in RANKS:
         up.operator("supernode", "register", f"/keys/node-{n}.pub", "federation")
-    for name in names[1:]:
-        up.start(name)
-    for name in names[2:]:
-        up.wait_healthy(name)
+    up.start("serverapps")
+    for node in nodes:
+        node.start("supernode")
+    for node in nodes:
+        node.wait_healthy("supernode")
     # What a run config names is looked for where the ServerApp runs.
     dataset = machine.translate("serverapps", "/data/server")
     config = {"dataset": dataset, "model": tiny_model, "local-steps": 2}
@@ -226,9 +241,9 @@ def test_the_services_run_a_federation(up, tiny_model):
     up.run_to_the_end("federation", config)
     runs = machine.folder / "volumes" / "serverapps" / ".ilora" / "runs"
     [run] = runs.iterdir()
-    for rank in (4, 8, 16):
+    for rank in RANKS.values():
         assert (run / f"adapter-r{rank}" / "adapter_model.safetensors").exists()
-    words = [w for n in (1, 2, 3) for w in machine.words(f"supernode-{n}")]
+    words = [word for node in nodes for word in node.machine.words("supernode")]
     assert all(str(machine.folder.parent) in w for w in words if "data-path" in w)
     state = (machine.folder / "volumes" / "superlink" / "state.db").stat()
     assert state.st_size > 0

@@ -126,13 +126,15 @@ SPOILT: dict[str, tuple[str, Spoil]] = {
 }
 
 
-def ask(link: Link, most: float = 0.0) -> tuple[list[Message], list[int]]:
+def ask(
+    link: Link, most: float = 0.0, timeout: float = 1.0
+) -> tuple[list[Message], list[int]]:
     TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 1, 1
     grid = HttpGrid(token="none")
     grid._client, grid._run = link, SimpleNamespace(run_id=1)  # type: ignore[assignment]
     messages = [Message(RecordDict(), node, "train") for node in (1, 2, 3)]
     came: list[int] = []
-    replies = exchange(grid, messages, 1.0, lambda n: came.append(len(n)), most)
+    replies = exchange(grid, messages, timeout, lambda n: came.append(len(n)), most)
     assert grid._client is link, "the grid is as it was"
     return sorted(replies, key=lambda r: r.metadata.src_node_id), came
 
@@ -147,6 +149,23 @@ def test_a_malformed_object_is_an_error_of_its_node_and_loses_no_other(name):
     assert "\n" not in str(replies[1].error.reason)
     assert float(replies[2].content["arrays"]["w"].numpy()[0]) == 3.0
     assert came[-1] == 3
+
+
+def test_one_request_says_which_replies_are_there():
+    """However many nodes a round waits for; what is not there costs nothing more."""
+    link, asked = Link(lambda c: c, "Array", np.zeros(4, dtype=np.float32)), []
+    pull = link.PullMessages
+
+    def late(request: Any) -> Any:
+        asked.append(len(request.message_ids))
+        some = list(request.message_ids)[: 1 if len(asked) == 1 else None]
+        return pull(SimpleNamespace(message_ids=some))
+
+    link.PullMessages = late  # type: ignore[method-assign]
+    replies, came = ask(link, timeout=30.0)
+    assert not any(reply.has_error() for reply in replies)
+    assert asked == [3, 2]
+    assert came == [1, 3]
 
 
 def test_a_reply_is_too_large_before_it_is_put_together():

@@ -69,6 +69,13 @@ def run(
     gpus: Annotated[
         float | None, typer.Option(help="GPUs of a simulated client, such as 0.25.")
     ] = None,
+    ray_address: Annotated[
+        str,
+        typer.Option(
+            help="Run the clients on the Ray cluster at HOST:PORT, or auto, instead of "
+            "in processes of this machine alone.",
+        ),
+    ] = "",
     superlink: Annotated[
         str,
         typer.Option(
@@ -112,8 +119,9 @@ def run(
     }  # fmt: skip
     given = {key: value for key, value in options.items() if value is not None}
     request = Request(
-        file or config, tuple(set_ or ()), given, clients, cpus, gpus, not superlink
-    )
+        file or config, tuple(set_ or ()), given, clients, cpus, gpus, not superlink,
+        ray_address,
+    )  # fmt: skip
     try:
         settings, federation = request.resolve()
     except RequestError as error:
@@ -122,7 +130,7 @@ def run(
     for note in request.notes:
         typer.echo(f"note: {note}", err=True)
     view = terminal.console(stderr=json_, plain=plain)
-    session = Session(settings, federation, superlink, view)
+    session = Session(settings, federation, superlink, view, ray_address)
     try:
         with interruptible():
             outcome = session.run()

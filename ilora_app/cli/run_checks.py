@@ -1,5 +1,6 @@
 """Mistakes of ``ilora run`` that show before anything is started."""
 
+import socket
 from pathlib import Path
 
 from ilora_app.federation import validity
@@ -7,6 +8,8 @@ from ilora_app.runs.places import LATEST, outside
 from ilora_app.settings import Settings, options, parsing
 from ilora_app.settings.model import LANGUAGE
 from ilora_app.tasks import places
+
+_ANSWERS_IN = 5.0
 
 
 def method(settings: Settings, known: set[str]) -> list[str]:
@@ -73,6 +76,24 @@ def data(settings: Settings, known: set[str]) -> tuple[list[str], list[str]]:
     if wrong:
         return [text for text in wrong if text.split(" = ")[0] not in known], []
     return [], sources.notes(source, seed)
+
+
+def ray(address: str, simulated: bool) -> list[str]:
+    """Find what is wrong with the address of a Ray cluster."""
+    if not simulated:
+        right = "no --superlink beside it: that SuperLink has its own RAY_ADDRESS"
+        return [f"--ray-address {address}: expected {right}"]
+    if address == "auto":
+        return []
+    host, _, port = address.rpartition(":")
+    right = "auto, or HOST:PORT as ray start --head prints it"
+    if not host or "/" in host or not port.isdecimal() or not 0 < int(port) < 2**16:
+        return [f"--ray-address {address}: expected {right}"]
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _ANSWERS_IN).close()
+    except OSError as error:
+        return [f"--ray-address {address}: expected {right}, and there: {error}"]
+    return []
 
 
 def _taken(folder: Path) -> bool:

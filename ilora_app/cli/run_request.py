@@ -32,6 +32,7 @@ class Request:
         pairs: KEY=VALUE; they win over the preset.
         options: run-config keys that have an option of their own; these win over all.
         clients, cpus, gpus: of the simulation; None where not given.
+        ray_address: of a Ray cluster that is there; empty starts one.
         simulated: False leaves the federation to a SuperLink that is there.
         notes: on the data, as :meth:`resolve` finds them.
 
@@ -44,6 +45,7 @@ class Request:
     cpus: float | None = None
     gpus: float | None = None
     simulated: bool = True
+    ray_address: str = ""
     notes: list[str] = field(default_factory=list)
 
     def read(self) -> tuple[dict[str, object], Settings, int]:
@@ -76,6 +78,8 @@ class Request:
         if self.simulated and 0 < clients < least and sure:
             right = f"{least} or more, as min-available-nodes = {least}"
             problems.append(f"--clients {clients}: expected {right}")
+        if self.ray_address:
+            problems += run_checks.ray(self.ray_address, self.simulated)
         if problems:
             raise RequestError(problems)
         return settings, self._federation(clients)

@@ -70,6 +70,7 @@ class Session:
         federation: federation config for ``flwr run``.
         connection: name of a SuperLink that is there; empty starts one.
         console: for the view.
+        ray_address: of a Ray cluster for the simulated clients; empty starts one.
 
     """
 
@@ -79,10 +80,11 @@ class Session:
         federation: str,
         connection: str,
         console: Console,
+        ray_address: str = "",
     ) -> None:
         self._settings = {**settings, "log-events": True}
         self._federation, self._status = federation, ""
-        self._connection = connection
+        self._connection, self._ray_address = connection, ray_address
         whole = parsing.dump(Settings()) | self._settings
         self._state = RunState(int(whole["num-server-rounds"]))
         self._view = View(console, self._state, title_of(settings))
@@ -138,7 +140,7 @@ class Session:
             link = (
                 existing(self._connection)
                 if self._connection
-                else stack.enter_context(superlink(place / "flower"))
+                else stack.enter_context(superlink(place / "flower", self._ray_address))
             )
             self._view.doing = "starting the run"
             self._follow(link, place / "app", run_config, log)

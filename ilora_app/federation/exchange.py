@@ -3,8 +3,9 @@
 Flower's grids send, and then pull what has come, again and again, in one call that ends
 with the last reply. One pull asks for the replies of all nodes, tells the SuperLink
 that each has arrived, and only then reads it: what a malformed one raises loses those
-of the others. So each is pulled by itself here, and what cannot be read, or is larger
-than a reply may be, is an error of its node.
+of the others. So here one request says which are there, and each of these is then
+pulled by itself: what cannot be read, or is larger than a reply may be, is an error of
+its node.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -16,7 +17,7 @@ from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 
 from ilora_app import wire
-from ilora_app.federation.reply_size import Bounded
+from ilora_app.federation.reply_size import Bounded, heads
 
 _LINK = (httpx.HTTPError, ConnectionError)
 """What says of the SuperLink that it is away, and nothing of a reply."""
@@ -85,19 +86,20 @@ class _Pulling:
 
     def pull(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """What has come, one by one."""
-        found = []
-        for name in list(message_ids):
-            found += self._one(name)
+        names, found = list(message_ids), []
+        there = heads(self._grid, names)
+        for name in names if there is None else there:
+            found += self._one(name, there and there[name])
         if found:
             self.came += [_sender(reply) for reply in found]
             self._tell(self.came)
         return found
 
-    def _one(self, name: str) -> list[Message]:
+    def _one(self, name: str, head: Any) -> list[Message]:
         asked = self._asked.get(name)
         sent = wire.content_bytes(asked.content) if asked else 0
         try:
-            with Bounded(self._grid, self._most, sent):
+            with Bounded(self._grid, self._most, sent, head):
                 found = list(self._pull([name]))
         except _LINK:
             raise

@@ -129,8 +129,12 @@ def existing(name: str) -> SuperLink:
 
 
 @contextmanager
-def superlink(home: Path) -> Iterator[SuperLink]:
+def superlink(home: Path, ray_address: str = "") -> Iterator[SuperLink]:
     """Start a SuperLink with the simulation engine, and stop it at the end.
+
+    Args:
+        home: its FLWR_HOME.
+        ray_address: of a Ray cluster that is there, for the clients; empty starts one.
 
     Raises:
         SuperLinkError: it ended at once, or does not listen after a minute.
@@ -149,6 +153,9 @@ def superlink(home: Path) -> Iterator[SuperLink]:
         "FLWR_TELEMETRY_ENABLED": "0",
         "PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}",
     }
+    if ray_address:
+        # Flower has no setting for it; Ray's own is read where the engine calls it.
+        environment["RAY_ADDRESS"] = ray_address
     # Its processes have other working directories.
     places = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     if any(places):

@@ -20,6 +20,7 @@ from ilora_app.runs.writing import Attempts, Journal, PlaceError, whole
 from ilora_app.settings import Settings, options
 from ilora_app.settings.parsing import dump
 from ilora_app.track import Trackers
+from ilora_app.track.metrics_endpoint import MetricsEndpoint
 
 
 class RunFolder:
@@ -64,7 +65,12 @@ class RunFolder:
         self._lines = (
             EventLines(str(self.path)) if settings.keeping.log_events else None
         )
-        names = options.names(settings.keeping.track)
+        keeping = settings.keeping
+        port, host = keeping.metrics_port, keeping.metrics_host
+        self._endpoint = (
+            MetricsEndpoint(host, port, settings.run.strategy) if port else None
+        )
+        names = options.names(keeping.track)
         self._trackers = Trackers(names, self.path, resolved, after)
         # Who runs it, so that a reader can tell a run from what a crash has left.
         facts = {
@@ -114,8 +120,9 @@ class RunFolder:
                     row.update(facts)
             self._write_metrics()
         self._trackers.event(kind, facts)
-        if self._lines:
-            self._lines.event(kind, facts)
+        for more in (self._lines, self._endpoint):
+            if more:
+                more.event(kind, facts)
 
     def _write_metrics(self) -> None:
         columns = list(dict.fromkeys(key for row in self.rows for key in row))

@@ -23,8 +23,8 @@ FREE = frozenset(
         "rank-eval-every", "eval-batch-size", "evaluate-on", "max-update-norm",
         "max-correction-norm", "max-examples", "max-norm-ratio",
         "max-examples-ratio", "max-reply-megabytes", "robust", "robust-fraction",
-        "report", "log-events", "track", "patience", "target-accuracy", "time-budget",
-        "identity", "secure-min-nodes",
+        "report", "log-events", "metrics-port", "metrics-host", "track", "patience",
+        "target-accuracy", "time-budget", "identity", "secure-min-nodes",
     }
 )  # fmt: skip
 

@@ -2,7 +2,15 @@
 
 from dataclasses import dataclass
 
-from ilora_app.settings.options import at_least, names, option, place, quality
+from ilora_app.settings.options import (
+    at_least,
+    host,
+    names,
+    option,
+    place,
+    quality,
+    within,
+)
 
 TRACKERS = ("tensorboard", "wandb", "mlflow")
 
@@ -46,6 +54,19 @@ class KeepingSettings:
         False,
         "Also write the events of the run into its log, a line of JSON each, as ilora "
         "run has it, which follows a run of another machine by them.",
+    )
+    metrics_port: int = option(
+        0,
+        "Serve counts of the run for Prometheus under http://<metrics-host>:<port>"
+        "/metrics while it goes on, from the machine of the ServerApp; 0: no. A port "
+        "that is taken is a warning, and the run goes on without.",
+        check=within(0, 65535),
+    )
+    metrics_host: str = option(
+        "127.0.0.1",
+        "Address that metrics-port is opened on: this machine alone can reach it; "
+        "0.0.0.0 lets others in, and nothing asks them who they are.",
+        check=host,
     )
     track: str = option(
         "",

@@ -80,6 +80,12 @@ def place(value: str) -> str | None:
     return "a name of at most 1000 printable characters, 255 bytes between slashes"
 
 
+def host(value: str) -> str | None:
+    """Accept an address, or what a machine can be called."""
+    right = re.fullmatch(r"[0-9A-Za-z.-]{1,253}|[0-9A-Fa-f:.]{2,45}", value)
+    return None if right else "an address of this machine, such as 127.0.0.1 or 0.0.0.0"
+
+
 def not_empty(value: str) -> str | None:
     """Accept any text but none."""
     return None if value.strip() else "a name or a folder"

@@ -1,0 +1,1 @@
+"""Flower app and nodes of `python -m benchmarks.server`."""
