@@ -27,7 +27,11 @@ from benchmarks.processor import peak, seconds
 from benchmarks.rows import Row, report
 from ilora_app.federation.metrics import of_training
 from ilora_app.federation.outliers import hold
-from ilora_app.lora.decomposition import truncate_mean, truncate_product
+from ilora_app.lora.decomposition import (
+    qr_in_two_passes,
+    truncate_mean,
+    truncate_product,
+)
 from ilora_app.lora.factors import AdapterState, LoraFactors, Pair
 from ilora_app.lora.products import ProductSum
 from ilora_app.methods import METHODS
@@ -171,7 +175,10 @@ def rounds(
 
 
 def _cut(pairs: list[Pair], weights: list[float], rank: int, method: str) -> Pair:
-    return truncate_product(*ProductSum(pairs, weights).stacked, rank, method)
+    layer = ProductSum(pairs, weights)
+    if method == "qr":
+        return qr_in_two_passes(layer, rank)
+    return truncate_product(*layer.stacked, rank, method)
 
 
 def plot(points: list[Point], file: Path) -> None:

@@ -63,7 +63,7 @@ def truncate_product(
     """
     _check(B, A, rank, method)
     if method == "qr":
-        return _in_two_passes([(B, A, B.new_ones(B.shape[1]))], rank)
+        return qr_in_two_passes([(B, A, B.new_ones(B.shape[1]))], rank)
     noise = _ROUNDINGS * torch.finfo(B.dtype).eps * torch.linalg.vector_norm(B)
     roundings = noise * torch.linalg.vector_norm(A)
     Q_B, R_B = torch.linalg.qr(B)  # (d_out, k), (k, rho)
@@ -76,7 +76,7 @@ def truncate_product(
     return _projected(basis, kept, (basis.T @ B) @ A)
 
 
-def _in_two_passes(
+def qr_in_two_passes(
     blocks: Iterable[Block], rank: int, also: Callable[[Block], None] | None = None
 ) -> tuple[Tensor, Tensor]:
     """Unpivoted QR of D = sum_j B_j diag(w_j) A_j, cut to a rank: (Q, Q^T D).
@@ -152,7 +152,7 @@ def truncate_mean(
         else:
             norm = Norm(module, layer)
             if method == "qr":
-                B, A = _in_two_passes(layer, rank, norm.add)
+                B, A = qr_in_two_passes(layer, rank, norm.add)
             else:
                 B, A = truncate_product(*layer.stacked, rank, method)
                 norm.add_all()
