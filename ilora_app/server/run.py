@@ -18,6 +18,7 @@ from ilora_app.lora.factors import AdapterState, LoraFactors
 from ilora_app.lora.initialisation import standard_factors
 from ilora_app.runs.checkpoint import Checkpoints
 from ilora_app.runs.folder import RunFolder
+from ilora_app.runs.parts import PartsFolder
 from ilora_app.runs.writing import PlaceError, of_the_disk
 from ilora_app.server import early_stop, recording
 from ilora_app.server.checkpointing import Checkpointer
@@ -61,7 +62,11 @@ class Server:
         self.strategy = strategies.build(
             settings, membership, self.folder, on, _ridge_head(prepared)
         )
+        parts = PartsFolder(self.folder.path)
+        if self.strategy.drift_correction:
+            self.strategy.drift_correction.keep_in(parts)
         if checkpoint:
+            parts.resume(checkpoint.facts, checkpoint.round)
             taken = Snapshot(checkpoint.tensors, checkpoint.facts)
             self.strategy.resume(taken, rows)
             log(INFO, "Going on after round %d", checkpoint.round)
@@ -71,6 +76,7 @@ class Server:
             self.strategy,
             settings,
             self.folder.path,
+            parts,
             prepared.run_key,
             self.writer.save_global,
             checkpoint.best if checkpoint else None,
