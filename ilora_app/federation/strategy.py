@@ -24,6 +24,7 @@ from ilora_app.federation.participation import Participation
 from ilora_app.federation.ridge_head import RidgeHead
 from ilora_app.federation.rounds import AfterRound, Rounds, Row, Stop
 from ilora_app.federation.snapshot import Snapshot
+from ilora_app.federation.spool import Spool
 from ilora_app.federation.training import Training
 from ilora_app.lora.factors import AdapterState
 from ilora_app.methods import Method
@@ -68,9 +69,8 @@ class LoraStrategy(Strategy):
         deadlines: Deadlines | None = None,
         wire_dtype: str = wire.FLOAT32,
     ) -> None:
-        self.method = method
+        self.method, self.lora_scaling = method, lora_scaling
         self.participation = participation or Participation()
-        self.lora_scaling = lora_scaling
         self.drift_correction = drift_correction
         self.membership = membership or Membership()
         self.limits = limits or Limits()
@@ -79,11 +79,11 @@ class LoraStrategy(Strategy):
         self.events = EventLog(recorder, self.membership.standing)
         how = (self.participation, self.events, evaluate_every, evaluate_on)
         self.evaluation = Evaluation(method, *how)
-        self.wire_dtype = wire_dtype
         encoding = wire.Encoding(wire_dtype, self.participation.seed)
         more = (self.limits, lora_scaling, deadlines, encoding)
         self._training = Training(method, drift_correction, *more)
-        self.deadlines = deadlines
+        self.deadlines, self.wire_dtype = deadlines, wire_dtype
+        self.spool: Spool | None = None
         self._timeout, self._num_rounds, self._rows = 3600.0, 0, list[Row]()
 
     @property
@@ -102,9 +102,8 @@ class LoraStrategy(Strategy):
 
     def summary(self) -> None:
         """Log the settings as a tree."""
-        correction = str(self.drift_correction or "none")
-        method = (type(self.method).__name__, self.method.details())
-        for line in summary.tree(self.participation, correction, *method):
+        how = self.participation, self.drift_correction, self.method
+        for line in summary.tree(*how):
             log(INFO, "\t%s", line)
 
     def start(
@@ -130,10 +129,11 @@ class LoraStrategy(Strategy):
         self.membership.wait(grid, least, timeout, settle=not met)
         configs = (train_config or ConfigRecord(), evaluate_config or ConfigRecord())
         hooks = (self.events, self.refit, after_round, stop)
-        most = self.limits.max_reply_megabytes
-        rounds = Rounds(self, self.membership, self.evaluation, *hooks, most)
-        arrays, times = self.model.arrays(), (num_rounds, timeout)
-        return rounds.run(grid, arrays, *times, *configs, evaluate_fn, rows)
+        how = (*hooks, self.limits.max_reply_megabytes, self.spool)
+        self._training.reader.spool = self.spool
+        rounds = Rounds(self, self.membership, self.evaluation, *how)
+        begins = grid, self.model.arrays(), num_rounds, timeout
+        return rounds.run(*begins, *configs, evaluate_fn, rows)
 
     def begin(self, arrays: ArrayRecord) -> None:
         """Make the global model before round 1."""

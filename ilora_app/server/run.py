@@ -14,6 +14,7 @@ from ilora_app.federation.membership import Membership
 from ilora_app.federation.ridge_head import RidgeHead
 from ilora_app.federation.rounds import Row
 from ilora_app.federation.snapshot import Snapshot
+from ilora_app.federation.spool import Spool
 from ilora_app.lora.factors import AdapterState, LoraFactors
 from ilora_app.lora.initialisation import standard_factors
 from ilora_app.runs.checkpoint import Checkpoints
@@ -65,6 +66,7 @@ class Server:
         parts = PartsFolder(self.folder.path)
         if self.strategy.drift_correction:
             self.strategy.drift_correction.keep_in(parts)
+        self.strategy.spool = Spool(self.folder.path)
         if checkpoint:
             parts.resume(checkpoint.facts, checkpoint.round)
             taken = Snapshot(checkpoint.tensors, checkpoint.facts)
