@@ -27,8 +27,12 @@ from benchmarks.processor import peak, seconds
 from benchmarks.rows import Row, report
 from ilora_app.federation.metrics import of_training
 from ilora_app.federation.outliers import hold
-from ilora_app.lora.decomposition import truncate_mean, truncate_product
-from ilora_app.lora.factors import AdapterState, LoraFactors
+from ilora_app.lora.decomposition import (
+    qr_in_two_passes,
+    truncate_mean,
+    truncate_product,
+)
+from ilora_app.lora.factors import AdapterState, LoraFactors, Pair
 from ilora_app.lora.products import ProductSum
 from ilora_app.methods import METHODS
 from ilora_app.methods.state import GlobalState, Share, Update, weights_of
@@ -112,11 +116,11 @@ def layer(size: int, targets: bool) -> list[Row]:
     """One layer of ten clients of unequal ranks."""
     parts = [drawn(1, size, rank, rank + k, 1.0) for k, rank in enumerate(RANKS)]
     weights, pairs = [0.1] * len(parts), [part["0"] for part in parts]
-    summed, rank = ProductSum(pairs, weights), max(RANKS)
-    D, rows = torch.matmul(*summed.stacked()), []
+    rank, rows = max(RANKS), list[Row]()
+    D = torch.matmul(*ProductSum(pairs, weights).stacked)
     for name, (against, dense, bound) in DENSE.items():
-        B, A = truncate_product(*summed.stacked(), rank, name)
-        ours = seconds(partial(_cut, summed, rank, name), 9)
+        B, A = _cut(pairs, weights, rank, name)
+        ours = seconds(partial(_cut, pairs, weights, rank, name), 9)
         measured = seconds(partial(truncate_mean, parts, weights, rank, name), 9)
         clock = time.process_time()
         found = dense(D)
@@ -170,8 +174,11 @@ def rounds(
     return rows, points
 
 
-def _cut(layer: ProductSum, rank: int, method: str) -> None:
-    truncate_product(*layer.stacked(), rank, method)
+def _cut(pairs: list[Pair], weights: list[float], rank: int, method: str) -> Pair:
+    layer = ProductSum(pairs, weights)
+    if method == "qr":
+        return qr_in_two_passes(layer, rank)
+    return truncate_product(*layer.stacked, rank, method)
 
 
 def plot(points: list[Point], file: Path) -> None:

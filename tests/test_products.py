@@ -13,7 +13,6 @@ from ilora_app.lora import products
 from ilora_app.lora.decomposition import DECOMPOSITIONS, truncate_mean
 from ilora_app.lora.factors import AdapterState, LoraFactors
 from ilora_app.lora.ledger import Ledger
-from ilora_app.lora.products import squared_norm
 from ilora_app.lora.spread import spread, squared_norms
 from ilora_app.methods import METHODS
 from ilora_app.methods.state import GlobalState, Share, Update, weights_of
@@ -80,7 +79,6 @@ def test_the_cut_of_a_mean_is_that_of_the_dense_mean(method, ranks):
         total += float(D.square().sum())
         kept += A.square().sum(dim=1).cumsum(0)
     assert energy == pytest.approx((kept / total).tolist(), rel=1e-10)
-    assert squared_norm(parts, weights) == pytest.approx(total, rel=1e-7)
 
 
 @pytest.mark.parametrize("rank", [5, 64, 65, 200])
@@ -107,17 +105,13 @@ def test_what_cancels_among_many_leaves_rows_of_zeros(method):
 
 
 @pytest.mark.parametrize("ranks", [FEW, MANY])
-@pytest.mark.parametrize(
-    ("dtype", "near", "exact"),
-    [(torch.float64, 1e-3, 1e-9), (torch.float32, 1e-2, 1e-5)],
-)
-def test_lengths_and_the_part_of_the_mean_are_the_dense_ones(ranks, dtype, near, exact):
-    updates = made(ranks, near)
+def test_lengths_and_the_part_of_the_mean_are_the_dense_ones(ranks):
+    updates = made(ranks, 1e-3)
     parts = [u.adapter.factors for u in updates]
     bases = list({u.rank: u.received.adapter.factors for u in updates}.values())
     base_of = [[b.rank for b in bases].index(u.rank) for u in updates]
     weights = weights_of(updates)
-    own, common = spread(parts, bases, base_of, weights, dtype)
+    own, common = spread(parts, bases, base_of, weights)
     moved = torch.stack(
         [dense(p) - dense(bases[b]) for p, b in zip(parts, base_of, strict=True)]
     )
@@ -126,7 +120,7 @@ def test_lengths_and_the_part_of_the_mean_are_the_dense_ones(ranks, dtype, near,
     torch.testing.assert_close(own, lengths, rtol=1e-9, atol=0)
     torch.testing.assert_close(squared_norms(parts, bases, base_of), own)
     torch.testing.assert_close(
-        common, moved @ mean, rtol=0, atol=exact * float(lengths.mean())
+        common, moved @ mean, rtol=0, atol=1e-9 * float(lengths.mean())
     )
 
 

@@ -13,6 +13,7 @@ which knows what every client has brought into c, takes that part out again.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from torch import Tensor
 
@@ -26,6 +27,7 @@ from ilora_app.corrections.correction import (
 )
 from ilora_app.corrections.hooks import GradientCorrection
 from ilora_app.corrections.memory import ClientMemory
+from ilora_app.corrections.parts import Parts
 from ilora_app.corrections.shapes import Flat, keep_rank
 from ilora_app.lora.control import within_scope
 from ilora_app.lora.factors import AdapterState, LoraFactors
@@ -78,12 +80,17 @@ class ControlVariates(Correction):
         self.basis = basis
         self.scope = scope
         self.weights = weights
+        self._store: Parts | None = None
         self._parts = Contributions(AdapterState(LoraFactors({}), {}))
+
+    def keep_in(self, store: Parts) -> None:
+        """Keep c_k there, and not in memory."""
+        self._store = store
 
     def begin(self, adapter: AdapterState) -> None:
         """Set c = 0, in the shapes of the global model."""
         like = within_scope(adapter, self.scope)
-        self._parts = Contributions(like, self.basis == "rotate")
+        self._parts = Contributions(like, self.basis == "rotate", self._store)
 
     def broadcast(
         self, holders: Sequence[Holder], received: LoraFactors
@@ -132,8 +139,8 @@ class ControlVariates(Correction):
         else:
             self.forget(old)
 
-    def saved(self, names: Mapping[int, str]) -> tuple[dict[str, Flat], dict[str, int]]:
-        """What each node has brought, and when uploads were taken, for a checkpoint.
+    def saved(self, names: Mapping[int, str]) -> tuple[dict[str, Flat], dict[str, Any]]:
+        """What a checkpoint needs of what each node has brought.
 
         Args:
             names: of the nodes that may come back; the parts of others are taken out.
@@ -144,7 +151,7 @@ class ControlVariates(Correction):
     def load(
         self,
         saved: Mapping[str, Flat],
-        taken: Mapping[str, int],
+        taken: Mapping[str, Any],
         nodes: Mapping[str, int],
     ) -> None:
         """Go on from what :meth:`saved` gave, with node ids in place of names.

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 from torch import Tensor
 from torch.optim import Optimizer
 
+from ilora_app.corrections.parts import Parts
 from ilora_app.corrections.shapes import Flat
 from ilora_app.lora.factors import AdapterState, LoraFactors
 from ilora_app.settings import TrainingSettings
@@ -71,6 +72,9 @@ class Correction:
     follows: ClassVar[bool] = False
     rounds: ClassVar[bool] = False
 
+    def keep_in(self, store: Parts) -> None:
+        """Keep what clients bring there, and not in memory; :meth:`begin` follows."""
+
     def begin(self, adapter: AdapterState) -> None:
         """Start over, in the shapes of the global model."""
 
@@ -123,14 +127,14 @@ class Correction:
     ) -> None:
         """Note that a node came back under another id, with its state or without."""
 
-    def saved(self, names: Mapping[int, str]) -> tuple[dict[str, Flat], dict[str, int]]:
-        """What a checkpoint needs: tensors by name, and when uploads were taken."""
+    def saved(self, names: Mapping[int, str]) -> tuple[dict[str, Flat], dict[str, Any]]:
+        """What a checkpoint needs: tensors by name, and facts by name of a node."""
         return {}, {}
 
     def load(
         self,
         saved: Mapping[str, Flat],
-        taken: Mapping[str, int],
+        taken: Mapping[str, Any],
         nodes: Mapping[str, int],
     ) -> None:
         """Go on from what :meth:`saved` gave; :meth:`begin` comes first."""

@@ -7,6 +7,7 @@ new one every round it is turned, as what moves factors is: B' = B T, A' = T^-1 
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -124,7 +125,7 @@ class Directed(Correction):
         )
         self.moments.take(moments, found.weights, steps)
 
-    def saved(self, names: Mapping[int, str]) -> tuple[dict[str, Flat], dict[str, int]]:
+    def saved(self, names: Mapping[int, str]) -> tuple[dict[str, Flat], dict[str, Any]]:
         """The direction, its basis, and the moments, for a checkpoint."""
         if self._direction is None:
             return {}, {}
@@ -135,7 +136,7 @@ class Directed(Correction):
     def load(
         self,
         saved: Mapping[str, Flat],
-        taken: Mapping[str, int],
+        taken: Mapping[str, Any],
         nodes: Mapping[str, int],
     ) -> None:
         """Go on from what :meth:`saved` gave; :meth:`begin` comes first."""

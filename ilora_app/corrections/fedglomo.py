@@ -8,6 +8,7 @@ In the first round u = A.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -88,14 +89,14 @@ class FedGLOMO(Correction):
         self._previous = {name: value.clone() for name, value in theta.items()}
         return AdapterState.from_named_tensors(flat)
 
-    def saved(self, names: Mapping[int, str]) -> tuple[dict[str, Flat], dict[str, int]]:
+    def saved(self, names: Mapping[int, str]) -> tuple[dict[str, Flat], dict[str, Any]]:
         """theta_{t-1} and u, for a checkpoint."""
         return {"previous": self._previous, "momentum": self._u}, {}
 
     def load(
         self,
         saved: Mapping[str, Flat],
-        taken: Mapping[str, int],
+        taken: Mapping[str, Any],
         nodes: Mapping[str, int],
     ) -> None:
         """Go on from what :meth:`saved` gave; :meth:`begin` comes first."""

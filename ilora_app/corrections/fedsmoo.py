@@ -12,12 +12,14 @@ does not depend on lambda otherwise, and would not vanish with it].
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ilora_app.corrections.contributions import Contributions
 from ilora_app.corrections.correction import NAME, Correction, Holder, Returned
+from ilora_app.corrections.parts import Parts
 from ilora_app.corrections.shapes import Flat, rank_of, weighted_total
 from ilora_app.lora.factors import AdapterState, LoraFactors
 from ilora_app.settings.method import FEDSMOO
@@ -40,14 +42,20 @@ class FedSMOO(Correction):
     def __init__(self, rho: float, weight: float) -> None:
         self.rho, self.weight = rho, weight
         self._like = AdapterState(LoraFactors({}), {})
+        self._store: Parts | None = None
         self._parts = Contributions(self._like)
         self._holders: Sequence[Holder] = ()
         self._received = LoraFactors({})
         self._shift: dict[str, Tensor] = {}
 
+    def keep_in(self, store: Parts) -> None:
+        """Keep h there, and not in memory."""
+        self._store = store
+
     def begin(self, adapter: AdapterState) -> None:
         """Start with h-bar = 0 and s = 0."""
-        self._like, self._parts, self._shift = adapter, Contributions(adapter), {}
+        self._like, self._shift = adapter, {}
+        self._parts = Contributions(adapter, store=self._store)
 
     def broadcast(
         self, holders: Sequence[Holder], received: LoraFactors
@@ -106,7 +114,7 @@ class FedSMOO(Correction):
         else:
             self._parts.remove(old)
 
-    def saved(self, names: Mapping[int, str]) -> tuple[dict[str, Flat], dict[str, int]]:
+    def saved(self, names: Mapping[int, str]) -> tuple[dict[str, Flat], dict[str, Any]]:
         """h of every node that may come back, and s, for a checkpoint."""
         parts, taken = self._parts.saved(names)
         return {**parts, "shift": self._shift}, taken
@@ -114,7 +122,7 @@ class FedSMOO(Correction):
     def load(
         self,
         saved: Mapping[str, Flat],
-        taken: Mapping[str, int],
+        taken: Mapping[str, Any],
         nodes: Mapping[str, int],
     ) -> None:
         """Go on from what :meth:`saved` gave; :meth:`begin` comes first."""

@@ -6,6 +6,7 @@ other method it is what FedAdamW has beside its direction.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from torch import Tensor
 
@@ -51,7 +52,7 @@ class SecondMoments(Directed):
         self._follow(found.received)
         self.take_moments(found)
 
-    def saved(self, names: Mapping[int, str]) -> tuple[dict[str, Flat], dict[str, int]]:
+    def saved(self, names: Mapping[int, str]) -> tuple[dict[str, Flat], dict[str, Any]]:
         """The moments, and the projectors that they are in."""
         found: dict[str, Flat] = {"moments": self.moments.saved()}
         if self._projectors:
@@ -61,7 +62,7 @@ class SecondMoments(Directed):
     def load(
         self,
         saved: Mapping[str, Flat],
-        taken: Mapping[str, int],
+        taken: Mapping[str, Any],
         nodes: Mapping[str, int],
     ) -> None:
         """Go on from what :meth:`saved` gave; :meth:`begin` comes first."""

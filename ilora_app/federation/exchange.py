@@ -18,6 +18,7 @@ from flwr.serverapp import Grid
 
 from ilora_app import wire
 from ilora_app.federation.reply_size import Bounded, heads
+from ilora_app.federation.spool import Spool
 
 _LINK = (httpx.HTTPError, ConnectionError)
 """What says of the SuperLink that it is away, and nothing of a reply."""
@@ -29,6 +30,7 @@ def exchange(
     timeout: float,
     came: Callable[[Sequence[int]], None],
     most: float = 0.0,
+    spool: Spool | None = None,
 ) -> list[Message]:
     """Send and receive.
 
@@ -38,11 +40,12 @@ def exchange(
         timeout: seconds to wait for replies.
         came: is told whose replies there are, whenever there are more.
         most: megabytes of a reply; 0: several times what was sent.
+        spool: takes replies out of memory as they come.
 
     """
     if not messages:
         return []
-    with _Pulling(grid, came, most) as pulling:
+    with _Pulling(grid, came, most, spool) as pulling:
         replies = list(grid.send_and_receive(messages, timeout=timeout))
     if len(replies) > len(pulling.came):
         came([_sender(reply) for reply in replies])
@@ -59,9 +62,14 @@ class _Pulling:
     """Stands before a grid's ``push_messages`` and ``pull_messages`` for a while."""
 
     def __init__(
-        self, grid: Grid, tell: Callable[[Sequence[int]], None], most: float
+        self,
+        grid: Grid,
+        tell: Callable[[Sequence[int]], None],
+        most: float,
+        spool: Spool | None,
     ) -> None:
         self._grid, self._tell, self._most = grid, tell, most
+        self._spool = spool
         self._push, self._pull = grid.push_messages, grid.pull_messages
         self._asked: dict[str, Message] = {}
         self.came: list[int] = []
@@ -107,7 +115,12 @@ class _Pulling:
             if asked is None:
                 raise
             return [_fault(asked, name, f"{type(error).__name__}: {error}")]
-        return [_checked(reply, asked, name) if asked else reply for reply in found]
+        if asked:
+            found = [_checked(reply, asked, name) for reply in found]
+        if self._spool:
+            for reply in found:
+                self._spool.message(reply)
+        return found
 
 
 def _checked(reply: Message, asked: Message, name: str) -> Message:

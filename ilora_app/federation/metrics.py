@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ilora_app import wire
-from ilora_app.methods.increments import spread_of
+from ilora_app.methods.increments import squared_distances
 from ilora_app.methods.state import Update
 
 
@@ -19,11 +19,9 @@ def drift(
 
     U_k = s (B_k A_k - P_k), with P_k the product that client k received; the first
     value is (1/K) sum_k ||U_k - sum_j p_j U_j||_F over all adapted layers together,
-    from inner products of the factors; the second the same for the head.
+    of many clients an estimate; the second the same for the head.
     """
-    own, common = spread_of(updates, weights, torch.float32)
-    p = torch.tensor(weights, dtype=torch.float64)
-    squared = own - 2 * common + p @ common
+    squared = squared_distances(updates, weights)
     distances = (scaling**2 * squared, _head_distances(updates, weights))
     factors, head = (float(d.clamp(min=0).sqrt().mean()) for d in distances)
     return factors, head

@@ -12,6 +12,7 @@ from ilora_app import wire
 from ilora_app.federation.exchange import reason_of
 from ilora_app.federation.limits import Limits
 from ilora_app.federation.member import Member
+from ilora_app.federation.spool import Spool
 from ilora_app.lora.factors import only
 from ilora_app.methods import Method
 from ilora_app.methods.state import Plan, Share, Update, UploadError
@@ -139,6 +140,7 @@ class ReplyReader:
         limits: on what a reply may be.
         scaling: s, for norms in units of the weights.
         dtype: in which numbers travel.
+        spool: takes what was read out of memory.
 
     """
 
@@ -148,9 +150,10 @@ class ReplyReader:
         limits: Limits,
         scaling: float,
         dtype: str = wire.FLOAT32,
+        spool: Spool | None = None,
     ) -> None:
         self._method, self._dtype = method, dtype
-        self.limits = limits
+        self.limits, self.spool = limits, spool
         self.scaling = None if method.personal else scaling
 
     def update(self, reply: Message, request: Request) -> Update:
@@ -189,7 +192,7 @@ class ReplyReader:
             **_progress(content, request),
         )
         self.limits.check(update, self.scaling)
-        return update
+        return self.spool.update(update) if self.spool else update
 
 
 def _progress(content: RecordDict, request: Request) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from ilora_app.federation.evaluation import EVALUATE, TRAIN, Evaluation
 from ilora_app.federation.event_log import EventLog
 from ilora_app.federation.exchange import exchange
 from ilora_app.federation.membership import Membership
+from ilora_app.federation.spool import Spool
 
 Row = dict[str, Any]
 EvaluateFn = Callable[[int, ArrayRecord], MetricRecord | None]
@@ -37,6 +38,7 @@ class Rounds:
         after_round: given the rows so far, whenever there is one more.
         stop: says of them why no further round is run, or nothing.
         most: megabytes of a reply; 0: several times what was sent.
+        spool: takes replies to training out of memory.
 
     """
 
@@ -48,6 +50,7 @@ class Rounds:
     after_round: AfterRound | None = None
     stop: Stop | None = None
     most: float = 0.0
+    spool: Spool | None = None
 
     def run(
         self,
@@ -141,7 +144,10 @@ class Rounds:
 
         asked = [message.metadata.dst_node_id for message in sent]
         seconds = standing.wait(purpose, asked, timeout)
-        replies = exchange(grid, sent, seconds, came, self.most)
+        spool = self.spool if purpose == TRAIN else None
+        if spool:
+            spool.begin()
+        replies = exchange(grid, sent, seconds, came, self.most, spool)
         contents = [reply.content for reply in replies if reply.has_content()]
         suffix = "" if purpose == TRAIN else f"_{purpose}"
         row[f"asked{suffix}"] = len(sent)

@@ -24,6 +24,7 @@ from ilora_app.federation.participation import Participation
 from ilora_app.federation.ridge_head import RidgeHead
 from ilora_app.federation.rounds import AfterRound, Rounds, Row, Stop
 from ilora_app.federation.snapshot import Snapshot
+from ilora_app.federation.spool import Spool
 from ilora_app.federation.training import Training
 from ilora_app.federation.waiting import wait
 from ilora_app.lora.factors import AdapterState
@@ -69,9 +70,8 @@ class LoraStrategy(Strategy):
         deadlines: Deadlines | None = None,
         wire_dtype: str = wire.FLOAT32,
     ) -> None:
-        self.method = method
+        self.method, self.lora_scaling = method, lora_scaling
         self.participation = participation or Participation()
-        self.lora_scaling = lora_scaling
         self.drift_correction = drift_correction
         self.membership = membership or Membership()
         self.limits = limits or Limits()
@@ -84,6 +84,7 @@ class LoraStrategy(Strategy):
         more = self.limits, lora_scaling, deadlines, encoding
         self._training = Training(method, drift_correction, *more)
         self.deadlines, self.wire_dtype = deadlines, wire_dtype
+        self.spool: Spool | None = None
         self._timeout, self._num_rounds, self._rows = 3600.0, 0, list[Row]()
 
     @property
@@ -102,9 +103,8 @@ class LoraStrategy(Strategy):
 
     def summary(self) -> None:
         """Log the settings as a tree."""
-        correction = str(self.drift_correction or "none")
-        method = (type(self.method).__name__, self.method.details())
-        for line in summary.tree(self.participation, correction, *method):
+        how = self.participation, self.drift_correction, self.method
+        for line in summary.tree(*how):
             log(INFO, "\t%s", line)
 
     def start(
@@ -129,11 +129,17 @@ class LoraStrategy(Strategy):
         least = self.participation.min_available_nodes
         wait(grid, least, timeout, settle=not self.membership.members)
         configs = (train_config or ConfigRecord(), evaluate_config or ConfigRecord())
-        hooks = self.events, self.refit, after_round, stop
-        how = *hooks, self.limits.max_reply_megabytes
-        rounds = Rounds(self, self.membership, self.evaluation, *how)
-        run = grid, self.model.arrays(), num_rounds, timeout, *configs
-        return rounds.run(*run, evaluate_fn, rows)
+        self._training.reader.spool = spool = self.spool
+        how = (
+            self.events,
+            self.refit,
+            after_round,
+            stop,
+            self.limits.max_reply_megabytes,
+        )
+        rounds = Rounds(self, self.membership, self.evaluation, *how, spool)
+        begins = grid, self.model.arrays(), num_rounds, timeout
+        return rounds.run(*begins, *configs, evaluate_fn, rows)
 
     def begin(self, arrays: ArrayRecord) -> None:
         """Make the global model before round 1."""

@@ -47,7 +47,7 @@ class Training:
         self._correction = correction
         self._given_limits = limits
         self.deadlines = deadlines
-        self._reader = ReplyReader(method, limits, scaling, self._encoding.dtype)
+        self.reader = ReplyReader(method, limits, scaling, self._encoding.dtype)
         self._requests: dict[int, Request] = {}
         self.shrunk: list[tuple[Member, str]] = []
         self.passed_over: list[int] = []
@@ -79,7 +79,7 @@ class Training:
         how = self._method, self._encoding, plan, versions.time
         self._rounded = Rounded(*how)
         examples = [float(member.examples) for member in federation]
-        self._reader.limits = self._given_limits.beside(examples)
+        self.reader.limits = self._given_limits.beside(examples)
         control = self._control(state, federation)
         self._requests = {}
         sent = []
@@ -121,17 +121,17 @@ class Training:
             timeout: for the reason of a reply that did not come.
 
         """
-        read = self._reader.update
+        read = self.reader.update
         good, bad = collect(self._requests, replies.values(), read, timeout)
         if self.deadlines:
             weighed, good = self.deadlines.weigh(self._method, good), []
             for update in weighed:
                 try:  # weighing may have made it larger
-                    self._reader.limits.check(update, self._reader.scaling)
+                    self.reader.limits.check(update, self.reader.scaling)
                     good.append(update)
                 except wire.WireError as error:
                     bad.append((self._requests[update.node].member, str(error)))
-        limits, scaling = self._reader.limits, self._reader.scaling
+        limits, scaling = self.reader.limits, self.reader.scaling
         kept, out, shrunk = outliers.hold(good, scaling, limits.max_norm_ratio)
         how = limits.robust, limits.robust_fraction, scaling
         chosen = robust.choose(kept, *how)
@@ -200,7 +200,7 @@ class Training:
             Holder(
                 m.node_id,
                 self._method.trained_rank(state, m.rank),
-                self._reader.limits.examples(m.examples),
+                self.reader.limits.examples(m.examples),
             )
             for m in federation
         ]

@@ -1,12 +1,13 @@
 """Truncated decompositions of a product D = B A, from whichever is smaller.
 
-With B of shape (d_out, rho) and A of shape (rho, d_in), and rho at most
-min(d_out, d_in), D is never formed: every method costs O((d_out + d_in) rho r) or a
-decomposition of a core whose smaller side is rho, and the largest array made is as
-large as the factors themselves. Beyond, D is the smaller object, and is decomposed.
+With B of shape (d_out, rho) and A of shape (rho, d_in), ``qr`` takes two passes over
+the factors, Y = B (A E) with E the first r columns of the identity, and R = (Q^T B) A,
+and costs O((d_out + d_in) rho r). The others decompose a core whose smaller side is
+rho while rho is at most min(d_out, d_in); beyond, D is the smaller object, and it is
+decomposed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -19,7 +20,8 @@ from ilora_app.lora.bases import (
     singular_basis,
 )
 from ilora_app.lora.factors import LoraFactors
-from ilora_app.lora.products import gram_norm, of_layers
+from ilora_app.lora.folding import Norm
+from ilora_app.lora.products import Block, of_layers
 
 DECOMPOSITIONS = ("qr", "pivoted-qr", "svd")
 
@@ -60,21 +62,46 @@ def truncate_product(
 
     """
     _check(B, A, rank, method)
-    noise = _ROUNDINGS * torch.finfo(B.dtype).eps * torch.linalg.vector_norm(B)
     if method == "qr":
-        leading = A[:, :rank]  # (rho, r)
-        lengths = torch.linalg.vector_norm(leading, dim=0)
-        basis, kept = leading_basis(B @ leading, noise * lengths)
-    else:
-        roundings = noise * torch.linalg.vector_norm(A)
-        Q_B, R_B = torch.linalg.qr(B)  # (d_out, k), (k, rho)
-        if method == "svd":
-            R_A = torch.linalg.qr(A.T, mode="r").R  # (l, rho)
-            core, kept = singular_basis(R_B @ R_A.T, rank, roundings)
-        else:  # R_B A has the column lengths of D
-            core, kept = pivoted_basis(R_B @ A, rank, roundings)
-        basis = signed(Q_B @ core) if method == "svd" else Q_B @ core
+        return qr_in_two_passes([(B, A, B.new_ones(B.shape[1]))], rank)
+    noise = _ROUNDINGS * torch.finfo(B.dtype).eps * torch.linalg.vector_norm(B)
+    roundings = noise * torch.linalg.vector_norm(A)
+    Q_B, R_B = torch.linalg.qr(B)  # (d_out, k), (k, rho)
+    if method == "svd":
+        R_A = torch.linalg.qr(A.T, mode="r").R  # (l, rho)
+        core, kept = singular_basis(R_B @ R_A.T, rank, roundings)
+    else:  # R_B A has the column lengths of D
+        core, kept = pivoted_basis(R_B @ A, rank, roundings)
+    basis = signed(Q_B @ core) if method == "svd" else Q_B @ core
     return _projected(basis, kept, (basis.T @ B) @ A)
+
+
+def qr_in_two_passes(
+    blocks: Iterable[Block], rank: int, also: Callable[[Block], None] | None = None
+) -> tuple[Tensor, Tensor]:
+    """Unpivoted QR of D = sum_j B_j diag(w_j) A_j, cut to a rank: (Q, Q^T D).
+
+    Args:
+        blocks: (B_j, A_j, w_j), the same ones whenever they are gone through.
+        rank: r.
+        also: is given every block once.
+
+    """
+    found: list[Tensor] = []
+    for block in blocks:
+        B, A, w = block
+        leading = A[:, :rank] * w.unsqueeze(1)  # (n, r)
+        new = [B @ leading, _squares(B), _squares(leading, dim=0)]
+        found = [a + b for a, b in zip(found, new, strict=True)] if found else new
+        if also:
+            also(block)
+    Y, squared, columns = found
+    roundings = _ROUNDINGS * torch.finfo(Y.dtype).eps * (squared * columns).sqrt()
+    basis, kept = leading_basis(Y, roundings)
+    R = torch.zeros(rank, A.shape[1], dtype=Y.dtype, device=Y.device)
+    for B, A, w in blocks:
+        R.addmm_((basis.T @ B) * w, A)
+    return _projected(basis, kept, R)
 
 
 def truncate_dense(
@@ -84,15 +111,14 @@ def truncate_dense(
 
     Args:
         D: shape (d_out, d_in).
-        rank, method: as there.
+        rank: as there.
+        method: ``pivoted-qr`` or ``svd``.
         length: of the factors that D was added up from, ||B||_F ||A||_F.
 
     """
     _check(D, D.T, rank, method)
     roundings = D.new_full((rank,), _ROUNDINGS * torch.finfo(D.dtype).eps * length)
-    if method == "qr":
-        basis, kept = leading_basis(D[:, :rank], roundings)
-    elif method == "svd":
+    if method == "svd":
         basis, kept = singular_basis(D, rank, roundings)
         basis = signed(basis)
     else:
@@ -113,20 +139,24 @@ def truncate_mean(
 
     Returns:
         The cut factors in float64, and the part of ||D||_F^2, over all layers together,
-        that their first j directions hold, for j = 1..r.
+        that their first j directions hold, for j = 1..r; of many clients, with what
+        is cut off estimated (``folding.Norm``).
 
     """
     pairs, kept, total = {}, torch.zeros(rank, dtype=torch.float64), 0.0
     for module, layer in of_layers(parts, weights):
-        if layer.is_long:
-            found = layer.dense()
-            D, length = found.total(), found.length
+        if method != "qr" and layer.is_long:
+            D, length = layer.dense()
             B, A = truncate_dense(D, rank, method, length)
             total += float(torch.linalg.vector_norm(D)) ** 2
         else:
-            B_c, A_c = layer.stacked()
-            B, A = truncate_product(B_c, A_c, rank, method)
-            total += gram_norm(B_c, A_c)
+            norm = Norm(module, layer)
+            if method == "qr":
+                B, A = qr_in_two_passes(layer, rank, norm.add)
+            else:
+                B, A = truncate_product(*layer.stacked, rank, method)
+                norm.add_all()
+            total += norm.squared(B, A)
         kept += (A * A).sum(dim=1).cpu()
         pairs[module] = (B, A)
     energy = kept.cumsum(0) / total if total > 0 else torch.ones_like(kept)
@@ -152,8 +182,15 @@ def singular_values(B: Tensor, A: Tensor) -> Tensor:
 
 def _projected(basis: Tensor, kept: Tensor, A: Tensor) -> tuple[Tensor, Tensor]:
     """(B_r, A_r) from a basis, which of it counts, and the projection of D onto it."""
-    A[~kept] = 0.0
-    return complete_basis(basis, kept), A
+    if not bool(kept.all()):
+        A[~kept] = 0.0
+        basis = complete_basis(basis, kept)
+    return basis, A
+
+
+def _squares(M: Tensor, dim: int | None = None) -> Tensor:
+    length: Tensor = torch.linalg.vector_norm(M, dim=dim)
+    return length.square()
 
 
 def _check(B: Tensor, A: Tensor, rank: int, method: str) -> None:

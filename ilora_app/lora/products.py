@@ -2,72 +2,63 @@ r"""Weighted sums of products, D = sum_k w_k B_k A_k, at a cost linear in their 
 
 The rank of such a sum, rho = sum_k r_k, grows with the clients, while D has
 d_out x d_in numbers however many there are. While rho is at most min(d_out, d_in) the
-factors side by side are the smaller object, and a norm comes from their Gram matrices;
-beyond, it is D itself, added up from blocks of factors. Either way what is held beside
-the factors is a block of them and one D, of one layer at a time.
+factors side by side are the smaller object; beyond, it is D itself, added up block by
+block. Either way what is held beside the factors is a block of them and one D, of
+one layer at a time.
 """
 
+import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from ilora_app.lora.factors import LoraFactors, Pair
 
-BLOCK = 1024
-"""So many columns of B and rows of A are multiplied at once."""
+Block = tuple[Tensor, Tensor, Tensor]
+"""[B_1 ... B_n], [A_1; ...; A_n], and w of every column of B, or row of A."""
+
+BLOCK = 256
+"""So many columns of B and rows of A are taken at once."""
 
 _SMALL = 32
 """Gram matrices of so few columns are not split."""
 
 
-class Accumulator:
-    """Adds w B A to a dense D of shape (d_out, d_in), product by product, in order.
+class Buffers:
+    """Memory for a block of factors, written over by the next one.
 
-    Args:
-        dtype: that blocks are multiplied in; they are added up in float64.
-
+    New pages of memory take longer to come than to be filled.
     """
 
-    def __init__(self, dtype: torch.dtype = torch.float64) -> None:
-        self._dtype = dtype
-        self._sum: Tensor | None = None
-        self._waiting: list[tuple[Pair, float]] = []
-        self._columns = 0
-        self._squared = [0.0, 0.0]
+    def __init__(self) -> None:
+        self._held: dict[tuple[str, torch.dtype], Tensor] = {}
 
-    def add(self, pair: Pair, weight: float) -> None:
-        """Add w B A."""
-        self._waiting.append((pair, weight))
-        self._columns += pair[1].shape[0]
-        if self._columns >= BLOCK:
-            self._multiply()
+    def get(self, name: str, shape: tuple[int, ...], like: Tensor) -> Tensor:
+        """Memory of a shape, of the type and place of a tensor."""
+        key, size = (name, like.dtype), math.prod(shape)
+        if key not in self._held or self._held[key].numel() < size:
+            self._held[key] = like.new_empty(size)
+        return self._held[key][:size].view(shape)
 
-    def total(self) -> Tensor:
-        """D, in float64."""
-        if self._waiting:
-            self._multiply()
-        assert self._sum is not None
-        return self._sum
+    def cat(self, name: str, parts: Sequence[Tensor], dim: int) -> Tensor:
+        """Matrices side by side, in float64."""
+        shape = list(parts[0].shape)
+        shape[dim] = sum(part.shape[dim] for part in parts)
+        joined = self.get(name, tuple(shape), parts[0])
+        torch.cat(list(parts), dim=dim, out=joined)
+        if joined.dtype == torch.float64:
+            return joined
+        both = joined.new_empty(0, dtype=torch.float64)
+        return self.get(name, tuple(shape), both).copy_(joined)
 
-    @property
-    def length(self) -> float:
-        """||[B_1 ... B_K]||_F ||[w_1 A_1; ...; w_K A_K]||_F: what rounds in D."""
-        B, A = self._squared
-        return float((B * A) ** 0.5)
-
-    def _multiply(self) -> None:
-        B, A = side_by_side(self._waiting, self._dtype)
-        self._waiting, self._columns = [], 0
-        for side, value in enumerate((B, A)):
-            self._squared[side] += float(torch.linalg.vector_norm(value)) ** 2
-        if self._sum is None:
-            self._sum = (B @ A).double()
-        elif self._dtype == torch.float64:
-            self._sum.addmm_(B, A)
-        else:
-            self._sum += B @ A
+    def stack(self, name: str, parts: Sequence[Tensor]) -> Tensor:
+        """Matrices of one shape above one another."""
+        shape = (len(parts), *parts[0].shape)
+        found = self.get(name, shape, parts[0])
+        return torch.stack(list(parts), out=found)
 
 
 @dataclass(frozen=True)
@@ -77,50 +68,105 @@ class ProductSum:
     Attributes:
         pairs: (B_k, A_k), of any ranks.
         weights: w_k.
+        buffers: hold one block, or all products side by side, until the next ones.
 
     """
 
     pairs: Sequence[Pair]
     weights: Sequence[float]
+    buffers: Buffers = field(default_factory=Buffers)
+
+    @cached_property
+    def rho(self) -> int:
+        """The sum of all ranks."""
+        return sum(A.shape[0] for _, A in self.pairs)
 
     @property
     def is_long(self) -> bool:
         """Whether rho > min(d_out, d_in), so that D has fewer numbers than factors."""
         B, A = self.pairs[0]
-        return sum(A.shape[0] for _, A in self.pairs) > min(B.shape[0], A.shape[1])
+        return self.rho > min(B.shape[0], A.shape[1])
 
+    @property
     def stacked(self) -> Pair:
         """[B_1 ... B_K], [w_1 A_1; ...; w_K A_K] in float64, whose product is D."""
-        terms = list(zip(self.pairs, self.weights, strict=True))
-        return side_by_side(terms, torch.float64)
+        B, A, w = self._all
+        return B, A * w.unsqueeze(1)
 
-    def dense(self, dtype: torch.dtype = torch.float64) -> Accumulator:
-        """D, its blocks multiplied in ``dtype``."""
-        found = Accumulator(dtype)
-        for pair, weight in zip(self.pairs, self.weights, strict=True):
-            found.add(pair, weight)
-        return found
+    def __iter__(self) -> Iterator[Block]:
+        """Blocks of products side by side, in order and in float64."""
+        if self.rho <= BLOCK:
+            yield self._all
+            return
+        start, columns = 0, 0
+        for end, (_, A) in enumerate(self.pairs, 1):
+            columns += A.shape[0]
+            if columns >= BLOCK or end == len(self.pairs):
+                yield self._side_by_side("block", slice(start, end))
+                start, columns = end, 0
+
+    def alike(
+        self, group: Sequence[int] = ()
+    ) -> Iterator[tuple[list[int], Tensor, Tensor]]:
+        """Stack products of one rank and group, in blocks, with their indices.
+
+        Returns:
+            k, B of shape (n, d_out, r) and A of shape (n, r, d_in).
+
+        """
+        found: dict[tuple[int, int], list[int]] = {}
+        for k, (_, A) in enumerate(self.pairs):
+            found.setdefault((A.shape[0], group[k] if group else 0), []).append(k)
+        for (rank, _), members in found.items():
+            size = max(1, BLOCK // max(1, rank))
+            for start in range(0, len(members), size):
+                some = members[start : start + size]
+                B = self.buffers.stack("one rank B", [self.pairs[k][0] for k in some])
+                A = self.buffers.stack("one rank A", [self.pairs[k][1] for k in some])
+                yield some, B, A
+
+    def dense(self) -> tuple[Tensor, float]:
+        """D in float64, and what rounds in it.
+
+        The latter is ||[B_1 ... B_K]||_F ||[w_1 A_1; ...; w_K A_K]||_F.
+        """
+        B, A = self.pairs[0]
+        shape = B.shape[0], A.shape[1]
+        D = torch.zeros(shape, dtype=torch.float64, device=B.device)
+        squared = torch.zeros(2, dtype=torch.float64)
+        for B, A, w in self:
+            weighted = A * w.unsqueeze(1)
+            D.addmm_(B, weighted)
+            norms = [torch.linalg.vector_norm(side).cpu() for side in (B, weighted)]
+            squared += torch.stack(norms).square()
+        return D, float(squared.prod().sqrt())
 
     def short(self) -> Pair:
         """D as a product in float64 of no more than min(d_out, d_in) directions."""
         if not self.is_long:
-            return self.stacked()
-        D = self.dense().total()
+            return self.stacked
+        D, _ = self.dense()
         if D.shape[0] < D.shape[1]:
             return torch.eye(D.shape[0], dtype=D.dtype, device=D.device), D
         return D, torch.eye(D.shape[1], dtype=D.dtype, device=D.device)
 
-    def squared_norm(self) -> float:
-        """||D||_F^2; where rho is large to 1e-7 of what is added, in float32."""
-        if self.is_long:
-            return float(self.dense(torch.float32).total().square_().sum())
-        return gram_norm(*self.stacked())
+    @cached_property
+    def _all(self) -> Block:
+        return self._side_by_side("all", slice(None))
+
+    def _side_by_side(self, name: str, some: slice) -> Block:
+        pairs, weights = self.pairs[some], self.weights[some]
+        B = self.buffers.cat(f"{name} B", [B for B, _ in pairs], 1)
+        A = self.buffers.cat(f"{name} A", [A for _, A in pairs], 0)
+        w = A.new_tensor(weights)
+        ranks = torch.tensor([A.shape[0] for _, A in pairs], device=A.device)
+        return B, A, torch.repeat_interleave(w, ranks)
 
 
 def of_layers(
     parts: Sequence[LoraFactors], weights: Sequence[float]
 ) -> Iterator[tuple[str, ProductSum]]:
-    """Go through the layers of a sum of models.
+    """Go through the layers of a sum of models; each ends what the last one stacked.
 
     Raises:
         ValueError: the parts do not adapt the same modules.
@@ -128,13 +174,9 @@ def of_layers(
     """
     if any(part.pairs.keys() != parts[0].pairs.keys() for part in parts):
         raise ValueError("stacked factors must adapt the same modules")
+    buffers = Buffers()
     for module in parts[0].pairs:
-        yield module, ProductSum([part[module] for part in parts], weights)
-
-
-def squared_norm(parts: Sequence[LoraFactors], weights: Sequence[float]) -> float:
-    """||sum_k w_k B_k A_k||_F^2 over all layers together."""
-    return sum(layer.squared_norm() for _, layer in of_layers(parts, weights))
+        yield module, ProductSum([part[module] for part in parts], weights, buffers)
 
 
 def gram_norm(B: Tensor, A: Tensor) -> float:
@@ -148,12 +190,3 @@ def gram_norm(B: Tensor, A: Tensor) -> float:
     B_1, B_2, A_1, A_2 = B[:, :half], B[:, half:], A[:half], A[half:]
     mixed = float(((B_1.T @ B_2) * (A_1 @ A_2.T)).sum())
     return gram_norm(B_1, A_1) + gram_norm(B_2, A_2) + 2 * mixed
-
-
-def side_by_side(terms: Sequence[tuple[Pair, float]], dtype: torch.dtype) -> Pair:
-    """[B_1 ... B_n], [w_1 A_1; ...; w_n A_n] of some products, in ``dtype``."""
-    B = torch.cat([B for (B, _), _ in terms], dim=1).to(dtype)
-    A = torch.cat([A for (_, A), _ in terms]).to(dtype)
-    by = [weight for (_, A), weight in terms for _ in range(A.shape[0])]
-    A.mul_(torch.tensor(by, dtype=dtype, device=A.device).unsqueeze(1))
-    return B, A

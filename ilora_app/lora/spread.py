@@ -6,16 +6,13 @@ cancels. What they have in common with the mean comes from all Gram matrices whi
 is small, and beyond from the mean itself.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from ilora_app.lora.factors import LoraFactors, Pair
-from ilora_app.lora.products import ProductSum, of_layers, side_by_side
-
-_STACKED = 256
-"""So many columns of products of one rank are stacked: they fit into a core's cache."""
+from ilora_app.lora.products import ProductSum, of_layers
 
 
 def inner_products(parts: Sequence[LoraFactors]) -> Tensor:
@@ -49,10 +46,10 @@ def squared_norms(
 
     """
     found = torch.zeros(len(parts), dtype=torch.float64)
-    for module in parts[0].pairs:
-        pairs = [part[module] for part in parts]
+    for module, layer in of_layers(parts, [1.0] * len(parts)):
         taken = [base[module] for base in bases]
-        for some, B, A, base in _alike(pairs, taken, base_of):
+        for some, B, A in layer.alike(base_of):
+            base = taken[base_of[some[0]]] if taken else None
             found[some] += _lengths(B.double(), A.double(), base).cpu()
     return found.clamp_(min=0)
 
@@ -62,7 +59,6 @@ def spread(
     bases: Sequence[LoraFactors],
     base_of: Sequence[int],
     weights: Sequence[float],
-    dtype: torch.dtype = torch.float64,
 ) -> tuple[Tensor, Tensor]:
     """||Delta_k||_F^2, and <Delta_k, sum_j w_j Delta_j>, over all layers together.
 
@@ -71,8 +67,6 @@ def spread(
     Args:
         parts, bases, base_of: as in :func:`squared_norms`.
         weights: w_k.
-        dtype: of products with a large mean; in float32 the latter is right to 1e-7 of
-            ||B_k A_k|| ||mean||, at half the cost.
 
     Returns:
         Both of shape (K,), in float64.
@@ -85,7 +79,7 @@ def spread(
     signed = [*weights, *(-taken).tolist()]
     for _, layer in of_layers([*parts, *bases], signed):
         if layer.is_long:
-            lengths, with_mean = _against_mean(layer, count, base_of, dtype)
+            lengths, with_mean = _against_mean(layer, count, base_of)
         else:
             M = _gram(layer.pairs)
             C = torch.eye(count, len(M), dtype=torch.float64)
@@ -98,26 +92,25 @@ def spread(
 
 
 def _against_mean(
-    layer: ProductSum, count: int, base_of: Sequence[int], dtype: torch.dtype
+    layer: ProductSum, count: int, base_of: Sequence[int]
 ) -> tuple[Tensor, Tensor]:
     """What :func:`spread` returns, of one layer, from its mean.
 
     Args:
         layer: products of clients, then bases; the mean is their sum.
         count: of the former.
-        base_of, dtype: as there.
+        base_of: as there.
 
     """
-    D = layer.dense(dtype).total()  # (d_out, d_in)
+    mean, _ = layer.dense()  # (d_out, d_in)
     pairs, bases = layer.pairs[:count], layer.pairs[count:]
-    of_base = [((B.T.double() @ D) * A.double()).sum().cpu() for B, A in bases]
-    mean = D.to(dtype)
+    of_base = [((B.T.double() @ mean) * A.double()).sum().cpu() for B, A in bases]
     own, common = torch.zeros(2, count, dtype=torch.float64)
-    for some, B, A, base in _alike(pairs, bases, base_of):
-        own[some] = _lengths(B.double(), A.double(), base).cpu()
-        B, A = B.to(dtype), A.to(dtype)
+    for some, B, A in ProductSum(pairs, layer.weights).alike(base_of):
+        B, A = B.double(), A.double()
+        own[some] = _lengths(B, A, bases[base_of[some[0]]]).cpu()
         along = (A.flatten(0, 1) @ mean.T).view(*A.shape[:2], -1)  # (n, r, d_out)
-        common[some] = _trace(along @ B).cpu()
+        common[some] = (along.mT * B).sum(dim=(1, 2)).cpu()
     return own, common - torch.stack(of_base)[torch.tensor(base_of)]
 
 
@@ -131,35 +124,14 @@ def _lengths(B: Tensor, A: Tensor, base: Pair | None) -> Tensor:
     return found
 
 
-def _alike(
-    pairs: Sequence[Pair], bases: Sequence[Pair], base_of: Sequence[int]
-) -> Iterator[tuple[list[int], Tensor, Tensor, Pair | None]]:
-    """Stack products of one rank and one base, in blocks, with their indices."""
-    alike: dict[tuple[int, int], list[int]] = {}
-    for k, (_, A) in enumerate(pairs):
-        alike.setdefault((A.shape[0], base_of[k] if bases else 0), []).append(k)
-    for (rank, base), members in alike.items():
-        size = max(1, _STACKED // max(1, rank))
-        for start in range(0, len(members), size):
-            some = members[start : start + size]
-            B = torch.stack([pairs[k][0] for k in some])  # (n, d_out, r)
-            A = torch.stack([pairs[k][1] for k in some])  # (n, r, d_in)
-            yield some, B, A, bases[base] if bases else None
-
-
 def _gram(pairs: Sequence[Pair]) -> Tensor:
     """<B_i A_i, B_j A_j> of one layer, shape (K, K) in float64."""
-    B, A = side_by_side([(pair, 1.0) for pair in pairs], torch.float64)
+    B, A = ProductSum(pairs, [1.0] * len(pairs)).stacked
     gram = ((B.T @ B) * (A @ A.T)).cpu()  # (rho, rho)
-    ranks = torch.tensor([A.shape[0] for _, A in pairs])
-    owner = torch.repeat_interleave(torch.arange(len(pairs)), ranks)
-    rows = gram.new_zeros(len(pairs), len(gram)).index_add_(0, owner, gram)
-    return gram.new_zeros(len(pairs), len(pairs)).index_add_(1, owner, rows)
+    owner = [k for k, (_, A) in enumerate(pairs) for _ in range(A.shape[0])]
+    of = torch.nn.functional.one_hot(torch.tensor(owner), len(pairs)).double()
+    return of.T @ gram @ of
 
 
 def _total(values: Tensor) -> Tensor:
     return values.sum(dim=(1, 2))
-
-
-def _trace(values: Tensor) -> Tensor:
-    return values.diagonal(dim1=1, dim2=2).double().sum(dim=1)

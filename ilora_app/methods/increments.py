@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ilora_app.lora import folding
 from ilora_app.lora.factors import LoraFactors
 from ilora_app.lora.spread import spread
 from ilora_app.methods.state import Update, weights_of
@@ -36,11 +37,22 @@ def received(updates: Sequence[Update]) -> tuple[list[LoraFactors], list[int]]:
 
 
 def spread_of(
-    updates: Sequence[Update], weights: Sequence[float], dtype: torch.dtype
+    updates: Sequence[Update], weights: Sequence[float]
 ) -> tuple[Tensor, Tensor]:
     """||Delta_k||_F^2 and <Delta_k, sum_j w_j Delta_j>: see ``lora.spread``."""
     parts = [update.adapter.factors for update in updates]
-    return spread(parts, *received(updates), weights, dtype)
+    return spread(parts, *received(updates), weights)
+
+
+def squared_distances(updates: Sequence[Update], weights: Sequence[float]) -> Tensor:
+    """||Delta_k - sum_j w_j Delta_j||_F^2, of many clients estimated by folding."""
+    parts = [update.adapter.factors for update in updates]
+    bases, base_of = received(updates)
+    if sum(part.rank for part in (*parts, *bases)) > folding.EXACT:
+        return folding.squared_distances(parts, bases, base_of, weights)
+    own, common = spread_of(updates, weights)
+    p = torch.tensor(weights, dtype=torch.float64)
+    return own - 2 * common + p @ common
 
 
 def returned_terms(updates: Sequence[Update]) -> Weighted:

@@ -6,8 +6,9 @@ The model is W0 + s (D - D0): D0 = L R is the part of D that clients' bases gave
 import torch
 
 from ilora_app.lora.factors import AdapterState, LoraFactors
+from ilora_app.lora.folding import Norm
 from ilora_app.lora.initialisation import gain_squared
-from ilora_app.lora.products import squared_norm
+from ilora_app.lora.products import of_layers
 from ilora_app.lora.spread import squared_norms
 from ilora_app.methods.state import (
     GlobalState,
@@ -72,11 +73,15 @@ def energy_of_learned(
 
     """
     both = [*parts, D0]
-    total = squared_norm(both, [*weights, -1.0])
-    kept = torch.zeros(cut.rank, dtype=torch.float64)
-    for module, (B, A) in cut.items():
+    kept, total = torch.zeros(cut.rank, dtype=torch.float64), 0.0
+    for module, layer in of_layers(both, [*weights, -1.0]):
+        B, A = cut[module]
         L, R = (side.double() for side in D0[module])
-        kept += (A - (B.T @ L) @ R).square().sum(dim=1).cpu()
+        learned = A - (B.T @ L) @ R
+        kept += learned.square().sum(dim=1).cpu()
+        norm = Norm(module, layer)
+        norm.add_all()
+        total += norm.squared(B, learned)
     # Where nothing was learned, nothing can be lost.
     noise = 1e-12 * float(squared_norms(both).sum())
     energy = kept.cumsum(0) / total if total > noise else torch.ones_like(kept)

@@ -56,7 +56,7 @@ class ServerStep:
         if self.rate is not None:
             return self.rate
         weights = weights_of(updates)
-        own, common = spread_of(updates, weights, torch.float64)
+        own, common = spread_of(updates, weights)
         p = torch.tensor(weights, dtype=torch.float64)
         together = float(p @ common)
         return max(1.0, float(p @ own) / (2 * together)) if together else 1.0

@@ -9,7 +9,7 @@ from typing import Any
 from flwr.supercore import log
 from torch import Tensor
 
-from ilora_app.runs import store
+from ilora_app.runs import parts, store
 
 _FOLDER, _PREFIX = "checkpoints", "round-"
 
@@ -50,13 +50,18 @@ class Checkpoints:
     """
 
     def __init__(self, run_folder: Path, keep: int = 2) -> None:
-        self._folder = run_folder / _FOLDER
+        self._run, self._folder = run_folder, run_folder / _FOLDER
         self._keep = keep
 
     @property
     def newest(self) -> Path | None:
         """Folder of the newest one, whether it can be read or not."""
         return next(iter(store.numbered(self._folder, _PREFIX).values()), None)
+
+    @property
+    def oldest(self) -> int:
+        """Round of the oldest one; 0 without any."""
+        return min(store.numbered(self._folder, _PREFIX), default=0)
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Write a checkpoint, whole or not at all; the oldest ones go.
@@ -85,6 +90,8 @@ class Checkpoints:
             try:
                 tensors, facts = store.read(folder)
                 found = Checkpoint(**facts, tensors=tensors)
+                if lost := parts.absent(self._run, found.facts):
+                    raise store.TornError(f"{folder} lacks parts/{lost[0]}")
             except (store.TornError, TypeError) as error:
                 problems.append(str(error))
                 continue

@@ -10,6 +10,7 @@ from flwr.supercore import log
 from ilora_app.federation.strategy import LoraStrategy
 from ilora_app.runs import best, store
 from ilora_app.runs.checkpoint import Checkpoint, Checkpoints
+from ilora_app.runs.parts import PartsFolder
 from ilora_app.settings import Settings, parsing
 
 
@@ -20,6 +21,7 @@ class Checkpointer:
         strategy: that runs them.
         settings: as resolved.
         folder: of the run.
+        parts: of the strategy, beside its checkpoints.
         run_key: name under which nodes keep their own state; empty: no checkpoints.
         save: writes the model as it stands into a folder.
         earlier: the best round of a run that goes on.
@@ -32,6 +34,7 @@ class Checkpointer:
         strategy: LoraStrategy,
         settings: Settings,
         folder: Path,
+        parts: PartsFolder,
         run_key: str,
         save: Callable[[Path], None],
         earlier: dict[str, Any] | None = None,
@@ -42,6 +45,7 @@ class Checkpointer:
         self._settings = settings
         self._key = run_key
         self._save = save
+        self._parts = parts
         self._best_folder = folder / "best"
         self._checkpoints = Checkpoints(folder, settings.keeping.keep_checkpoints)
         self.best = earlier
@@ -65,11 +69,13 @@ class Checkpointer:
                 log(WARNING, "the best round is not kept: %s", error)
             else:
                 self.best = found
+        number = rows[-1]["round"]
         if not self._key:
+            self._parts.sweep(number, number)
             return
         taken = self._strategy.snapshot()
         checkpoint = Checkpoint(
-            round=rows[-1]["round"],
+            round=number,
             key=self._key,
             config=parsing.dump(self._settings),
             rows=rows,
@@ -79,13 +85,17 @@ class Checkpointer:
             weights=self._weights,
         )
         try:
+            self._parts.flush()
             self._checkpoints.save(checkpoint)
         except OSError as error:
-            number = checkpoint.round
             log(WARNING, "round %d has no checkpoint: %s", number, error)
+        else:
+            self._parts.sweep(number, self._checkpoints.oldest)
 
     def close(self) -> None:
         """Say which round was the best, at the end."""
+        if not self._key:
+            self._parts.clear()
         metric = self._settings.keeping.best_metric
         if self.best:
             number, value = self.best["round"], self.best["value"]

@@ -14,10 +14,12 @@ from ilora_app.federation.membership import Membership
 from ilora_app.federation.ridge_head import RidgeHead
 from ilora_app.federation.rounds import Row
 from ilora_app.federation.snapshot import Snapshot
+from ilora_app.federation.spool import Spool
 from ilora_app.lora.factors import AdapterState, LoraFactors
 from ilora_app.lora.initialisation import standard_factors
 from ilora_app.runs.checkpoint import Checkpoints
 from ilora_app.runs.folder import RunFolder
+from ilora_app.runs.parts import PartsFolder
 from ilora_app.runs.writing import PlaceError, of_the_disk
 from ilora_app.server import early_stop, recording
 from ilora_app.server.checkpointing import Checkpointer
@@ -61,7 +63,12 @@ class Server:
         self.strategy = strategies.build(
             settings, membership, self.folder, on, _ridge_head(prepared)
         )
+        parts = PartsFolder(self.folder.path)
+        if self.strategy.drift_correction:
+            self.strategy.drift_correction.keep_in(parts)
+        self.strategy.spool = Spool(self.folder.path)
         if checkpoint:
+            parts.resume(checkpoint.facts, checkpoint.round)
             taken = Snapshot(checkpoint.tensors, checkpoint.facts)
             self.strategy.resume(taken, rows)
             log(INFO, "Going on after round %d", checkpoint.round)
@@ -71,6 +78,7 @@ class Server:
             self.strategy,
             settings,
             self.folder.path,
+            parts,
             prepared.run_key,
             self.writer.save_global,
             checkpoint.best if checkpoint else None,
