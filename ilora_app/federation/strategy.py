@@ -129,15 +129,10 @@ class LoraStrategy(Strategy):
         least = self.participation.min_available_nodes
         wait(grid, least, timeout, settle=not self.membership.members)
         configs = (train_config or ConfigRecord(), evaluate_config or ConfigRecord())
-        self._training.reader.spool = spool = self.spool
-        how = (
-            self.events,
-            self.refit,
-            after_round,
-            stop,
-            self.limits.max_reply_megabytes,
-        )
-        rounds = Rounds(self, self.membership, self.evaluation, *how, spool)
+        self._training.reader.spool = self.spool
+        hooks = self.events, self.refit, after_round, stop
+        how = *hooks, self.limits.max_reply_megabytes, self.spool
+        rounds = Rounds(self, self.membership, self.evaluation, *how)
         begins = grid, self.model.arrays(), num_rounds, timeout
         return rounds.run(*begins, *configs, evaluate_fn, rows)
 
@@ -200,10 +195,7 @@ class LoraStrategy(Strategy):
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        """Check replies, leave out the bad ones, and aggregate the rest.
-
-        With no good reply the model stays as it was and (None, None) is returned.
-        """
+        """Aggregate the good replies; (None, None) of none: the model stays."""
         state = self.state
         by_node = {r.metadata.src_node_id: r for r in replies}
         updates, bad = self._training.read(by_node, self.events.standing.waited)
