@@ -7,7 +7,7 @@ import pytest
 import torch
 from datasets import load_dataset
 
-from benchmarks.attacks import ATTACKS, POISONS, Hostile, config_of, tables
+from benchmarks.attacks import ATTACKS, AWAY, POISONS, Hostile, config_of, tables
 from benchmarks.lies import LIES
 from benchmarks.poison import TRIGGER, triggered
 from ilora_app import client_app, methods
@@ -15,6 +15,7 @@ from ilora_app.federation import validity
 from ilora_app.server import enrolment, preflight
 from ilora_app.server.run import Server
 from ilora_app.settings import Settings, parsing
+from ilora_app.settings.limits import ROBUST
 from ilora_app.tasks import data
 
 ROOT = Path(__file__).parent.parent
@@ -73,6 +74,25 @@ def test_with_the_limits_one_hostile_round_of_one_client_costs_little():
     found = ends("on", [1, 1])
     assert found.keys() == LIES.keys()
     assert all(end > found["none"] - 0.01 for end in found.values())
+
+
+def test_under_krum_two_hostile_nodes_of_eight_cost_little():
+    """What docs/security.md says: .01, and of wrong classes what that data is worth."""
+    found, honest = ends("krum", [2, 8]), ends("on", [2, 8])
+    lies = {"flip-1", "flip-5", "flip-20", "head-20", "noise-30", "all-100", "examples"}
+    assert lies <= found.keys()
+    assert all(found[lie] > honest["none"] - 0.01 for lie in lies)
+    for rule in [rule for rule in ROBUST if rule != "none"]:
+        assert ends(rule, [2, 8])["label-flip"] > honest["away"] - 0.01
+        assert ends(rule, [2, 8])["none"] > honest["none"] - 0.01
+
+
+def test_who_is_away_answers_nothing(run_config, tmp_path):
+    given = {"attack": AWAY, "rounds": range(1, 3), "hostile": 1, "place": tmp_path}
+    grid = Hostile(client_app.app, run_config, 3, train_together=None, **given)
+    prepared = preflight.prepare(run_config)
+    rows = Server(prepared, enrolment.meet(grid, prepared), grid, run_id=1).run()
+    assert [row["clients"] for row in rows[1:]] == [2, 2]
 
 
 @pytest.mark.parametrize("how", POISONS)
