@@ -6,6 +6,7 @@ checkpoint is of a round in which it already was.
 
 import re
 import shutil
+import weakref
 from collections.abc import Mapping
 from logging import WARNING
 from pathlib import Path
@@ -95,9 +96,9 @@ class PartsFolder:
                 shutil.rmtree(self._folder / key, ignore_errors=True)
                 del self._retired[key]
 
-    def clear(self) -> None:
-        """Remove all of them."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+    def end_with_process(self) -> None:
+        """Remove all of them once nobody has this any more: nothing is resumed."""
+        weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
 
 
 def absent(run_folder: Path, facts: Mapping[str, Any]) -> list[str]:

@@ -49,6 +49,8 @@ class Checkpointer:
         self._best_folder = folder / "best"
         self._checkpoints = Checkpoints(folder, settings.keeping.keep_checkpoints)
         self.best = earlier
+        if not run_key:
+            parts.end_with_process()
         store.mend(self._best_folder)
 
     def keep(self, rows: list[dict[str, Any]]) -> None:
@@ -94,8 +96,6 @@ class Checkpointer:
 
     def close(self) -> None:
         """Say which round was the best, at the end."""
-        if not self._key:
-            self._parts.clear()
         metric = self._settings.keeping.best_metric
         if self.best:
             number, value = self.best["round"], self.best["value"]
