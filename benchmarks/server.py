@@ -80,7 +80,13 @@ def _watch(process: psutil.Process, seconds: float) -> float:
 
 
 def measure(
-    number: int, cases: str, rounds: int, port: int, on_disk: bool, watched: float
+    number: int,
+    cases: str,
+    rounds: int,
+    port: int,
+    on_disk: bool,
+    watched: float,
+    pace: float,
 ) -> dict[str, Any]:
     """Costs of so many nodes: to register them, idle, and in rounds of each case."""
     with tempfile.TemporaryDirectory() as place:
@@ -90,7 +96,7 @@ def measure(
             alone, bare = _watch(process, watched), process.memory_info().rss
             clock, spent = time.monotonic(), cpu(process)
             nodes = Nodes(f"127.0.0.1:{port}", number)
-            nodes.start(every=0.05)
+            nodes.start(every=pace)
             _wait(lambda: nodes.connected == number, 600)
             joined = time.monotonic() - clock, cpu(process) - spent
             polls, clock = nodes.polls, time.monotonic()
@@ -190,11 +196,13 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=39441)
     parser.add_argument("--no-database", action="store_true")
     parser.add_argument("--idle", type=float, default=30.0, help="seconds to watch it")
+    parser.add_argument("--pace", type=float, default=0.3, help="seconds between joins")
     parser.add_argument("--name", default="server", help="of the file of JSON")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     rows = [Row("load of the machine before", f"{os.getloadavg()[1]:.1f}")]
-    what = given.cases, given.rounds, given.port, not given.no_database, given.idle
+    on_disk, times = not given.no_database, (given.idle, given.pace)
+    what = given.cases, given.rounds, given.port, on_disk, *times
     for number in map(int, given.nodes.split(",")):
         rows += rows_of(measure(number, *what))
     rows.append(Row("load of the machine after", f"{os.getloadavg()[1]:.1f}"))
