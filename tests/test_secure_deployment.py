@@ -31,13 +31,13 @@ def test_three_registered_nodes_of_unequal_rank_send_sums(
         real.wait_online(3)
         config = {"model": tiny_model, "dataset": small_data, "local-steps": 3}
         config |= {"label-column": "domain", "head": "trained", "report": False}
-        config |= {"min-available-nodes": 3, "num-server-rounds": 2}
+        config |= {"min-available-nodes": 3, "num-server-rounds": 1}
         secure = {"secure-aggregation": True, "decomposition": "qr"}
         run = real.run(config | secure)
         assert run.wait() == "finished:completed", run.context()
         assert not run.events("model-unchanged"), run.context()
         assert {event["examples"] for event in run.events("member")} == {1}
         table = metrics(run.folder)
-        assert list(table["clients"][1:]) == [3, 3]
+        assert list(table["clients"][1:]) == [3]
         assert table["client_accuracy_mean"][1:].notna().all()
         assert table["messages_secure"][1:].gt(0).all()
