@@ -3,6 +3,7 @@
 import contextlib
 import math
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -196,6 +197,18 @@ def test_the_roster_keeps_invented_nodes_out():
     old = Participant.begin(Terms(7, 2, "train", 2, 3), 2, owners[2]).advert
     with pytest.raises(SecureError, match="node 2 has not signed"):
         nodes[0].share([nodes[0].advert, nodes[1].advert, old], roster)
+
+
+def test_keys_of_low_order_are_found_before_others_see_them():
+    """With such a key everybody would agree on zeros."""
+    right = Participant.begin(TERMS, 3, None).advert
+    right.check()
+    for wrong in (
+        replace(right, letters=bytes(32)),
+        replace(right, masks=(right.masks[0], b"\1" + bytes(31))),
+    ):
+        with pytest.raises(SecureError, match="a public key is none"):
+            wrong.check()
 
 
 def test_a_node_masks_and_answers_once():

@@ -43,6 +43,7 @@ def advert(terms: Terms, reply: Message, request: Request) -> Advert:
 
     """
     found = Advert.decoded(_bytes(reply, wire.KEYS), terms.passes)
+    found.check()  # else every other node would refuse the whole round
     if found.node != request.member.node_id:
         raise wire.WireError("it has sent the keys of another node")
     return found

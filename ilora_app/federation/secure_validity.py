@@ -69,8 +69,9 @@ def secure_problems(method: type[Method], settings: Settings) -> dict[str, str]:
     if run.fraction_evaluate not in (0.0, 1.0):
         why = "those that train have the keys of a round, and are measured together"
         refuse("fraction-evaluate", run.fraction_evaluate, "0 or 1", why)
-    worst = settings.keeping.best_metric == "client_accuracy_worst"
-    if worst or (method.personal and settings.keeping.best_metric[-1].isdigit()):
+    best = settings.keeping.best_metric
+    of_a_rank = method.personal and best.startswith("accuracy_r")
+    if best == "client_accuracy_worst" or of_a_rank:
         why = "no single client's accuracy, nor that of a rank, is known"
-        refuse("best-metric", settings.keeping.best_metric, "a mean", why)
+        refuse("best-metric", best, "a mean", why)
     return found

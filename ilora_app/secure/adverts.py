@@ -10,7 +10,14 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ilora_app.secure.errors import SecureError
-from ilora_app.secure.keys import KEY, digest, is_signed, packed
+from ilora_app.secure.keys import (
+    KEY,
+    agreed,
+    digest,
+    is_signed,
+    packed,
+    private_key,
+)
 
 _NODE, _SIZE = 8, 4
 _START = _NODE + _SIZE
@@ -112,6 +119,17 @@ class Advert:
                 self.signature,
             )
         )
+
+    def check(self) -> None:
+        """See that others can agree on something with its keys.
+
+        Raises:
+            SecureError: one is no key, or of low order.
+
+        """
+        own = private_key()
+        for public in (self.letters, *self.masks):
+            agreed(own, public, b"check")
 
     @classmethod
     def decoded(cls, data: bytes, passes: int) -> "Advert":
