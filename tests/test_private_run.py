@@ -12,6 +12,8 @@ from tests.conftest import read_events
 from tests.local_run import metrics, run
 from tests.test_faults import BAD
 
+pytestmark = pytest.mark.slow
+
 PRIVATE = {
     "dp": "client",
     "dp-noise-multiplier": 2.0,

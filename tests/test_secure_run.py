@@ -25,6 +25,8 @@ from tests.conftest import read_events
 from tests.interruptions import assert_same, interrupted, resumed
 from tests.local_run import run
 
+pytestmark = pytest.mark.slow
+
 # Adam blows up what is rounding alone, in the clear as well: a gradient of 0 or 1e-10.
 RANKS = {
     "client-ranks": "2,4,8,16",
