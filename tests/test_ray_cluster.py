@@ -48,6 +48,7 @@ def actors(cluster: Cluster) -> list[int]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(("gpus", "wanted"), [(None, [1, 2]), ("0.5", [0, 2])])
 def test_clients_run_on_the_nodes_that_have_what_they_need(
     cluster, run_config, tmp_path, gpus: str | None, wanted: list[int]

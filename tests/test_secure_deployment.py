@@ -8,7 +8,7 @@ from tests.deployment import deployment
 from tests.hospitals import RANKS, deal_out
 from tests.local_run import metrics
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
 def test_three_registered_nodes_of_unequal_rank_send_sums(
