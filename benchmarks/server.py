@@ -148,7 +148,8 @@ def _status(link: SuperLink) -> str:
 def rows_of(found: dict[str, Any]) -> list[Row]:
     """Rows of one number of nodes."""
     n, idle = found["nodes"], found["idle"]
-    poll = (idle["busy"] - found["alone"]) / idle["polls_a_second"]
+    polls = idle["polls_a_second"]
+    poll = (idle["busy"] - found["alone"]) / polls if polls else float("nan")
     memory = (idle["mb"] - found["bare_mb"]) / n
     many = f"{n} nodes" if found["on_disk"] else f"{n} nodes, no database"
     rows = [

@@ -213,3 +213,15 @@ def test_memory_beside_the_replies_does_not_grow_with_them():
         check=True,
     )
     assert int(done.stdout) < 16 * 1024  # KiB
+
+
+def test_what_is_more_exact_than_the_clients_stays_so():
+    """A sum that is zero but for rounding: means in float64 beside float32 factors."""
+    B, A = torch.randn(8, 2), torch.randn(2, 6)
+    whole = (B.double() / 3, A.double())
+    parts = [LoraFactors({"x": (B, A)}), LoraFactors({"x": whole})]
+    for ordered, weights in ((parts, [1 / 3, -1.0]), (parts[::-1], [-1.0, 1 / 3])):
+        [(_, layer)] = products.of_layers(ordered, weights)
+        left, right = layer.stacked
+        assert float((left @ right).norm()) < 1e-14
+        assert float(layer.dense()[0].norm()) < 1e-14

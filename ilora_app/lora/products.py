@@ -47,7 +47,9 @@ class Buffers:
         """Matrices side by side, in float64."""
         shape = list(parts[0].shape)
         shape[dim] = sum(part.shape[dim] for part in parts)
-        joined = self.get(name, tuple(shape), parts[0])
+        # Means beside what clients sent may be more exact than that, and stay so.
+        like = next((part for part in parts if part.dtype == torch.float64), parts[0])
+        joined = self.get(name, tuple(shape), like)
         torch.cat(list(parts), dim=dim, out=joined)
         if joined.dtype == torch.float64:
             return joined
@@ -57,7 +59,8 @@ class Buffers:
     def stack(self, name: str, parts: Sequence[Tensor]) -> Tensor:
         """Matrices of one shape above one another."""
         shape = (len(parts), *parts[0].shape)
-        found = self.get(name, shape, parts[0])
+        like = next((part for part in parts if part.dtype == torch.float64), parts[0])
+        found = self.get(name, shape, like)
         return torch.stack(list(parts), out=found)
 
 
