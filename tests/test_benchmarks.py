@@ -121,3 +121,12 @@ def test_a_superlink_is_measured_with_nodes_that_answer(tmp_path):
     assert len(rounds) == 2
     assert all(row["value"].endswith(", 2 replies") for row in rounds)
     assert "0 failures" in rows["2 nodes: the run"]["against"]
+
+
+@pytest.mark.long
+def test_a_simulation_stands_beside_a_bare_loop(tmp_path):
+    sizes = ["--clients", "2", "--rounds", "1", "--reloading-clients", "2"]
+    call("-m", "benchmarks.simulation", *sizes, "--json", str(tmp_path))
+    rows = json.loads((tmp_path / "simulation.json").read_text())["rows"]
+    assert [bool(row["target"]) for row in rows] == [True, False, True]
+    assert all(row["ratio"] > 0 for row in rows if row["target"])

@@ -1,0 +1,1 @@
+"""A federation that loads everything anew in every message."""
