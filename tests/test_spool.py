@@ -86,6 +86,7 @@ print(round_of(int(count)))
 """
 
 
+@pytest.mark.slow
 def test_replies_are_not_in_memory_together(tmp_path):
     """800 replies are 105 MB as they came, and as much as read."""
     done = subprocess.run(
