@@ -1,26 +1,14 @@
 """The protocol of secure aggregation alone: nodes, a server, and what is refused."""
 
-import contextlib
-import math
 from collections.abc import Callable, Collection
-from dataclasses import replace
-from fractions import Fraction
 
 import numpy as np
 import pytest
-from cryptography.hazmat.primitives import serialization as serial
-from cryptography.hazmat.primitives.asymmetric import ec
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
 
 from ilora_app.secure import (
-    Advert,
-    FixedPoint,
     KeySet,
     Participant,
-    Roster,
     SecureError,
-    Signer,
     Terms,
     keys,
     opened,
@@ -159,58 +147,6 @@ def test_letters_open_for_one_receiver_in_one_session_and_under_one_set_of_keys(
         session.nodes[13].receive({3: bytes(flipped)})
 
 
-def test_nodes_that_are_shown_different_keys_cannot_open_each_others_letters():
-    nodes = {i: Participant.begin(TERMS, i, None) for i in range(1, 6)}
-    adverts = [p.advert for p in nodes.values()]
-    other = Participant.begin(TERMS, 5, None).advert  # substituted by the server
-    letters = {i: nodes[i].share(adverts, None) for i in (1, 2, 3)}
-    nodes[4].share([*adverts[:4], other], None)
-    with pytest.raises(SecureError, match="node 1: shares that were changed"):
-        nodes[4].receive({i: letters[i][4] for i in (1, 2, 3)})
-    with pytest.raises(SecureError, match="its own keys are not"):
-        nodes[5].share([*adverts[:4], other], None)
-
-
-def test_the_roster_keeps_invented_nodes_out():
-    owners = [Signer(ec.generate_private_key(ec.SECP384R1())) for _ in range(4)]
-    public = [
-        owner.key.public_key().public_bytes(
-            serial.Encoding.OpenSSH, serial.PublicFormat.OpenSSH
-        )
-        for owner in owners[:3]
-    ]
-    roster = Roster.read(b"# nodes\n" + b" node\n".join(public))
-
-    def refused(signers, match):
-        nodes = [Participant.begin(TERMS, i, s) for i, s in enumerate(signers)]
-        adverts = [Advert.decoded(p.advert.encoded(), 2) for p in nodes]
-        with pytest.raises(SecureError, match=match):
-            nodes[0].share(adverts, roster)
-
-    nodes = [Participant.begin(TERMS, i, s) for i, s in enumerate(owners[:3])]
-    assert len(nodes[0].share([p.advert for p in nodes], roster)) == 2
-    refused(owners, "node 3 is not in the roster")
-    refused([*owners[:3], None], "node 3 is not in the roster")
-    refused([*owners[:3], owners[1]], "node 3 has the key of another")
-    # Keys of another session, with the signature that was right there.
-    nodes = [Participant.begin(TERMS, i, s) for i, s in enumerate(owners[:3])]
-    old = Participant.begin(Terms(7, 2, "train", 2, 3), 2, owners[2]).advert
-    with pytest.raises(SecureError, match="node 2 has not signed"):
-        nodes[0].share([nodes[0].advert, nodes[1].advert, old], roster)
-
-
-def test_keys_of_low_order_are_found_before_others_see_them():
-    """With such a key everybody would agree on zeros."""
-    right = Participant.begin(TERMS, 3, None).advert
-    right.check()
-    for wrong in (
-        replace(right, letters=bytes(32)),
-        replace(right, masks=(right.masks[0], b"\1" + bytes(31))),
-    ):
-        with pytest.raises(SecureError, match="a public key is none"):
-            wrong.check()
-
-
 def test_a_node_masks_and_answers_once():
     session = Session(6)
     session.receive()
@@ -287,47 +223,3 @@ def test_a_revealed_key_tells_nothing_of_another_pass():
     about = session.key_set.mask(0, 3, 53)
     public = session.key_set.by_node[3].masks[0]
     assert keys.agreed(first, public, about) != keys.agreed(second, public, about)
-
-
-def test_shares_are_those_of_a_prime_field():
-    for base in (2, 3, 5, 7, 11):  # Fermat's test of the modulus
-        assert pow(base, shamir.PRIME - 1, shamir.PRIME) == 1
-    secret = bytes(range(32))
-    shares = shamir.split(secret, 3, 5)
-    for nodes in ((1, 2, 3), (5, 1, 4), (1, 2, 3, 4, 5)):
-        by = shamir.weights(nodes)
-        assert shamir.join({i: shares[i - 1] for i in nodes}, by) == secret
-    by = shamir.weights((1, 2))
-    with_two = {i: shares[i - 1] for i in (1, 2)}
-    with contextlib.suppress(SecureError):
-        assert shamir.join(with_two, by) != secret
-
-
-@example(8, 2.0**32, [1.0] * 8)  # where one bit more would overflow
-@example(4, 2.0**32, [-1.0] * 4)
-@given(
-    st.integers(1, 200),
-    st.floats(1e-3, 2**31),
-    st.lists(st.floats(-1, 1), min_size=1, max_size=20),
-)
-@settings(max_examples=200, deadline=None)
-def test_sums_in_fixed_point_never_overflow_and_are_off_by_their_bound(
-    nodes, bound, parts
-):
-    point = FixedPoint(nodes, bound)
-    values = [np.array([part * bound, bound, -bound]) for part in parts][:nodes]
-    values += values[:1] * (nodes - len(values))  # as many as may be
-    assert nodes * (2 ** (point.bits + 1) * Fraction(bound) + 1) < 2**64
-    total = keys.summed((point.encode(v) for v in values), 3)
-    exact = [math.fsum(column) for column in zip(*values, strict=True)]
-    error = nodes * 2.0 ** -(point.bits + 1) + 2.0**-52 * nodes * bound
-    assert (np.abs(point.decode(total) - exact) <= error).all()
-    assert point.bits >= 24
-
-
-@pytest.mark.parametrize("wrong", [np.nan, np.inf, 4097.0, -4097.0])
-def test_numbers_that_sums_are_not_made_for_are_refused_before_masking(wrong):
-    with pytest.raises(SecureError, match=r"finite|beyond 4096"):
-        FixedPoint(8, 4096.0).encode(np.array([0.0, wrong]))
-    with pytest.raises(SecureError, match="bits behind the point"):
-        FixedPoint(200, 2.0**33)

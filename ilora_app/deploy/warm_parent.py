@@ -63,8 +63,8 @@ class Parent:
         for end in (self._woken, self._wake):
             end.setblocking(False)
 
-    def serve(self, starter: int) -> None:
-        """Until the process that started this one has ended; a fork returns."""
+    def serve(self, starter: int) -> bool:
+        """Until the process that started this one has ended; True in what is forked."""
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(self._wake.fileno())
@@ -75,11 +75,12 @@ class Parent:
                 for key, _ in selector.select(_EVERY):
                     if key.fileobj is self._server:
                         if self._take():
-                            return
+                            return True
                     else:
                         self._woken.recv(4096)
                 self._reap()
         shutil.rmtree(self._folder, ignore_errors=True)
+        return False
 
     def _take(self) -> bool:
         """Fork for a connection; True in the fork."""
@@ -160,9 +161,9 @@ def main(folder: str, real: str, starter: str) -> None:
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
     parent = Parent(Path(folder), real)
     load()
+    # Without it a fork takes seconds to end: it would look at all there is once more.
     gc.freeze()
-    parent.serve(int(starter))
-    if sys.argv[0] != Path(real).name:  # this is the parent, and all is over
+    if not parent.serve(int(starter)):
         return
     from flwr.supernode.cli.flwr_clientapp import flwr_clientapp
 

@@ -5,7 +5,7 @@ server; what nodes say of their losses and accuracies is not, and stays with the
 operator.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 from logging import INFO
@@ -13,7 +13,6 @@ from typing import Any
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.serverapp import Grid
-from flwr.serverapp.strategy import Result
 from flwr.supercore import log
 
 from ilora_app.federation.aggregation import UnusableError, aggregate
@@ -21,7 +20,8 @@ from ilora_app.federation.evaluation import TRAIN
 from ilora_app.federation.limits import Limits
 from ilora_app.federation.release import Release
 from ilora_app.federation.replies import Request
-from ilora_app.federation.rounds import AfterRound, Row, Stop
+from ilora_app.federation.rounds import Row, Stop
+from ilora_app.federation.snapshot import Snapshot
 from ilora_app.federation.strategy import LoraStrategy
 from ilora_app.methods.state import Update
 from ilora_app.methods.sums import Sketch
@@ -51,34 +51,38 @@ class PrivateStrategy(LoraStrategy):
         self._releases = 0
         self._asked: list[int] = []
 
-    def start(
-        self,
-        grid: Grid,
-        initial_arrays: ArrayRecord,
-        num_rounds: int = 3,
-        timeout: float = 3600,
-        train_config: ConfigRecord | None = None,
-        evaluate_config: ConfigRecord | None = None,
-        evaluate_fn: Callable[[int, ArrayRecord], MetricRecord | None] | None = None,
-        after_round: AfterRound | None = None,
-        stop: Stop | None = None,
-    ) -> Result:
-        """Run rounds as long as the budget lasts."""
-        self._go_on([row[NOISE] for row in self._rows if NOISE in row])
-        z, C = self._budget.multiplier, self._release.clip
-        whole = self._budget.spent(num_rounds)
+    def resume(self, taken: Snapshot, rows: list[Row]) -> None:
+        """Go on counting; the noise stays what it was.
+
+        More rounds than it was made for would ask for more noise in those behind as
+        well, which cannot be had any more.
+        """
+        super().resume(taken, rows)
+        before = [row[NOISE] for row in rows if NOISE in row]
+        self._releases = len(before)
+        if before:
+            self._budget = replace(self._budget, multiplier=before[-1])
+            self._release = replace(self._release, multiplier=before[-1])
+
+    def summary(self) -> None:
+        """Log the settings, and what all rounds cost."""
+        super().summary()
+        budget, rounds = self._budget, self._num_rounds
+        z, C, delta = budget.multiplier, self._release.clip, budget.delta
+        whole = budget.spent(rounds)
         text = "Private by node: noise %.4g x clip %g, epsilon %.3g in %d rounds at %g"
-        log(INFO, text, z, C, whole, num_rounds, self._budget.delta)
-        self.events.private(z, C, self._budget.delta, whole, num_rounds)
+        log(INFO, text, z, C, whole, rounds, delta)
+        self.events.private(z, C, delta, whole, rounds)
+
+    def until(self, stop: Stop | None) -> Stop:
+        """End before a round that would exceed the budget."""
 
         def ends(rows: list[Row]) -> str:
             if not self._budget.lasts(self._releases + 1):
                 return f"another round would exceed epsilon {self._budget.epsilon:g}"
             return stop(rows) if stop else ""
 
-        run = grid, initial_arrays, num_rounds, timeout
-        configs = train_config, evaluate_config
-        return super().start(*run, *configs, evaluate_fn, after_round, ends)
+        return ends
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -128,18 +132,6 @@ class PrivateStrategy(LoraStrategy):
             NOISE: self._budget.multiplier,
         }
         return arrays, MetricRecord({**found})
-
-    def _go_on(self, before: list[float]) -> None:
-        """Count the releases of a run that goes on; its noise stays what it was.
-
-        More rounds than it was made for would ask for more noise in those behind as
-        well, which cannot be had any more.
-        """
-        self._releases = len(before)
-        if before:
-            z = before[-1]
-            self._budget = replace(self._budget, multiplier=z)
-            self._release = replace(self._release, multiplier=z)
 
 
 def _unchanged(request: Request) -> Update:

@@ -4,6 +4,7 @@ from dataclasses import fields
 from importlib.util import find_spec
 
 from ilora_app.methods import Method
+from ilora_app.privacy.budget import no_noise
 from ilora_app.settings import PrivacySettings, Settings
 from ilora_app.settings.head import RIDGE
 
@@ -45,6 +46,8 @@ def private_problems(method: type[Method], settings: Settings) -> dict[str, str]
         why = "one follows from the other"
         right = "this or dp-noise-multiplier above 0, and not both"
         refuse("dp-target-epsilon", chosen.dp_target_epsilon, right, why)
+    elif "dp" not in found and (none := no_noise(settings)):
+        found["dp-target-epsilon"] = none
     used = method.setting_keys
     if "decomposition" in used and settings.method.decomposition != "qr":
         why = "more passes than two would each take noise of their own"

@@ -40,8 +40,7 @@ class LoraStrategy(Strategy):
         participation: who takes part in a round.
         lora_scaling: s, for measures in units of the weights.
         evaluate_every: rounds between evaluations; the last round always has one.
-        evaluate_on: ``evaluate``, or ``train``: clients measure the model of a round
-            when they train on it.
+        evaluate_on: ``evaluate``, or ``train``: see ``evaluation``.
         drift_correction: the server half of a drift correction, or None.
         membership: members met before; None starts with none.
         recorder: receives events.
@@ -74,8 +73,7 @@ class LoraStrategy(Strategy):
         self.participation = participation or Participation()
         self.drift_correction = drift_correction
         self.membership = membership or Membership()
-        self.limits = limits or Limits()
-        self.ridge_head = ridge_head
+        self.limits, self.ridge_head = limits or Limits(), ridge_head
         self.model = GlobalModel(method, frozen_head)
         self.events = EventLog(recorder, self.membership.standing)
         how = self.participation, self.events, evaluate_every, evaluate_on, self.limits
@@ -130,11 +128,15 @@ class LoraStrategy(Strategy):
         wait(grid, least, timeout, settle=not self.membership.members)
         configs = (train_config or ConfigRecord(), evaluate_config or ConfigRecord())
         self._training.reader.spool = self.spool
-        hooks = self.events, self.refit, after_round, stop
+        hooks = self.events, self.refit, after_round, self.until(stop)
         how = *hooks, self.limits.max_reply_megabytes, self.spool
         rounds = Rounds(self, self.membership, self.evaluation, *how)
         begins = grid, self.model.arrays(), num_rounds, timeout
         return rounds.run(*begins, *configs, evaluate_fn, rows)
+
+    def until(self, stop: Stop | None) -> Stop | None:
+        """What ends a run early, given what its starter wants."""
+        return stop
 
     def begin(self, arrays: ArrayRecord) -> None:
         """Make the global model before round 1."""

@@ -2,23 +2,19 @@ r"""What rounds of a run cost in epsilon, and the noise that a budget asks for.
 
 Each round releases one Gaussian mechanism of noise multiplier z: its noise has a
 standard deviation of z times the most that one node can change. T rounds compose;
-the account is Flower's, of Renyi divergences (Mironov, 2017) by dp-accounting. Nodes
-are neighbours by being there or not, and no sampling is counted on to hide them.
+the account is Flower's, of Renyi divergences (Mironov, 2017) by dp-accounting. Two
+federations are neighbours where one node has learned something in one and nothing in
+the other; how many are asked is public, and no sampling is counted on to hide them.
 """
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 from ilora_app.settings import Settings
 
 _MOST, _LEAST = 1e4, 1e-2
 _CLOSE = 1e-4
-
-
-class BudgetError(ValueError):
-    """No noise keeps a run within its budget."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +34,7 @@ class Budget:
 
     @classmethod
     def of(cls, settings: Settings) -> "Budget":
-        """Take z as given, or the least one with which all rounds fit.
-
-        Raises:
-            BudgetError: there is none.
-
-        """
+        """Take z as given, or the least one with which all rounds fit."""
         chosen, rounds = settings.privacy, settings.run.num_server_rounds
         target, delta = chosen.dp_target_epsilon, chosen.dp_delta
         given = chosen.dp_noise_multiplier
@@ -58,20 +49,6 @@ class Budget:
         """Whether so many rounds are within it."""
         return not self.epsilon or self.spent(rounds) <= self.epsilon * (1 + 1e-9)
 
-    @cached_property
-    def rounds(self) -> int:
-        """How many rounds are within it; 0 where there is no limit."""
-        if not self.epsilon:
-            return 0
-        most = 1
-        while self.lasts(2 * most):
-            most *= 2
-        low, high = (most, 2 * most) if self.lasts(most) else (0, 1)
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (middle, high) if self.lasts(middle) else (low, middle)
-        return low
-
 
 def spent(multiplier: float, delta: float, rounds: int) -> float:
     """Epsilon of T rounds with noise multiplier z at delta."""
@@ -84,18 +61,26 @@ def spent(multiplier: float, delta: float, rounds: int) -> float:
     return float(account.get_epsilon(delta))
 
 
+def no_noise(settings: Settings) -> str:
+    """Say that no noise keeps a run within its budget, where that is so."""
+    chosen, rounds = settings.privacy, settings.run.num_server_rounds
+    target = chosen.dp_target_epsilon
+    if not target or spent(_MOST, chosen.dp_delta, rounds) <= target:
+        return ""
+    return (
+        f"dp-target-epsilon = {target:g}: expected more, or fewer rounds: no noise "
+        f"keeps {rounds} within it"
+    )
+
+
 def noise_for(epsilon: float, delta: float, rounds: int) -> float:
     """The least z whose T rounds cost no more than epsilon at delta.
 
     By halving the interval of its logarithm, to four digits, rounded up.
 
-    Raises:
-        BudgetError: it is beyond 10,000.
-
+    It is 10,000 at most, which ``no_noise`` refuses to go beyond.
     """
     low, high = math.log(_LEAST), math.log(_MOST)
-    if spent(_MOST, delta, rounds) > epsilon:
-        raise BudgetError(f"no noise keeps {rounds} rounds within epsilon {epsilon:g}")
     while high - low > _CLOSE:
         middle = (low + high) / 2
         within = spent(math.exp(middle), delta, rounds) <= epsilon
