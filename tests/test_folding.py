@@ -6,7 +6,7 @@ import torch
 from ilora_app.federation.metrics import drift
 from ilora_app.lora.decomposition import truncate_mean
 from ilora_app.lora.factors import AdapterState, LoraFactors
-from ilora_app.lora.folding import Norm
+from ilora_app.lora.folding import Norm, squared_distances
 from ilora_app.lora.products import ProductSum
 from ilora_app.methods.state import Share, Update, weights_of
 from tests.test_decomposition import ORACLES
@@ -51,6 +51,35 @@ def test_what_many_clients_with_large_layers_lose_and_drift_is_close_to_the_dens
     found, _ = drift(updates, weights, 2.0)
     assert found == pytest.approx(2 * float(distances.mean()), rel=0.02)
     assert drift(updates[::-1], weights[::-1], 2.0)[0] == pytest.approx(found)
+
+
+def test_distances_in_layers_that_are_not_folded_are_exact():
+    """However much clients have in common of what they learned."""
+    new = torch.Generator().manual_seed(0)
+
+    def small(rank: int) -> LoraFactors:
+        sides = (60, rank), (rank, 50)
+        pairs = {m: tuple(torch.randn(*s, generator=new) for s in sides) for m in "xy"}
+        return LoraFactors(pairs)
+
+    whole, starts, base_of = small(8), [small(2), small(3)], [k % 2 for k in range(20)]
+    parts = [
+        LoraFactors(
+            {
+                m: (B + 0.3 * torch.randn(60, 8, generator=new), A)
+                for m, (B, A) in whole.items()
+            }
+        )
+        for _ in base_of
+    ]
+    weights = [(1 + k % 5) / 60 for k in range(20)]
+    changes = [
+        dense(one) - dense(starts[b]) for one, b in zip(parts, base_of, strict=True)
+    ]
+    moved, p = torch.stack(changes), torch.tensor(weights, dtype=torch.float64)
+    expected = (moved - p @ moved).square().sum(dim=1)
+    found = squared_distances(parts, starts, base_of, weights)
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=0)
 
 
 def test_an_estimated_norm_is_right_on_average_and_to_what_it_says():
