@@ -1,6 +1,7 @@
 """What the study has run, which rates that chooses, and what is to be run next."""
 
 import json
+import math
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -50,9 +51,10 @@ class Study:
         if row in UNTRAINED:
             return START[0], []
         scores = {
-            rate: held_out(self.results[run]) or -1.0
+            rate: found if found is not None else -math.inf
             for rate in RATES
             if (run := Run(task, "skewed", row, rate, 0)) in self.results
+            for found in [held_out(self.results[run])]
         }
         if untried := [rate for rate in START if rate not in scores]:
             return None, untried
@@ -125,12 +127,21 @@ class Study:
 
 
 def score(result: Config) -> float | None:
-    """Accuracy after the last round; None of a run that failed."""
+    """Accuracy after the last round, of a language model the log-likelihood of a token.
+
+    The latter is - log(perplexity), in nats. None of a run that failed.
+    """
+    perplexity = last(result, "perplexity")
+    if perplexity is not None:
+        return -math.log(perplexity)
     return last(result, "accuracy")
 
 
 def held_out(result: Config) -> float | None:
-    """Accuracy on the clients' held-out data after the last round."""
+    """Accuracy, or - loss, on the clients' held-out data after the last round."""
+    loss = last(result, "client_loss_mean")
+    if loss is not None and last(result, "perplexity") is not None:
+        return -loss
     found = last(result, "held_out_accuracy")
     return last(result, "client_accuracy_mean") if found is None else found
 

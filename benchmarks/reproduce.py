@@ -47,7 +47,8 @@ def main() -> None:
     print(f"{len(same)} runs of it are committed; they took {spent:.0f} minutes.")
     given.out.mkdir(parents=True, exist_ok=True)
     anew = Study(given.out / "runs.jsonl")
-    study.complete(anew, [given.table], tasks, settings, given.seeds, given.data)
+    part = study.Part(given.table, tasks, settings)
+    study.complete(anew, [part], given.seeds, given.data)
     for task in tasks:
         for setting in settings:
             rows = list(TABLES[given.table])

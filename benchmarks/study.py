@@ -1,7 +1,10 @@
 """The study: strategies and drift corrections where fine-tuning adds something.
 
-    python -m benchmarks.study --data DATA --out DIR [--tasks clinc150,...] [--seeds 5]
-        [--settings skewed,...] [--tables strategies,...] [--minutes 60] [--workers 1]
+    python -m benchmarks.study --data DATA --out DIR [--seeds 5] [--minutes 60]
+        [--workers 1] [PART ...]
+
+A part is TABLE:TASKS:SETTINGS, such as strategies:clinc150,banking77:skewed. Parts are
+run in their order.
 
 Every row's learning rate is chosen by the accuracy on the clients' held-out data, with
 seed 0 in the setting "skewed", starting with three rates and going on while the best is
@@ -16,6 +19,7 @@ import multiprocessing
 import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import laboratory
@@ -47,29 +51,47 @@ def config_of(run: Run, data: Path, cache: Path) -> Config:
     return {key: value for key, value in whole.items() if value is not None}
 
 
+@dataclass(frozen=True)
+class Part:
+    """Rows of a table on some tasks under some settings."""
+
+    table: str
+    tasks: Sequence[str] = ("clinc150",)
+    settings: Sequence[str] = ("skewed",)
+
+    @classmethod
+    def read(cls, text: str) -> "Part":
+        """Of TABLE:TASKS:SETTINGS, the last two with commas and with defaults."""
+        table, *rest = text.split(":")
+        if table not in TABLES or len(rest) > 2:
+            raise argparse.ArgumentTypeError(
+                f"{text!r} is no TABLE:TASKS:SETTINGS with one of {', '.join(TABLES)}"
+            )
+        return cls(table, *(part.split(",") for part in rest))
+
+
 def complete(
     study: Study,
-    tables: Sequence[str],
-    tasks: Sequence[str],
-    settings: Sequence[str],
+    parts: Sequence[Part],
     seeds: int,
     data: Path,
     until: float = float("inf"),
     workers: int = 1,
 ) -> None:
-    """Run what is missing of some tables, those of the first ones first.
+    """Run what is missing of some parts, those of the first ones first.
 
     Args:
         study: gets the results.
-        tables: their names.
-        tasks, settings, seeds: of their columns.
+        parts: tables, tasks and settings.
+        seeds: of each.
         data: folder with the data sets.
         until: no run starts behind this time of ``time.monotonic``.
         workers: processes; each runs one at a time, on one thread.
 
     """
     cache = study.file.parent / "data"
-    for task in tasks:  # cut here, where nobody else cuts it
+    for task in {task for part in parts for task in part.tasks}:
+        # Cut here, where nobody else cuts it.
         laboratory.task(task, data, cache)
     running: dict[Future[Config], Run] = {}
     spawned = multiprocessing.get_context("spawn")
@@ -77,8 +99,9 @@ def complete(
         while True:
             taken = set(running.values())
             free = workers - len(running) if time.monotonic() < until else 0
-            for table in tables:
-                for run in study.missing(tasks, settings, table, seeds):
+            for part in parts:
+                wanted = part.tasks, part.settings, part.table
+                for run in study.missing(*wanted, seeds):
                     if free > 0 and run not in taken:
                         config = config_of(run, data, cache)
                         running[pool.submit(tried, config)] = run
@@ -97,9 +120,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--tasks", default="clinc150")
-    parser.add_argument("--settings", default="skewed")
-    parser.add_argument("--tables", default="strategies")
+    default = [Part("strategies")]
+    parser.add_argument("parts", nargs="*", type=Part.read, default=default)
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--minutes", type=float, default=float("inf"))
     parser.add_argument("--workers", type=int, default=1)
@@ -107,9 +129,7 @@ def main() -> None:
     given.out.mkdir(parents=True, exist_ok=True)
     complete(
         Study(given.out / "runs.jsonl"),
-        given.tables.split(","),
-        given.tasks.split(","),
-        given.settings.split(","),
+        given.parts,
         given.seeds,
         given.data,
         time.monotonic() + 60 * given.minutes,
