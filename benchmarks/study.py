@@ -17,21 +17,25 @@ Finished runs are in DIR/runs.jsonl, and are not run again.
 import argparse
 import multiprocessing
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from benchmarks import laboratory
 from benchmarks.design import ROUNDS, SEEDS, SETTINGS, TABLES
 from benchmarks.laboratory import Config
 from benchmarks.recorded import Run, Study, score
 
+Job = TypeVar("Job")
 
-def tried(config: Config) -> Config:
+
+def tried(config: Config, clients: int | None = None) -> Config:
     """Run one; why it failed, where it did."""
     try:
-        return laboratory.run(config)
+        return laboratory.run(config, clients)
     except Exception as error:  # the others are run all the same
         return {"error": f"{type(error).__name__}: {error}"}
 
@@ -93,26 +97,55 @@ def complete(
     for task in {task for part in parts for task in part.tasks}:
         # Cut here, where nobody else cuts it.
         laboratory.task(task, data, cache)
-    running: dict[Future[Config], Run] = {}
+
+    def missing() -> list[Run]:
+        return [
+            run
+            for part in parts
+            for run in study.missing(part.tasks, part.settings, part.table, seeds)
+        ]
+
+    def keep(run: Run, result: Config) -> None:
+        study.add(run, result)
+        print(run, score(result), flush=True)
+
+    work(missing, partial(config_of, data=data, cache=cache), keep, until, workers)
+
+
+def work(
+    missing: Callable[[], list[Job]],
+    config_of: Callable[[Job], Config],
+    keep: Callable[[Job, Config], None],
+    until: float,
+    workers: int,
+    clients: int | None = None,
+) -> None:
+    """Run what is missing, as long as something is.
+
+    Args:
+        missing: what can be run now, the first ones first; asked after every run.
+        config_of: the run config of one.
+        keep: gets what one came to.
+        until: no run starts behind this time of ``time.monotonic``.
+        workers: processes.
+        clients: of every run; None: as many as it trains as one batch.
+
+    """
+    running: dict[Future[Config], Job] = {}
     spawned = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, spawned, laboratory.be_polite) as pool:
         while True:
             taken = set(running.values())
             free = workers - len(running) if time.monotonic() < until else 0
-            for part in parts:
-                wanted = part.tasks, part.settings, part.table
-                for run in study.missing(*wanted, seeds):
-                    if free > 0 and run not in taken:
-                        config = config_of(run, data, cache)
-                        running[pool.submit(tried, config)] = run
-                        taken.add(run)
-                        free -= 1
+            for run in missing() if free else ():
+                if free > 0 and run not in taken:
+                    running[pool.submit(tried, config_of(run), clients)] = run
+                    taken.add(run)
+                    free -= 1
             if not running:
                 return
             for future in wait(running, return_when=FIRST_COMPLETED).done:
-                run = running.pop(future)
-                study.add(run, future.result())
-                print(run, score(study.results[run]), flush=True)
+                keep(running.pop(future), future.result())
 
 
 def main() -> None:

@@ -92,9 +92,30 @@ def test_no_node_changes_a_mean_by_more_than_the_clip():
         assert 0 < math.sqrt(squared) * len(found) <= CLIP * (1 + 1e-5)
 
 
+def test_no_node_changes_both_passes_together_by_more_than_the_clip():
+    """Of one node alone, far beyond the clip: Y, R behind it, and the head."""
+    from ilora_app.methods.state import LEADING, Sums
+
+    whole, found = updates(sizes=(50.0,), ranks=(4,))
+    method, sketch = (
+        find("ilora")(decomposition="qr"),
+        Sketch(Sums(LEADING, True), 4, 0),
+    )
+    release = Release(CLIP, 1.0, SCALING, nothing)
+    made = release.update(method, state_of(method, whole), sketch, found, UP)
+    squared = 0.0
+    for B, A in made.adapter.factors.pairs.values():  # [Y, Q] and [E^T; R behind Y]
+        assert A[4:, :4].abs().max() < 1e-9
+        squared += float(B[:, :4].square().sum() + A[4:].square().sum()) * SCALING**2
+    before, after = whole.named_tensors(), made.adapter.named_tensors()
+    for name in (n for n in after if n.startswith("head")):
+        squared += float((after[name] - before[name]).double().square().sum())
+    assert 0.5 * CLIP < math.sqrt(squared) <= CLIP * (1 + 1e-5)
+
+
 @pytest.mark.parametrize("kind", ["means", "leading"])
 def test_noise_has_the_size_that_is_accounted_for(kind):
-    """z C, or sqrt(2) z C over s in both passes, and over the nodes in the mean."""
+    """z C, of products over s, and over the nodes in the mean."""
     from ilora_app.methods.state import Sums
 
     whole, found = updates()
@@ -111,7 +132,7 @@ def test_noise_has_the_size_that_is_accounted_for(kind):
     plain = Release(CLIP, 2.0, SCALING, nothing).update(*how)
     noisy = Release(CLIP, 2.0, SCALING, draw).update(*how)
     head = [n for n in plain.adapter.named_tensors() if n.startswith("head")]
-    factor = 2.0 * CLIP * (1 if kind == "means" else math.sqrt(2)) / len(found)
+    factor = 2.0 * CLIP / len(found)
     before, after = plain.adapter.named_tensors(), noisy.adapter.named_tensors()
     moved = torch.cat([(after[n] - before[n]).flatten() for n in head]).double()
     drawn = torch.cat([n.flatten() for n in seen])
@@ -135,9 +156,10 @@ def test_noise_has_the_size_that_is_accounted_for(kind):
         Y, Q = B[:, :r], B[:, r:]
         R = A[r:] + Q.T @ Y @ torch.eye(r, A.shape[1], dtype=torch.float64)
         modules = len(whole.factors.pairs)
+        assert torch.allclose(R[:, :r], Q.T @ Y, atol=1e-9)
         for apart, noise in (
             (Y - D[:, :r], len(head)),
-            (R - Q.T @ D, len(head) + modules),
+            ((R - Q.T @ D)[:, r:], len(head) + modules),
         ):
             drawn = seen[noise].flatten() * factor / SCALING
             assert apart.flatten().tolist() == pytest.approx(drawn.tolist(), abs=1e-5)

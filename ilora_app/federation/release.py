@@ -5,12 +5,13 @@ c_k Delta_k with c_k = min(1, C / ||Delta_k||), Delta_k being the changes of its
 and its head together. One that has not answered adds what it was sent, so that the
 mean is over a number that no node's data decides.
 
-Where factors are averaged, ||Delta_k|| is the norm of all changed numbers, and the sum
-of factors gets noise of z C. Where products are aggregated, it is that of
-s (B_k A_k - P_k) and of the head's change. The sum comes in two passes, D E and then
-Q^T D, with orthonormal E and Q: what one node can change in both together is
-sqrt(2) C, so their noise is sqrt(2) z C (of the products: over s). R is linear in the
-nodes, so noise is never multiplied by noise.
+Where factors are averaged, ||Delta_k|| is the norm of all changed numbers. Where
+products are aggregated, it is that of s (B_k A_k - P_k) and of the head's change.
+Their sum D comes in two passes, with orthonormal E and Q: Y = D E, its first columns,
+and then R = Q^T D for the other columns alone, as Q^T Y is there already. What one node
+changes in both together is at most ||D E||^2 + ||D - D E E^T||^2 = ||D||^2. So all that
+is released gets noise of z C (of the products: over s), as one Gaussian mechanism
+would. R is linear in the nodes, so noise is never multiplied by noise.
 """
 
 import math
@@ -27,7 +28,13 @@ from ilora_app.federation.limits import begun, update_norms
 from ilora_app.lora.factors import AdapterState, Pair, only
 from ilora_app.methods import Method
 from ilora_app.methods.state import MEANS, GlobalState, Update
-from ilora_app.methods.sums import Sketch, joined, leading_basis_of, one_update
+from ilora_app.methods.sums import (
+    Matrices,
+    Sketch,
+    joined,
+    leading_basis_of,
+    one_update,
+)
 
 Draw = Callable[[Sequence[int]], Tensor]
 
@@ -81,7 +88,7 @@ class Release:
         norms = update_norms(updates, None if averaged else self.scaling)
         parts = [min(1.0, self.clip / norm) if norm else 1.0 for norm in norms]
         pairs = list(zip(updates, parts, strict=True))
-        spread = self.multiplier * self.clip * (1.0 if averaged else math.sqrt(2))
+        spread = self.multiplier * self.clip
         groups = up if averaged else [group for group in up if group == "head"]
         ends = [only(_clipped(u, c, sketch.rank), groups) for u, c in pairs]
         flat = {**state.adapter.named_tensors(), **self._mean(ends, spread)}
@@ -94,8 +101,9 @@ class Release:
         Y = self._mean([sketch.first(own) for own in terms], spread, torch.float64)
         Q = leading_basis_of(method, state, head, Y)
         Q = {module: value.double() for module, value in Q.items()}
-        later = [sketch.multiply(1, own, Q) for own in terms]
-        R = self._mean(later, spread, torch.float64)
+        later = [_behind(Y, sketch.multiply(1, own, Q)) for own in terms]
+        rest = self._mean(later, spread, torch.float64)
+        R = {m: torch.cat([Q[m].T @ Y[m], value], dim=1) for m, value in rest.items()}
         return one_update(state, head, joined(Y, Q, R), True, len(updates))
 
     def _mean(
@@ -124,6 +132,11 @@ def terms_of(update: Update, part: float, changed: bool) -> dict[str, Pair]:
         left = torch.cat([part * B.double(), old * B0.double()], dim=1)
         found[module] = (left, torch.cat([A.double(), A0.double()]))
     return found
+
+
+def _behind(Y: Matrices, R: Matrices) -> dict[str, Tensor]:
+    """Columns of R behind those that Y has told already."""
+    return {module: value[:, Y[module].shape[1] :] for module, value in R.items()}
 
 
 def _clipped(update: Update, part: float, rank: int) -> dict[str, Tensor]:
