@@ -1,6 +1,6 @@
 """What the study runs: settings, rows of every table, learning rates."""
 
-from benchmarks.laboratory import Config
+from benchmarks.laboratory import TASKS, Config
 
 RATES = (0.0003, 0.001, 0.003, 0.01, 0.03)
 START = RATES[1:4]
@@ -123,3 +123,13 @@ TABLES: dict[str, dict[str, Config]] = {
         },
     },
 }
+
+
+def rows(table: str, task: str) -> dict[str, Config]:
+    """Those of a table that a task has; a language model has no linear probe."""
+    language = TASKS[task].get("task") == "causal-lm"
+    return {
+        name: row
+        for name, row in TABLES[table].items()
+        if not (language and name in UNTRAINED)
+    }

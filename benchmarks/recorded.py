@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.design import AFTER, BEHIND, RATES, START, TABLES, UNTRAINED
+from benchmarks import design
+from benchmarks.design import AFTER, BEHIND, RATES, START, UNTRAINED
 from benchmarks.laboratory import Config
 
 
@@ -79,15 +80,16 @@ class Study:
         self, tasks: Sequence[str], settings: Sequence[str], table: str, seeds: int
     ) -> list[Run]:
         """What can be run now: rates first, then seed by seed."""
-        rows, found = TABLES[table], []
+        found = []
         for task in tasks:
-            for row in rows:
+            for row in design.rows(table, task):
                 found += [
                     Run(task, "skewed", row, rate, 0)
                     for rate in self.rate(task, row)[1]
                 ]
         for seed in range(seeds):
             for task in tasks:
+                rows = design.rows(table, task)
                 for setting in settings:
                     found += self._finals_missing(task, setting, rows, seed)
         return found
