@@ -6,6 +6,7 @@ RATES = (0.0003, 0.001, 0.003, 0.01, 0.03)
 START = RATES[1:4]
 SEEDS = 5
 BEHIND, AFTER = 0.05, 2
+PERSONAL = ("fedsa-lora", "local")
 UNTRAINED = ("linear-probe",)  # rows without a rate
 ROUNDS: Config = {
     "num-server-rounds": 12,
@@ -48,7 +49,7 @@ _OTHERS = (
     "raflora",
     "fedrot-lora",
 )
-# Personal models, without a head that all share.
+# Without a head that all share.
 _PERSONAL: Config = {"drift-correction": "none", "head-refit-every": None}
 _CORRECTIONS = (
     "control-variates",
@@ -66,7 +67,7 @@ TABLES: dict[str, dict[str, Config]] = {
     "strategies": {
         "ilora": _ILORA,
         **_plain(*_OTHERS),
-        **{n: {"strategy": n, **_PERSONAL} for n in ("fedsa-lora", "local")},
+        **{n: {"strategy": n, **_PERSONAL} for n in PERSONAL},
         "fedgalore": {"strategy": "fedgalore"},
         "ilora, published cut": _PAPER,
     },
@@ -126,10 +127,13 @@ TABLES: dict[str, dict[str, Config]] = {
 
 
 def rows(table: str, task: str) -> dict[str, Config]:
-    """Those of a table that a task has; a language model has no linear probe."""
+    """Those of a table that a task has.
+
+    A language model has no linear probe, and of models of clients' own no perplexity.
+    """
     language = TASKS[task].get("task") == "causal-lm"
     return {
         name: row
         for name, row in TABLES[table].items()
-        if not (language and name in UNTRAINED)
+        if not (language and (name in UNTRAINED or row.get("strategy") in PERSONAL))
     }
