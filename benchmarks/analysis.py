@@ -36,8 +36,21 @@ class Cell:
         finals = [score(result) or 0.0 for result in self.runs.values()]
         return statistics.stdev(finals) if len(finals) > 1 else 0.0
 
+    @property
+    def language(self) -> bool:
+        """Whether a language model was trained: perplexity is what counts."""
+        return self.mean("perplexity") is not None
+
+    def final(self) -> float:
+        """Accuracy, or the loss whose exponential is the perplexity."""
+        return self.mean("loss" if self.language else "accuracy") or 0.0
+
     def smallest(self) -> float | None:
-        """Accuracy of what a client of the smallest rank holds."""
+        """The same, of what a client of the smallest rank holds."""
+        if self.language:
+            columns = {c for r in self.runs.values() for c in r["rows"][-1]}
+            ranks = [int(c.removeprefix("loss_r")) for c in columns if "loss_r" in c]
+            return self.mean(f"loss_r{min(ranks)}") if ranks else None
         hits = [r["right"]["smallest"] for r in self.runs.values() if r.get("right")]
         return float(np.mean([np.mean(unpack(h)) for h in hits])) if hits else None
 
@@ -88,7 +101,11 @@ def difference(one: Cell, other: Cell, which: str = "global") -> Difference | No
 def table(
     study: Study, task: str, setting: str, rows: Sequence[str], reference: str
 ) -> list[str]:
-    """Lines of Markdown: a row each, the best first."""
+    """Lines of Markdown: a row each, the best first.
+
+    Of a language model the loss stands there, in nats a token of the answer: less is
+    better, and worst client is still a share of tokens.
+    """
     cells = {row: c for row in rows if (c := cell(study, task, setting, row))}
     if reference not in cells:
         return []
@@ -98,21 +115,25 @@ def table(
         if row != reference and (gap := difference(found, cells[reference]))
     }
     corrected = dict(zip(gaps, holm([gap.p for gap in gaps.values()]), strict=True))
+    what = "loss" if cells[reference].language else "final"
     lines = [
-        f"| {task}, {setting} | final | less {reference} | smallest rank "
+        f"| {task}, {setting} | {what} | less {reference} | smallest rank "
         "| worst client | MB | rate | seeds |",
         "|---" * 8 + "|",
     ]
-    order = sorted(cells, key=lambda row: -(cells[row].mean("accuracy") or 0.0))
+    sign = -1 if cells[reference].language else 1
+    order = sorted(cells, key=lambda row: -sign * cells[row].final())
     for row in order:
         found, gap = cells[row], gaps.get(row)
         text = ""
         if gap is not None:
-            text = f"{gap.mean:+.3f}" + (f" ± {gap.half:.3f}" if gap.seeds > 1 else "")
+            text = f"{sign * gap.mean:+.3f}" + (
+                f" ± {gap.half:.3f}" if gap.seeds > 1 else ""
+            )
             if corrected[row] < 0.05:
                 text = f"**{text}**"
         lines.append(
-            f"| {row} | {found.mean('accuracy'):.3f} ± {found.deviation():.3f} "
+            f"| {row} | {found.final():.3f} ± {found.deviation():.3f} "
             f"| {text} | {_number(found.smallest())} "
             f"| {_number(found.mean('client_accuracy_worst'))} "
             f"| {found.megabytes():.0f} | {found.rate:g} | {len(found.runs)} |"
@@ -121,14 +142,13 @@ def table(
 
 
 def flatness(study: Study, task: str, setting: str, rows: Sequence[str]) -> float:
-    """What the last third of the rounds adds to accuracy, over rows and seeds."""
+    """What the last half or third of the rounds adds, over rows and seeds."""
     gains = []
     for row in rows:
         found = cell(study, task, setting, row)
         for result in found.runs.values() if found else ():
-            curve = [
-                (r["round"], r["accuracy"]) for r in result["rows"] if "accuracy" in r
-            ]
+            column = "loss" if found and found.language else "accuracy"
+            curve = [(r["round"], r[column]) for r in result["rows"] if column in r]
             until = curve[-1][0] * 2 / 3
             gains.append(curve[-1][1] - [a for n, a in curve if n <= until][-1])
     return statistics.fmean(gains) if gains else 0.0

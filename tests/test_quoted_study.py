@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import heat_map
 from benchmarks.analysis import cell, difference, table
 from benchmarks.design import TABLES
 from benchmarks.figure import draw
@@ -11,7 +12,8 @@ from benchmarks.recorded import Study
 
 ROOT = Path(__file__).parent.parent
 RUNS = ROOT / "benchmarks" / "results" / "evidence" / "runs.jsonl"
-INTENTS, BANKING = "clinc150", "banking77"
+INTENTS, BANKING, CIFAR = "clinc150", "banking77", "cifar10"
+TASKS = (INTENTS, BANKING, CIFAR, "e2e", "dolly")
 TRAINED = "fedit, trained head"
 
 
@@ -26,18 +28,19 @@ def text_of(name: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("task", "name", "reference"),
+    ("task", "name", "setting", "reference"),
     [
-        (INTENTS, "strategies", ""),
-        (BANKING, "strategies", ""),
-        (INTENTS, "ablation", ""),
-        (INTENTS, "headroom", "linear-probe"),
-        (BANKING, "headroom", "linear-probe"),
+        *[(task, "strategies", "skewed", "") for task in TASKS],
+        *[(task, "strategies", "mild", "") for task in (INTENTS, BANKING)],
+        *[(task, "corrections", "skewed", "") for task in (INTENTS, BANKING)],
+        (INTENTS, "ablation", "skewed", ""),
+        *[(t, "headroom", "skewed", "linear-probe") for t in (INTENTS, BANKING, CIFAR)],
+        *[(task, "headroom", "skewed", "centralized") for task in ("e2e", "dolly")],
     ],
 )
-def test_tables_are_those_of_the_runs(study, task, name, reference):
+def test_tables_are_those_of_the_runs(study, task, name, setting, reference):
     rows = list(TABLES[name])
-    made = table(study, task, "skewed", rows, reference or rows[0])
+    made = table(study, task, setting, rows, reference or rows[0])
     told = (ROOT / "docs" / "results.md").read_text(encoding="utf-8").splitlines()
     assert made
     assert not [line for line in made if line not in told]
@@ -67,6 +70,14 @@ def test_tables_are_those_of_the_runs(study, task, name, reference):
         (INTENTS, "ilora", "centralized", "global", ("README.md", "docs/results.md")),
         (BANKING, "ilora", "centralized", "global", ("docs/results.md",)),
         (INTENTS, "ilora, published cut", "ilora", "global", ("docs/results.md",)),
+        (CIFAR, "fedgalore", "ilora", "global", ("docs/results.md",)),
+        (CIFAR, "flora", "ilora", "global", ("README.md", "docs/results.md")),
+        (CIFAR, "fedit", "ilora", "global", ("docs/results.md",)),
+        *[
+            (task, f"{row} + control-variates", row, "global", ("docs/results.md",))
+            for task in (INTENTS, BANKING)
+            for row in ("ilora", "fedit")
+        ],
     ],
 )
 def test_differences_in_sentences_are_those_of_the_runs(
@@ -96,6 +107,28 @@ def test_no_strategy_is_better_than_ilora_and_those_named_are_no_worse(study):
         for row in ("ffa-lora", "rolora", "lora-a2"):
             assert gaps[row].mean < 0, (task, row)
             assert gaps[row].excludes_zero, (task, row)
+
+
+def test_flora_is_ahead_where_nothing_but_factors_is_learned(study):
+    cells = [cell(study, "e2e", "skewed", row) for row in ("flora", "ilora")]
+    found = difference(*cells)
+    words = f"{found.mean:.3f} ± {found.half:.3f} nats".replace("0.", ".")
+    assert words in text_of("docs/results.md")
+    assert words in text_of("README.md")
+    assert [len(one.runs) for one in cells] == [5, 2]
+
+
+def test_no_correction_is_ahead_on_both_tasks(study):
+    gaps = {task: heat_map.added(study, task, "skewed") for task in (INTENTS, BANKING)}
+    both = gaps[INTENTS].keys() & gaps[BANKING].keys()
+    assert len({correction for _, correction in both}) == 8
+    for key in both:
+        ahead = [g[key] for g in gaps.values() if g[key].mean > 0]
+        assert not (len(ahead) == 2 and all(g.excludes_zero for g in ahead)), key
+    helped = {k for k in both if gaps[BANKING][k].mean > gaps[BANKING][k].half}
+    assert helped == {("fedit", "fedsmoo"), ("fedit", "second-moments")}
+    worst = min(g.mean for by in gaps.values() for g in by.values())
+    assert f"cost up to {-worst:.3f}".replace("0.", ".") in text_of("docs/results.md")
 
 
 def test_the_number_of_runs_and_their_hours(study):

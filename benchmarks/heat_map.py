@@ -1,0 +1,90 @@
+"""Draws what every drift correction adds to a strategy, as a heat map.
+
+python -m benchmarks.heat_map --runs RUNS --out FILE.svg --tasks clinc150,banking77
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+from benchmarks.analysis import cell, difference
+from benchmarks.design import TABLES
+from benchmarks.intervals import Difference
+from benchmarks.recorded import Study
+
+STRATEGIES = ("ilora", "fedit")
+TABLE = "corrections"
+
+
+def added(study: Study, task: str, setting: str) -> dict[tuple[str, str], Difference]:
+    """By strategy and correction: its score less that of the strategy without one."""
+    found = {}
+    for row in TABLES[TABLE]:
+        strategy, plus, correction = row.partition(" + ")
+        with_it = cell(study, task, setting, row)
+        without = cell(study, task, setting, strategy)
+        if plus and with_it and without:
+            gap = difference(with_it, without)
+            if gap and gap.seeds > 1:
+                found[strategy, correction] = gap
+    return found
+
+
+def draw(study: Study, setting: str, tasks: Sequence[str]) -> Figure:
+    """A column for every strategy on every task, a row for every correction.
+
+    Cells hold the paired difference; it is in bold where its 95 % interval leaves out
+    zero. A correction that a strategy cannot have is left blank.
+    """
+    columns = [(task, strategy) for task in tasks for strategy in STRATEGIES]
+    gaps = {
+        (correction, (task, strategy)): gap
+        for task in tasks
+        for (strategy, correction), gap in added(study, task, setting).items()
+    }
+    rows = sorted(
+        {correction for correction, _ in gaps},
+        key=lambda c: -np.mean([gaps[c, k].mean for k in columns if (c, k) in gaps]),
+    )
+    shown = np.full((len(rows), len(columns)), np.nan)
+    figure = Figure(figsize=(7, 0.9 + 0.38 * len(rows)), layout="constrained")
+    FigureCanvasSVG(figure)
+    axes = figure.add_subplot()
+    for i, correction in enumerate(rows):
+        for j, column in enumerate(columns):
+            gap = gaps.get((correction, column))
+            if gap is None:
+                continue
+            shown[i, j] = gap.mean
+            weight = "bold" if gap.excludes_zero else "normal"
+            text = f"{gap.mean:+.3f} ± {gap.half:.3f}"
+            axes.text(j, i, text, ha="center", va="center", weight=weight, size=9)
+    limit = max(0.01, float(np.nanmax(np.abs(shown))))
+    drawn = axes.imshow(shown, cmap="PuOr", vmin=-limit, vmax=limit, aspect="auto")
+    axes.set_xticks(range(len(columns)), [f"{s}\n{task}" for task, s in columns])
+    axes.set_yticks(range(len(rows)), rows)
+    axes.tick_params(length=0)
+    figure.colorbar(drawn, label="accuracy that it adds")
+    return figure
+
+
+def main() -> None:
+    """Draw."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--setting", default="skewed")
+    parser.add_argument("--tasks", default="clinc150,banking77")
+    given = parser.parse_args()
+    matplotlib.rcParams["svg.hashsalt"] = "ilora"
+    figure = draw(Study(given.runs), given.setting, given.tasks.split(","))
+    figure.savefig(given.out, metadata={"Date": None})
+
+
+if __name__ == "__main__":
+    main()
