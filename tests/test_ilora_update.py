@@ -75,6 +75,37 @@ def test_clients_start_where_the_equations_say(how):
                     torch.testing.assert_close(t.offset[module], found)
 
 
+@pytest.mark.parametrize("how", ["qr", "svd"])
+def test_with_the_rest_in_the_base_all_start_from_the_whole_update(how):
+    """B A - O = U for every rank, and a client trains the first directions of U."""
+    method = ILoRA(**UPDATE | {"decomposition": how, "residual": "send"})
+    run = Toy(LoraStrategy(method), Problem(RANKS, EXAMPLES))
+    for events in EVENTS:
+        before = list(run.history)
+        for t in run.round(**events):
+            U = learned(run.problem, before, how)
+            trained = starts(run.problem, before, t.rank, how)
+            for module, (B, A) in t.start.factors.items():
+                product = B.double() @ A.double()
+                held = product - t.offset.get(module, torch.zeros_like(product))
+                close = 1e-5 * max(1.0, float(U[module].norm()))
+                assert float((held - U[module]).norm()) <= close
+                assert float((product - trained[module]).norm()) <= close
+
+
+def test_what_is_sent_behind_the_rank_needs_increments_of_the_update():
+    for wrong in ({"aggregate": "products"}, {"cut": "product"}):
+        with pytest.raises(ValueError, match="is not all that it holds"):
+            ILoRA(**UPDATE | {"residual": "send"} | wrong)
+    method, state = begun(6, **UPDATE | {"residual": "send"})
+    state = trained_state(method, state, (2, 4, 6))
+    assert method.model(state, 2).factors.rank == 6
+    assert not method.share(state, 6).coefficients
+    sizes = {C.shape[1] for C in method.share(state, 2).coefficients.values()}
+    assert sizes == {4}
+    assert method.evaluation_share(state, 2).adapter.factors.rank == 2
+
+
 @pytest.mark.parametrize("how", ["qr", "pivoted-qr", "svd"])
 def test_there_is_no_jump_and_nothing_moves_without_training(how):
     method, state = begun(6, **UPDATE | {"decomposition": how})

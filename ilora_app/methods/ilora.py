@@ -7,6 +7,7 @@ import torch
 from ilora_app.lora.decomposition import truncate_mean
 from ilora_app.lora.factors import AdapterState, LoraFactors, mean_head
 from ilora_app.lora.ledger import Ledger
+from ilora_app.methods import residual as residuals
 from ilora_app.methods.increments import received_terms, returned_terms, scale
 from ilora_app.methods.method import Method
 from ilora_app.methods.qr_start import (
@@ -17,6 +18,7 @@ from ilora_app.methods.qr_start import (
 )
 from ilora_app.methods.server_step import ServerStep
 from ilora_app.methods.state import (
+    BEHIND,
     LEADING,
     PRODUCT,
     SKETCH,
@@ -33,14 +35,9 @@ from ilora_app.settings import Settings
 from ilora_app.settings.method import AGGREGATES, CUTS, DECOMPOSITIONS, RESIDUALS
 from ilora_app.settings.model import GAINS
 
-_MERGE = (
-    "expected drop, or cut = 'product' and aggregate = 'products', of which it keeps "
-    "what is cut away"
-)
-
 
 class ILoRA(Method):
-    r"""Factors of unequal rank, aggregated by concatenation and cut by a decomposition.
+    r"""Factors of unequal rank: concatenated, and cut by a decomposition.
 
     [B_1 ... B_K] [p_1 A_1; ...; p_K A_K] = sum_k p_k B_k A_k exactly, and its cut to
     r_max never forms the product. Client k receives the first r_k columns and rows.
@@ -60,15 +57,16 @@ class ILoRA(Method):
     so that what a client cannot hold is not taken for forgotten. D likewise.
     ``"products"`` (the paper): D_t = cut(sum_k p_k B_k A_k).
 
+    ``residual="send"``: client k trains the first r_k directions of U, and its base
+    holds the others, W0 + s (U - cut_{r_k}(U)): all start from the same model.
+
     Args:
-        cut: ``update``, or ``product`` (the paper).
-        aggregate: ``products`` (the paper) or ``increments``.
+        cut, aggregate: as above.
         decomposition: ``qr`` (the paper), ``pivoted-qr`` or ``svd``.
         qr_start: initial arrays are QR directions of W0, from
-            :func:`~ilora_app.lora.initialisation.qr_directions`; otherwise they are
-            factors with B A = 0.
+            :func:`~ilora_app.lora.initialisation.qr_directions`; otherwise B A = 0.
         init_gain: ``paper`` (g = 1) or ``scaled``; read with ``qr_start``.
-        residual: ``drop`` (the paper) or ``merge``, which needs the published form.
+        residual: see :mod:`~ilora_app.methods.residual`.
         residual_energy: part of the squared norm of a round's increment that is
             merged; its smallest directions are left out. Read with ``merge``.
         step: eta and beta, for increments.
@@ -109,11 +107,11 @@ class ILoRA(Method):
         ):
             if value not in choices:
                 raise ValueError(f"{name} {value!r}: one of {choices}")
-        if residual == "merge" and (cut, aggregate) != ("product", "products"):
-            raise ValueError(f"residual {residual!r}: {_MERGE}")
-        self.cut, self.increments = cut, aggregate == "increments"
-        self.decomposition = decomposition
-        self.qr_start, self.init_gain = qr_start, init_gain
+        if wrong := residuals.problem(residual, cut, aggregate):
+            raise ValueError(f"residual {residual!r}: {wrong}")
+        self.cut, self.qr_start = cut, qr_start
+        self.increments = aggregate == "increments"
+        self.decomposition, self.init_gain = decomposition, init_gain
         self.residual, self.residual_energy = residual, residual_energy
         self.step = step or ServerStep()
         if not (self.increments or self.step.is_plain):
@@ -133,9 +131,8 @@ class ILoRA(Method):
     def problems(cls, settings: Settings) -> dict[str, str]:
         """Refuse to keep what is cut away where nothing of the product is."""
         m = settings.method
-        if m.residual == "merge" and (m.cut, m.aggregate) != ("product", "products"):
-            return {"residual": f"residual = 'merge': {_MERGE}"}
-        return {}
+        wrong = residuals.problem(m.residual, m.cut, m.aggregate)
+        return {"residual": f"residual = {m.residual!r}: {wrong}"} if wrong else {}
 
     def begin(self, initial: AdapterState) -> GlobalState:
         """Start from QR directions, all of them taken out, or from B A = 0."""
@@ -155,7 +152,9 @@ class ILoRA(Method):
         if state.ledger is not None or (state.offset is not None and not state.step):
             return Share(cut, basis=PRODUCT)
         if state.offset is None:
-            return Share(cut)
+            send = self.residual == "send"
+            rest = residuals.behind(state.adapter.factors, rank) if send else {}
+            return Share(cut, rest, BEHIND)
         coefficients = {
             module: B.T @ state.offset[module][0]  # (r_k, r_max)
             for module, (B, _) in cut.factors.items()
@@ -165,18 +164,18 @@ class ILoRA(Method):
     def model(self, state: GlobalState, rank: int | None = None) -> AdapterState:
         """As plain LoRA on W0: (B, A - C R) at a rank, ([B, -L], [A; R]) at none.
 
-        With ``residual="merge"`` it is T at every rank.
+        With ``residual="merge"`` it is T at every rank, with ``send`` all of U.
         """
         if state.ledger is not None:
             return AdapterState(learned_in_base(state), state.adapter.head)
-        if rank is None:
-            if state.offset is None:
+        if state.offset is None:
+            if rank is None or self.residual == "send":
                 return state.adapter
+            return state.adapter.cut(rank)
+        if rank is None:
             both = subtract(state.adapter.factors, state.offset.pairs)
             return AdapterState(both, state.adapter.head)
         share = self.share(state, rank)
-        if state.offset is None:
-            return share.adapter
         if state.step == 0:
             out = {m: A for m, (_, A) in share.adapter.factors.items()}
         else:
@@ -186,6 +185,8 @@ class ILoRA(Method):
 
     def evaluation_share(self, state: GlobalState, rank: int) -> Share:
         """The model at this rank; with a ledger, the head over the base."""
+        if self.residual == "send":
+            return self.share(state, rank)
         if state.ledger is not None:
             return Share(AdapterState(LoraFactors({}), state.adapter.head))
         return Share(self.model(state, rank))
@@ -239,12 +240,11 @@ class ILoRA(Method):
         return Aggregate(state.next(adapter, ledger=ledger), energy)
 
     def details(self) -> dict[str, object]:
-        """Cut, aggregate, decomposition, start and residual."""
-        start = f"QR directions, gain {self.init_gain}"
+        """Say what was chosen."""
         return {
             "Cut": self.cut,
             "Aggregate": "increments" if self.increments else "products",
             "Decomposition": self.decomposition,
-            "Start": start if self.qr_start else "B A = 0",
+            "Start": f"QR, gain {self.init_gain}" if self.qr_start else "B A = 0",
             "Residual": f"{self.residual}, energy {self.residual_energy:g}",
         }

@@ -75,7 +75,7 @@ class Plan:
 
 
 # What an offset is the product of: see Share.
-RECEIVED, DIRECTIONS, PRODUCT = "received", "directions", "product"
+RECEIVED, DIRECTIONS, PRODUCT, BEHIND = "received", "directions", "product", "behind"
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,9 @@ class Share:
             where the base gives nothing up, and for ``product``.
         basis: ``received``: O = B C R with B the received one; ``directions``:
             O = Q C R with Q, R the QR directions of W0; ``product``: O = B A as
-            received, so that the client starts at its base plus T.
+            received, so that the client starts at its base plus T; ``behind``: C is
+            (d_out + d_in, n), O = - C[:d_out] C[d_out:]^T: n directions of the model
+            behind those that the client trains, for its base to hold.
 
     """
 
@@ -105,6 +107,12 @@ class Share:
         """
         if self.basis == PRODUCT:
             return dict(self.adapter.factors.pairs)
+        if self.basis == BEHIND:
+            return {
+                module: (-C[:d], C[d:].T)
+                for module, C in self.coefficients.items()
+                for d in [self.adapter.factors[module][0].shape[0]]
+            }
         found = {}
         for module, C in self.coefficients.items():
             Q, R = directions(C.shape[1])[module]

@@ -27,7 +27,7 @@ CORRECTIONS = (
 )
 MOMENT_SYNCS = ("none", "block-means", "means", "ajive")
 DECOMPOSITIONS = ("qr", "pivoted-qr", "svd")
-RESIDUALS = ("drop", "merge")
+RESIDUALS = ("drop", "merge", "send")
 CUTS = ("update", "product")
 AGGREGATES = ("increments", "products")
 ESTIMATORS = ("local-mean", "full-pass")
@@ -82,8 +82,9 @@ class MethodSettings:
     )
     residual: str = option(
         "drop",
-        "What ilora does with what the cut drops: nothing, or merge it into the base "
-        "of every client. Paper: drop.",
+        "What ilora does with what a cut leaves out: drop it; merge it into every "
+        "client's base for good; or send it, so that a client's base holds what its "
+        "rank cannot train (with increments of the update). Paper: drop.",
         choices=RESIDUALS,
     )
     residual_energy: float = option(
