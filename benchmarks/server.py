@@ -163,7 +163,8 @@ def rows_of(found: dict[str, Any]) -> list[Row]:
     ]  # fmt: skip
     for one in found["rounds"]:
         arrays, numbers = CASES[one["case"]]
-        what = f"{many}, {arrays} arrays of {4 * numbers / 1e3:.1f} KB: a round"
+        packed = " in a packet" if one["case"] == "packet" else ""
+        what = f"{many}, {arrays} arrays of {4 * numbers / 1e3:.1f} KB{packed}: a round"
         each = 1e3 * one["superlink_cpu"] / n
         value = f"{one['seconds']:.1f} s, {one['replies']} replies"
         against = (

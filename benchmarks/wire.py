@@ -123,7 +123,7 @@ def exchanged(name: str, dtype: str, shapes: dict[str, Any]) -> list[Records]:
         head |= {m: torch.randn(s, generator=draw) for m, s in shapes.items()}
     else:
         factors = standard_factors(shapes, max(RANKS), draw)
-    arrays = wire.encode_tensors(AdapterState(factors, head).named_tensors())
+    arrays = wire.model_record(AdapterState(factors, head).named_tensors())
     strategy.begin(arrays)
     for number in range(1, ROUNDS + 1):
         asked = strategy.configure_train(number, arrays, ConfigRecord(), grid)

@@ -16,6 +16,7 @@ from ilora_app import wire
 from ilora_app.methods.state import Share
 from tests.conftest import read_events
 from tests.local_run import metrics, run
+from tests.packets import opened
 
 
 def test_a_run_records_and_leaves_what_it_promises(run_config):
@@ -75,7 +76,7 @@ def test_each_node_gets_factors_of_its_rank_and_nothing_more(
         trained = rank * sum(d_out + d_in for d_out, d_in in shapes) + head
         records = message.content.array_records
         numbers = {
-            name: sum(array.numpy().size for array in record.values())
+            name: sum(array.size for array in opened(record).values())
             for name, record in records.items()
         }
         later = message.content.config_records[wire.CONFIG][wire.ROUND] > 1

@@ -111,7 +111,7 @@ def test_the_summary_puts_comparisons_side_by_side(tmp_path):
 
 @pytest.mark.slow
 def test_a_superlink_is_measured_with_nodes_that_answer(tmp_path):
-    words = ["--nodes", "2", "--cases", "few,one-array", "--idle", "2"]
+    words = ["--nodes", "2", "--cases", "few,packet", "--idle", "2"]
     words += ["--port", str(free_port()), "--json", str(tmp_path)]
     call("-m", "benchmarks.server", *words)
     found = json.loads((tmp_path / "server.json").read_text())["rows"]

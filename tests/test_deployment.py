@@ -33,6 +33,7 @@ REASONS = (
     "its update has norm .*, max-update-norm is 50",
     "num-examples is 1000000000.0, expected at most",
     "10000 unknown",
+    "a header of [0-9]+ bytes, expected",
     "does not hold what its header says",
 )
 

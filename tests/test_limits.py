@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from flwr.app import Array, ArrayRecord, Message, MessageType, MetricRecord
+from flwr.app import Message, MessageType, MetricRecord
 
 from ilora_app import wire
 from ilora_app.corrections import ControlVariates
@@ -23,6 +23,7 @@ from tests.conftest import read_events
 from tests.controlled import control_of
 from tests.local_run import metrics, run
 from tests.oracles import Row, mean_and_cross_terms
+from tests.packets import bytes_of, change, closed, raw
 from tests.quadratic import Problem
 from tests.test_faults import BAD, on_training
 from tests.toy import Toy
@@ -67,9 +68,12 @@ def test_a_limit_is_that_of_the_norm():
 
 
 def huge(reply: Message) -> Message:
-    record = reply.content.array_records[wire.ARRAYS]
-    for name, array in list(record.items()):
-        record[name] = Array(array.numpy() * np.float32(1e4) + np.float32(1))
+    large = np.float32(1e4), np.float32(1)
+    change(
+        reply.content,
+        wire.ARRAYS,
+        lambda found: {n: v * large[0] + large[1] for n, v in found.items()},
+    )
     return reply
 
 
@@ -103,9 +107,11 @@ def test_a_huge_update_is_left_out_under_every_strategy(run_config, name):
 
 
 def huge_correction(reply: Message) -> Message:
-    record = reply.content.array_records[wire.CORRECTION]
-    for name, array in list(record.items()):
-        record[name] = Array(np.full_like(array.numpy(), 1e30))
+    change(
+        reply.content,
+        wire.CORRECTION,
+        lambda found: {n: np.full_like(v, 1e30) for n, v in found.items()},
+    )
     return reply
 
 
@@ -186,10 +192,9 @@ def test_a_round_of_too_few_replies_leaves_the_model(run_config):
 
 def test_ten_thousand_names_are_refused_at_once_and_in_few_words():
     expected = {"a": torch.zeros(2)}
-    value = Array(np.zeros(2, np.float32))
-    record = ArrayRecord({"a": value})
-    for i in range(10_000):
-        record[f"{i}" + "x" * 5_000 + "\x1b[31m"] = value
+    value = np.zeros(2, np.float32)
+    more = {f"{i}" + "x" * 100 + "\x1b[31m": value for i in range(10_000)}
+    record = closed({"a": value, **more})
     clock = time.perf_counter()
     with pytest.raises(wire.WireError) as caught:
         wire.decode_checked(record, expected, "arrays")
@@ -201,10 +206,9 @@ def test_ten_thousand_names_are_refused_at_once_and_in_few_words():
 
 
 def test_more_bytes_than_an_array_can_have_are_not_read():
-    array = Array(np.zeros(2, np.float32))
-    array.data = array.data + bytes(10_000)
-    with pytest.raises(wire.WireError, match=r"comes in 1.* bytes, expected about 8"):
-        wire.decode_checked(ArrayRecord({"a": array}), {"a": torch.zeros(2)}, "arrays")
+    record = raw(bytes_of(closed({"a": np.zeros(2, np.float32)})) + bytes(10_000))
+    with pytest.raises(wire.WireError, match=r"comes in 10008 bytes, expected 8"):
+        wire.decode_checked(record, {"a": torch.zeros(2)}, "arrays")
 
 
 def test_what_a_node_says_is_cut(run_config):

@@ -12,6 +12,7 @@ from ilora_app.strategies import FedSALoRA, Local, LoRAA2
 from tests.builders import SHAPES
 from tests.controlled import control_of
 from tests.oracles import TABLE, Row, padded
+from tests.packets import opened
 from tests.quadratic import HEAD, Problem
 from tests.toy import Toy
 
@@ -19,7 +20,7 @@ RANKS, EXAMPLES = (1, 2, 4), (10, 70, 20)
 
 
 def names(content) -> set[str]:
-    return {n for record in content.array_records.values() for n in record}
+    return {n for record in content.array_records.values() for n in opened(record)}
 
 
 def test_fedsa_averages_a_and_b_never_leaves_its_client():

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+from ilora_app import wire
 from ilora_app.lora.factors import AdapterState, LoraFactors
 from ilora_app.lora.initialisation import standard_factors
 from ilora_app.methods import METHODS
@@ -25,9 +26,9 @@ STRATEGIES = [n for n, m in METHODS.items() if m.trains and not m.whole_model]
 def arrays(message: Any) -> list[torch.Tensor]:
     """Every tensor of a message, whatever it is called."""
     return [
-        torch.from_numpy(array.numpy().copy())
+        tensor
         for record in message.content.array_records.values()
-        for array in record.values()
+        for tensor in wire.decode_tensors(record).values()
     ]
 
 

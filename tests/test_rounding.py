@@ -5,10 +5,11 @@ import struct
 import numpy as np
 import pytest
 import torch
-from flwr.app import Array, ArrayRecord
+from flwr.app import ArrayRecord
 
 from ilora_app import wire
 from ilora_app.wire import rounding
+from tests.packets import closed
 
 ROUNDED = ("bfloat16", "int8")
 SHAPES = {"m.lora_B": (40, 3), "m.lora_A": (3, 50), "head.w": (7, 5), "head.b": (7,)}
@@ -75,13 +76,13 @@ def test_bytes_hang_on_seed_place_and_name_alone(dtype):
     found, encoding = tensors(), wire.Encoding(dtype, 3)
 
     def data(record: ArrayRecord) -> dict[str, bytes]:
-        return {name: array.data for name, array in record.items()}
+        return {n: bytes(p.data) for n, p in wire.unpack(record, "record").items()}
 
     first = data(encoding.encode(found, "up", 1))
     assert data(encoding.encode(dict(reversed(found.items())), "up", 1)) == first
     assert data(encoding.encode(found, "up", 2))["m.lora_A"] != first["m.lora_A"]
     twins = encoding.encode({"one": found["m.lora_A"], "two": found["m.lora_A"]})
-    assert twins["one"].data != twins["two"].data
+    assert data(twins)["one"] != data(twins)["two"]
     # The first directions of a larger rank are those of a smaller one.
     cut = {"m.lora_B": found["m.lora_B"][:, :2], "m.lora_A": found["m.lora_A"][:2]}
     whole = wire.decode_tensors(encoding.encode(found, "down"))
@@ -90,16 +91,16 @@ def test_bytes_hang_on_seed_place_and_name_alone(dtype):
     assert torch.equal(part["m.lora_A"], whole["m.lora_A"][:2])
 
 
-def refused(array: Array, dtype: str, message: str) -> None:
+def refused(part: wire.Part | ArrayRecord, dtype: str, message: str) -> None:
     like = {"m.lora_A": torch.zeros(2, 3)}
-    record = ArrayRecord({"m.lora_A": array})
-    with pytest.raises(wire.WireError, match=f"arrays: m.lora_A.*{message}"):
+    record = wire.pack({"m.lora_A": part}) if isinstance(part, wire.Part) else part
+    with pytest.raises(wire.WireError, match=f"arrays.*{message}"):
         wire.decode_checked(record, like, "arrays", dtype)
 
 
-def int8(scales, numbers=(1,) * 6) -> Array:
+def int8(scales, numbers=(1,) * 6) -> wire.Part:
     data = struct.pack("<2f", *scales) + np.array(numbers, np.int8).tobytes()
-    return Array("int8", (2, 3), rounding.STYPE, data)
+    return wire.Part("int8", (2, 3), data)
 
 
 @pytest.mark.parametrize(
@@ -112,17 +113,19 @@ def test_a_hostile_scale_is_refused(scales, said):
 def test_other_bytes_than_were_asked_for_are_refused():
     good = int8((1, 2))
     like = {"m.lora_A": torch.zeros(2, 3)}
-    record = ArrayRecord({"m.lora_A": good})
+    record = wire.pack({"m.lora_A": good})
     found = wire.decode_checked(record, like, "arrays", "int8")["m.lora_A"]
     assert found.tolist() == [[1.0] * 3, [2.0] * 3]
-    more = Array("int8", (2, 3), rounding.STYPE, good.data + b"0")
+    more = wire.Part("int8", (2, 3), bytes(good.data) + b"0")
     refused(more, "int8", "comes in 15 bytes, expected 14")
     refused(int8((1, 1), (-128,) * 6), "int8", "below -127 scales")
-    refused(Array(np.ones((2, 3), "float32")), "int8", "is float32")
-    refused(Array(np.ones((2, 3), "int8")), "int8", "does not hold")
+    refused(closed({"m.lora_A": np.ones((2, 3), "float32")}), "int8", "is float32")
+    refused(closed({"m.lora_A": np.ones((2, 3), "int8")}), "int8", "comes in 6 bytes")
     refused(good, "float32", "is int8")
-    wide = Array("bfloat16", (2, 3), rounding.STYPE, b"\xc0\x7f" * 6)
+    wide = wire.Part("bfloat16", (2, 3), b"\xc0\x7f" * 6)
     refused(wide, "bfloat16", "holds NaN or infinity")
+    with pytest.raises(ValueError, match="comes in 3 bytes, expected 14"):
+        rounding.unpack("m.lora_A", b"abc", (2, 3), "int8")
     with pytest.raises(wire.WireError, match="1 missing"):
         wire.decode_checked(ArrayRecord({}), like, "arrays", "int8")
 

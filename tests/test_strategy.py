@@ -80,7 +80,7 @@ def test_ilora_runs_in_any_server_app(run_config):
     strategy = ILoRA(fraction_train=1.0, drift_correction=ControlVariates())
     result = strategy.start(
         grid=FaultyGrid(client_app.app, run_config, 3),
-        initial_arrays=wire.encode_tensors(initial.named_tensors()),
+        initial_arrays=wire.model_record(initial.named_tensors()),
         num_rounds=2,
         timeout=60,
         train_config=ConfigRecord({"note": "mine"}),
@@ -90,5 +90,5 @@ def test_ilora_runs_in_any_server_app(run_config):
     assert result.evaluate_metrics_serverapp[2]["score"] == 2.0
     assert set(result.train_metrics_clientapp) == {1, 2}
     assert set(result.evaluate_metrics_clientapp) == {1, 2}
-    model = AdapterState.from_named_tensors(wire.decode_tensors(result.arrays))
+    model = AdapterState.from_named_tensors(wire.model_tensors(result.arrays))
     assert model.factors.rank == 8  # what was learned, over W0 itself

@@ -214,7 +214,7 @@ class Toy:
         head = {HEAD: torch.zeros(HEAD_SHAPE)}
         if strategy.method.whole_model:
             head |= problem.W0
-        self.arrays = wire.encode_tensors(AdapterState(factors, head).named_tensors())
+        self.arrays = wire.model_record(AdapterState(factors, head).named_tensors())
         strategy.begin(self.arrays)
         self.state = strategy.state
 

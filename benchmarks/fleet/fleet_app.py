@@ -6,17 +6,20 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+import torch
 from flwr.app import Array, ArrayRecord, Context, Message, MessageType, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 
+from ilora_app import wire
 from ilora_app.federation.exchange import exchange
 
 app = ServerApp()
 client = ClientApp()
 
-# Arrays, and numbers in each: rank 8 on 24 layers of 768 x 768 is 48 of them.
-CASES = {"few": (1, 100), "factors": (48, 8 * 768), "one-array": (1, 48 * 8 * 768)}
+# Arrays, and numbers in each: rank 8 on 24 layers of 768 x 768 is 48 of them. Flower
+# has an object for each; "packet" sends them as one, as this project does.
+CASES = {"few": (1, 100), "factors": (48, 8 * 768), "packet": (48, 8 * 768)}
 
 
 def content(case: str, seed: int) -> RecordDict:
@@ -24,10 +27,14 @@ def content(case: str, seed: int) -> RecordDict:
     arrays, numbers = CASES[case]
     draw = np.random.default_rng(seed)
     found = {
-        f"layer.{i}": Array(draw.standard_normal(numbers, dtype=np.float32))
+        f"layer.{i}": draw.standard_normal(numbers, dtype=np.float32)
         for i in range(arrays)
     }
-    return RecordDict({"arrays": ArrayRecord(found)})
+    if case == "packet":
+        tensors = {name: torch.from_numpy(value) for name, value in found.items()}
+        return RecordDict({"arrays": wire.encode_tensors(tensors)})
+    record = ArrayRecord({name: Array(value) for name, value in found.items()})
+    return RecordDict({"arrays": record})
 
 
 @app.main()

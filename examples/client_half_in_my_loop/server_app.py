@@ -20,7 +20,7 @@ def main(grid: Grid, context: Context) -> None:
     strategy = ILoRA(fraction_evaluate=0.0)
     result = strategy.start(
         grid,
-        initial_arrays=wire.encode_tensors(initial.named_tensors()),
+        initial_arrays=wire.model_record(initial.named_tensors()),
         num_rounds=int(context.run_config["rounds"]),
     )
     for number, metrics in result.train_metrics_clientapp.items():

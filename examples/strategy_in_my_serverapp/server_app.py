@@ -30,7 +30,7 @@ def main(grid: Grid, context: Context) -> None:
     test = tokenise(data.test_rows(source, seed), source, labels, backbone.processor)
 
     def evaluate(server_round: int, arrays: ArrayRecord) -> MetricRecord:
-        model = AdapterState.from_named_tensors(wire.decode_tensors(arrays))
+        model = AdapterState.from_named_tensors(wire.model_tensors(arrays))
         backbone.install_merged(model)
         found = training.evaluate(backbone, test, batch_size=64)
         print(f"round {server_round}: accuracy {found['accuracy']:.3f}")
@@ -41,7 +41,7 @@ def main(grid: Grid, context: Context) -> None:
     strategy = ILoRA(fraction_train=1.0, fraction_evaluate=0.0, min_available_nodes=2)
     strategy.start(
         grid,
-        initial_arrays=wire.encode_tensors(initial.named_tensors()),
+        initial_arrays=wire.model_record(initial.named_tensors()),
         num_rounds=settings.run.num_server_rounds,
         evaluate_fn=evaluate,
     )

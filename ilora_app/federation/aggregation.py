@@ -52,7 +52,7 @@ def aggregate(
         raise UnusableError(text) from error
     if not all(bool(tensor.isfinite().all()) for tensor in flat.values()):
         raise UnusableError("the aggregate is not finite")
-    return found, wire.encode_tensors(flat)
+    return found, wire.model_record(flat)
 
 
 def _with(made: Aggregate, adapter: AdapterState) -> Aggregate:

@@ -93,7 +93,7 @@ class GlobalModel:
 
     def arrays(self) -> ArrayRecord:
         """The whole model, for Flower."""
-        return wire.encode_tensors(self.adapter().named_tensors())
+        return wire.model_record(self.adapter().named_tensors())
 
     def advance(self, state: GlobalState) -> None:
         """Take the state of the next round."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
+from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 from torch import Tensor
 
 from ilora_app import wire
@@ -27,7 +27,7 @@ def write(
     model: GlobalModel,
     node: int,
     facts: Mapping[str, Any],
-    encoded: ArrayRecord | None = None,
+    parts: Mapping[str, wire.Part] | None = None,
 ) -> RecordDict:
     """Content of a message to one node: its share, without what it already holds.
 
@@ -37,7 +37,7 @@ def write(
         model: the global one, and what nodes hold of it.
         node: the node.
         facts: added to the config record.
-        encoded: the tensors of the share; None: they go as float32.
+        parts: the tensors of the share; None: they go as float32.
 
     """
     adapter = share.adapter.named_tensors()
@@ -55,11 +55,10 @@ def write(
         wire.OFFSET_BASIS: share.basis,
     }
     sent = {**only(adapter, groups), **coefficients(share)}
-    if encoded is None:
-        encoded = wire.encode_tensors(sent)
-    records: dict[str, Any] = {
-        wire.ARRAYS: ArrayRecord({name: encoded[name] for name in sent})
-    }
+    if parts is None:
+        parts = wire.exact(sent)
+    packet = wire.pack({name: parts[name] for name in sent})
+    records: dict[str, Any] = {wire.ARRAYS: packet}
     if ledger is not None:
         held = versions.base(node)
         config |= {wire.BASE_START: held, wire.BASE_END: ledger.version}

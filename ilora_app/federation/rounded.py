@@ -24,12 +24,12 @@ class Sent:
 
     Attributes:
         share: as clients receive it.
-        arrays: its tensors; None: as float32.
+        parts: its tensors; None: as float32.
 
     """
 
     share: Share
-    arrays: ArrayRecord | None = None
+    parts: Mapping[str, wire.Part] | None = None
 
 
 class Rounded:
@@ -72,11 +72,10 @@ class Rounded:
         plan, tensors = self._plan, share.adapter.named_tensors()
         groups, offset = set(plan.down) - set(plan.kept), coefficients(share)
         free = only(tensors, tuple(groups)) | offset
-        exact = wire.encode_tensors(tensors)
-        coded = self._encoding.encode(free, "down", self._time)
-        arrays = ArrayRecord({**exact, **coded})
-        found = wire.decode_tensors(arrays)
+        coded = self._encoding.parts(free, "down", self._time)
+        parts = {**wire.exact(tensors), **coded}
+        found = wire.read(parts)
         held = {name.removeprefix(wire.OFFSET): found.pop(name) for name in offset}
         return Sent(
-            Share(AdapterState.from_named_tensors(found), held, share.basis), arrays
+            Share(AdapterState.from_named_tensors(found), held, share.basis), parts
         )

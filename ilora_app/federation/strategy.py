@@ -140,7 +140,7 @@ class LoraStrategy(Strategy):
 
     def begin(self, arrays: ArrayRecord) -> None:
         """Make the global model before round 1."""
-        initial = AdapterState.from_named_tensors(wire.decode_tensors(arrays))
+        initial = AdapterState.from_named_tensors(wire.model_tensors(arrays))
         self.model.begin(initial)
         self.membership.limit_rank(initial.factors.rank)
         if self.drift_correction:

@@ -99,8 +99,8 @@ class Training:
                 config[wire.LAST_TAKEN] = taken
             if not self._encoding.is_exact:
                 config[wire.UPLOAD_TAKEN] = versions.last_taken(member.node_id)
-            arrays = self._rounded.share(state, member.rank).arrays
-            to = model, member.node_id, config, arrays
+            parts = self._rounded.share(state, member.rank).parts
+            to = model, member.node_id, config, parts
             content = messages.write(request.share, plan, *to)
             if sent_down:
                 rounds = request.correction_rounds

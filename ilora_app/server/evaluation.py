@@ -40,7 +40,7 @@ class CentralEvaluation:
         due = strategy.evaluation.is_due(server_round, run.num_server_rounds)
         if strategy.method.personal or not due:
             return None
-        model = AdapterState.from_named_tensors(wire.decode_tensors(arrays))
+        model = AdapterState.from_named_tensors(wire.model_tensors(arrays))
         self._results = {None: self._measured(None, model)}
         found = dict(self._results[None])
         every = run.rank_eval_every

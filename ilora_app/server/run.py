@@ -148,7 +148,7 @@ class Server:
             generator = torch.Generator().manual_seed(settings.run.seed)
             factors = standard_factors(backbone.shapes(), rank, generator)
         initial = AdapterState(factors, backbone.initial_head())
-        return wire.encode_tensors(initial.named_tensors())
+        return wire.model_record(initial.named_tensors())
 
 
 def _check_trained(rows: list[Row]) -> None:

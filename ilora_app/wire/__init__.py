@@ -1,17 +1,19 @@
 """Tensors and facts <-> Flower records: the only room that knows the key names.
 
 A message or reply holds one record of each kind: ``arrays`` (what is trained),
-``correction`` (what the drift correction adds), ``config`` or ``metrics``.
+``correction`` (what the drift correction adds), ``config`` or ``metrics``. All arrays
+of a record travel as one (``packets``).
 """
 
 from ilora_app.wire.checks import (
-    WireError,
     bounded,
     decode_checked,
     flag,
     number,
     readable,
 )
+from ilora_app.wire.errors import WireError
+from ilora_app.wire.packets import Part, pack, unpack
 from ilora_app.wire.records import (
     BaseUpdate,
     Encoding,
@@ -20,7 +22,11 @@ from ilora_app.wire.records import (
     decode_tensors,
     encode_increment,
     encode_tensors,
+    exact,
     from_words,
+    model_record,
+    model_tensors,
+    read,
     words,
 )
 from ilora_app.wire.rounding import DTYPES, FLOAT32
@@ -75,6 +81,7 @@ __all__ = [
     "FLOAT32",
     "BaseUpdate",
     "Encoding",
+    "Part",
     "WireError",
     "bounded",
     "by_node",
@@ -84,14 +91,20 @@ __all__ = [
     "decode_tensors",
     "encode_increment",
     "encode_tensors",
+    "exact",
     "flag",
     "flatten",
     "from_by_node",
     "from_words",
     "masked",
+    "model_record",
+    "model_tensors",
     "number",
+    "pack",
+    "read",
     "read_masked",
     "readable",
     "unflatten",
+    "unpack",
     "words",
 ]

@@ -2,22 +2,16 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import torch
-from flwr.app import Array, ArrayRecord, MetricRecord, RecordDict
-from numpy.typing import NDArray
+from flwr.app import MetricRecord, RecordDict
 from torch import Tensor
 
-from ilora_app.wire import rounding
+from ilora_app.wire import packets, rounding
+from ilora_app.wire.errors import WireError
 
-# Bytes of an array's own description of itself, and entries of a record of a reply.
-_HEADER, _MOST_ENTRIES = 4096, 1000
-
-
-class WireError(ValueError):
-    """A record that does not hold what it must; its text is told to who has sent it."""
+_MOST_ENTRIES = 1000  # of a record of a reply
 
 
 def decode_checked(
@@ -36,71 +30,33 @@ def decode_checked(
         dtype: ``wire-dtype`` where they come rounded; what is read is float32.
 
     Raises:
-        WireError: missing or unknown names, another shape or type, unreadable bytes,
-            NaN or infinity; with the name and what was expected.
+        WireError: no packet of arrays, missing or unknown names, another shape or
+            type, NaN or infinity; with the name and what was expected.
 
     """
-    if not isinstance(record, ArrayRecord):
-        raise WireError(f"{what}: no array record in the reply")
-    missing = [name for name in expected if name not in record]
-    unknown = [name for name in record if name not in expected]
+    parts = packets.unpack(record, what)
+    missing = [name for name in expected if name not in parts]
+    unknown = [name for name in parts if name not in expected]
     if missing or unknown:
         raise WireError(
             f"{what}: {_names(missing, 'missing')}{_names(unknown, 'unknown')}"
         )
     tensors = {}
     for name, like in expected.items():
-        array = record[name]
-        if dtype == rounding.FLOAT32:
-            values = _exact(array, like, f"{what}: {name}")
-        else:
-            values = _rounded(array, name, tuple(like.shape), dtype, what)
+        part, shape, kind = parts[name], tuple(like.shape), dtype
+        if dtype == rounding.FLOAT32 and like.dtype == torch.float64:
+            kind = "float64"
+        if part.dtype != kind or part.shape != shape:
+            found = f"{part.dtype} {part.shape}"
+            raise WireError(f"{what}: {name} is {found}, expected {kind} {shape}")
+        try:
+            values = part.numbers(name)
+        except ValueError as error:
+            raise WireError(f"{what}: {name} {error}") from error
         if not np.isfinite(values).all():
             raise WireError(f"{what}: {name} holds NaN or infinity")
         tensors[name] = torch.from_numpy(values)
     return tensors
-
-
-def _exact(array: Array, like: Tensor, what: str) -> NDArray[np.floating[Any]]:
-    shape = tuple(like.shape)
-    kind = np.dtype(np.float64 if like.dtype == torch.float64 else np.float32)
-    _agrees(array, kind.name, shape, what)
-    size = kind.itemsize * like.numel()
-    if len(array.data) > size + _HEADER:
-        raise WireError(
-            f"{what} comes in {len(array.data)} bytes, expected about {size}"
-        )
-    try:
-        values: object = array.numpy()
-    except Exception as error:  # bytes of a stranger: numpy raises many kinds
-        raise WireError(f"{what} cannot be read: {error}") from error
-    # What begins as an archive is read as one, and no array.
-    if (
-        not isinstance(values, np.ndarray)
-        or values.dtype != kind
-        or values.shape != shape
-    ):
-        raise WireError(f"{what} does not hold what its header says")
-    return values
-
-
-def _rounded(
-    array: Array, name: str, shape: tuple[int, ...], dtype: str, what: str
-) -> rounding.Numbers:
-    _agrees(array, dtype, shape, f"{what}: {name}")
-    if array.stype != rounding.STYPE:
-        raise WireError(f"{what}: {name} does not hold what its header says")
-    try:
-        return rounding.unpack(name, array.data, shape, dtype)
-    except ValueError as error:
-        raise WireError(f"{what}: {name} {error}") from error
-
-
-def _agrees(array: Array, dtype: str, shape: tuple[int, ...], what: str) -> None:
-    if array.dtype != dtype or tuple(array.shape) != shape:
-        raise WireError(
-            f"{what} is {array.dtype} {tuple(array.shape)}, expected {dtype} {shape}"
-        )
 
 
 def number(

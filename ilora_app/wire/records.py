@@ -11,39 +11,61 @@ from flwr.app import Array, ArrayRecord, RecordDict
 from torch import Tensor
 
 from ilora_app.wire import rounding
-from ilora_app.wire.checks import WireError
+from ilora_app.wire.errors import WireError
+from ilora_app.wire.packets import Part, pack, unpack
 
 _NONE = "none"
 _LEFT, _RIGHT, _DENSE = ".left", ".right", ".dense"
 
 
+def model_record(tensors: Mapping[str, Tensor]) -> ArrayRecord:
+    """Write a model for Flower's own interface, an array each: it is no message."""
+    return ArrayRecord({n: Array(_float32(t).numpy()) for n, t in tensors.items()})
+
+
+def model_tensors(record: ArrayRecord) -> dict[str, Tensor]:
+    """Read a model that came through Flower's own interface."""
+    return {name: torch.from_numpy(array.numpy()) for name, array in record.items()}
+
+
 def encode_tensors(
     tensors: Mapping[str, Tensor], dtype: torch.dtype = torch.float32
 ) -> ArrayRecord:
-    """Write tensors as float32 arrays, whatever dtype they are trained in.
+    """Write tensors of a message as float32, whatever dtype they are trained in.
 
     float32 is chosen on purpose: bfloat16 has no numpy form, and float16 would round
     what the server sums. Sums that a system of equations is made of go as float64.
     """
-    return ArrayRecord(
-        {
-            name: Array(t.detach().to("cpu", dtype).contiguous().numpy())
-            for name, t in tensors.items()
-        }
-    )
+    return pack(exact(tensors, dtype))
 
 
-def decode_tensors(record: ArrayRecord) -> dict[str, Tensor]:
-    """Read arrays that this app wrote itself (by the server, or into its own state)."""
+def exact(
+    tensors: Mapping[str, Tensor], dtype: torch.dtype = torch.float32
+) -> dict[str, Part]:
+    """Tensors as parts of a packet, as :func:`encode_tensors` writes them."""
     return {
-        name: torch.from_numpy(_read(name, array)) for name, array in record.items()
+        name: Part.exact(t.detach().to("cpu", dtype).numpy())
+        for name, t in tensors.items()
     }
 
 
-def _read(name: str, array: Array) -> rounding.Numbers:
-    if array.stype != rounding.STYPE:
-        return array.numpy()
-    return rounding.unpack(name, array.data, tuple(array.shape), array.dtype)
+def decode_tensors(record: ArrayRecord) -> dict[str, Tensor]:
+    """Read tensors that this app wrote itself (the server, or into its own state).
+
+    Raises:
+        WireError: it did not.
+
+    """
+    return read(unpack(record, "a message"))
+
+
+def read(parts: Mapping[str, Part]) -> dict[str, Tensor]:
+    """Parts of a packet that this app wrote itself, as tensors."""
+    return {name: torch.from_numpy(part.numbers(name)) for name, part in parts.items()}
+
+
+def _float32(tensor: Tensor) -> Tensor:
+    return tensor.detach().to("cpu", torch.float32).contiguous()
 
 
 @dataclass(frozen=True)
@@ -75,21 +97,23 @@ class Encoding:
             WireError: a number that is none, or infinite, and cannot be rounded.
 
         """
-        if self.is_exact:
-            return encode_tensors(tensors)
-        return ArrayRecord(
-            {name: self._array(name, t, place) for name, t in tensors.items()}
-        )
+        return pack(self.parts(tensors, *place))
 
-    def _array(self, name: str, tensor: Tensor, place: tuple[object, ...]) -> Array:
-        values = tensor.detach().to("cpu", torch.float32).numpy()
+    def parts(self, tensors: Mapping[str, Tensor], *place: object) -> dict[str, Part]:
+        """What :meth:`encode` writes, before it is put together."""
+        if self.is_exact:
+            return exact(tensors)
+        return {name: self._part(name, t, place) for name, t in tensors.items()}
+
+    def _part(self, name: str, tensor: Tensor, place: tuple[object, ...]) -> Part:
+        values = _float32(tensor).numpy()
         if not np.isfinite(values).all():
             raise WireError(f"{name} holds NaN or infinity")
         text = "/".join(map(str, (self.seed, *place, name)))
         seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "big")
         draw = np.random.Generator(np.random.PCG64(seed))
         data = rounding.pack(name, values, self.dtype, draw)
-        return Array(self.dtype, tuple(values.shape), rounding.STYPE, data)
+        return Part(self.dtype, values.shape, data)
 
 
 @dataclass(frozen=True)

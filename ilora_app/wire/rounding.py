@@ -5,7 +5,8 @@ is above the lower one, so that its mean is the number itself, and what is summe
 clients or rounds is not drawn to one side. In int8 a row of numbers x has one scale,
 max |x| / 127, and x is written as a whole number of scales. A row is a direction of the
 factors, a column of B or a row of A: of the first r_k directions of a larger rank come
-the numbers of rank r_k.
+the numbers of rank r_k. Bytes are little-endian: the scales of int8 first, then row by
+row of directions.
 """
 
 import math
@@ -17,10 +18,6 @@ from ilora_app.lora.factors import group_of
 
 FLOAT32, BFLOAT16, INT8 = "float32", "bfloat16", "int8"
 DTYPES = (FLOAT32, BFLOAT16, INT8)
-STYPE = "ilora.rounded"
-"""How the bytes are laid out: little-endian, the scales of int8 first, then row by row
-of directions."""
-
 _LARGEST = 127
 
 Numbers = NDArray[np.float32]
@@ -46,7 +43,18 @@ def pack(name: str, values: Numbers, dtype: str, draw: np.random.Generator) -> b
     return bytes(scales.astype("<f4").tobytes() + whole.tobytes())
 
 
-def unpack(name: str, data: bytes, shape: tuple[int, ...], dtype: str) -> Numbers:
+def size(name: str, shape: tuple[int, ...], dtype: str) -> int:
+    """How many bytes :func:`pack` writes of numbers of a shape."""
+    count = math.prod(shape)
+    if dtype == BFLOAT16:
+        return 2 * count
+    side = 1 if len(shape) == 2 and group_of(name) == "lora_B" else 0
+    return count + 4 * (shape[side] if len(shape) > 1 else 1)
+
+
+def unpack(
+    name: str, data: bytes | memoryview, shape: tuple[int, ...], dtype: str
+) -> Numbers:
     """Read what :func:`pack` wrote, and refuse what it would never write.
 
     Raises:
@@ -55,10 +63,10 @@ def unpack(name: str, data: bytes, shape: tuple[int, ...], dtype: str) -> Number
 
     """
     like = _rows(name, np.broadcast_to(np.float32(0), shape))
-    count, scales = math.prod(shape), len(like) if dtype == INT8 else 0
-    size = 4 * scales + count * (1 if dtype == INT8 else 2)
-    if len(data) != size:
-        raise ValueError(f"comes in {len(data)} bytes, expected {size}")
+    count, scales = math.prod(shape), len(like)
+    if len(data) != size(name, shape, dtype):
+        right = size(name, shape, dtype)
+        raise ValueError(f"comes in {len(data)} bytes, expected {right}")
     if dtype == BFLOAT16:
         bits = np.frombuffer(data, "<u2").astype(np.uint32) << 16
         return _shaped(name, bits.view(np.float32).reshape(like.shape), shape)

@@ -12,7 +12,7 @@ from flwr.app import Array, ArrayRecord
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ilora_app.wire.checks import WireError
+from ilora_app.wire.errors import WireError
 
 _STYPE, _MASKED = "ilora.masked", "masked"
 _NODE = 8

@@ -160,7 +160,7 @@ def federate(
 
     strategy.start(
         grid,
-        wire.encode_tensors(initial.named_tensors()),
+        wire.model_record(initial.named_tensors()),
         num_rounds=rounds,
         timeout=0.05,
         evaluate_config=ConfigRecord(),

@@ -71,11 +71,12 @@ RAW = [
     "nothing",
     "torn",
     "archive",
-    "object array",
-    "other shape",
+    "long header",
+    "deep",
     "huge shape",
     "text",
 ]
+ARRAY = ["rename", "twice", "numpy", "dtype", "shape", "stype"]
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,7 @@ def lies() -> st.SearchStrategy[list[Lie]]:
         st.builds(Lie, st.just("values"), there, small, st.sampled_from(VALUES)),
         st.builds(Lie, st.just("form"), there, small, st.sampled_from(FORMS)),
         st.builds(Lie, st.just("raw"), there, small, st.sampled_from(RAW)),
+        st.builds(Lie, st.just("array"), there, small, st.sampled_from(ARRAY)),
         st.builds(Lie, st.just("metric"), RECORDS, small, METRICS, KEYS),
         st.builds(Lie, st.just("fact"), RECORDS, small, FACTS, KEYS),
         st.builds(Lie, st.just("without"), RECORDS, small),

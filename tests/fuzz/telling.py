@@ -1,6 +1,5 @@
 """Changes of good replies, as ``lies`` says what they are."""
 
-import io
 from collections.abc import Callable
 
 import numpy as np
@@ -15,6 +14,7 @@ from flwr.app import (
 )
 
 from tests.fuzz.lies import Lie
+from tests.packets import Arrays, bytes_of, closed, opened, raw
 
 
 def tell(told: list[Lie], reply: Message) -> list[Message]:
@@ -29,52 +29,50 @@ def _content(reply: Message) -> RecordDict:
     return reply.content if reply.has_content() else RecordDict()
 
 
-def _tensors(lie: Lie, reply: Message) -> tuple[ArrayRecord, str] | None:
+def _arrays(lie: Lie, reply: Message) -> tuple[Arrays, str] | None:
+    """Arrays of a record, and the name of one of them."""
     record = _content(reply).get(lie.record)
-    if not isinstance(record, ArrayRecord) or not record:
+    try:
+        found = opened(record)
+    except Exception:  # a lie of before has made it no packet
         return None
-    return record, list(record)[lie.number % len(record)]
+    return (found, list(found)[lie.number % len(found)]) if found else None
 
 
 def _values(lie: Lie, reply: Message) -> list[Message]:
-    found = _tensors(lie, reply)
-    if found:
-        record, name = found
-        old = _read(record[name])
-        if old is None or old.dtype.kind != "f":
-            return [reply]
-        with np.errstate(all="ignore"):
-            if lie.value == "bits":
-                draw = np.random.default_rng(lie.number)
-                new = draw.integers(0, 256, old.nbytes, np.uint8).view(old.dtype)
-                new = new.reshape(old.shape)
-            elif lie.value.startswith("x"):
-                new = old * float(lie.value[1:])
-            else:
-                new = np.full_like(old, float(lie.value))
-        record[name] = Array(new.astype(old.dtype))
+    found = _arrays(lie, reply)
+    if not found:
+        return [reply]
+    arrays, name = found
+    old = arrays[name]
+    with np.errstate(all="ignore"):
+        if lie.value == "bits":
+            draw = np.random.default_rng(lie.number)
+            new = draw.integers(0, 256, old.nbytes, np.uint8).view(old.dtype)
+            new = new.reshape(old.shape)
+        elif lie.value.startswith("x"):
+            new = old * float(lie.value[1:])
+        else:
+            new = np.full_like(old, float(lie.value))
+    reply.content[lie.record] = closed({**arrays, name: new.astype(old.dtype)})
     return [reply]
 
 
 def _form(lie: Lie, reply: Message) -> list[Message]:
-    found = _tensors(lie, reply)
+    found = _arrays(lie, reply)
     if not found:
         return [reply]
-    record, name = found
-    old = _read(record[name])
-    if old is None:
-        return [reply]
+    arrays, name = found
+    old = arrays[name]
     if lie.value == "rename":
-        record[name + "\n\x1b[2J"] = record.pop(name)
+        arrays[name + "\n\x1b[2J"] = arrays.pop(name)
     elif lie.value == "drop":
-        del record[name]
+        del arrays[name]
     elif lie.value in ("add", "twice"):
-        record[f"more {lie.number}" if lie.value == "add" else name.upper()] = record[
-            name
-        ]
+        arrays[f"more {lie.number}" if lie.value == "add" else name.upper()] = old
     else:
         with np.errstate(all="ignore"):
-            made = {
+            arrays[name] = {
                 "empty": lambda: old[:0],
                 "long": lambda: np.concatenate([old, old]),
                 "flat": old.ravel,
@@ -85,34 +83,58 @@ def _form(lie: Lie, reply: Message) -> list[Message]:
                 "int8": lambda: np.zeros(old.shape, np.int8),
                 "object": lambda: np.zeros(old.shape, "U3"),
             }[lie.value]()
-        record[name] = Array(np.ascontiguousarray(made))
+    reply.content[lie.record] = closed(arrays)
     return [reply]
 
 
 def _raw(lie: Lie, reply: Message) -> list[Message]:
-    found = _tensors(lie, reply)
-    if found:
-        record, name = found
-        old = record[name]
-        dtype, shape, data = old.dtype, tuple(old.shape), old.data
-        if lie.value == "nothing":
-            data = b""
-        elif lie.value == "torn":
-            data = data[: len(data) // 2]
-        elif lie.value == "archive":
-            data = b"PK\x03\x04" + data
-        elif lie.value == "object array":
-            data = data.replace(b"<f4", b"|O ").replace(b"<f8", b"|O ")
-        elif lie.value == "other shape":
-            shape = (*shape, 1)
-        elif lie.value == "huge shape":
-            head = {"descr": "<f4", "fortran_order": False, "shape": (2**40,)}
-            file = io.BytesIO()
-            np.lib.format.write_array_header_1_0(file, head)
-            data = file.getvalue()
-        else:
-            data = b"no array \xff"
-        record[name] = Array(dtype, shape, old.stype, data)
+    """Bytes of a packet that no client writes."""
+    content = _content(reply)
+    record = content.get(lie.record)
+    if not isinstance(record, ArrayRecord) or "packet" not in record:
+        return [reply]
+    data = bytes_of(record)
+    end = 8 + int.from_bytes(data[:8], "little")
+    header, numbers = data[8:end], data[end:]
+    content[lie.record] = raw(
+        {
+            "nothing": lambda: b"",
+            "torn": lambda: data[: len(data) // 2],
+            "archive": lambda: b"PK\x03\x04" + data,
+            "long header": lambda: b"\xff" * 8 + data,
+            "deep": lambda: _headed(b"[" * 200_000, numbers),
+            "huge shape": lambda: _headed(header.replace(b",2", b",%d" % 2**40), b""),
+            "text": lambda: _headed(b"no array \xff", numbers),
+        }[lie.value]()
+    )
+    return [reply]
+
+
+def _headed(header: bytes, numbers: bytes) -> bytes:
+    return len(header).to_bytes(8, "little") + header + numbers
+
+
+def _array(lie: Lie, reply: Message) -> list[Message]:
+    """The one array of a record, and what it says of itself."""
+    record = _content(reply).get(lie.record)
+    if not isinstance(record, ArrayRecord) or not record:
+        return [reply]
+    name = next(iter(record))
+    old = record[name]
+    if lie.value in ("rename", "twice"):
+        record["a\nb"] = old
+        if lie.value == "rename":
+            del record[name]
+    elif lie.value == "numpy":
+        record[name] = Array(np.zeros(lie.number, np.float32))
+    else:
+        claims = old.dtype, tuple(old.shape), old.stype, bytes(old.data)
+        told = {
+            "dtype": ("float32", *claims[1:]),
+            "shape": (claims[0], (*claims[1], 1), *claims[2:]),
+            "stype": (*claims[:2], "numpy.ndarray", claims[3]),
+        }[lie.value]
+        record[name] = Array(*told)
     return [reply]
 
 
@@ -186,16 +208,9 @@ def _no_content(lie: Lie, reply: Message) -> list[Message]:
     return [reply]
 
 
-def _read(array: Array) -> np.ndarray | None:
-    try:
-        found = array.numpy()
-    except Exception:  # a lie of before has made it no array
-        return None
-    return found if isinstance(found, np.ndarray) else None
-
-
 _DONE: dict[str, Callable[[Lie, Message], list[Message]]] = {
-    "values": _values, "form": _form, "raw": _raw, "metric": _metric, "fact": _fact,
+    "values": _values, "form": _form, "raw": _raw, "array": _array,
+    "metric": _metric, "fact": _fact,
     "without": _without, "exchange": _exchange, "without key": _without_key,
     "error": _error, "from": _from, "empty": _empty, "no content": _no_content,
     "twice": lambda lie, reply: [reply, reply], "nothing": lambda lie, reply: [],

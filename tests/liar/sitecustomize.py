@@ -6,16 +6,25 @@ Every round of training it trains as it should, and then answers something else.
 import io
 
 import numpy as np
-from flwr.app import Array, MetricRecord
+from flwr.app import Array, ArrayRecord, MetricRecord
 from flwr.clientapp import ClientApp
 
 _truth = ClientApp.__call__
 
 
+def _parts(content):
+    """What is sent, by name; the app is there by the time that a node answers."""
+    from ilora_app import wire
+
+    return wire, wire.unpack(content.array_records["arrays"], "arrays")
+
+
 def _change(content, change):
-    record = content.array_records["arrays"]
-    for name in list(record):
-        record[name] = Array(np.ascontiguousarray(change(name, record[name].numpy())))
+    wire, parts = _parts(content)
+    for name, part in parts.items():
+        value = np.ascontiguousarray(change(name, part.numbers(name)))
+        parts[name] = wire.Part.exact(value)
+    content["arrays"] = wire.pack(parts)
 
 
 def nan(content):
@@ -42,21 +51,29 @@ def examples(content):
 
 
 def names(content):
-    record = content.array_records["arrays"]
-    value = next(iter(record.values()))
-    for number in range(10_000):
-        record[f"more.{number}"] = value
+    wire, parts = _parts(content)
+    part = next(iter(parts.values()))
+    more = {f"more.{number}": part for number in range(10_000)}
+    content["arrays"] = wire.pack({**parts, **more})
 
 
 def archive(content):
-    record = content.array_records["arrays"]
-    name, file = next(iter(record)), io.BytesIO()
+    """Bytes that begin as an archive, and what they say of themselves is right."""
+    file = io.BytesIO()
     np.savez(file)
-    old = record[name]
-    record[name] = Array(old.dtype, old.shape, old.stype, file.getvalue())
+    data = file.getvalue()
+    array = Array("uint8", (len(data),), "ilora.packet", data)
+    content["arrays"] = ArrayRecord({"packet": array})
 
 
-LIES = (nan, flat, rank, huge, examples, names, archive)
+def claim(content):
+    """Something else than what it says of itself."""
+    record = content.array_records["arrays"]
+    old = record["packet"]
+    record["packet"] = Array("float32", (3,), old.stype, old.data)
+
+
+LIES = (nan, flat, rank, huge, examples, names, archive, claim)
 
 
 def _lie(self, message, context):
