@@ -4,6 +4,7 @@ Container paths become folders under a temporary one, services' names loopback, 
 ports free ones; all else of a command, an environment and a health check is kept.
 """
 
+import json
 import os
 import re
 import shlex
@@ -18,7 +19,6 @@ from tests.own_processes import BIN, free_port
 
 DOCKER = ROOT / "docker"
 _VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
-PROGRAMS = {"superlink": "flower-superlink", "supernode": "flower-supernode"}
 
 
 def env_file(path: Path) -> dict[str, str]:
@@ -77,7 +77,7 @@ class Machine:
         """What the container starts without a command."""
         service = self.service(name)
         entry = service.get("entrypoint")
-        return list(entry) if entry else [PROGRAMS[service["build"]["target"]]]
+        return list(entry or entrypoint(service["build"]["target"]))
 
     def words(self, name: str, command: list[str] | None = None) -> list[str]:
         """The command of a service, or another in its place, on this machine."""
@@ -146,6 +146,14 @@ class Machine:
                 home = Path(self.environment(name)["FLWR_HOME"])
                 home.mkdir(parents=True, exist_ok=True)
                 (home / "config.toml").write_text(text)
+
+
+def entrypoint(target: str) -> list[str]:
+    """What an image of the Dockerfile starts."""
+    stages = (DOCKER / "Dockerfile").read_text().split("\nFROM ")
+    [stage] = [one for one in stages if one.partition("\n")[0].endswith(f" {target}")]
+    [words] = re.findall(r"^ENTRYPOINT (\[.*\])$", stage, re.MULTILINE)
+    return [str(word) for word in json.loads(words)]
 
 
 def steps(dockerfile: Path) -> list[list[str]]:

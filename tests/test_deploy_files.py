@@ -11,13 +11,20 @@ import pytest
 import yaml
 
 from ilora_app.deploy import keys
+from tests.compose import entrypoint
 from tests.own_processes import BIN
 
 ROOT = Path(__file__).parent.parent
 KUBERNETES, SYSTEMD = ROOT / "deploy" / "kubernetes", ROOT / "deploy" / "systemd"
 FILES = sorted(KUBERNETES.glob("*/*.yaml"))
 UNITS = sorted(SYSTEMD.glob("*.service"))
-ENTRY = {"ilora-superlink": "flower-superlink", "ilora-supernode": "flower-supernode"}
+
+
+def program(words: list[str]) -> tuple[str, list[str]]:
+    """Flower's program whose options these are, and the options."""
+    if words[:2] == ["ilora", "supernode"]:
+        return "flower-supernode", words[2:]
+    return words[0], words[1:]
 
 
 def resources() -> Iterator[dict[str, Any]]:
@@ -114,10 +121,10 @@ def test_pods_are_confined_bounded_probed_and_find_what_they_mount(options):
         assert own["capabilities"] == {"drop": ["ALL"]}
         assert "memory" in container["resources"]["limits"]
         assert {"startupProbe", "livenessProbe"} <= set(container)
-        image = container["image"].split(":")[0]
-        [program] = container.get("command", [ENTRY.get(image)])
-        given = {word.split("=")[0] for word in container["args"]}
-        assert given <= options[program], name
+        target = container["image"].split(":")[0].removeprefix("ilora-")
+        words = container.get("command") or entrypoint(target)
+        of, own = program([*words, *container["args"]])
+        assert {word.split("=")[0] for word in own} <= options[of], name
         volumes = {volume["name"] for volume in pod["volumes"]} | claims[name]
         assert {mount["name"] for mount in container["volumeMounts"]} == volumes
         places = [mount["mountPath"] for mount in container["volumeMounts"]]
@@ -178,10 +185,10 @@ def test_units_give_options_that_the_programs_have(options):
     for unit in UNITS:
         text = unit.read_text().replace("\\\n", " ")
         [command] = re.findall(r"^ExecStart=/opt/ilora/bin/(.*)$", text, re.MULTILINE)
-        program, *words = command.split()
+        of, words = program(command.split())
         given = {word for word in words if word.startswith("--")}
         assert given
-        assert given <= options[program]
+        assert given <= options[of]
         loaded = set(re.findall(r"^LoadCredential=([\w.]+):", text, re.MULTILINE))
         assert set(re.findall(r"CREDENTIALS_DIRECTORY}/([\w.]+)", text)) == loaded
         for limit in (
@@ -192,6 +199,11 @@ def test_units_give_options_that_the_programs_have(options):
             "LogNamespace",
         ):
             assert f"\n{limit}=" in text, limit
+        # Flower starts these by name, and systemd knows nothing of /opt.
+        [path] = re.findall(r"^Environment=PATH=(.*)$", text, re.MULTILINE)
+        path = path.replace("/opt/ilora/bin", str(BIN))
+        started = "flower-superexec", "flwr-serverapp", "flwr-clientapp"
+        assert all(shutil.which(one, path=path) for one in started)
     example = (SYSTEMD / "node.env.example").read_text()
     used = set(re.findall(r"\$\{([A-Z_]+)\}", UNITS[2].read_text()))
     named = set(re.findall(r"^([A-Z_]+)=", example, re.MULTILINE))

@@ -85,6 +85,19 @@ def test_without_a_parent_the_command_runs_as_ever(tmp_path):
     assert "--token" in found.stderr
 
 
+def test_a_service_finds_flowers_programs_without_its_path(tmp_path):
+    """A unit of systemd has a PATH of its own; they lie beside Python."""
+    found = subprocess.run(
+        [BIN / "ilora", "supernode", "--nonsense"],
+        env={**environment(tmp_path), "PATH": "/usr/bin:/bin"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert found.returncode == 2
+    assert "flower-supernode: error: unrecognized arguments: --nonsense" in found.stderr
+
+
 def test_the_parent_ends_with_who_started_it(starter):
     folder, started = starter
     [parent] = processes.descendants(started.pid)

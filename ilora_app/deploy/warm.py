@@ -32,7 +32,10 @@ def supernode(words: Sequence[str]) -> NoReturn:
         WarmError: it is not installed.
 
     """
-    command, real = (shutil.which(name) for name in ("flower-supernode", COMMAND))
+    here = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    command, real = (
+        shutil.which(name, path=here) for name in ("flower-supernode", COMMAND)
+    )
     if not command or not real:
         raise WarmError(
             "flower-supernode is not on the PATH: expected the environment in which "
