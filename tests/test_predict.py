@@ -3,6 +3,8 @@
 import csv
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +92,23 @@ def test_a_run_goes_by_a_beginning_of_its_id(made, tmp_path, monkeypatch):
             assert result.exit_code == 2, words
             assert message in result.output
             assert not result.stdout
+
+
+@pytest.mark.parametrize("name", ["adapter", "run"])
+def test_what_a_prediction_of_a_text_does_not_need_is_not_imported(
+    made, tmp_path, name
+):
+    """Neither data sets nor Flower: each takes as long as the model itself."""
+    folder = exported(made["bert"], tmp_path)[name]
+    code = "import sys; from ilora_app.cli import app\ntry:\n    app()\nfinally:\n"
+    code += "    print('modules:', *sys.modules, file=sys.stderr)"
+    words = [sys.executable, "-c", code, "predict", str(folder), "a text"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert len(done.stdout.splitlines()) == 3
+    loaded = {name.split(".")[0] for name in done.stderr.split()}
+    assert "peft" in loaded
+    unneeded = {"datasets", "flwr", "flwr_datasets", "ray", "pandas", "sklearn"}
+    assert not loaded & unneeded
 
 
 def test_what_people_read(made):

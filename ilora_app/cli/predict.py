@@ -56,7 +56,7 @@ def predict(
     from ilora_app.predict.predictor import Predictor
     from ilora_app.settings.model import IMAGE
     from ilora_app.tasks.models import ModelError
-    from ilora_app.tasks.sources import DataError
+    from ilora_app.tasks.places import DataError
 
     words = list(inputs or [])
     if words == ["-"]:

@@ -20,7 +20,7 @@ from ilora_app.settings.options import names
 from ilora_app.tasks import causal_lm
 from ilora_app.tasks.loading import load_pretrained
 from ilora_app.tasks.models import ModelError, refuse_other_weights
-from ilora_app.tasks.sources import DataError
+from ilora_app.tasks.places import DataError
 from ilora_app.tasks.task import TASKS
 from ilora_app.tasks.text import TextExamples
 from ilora_app.tasks.vision import ImageExamples

@@ -12,7 +12,6 @@ from logging import WARNING
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flwr.supercore import log
 from transformers import PreTrainedTokenizerBase
 
 from ilora_app.settings import options
@@ -57,6 +56,8 @@ def rows(
     try:
         _keep(datasets.Dataset.from_list(made), folder)
     except OSError as error:
+        from flwr.supercore import log
+
         text = "tokenised rows are not kept in %s: %s"
         log(WARNING, text, folder.parent, error.strerror or error)
     return made

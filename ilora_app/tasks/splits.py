@@ -1,14 +1,19 @@
 """Which rows a split has: expressions, a part held out by class, rows without class."""
 
+from __future__ import annotations
+
 import math
 from collections import Counter
 from collections.abc import Hashable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from datasets import ClassLabel, Dataset, DatasetDict, ReadInstruction, Value
-from datasets import concatenate_datasets as concatenate
 
 from ilora_app.tasks.places import DataError
+
+# Who predicts needs no data set: what imports ``datasets`` does so when it is called.
+if TYPE_CHECKING:
+    from datasets import Dataset, DatasetDict
 
 Part = tuple[str, int, int]
 """Name of a split, and its rows from the first number up to the second."""
@@ -23,6 +28,8 @@ def parts(name: str, sizes: dict[str, int]) -> list[Part]:
     """
     if name in sizes:
         return [(name, 0, sizes[name])]
+    from datasets import ReadInstruction
+
     found = ReadInstruction.from_spec(name).to_absolute(sizes)
     return [(one.splitname, one.from_ or 0, one.to) for one in found]
 
@@ -35,7 +42,11 @@ def select(loaded: DatasetDict, chosen: Sequence[Part]) -> Dataset:
         else loaded[name].select(range(first, last))
         for name, first, last in chosen
     ]
-    return taken[0] if len(taken) == 1 else concatenate(taken)
+    if len(taken) == 1:
+        return taken[0]
+    from datasets import concatenate_datasets
+
+    return concatenate_datasets(taken)
 
 
 def shared(one: Sequence[Part], other: Sequence[Part]) -> int:
@@ -86,7 +97,11 @@ def has_class(value: object, feature: object) -> bool:
         return False
     if isinstance(value, str):
         return bool(value.strip())
-    return not (isinstance(feature, ClassLabel) and value == -1)
+    if value != -1:
+        return True
+    from datasets import ClassLabel
+
+    return not isinstance(feature, ClassLabel)
 
 
 def labelled(rows: Dataset, column: str) -> list[int]:
@@ -99,6 +114,8 @@ def labelled(rows: Dataset, column: str) -> list[int]:
 
 def whole_numbers(rows: Dataset, column: str) -> Dataset:
     """Read 1.0 as 1 in a label column: a gap turns whole numbers into fractions."""
+    from datasets import Value
+
     feature = rows.features[column]
     if not isinstance(feature, Value) or "float" not in feature.dtype:
         return rows

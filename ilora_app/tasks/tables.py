@@ -1,18 +1,21 @@
 """One file, or a folder of texts by class, as an open data set."""
 
+from __future__ import annotations
+
 import codecs
 import csv
 import glob
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
-
-import datasets
-from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
+from typing import TYPE_CHECKING, Any
 
 from ilora_app.settings.data import TEST, TRAIN
 from ilora_app.tasks.places import DataError
+
+# Who predicts needs no data set: what imports ``datasets`` does so when it is called.
+if TYPE_CHECKING:
+    from datasets import Dataset, DatasetDict
 
 _SEPARATORS = ",;\t|"
 _MARKS = (
@@ -117,6 +120,8 @@ def open_columns(folder: Path) -> DatasetDict | None:
         return None
     # They have one encoding; plain letters alone do not tell which.
     told = next((file for file in files if encoding(file).guessed), files[0])
+    import datasets
+
     return datasets.load_dataset("csv", data_dir=str(folder), **csv_options(told))
 
 
@@ -139,6 +144,8 @@ def open_texts(folder: Path) -> DatasetDict | None:
         split = parts[0] if len(parts) == 3 else TRAIN
         text = file.read_text(encoding=encoding(file).encoding)
         rows.setdefault(split, []).append((text, parts[-2]))
+    from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
+
     classes = sorted({label for part in rows.values() for _, label in part})
     features = Features({"text": Value("string"), "label": ClassLabel(names=classes)})
     ordered = sorted(rows, key=lambda name: (name != TRAIN, name != TEST, name))
@@ -174,12 +181,15 @@ def _is_card(file: Path) -> bool:
 
 
 def _load(kind: str, file: Path, **how: Any) -> Dataset:
+    import datasets
+
     name = glob.escape(str(file))
     return datasets.load_dataset(kind, data_files=[name], split="train", **how)
 
 
 def _sheet(file: Path) -> Dataset:
     import pandas
+    from datasets import Dataset
 
     try:
         table = pandas.read_excel(file, **_PLAIN)

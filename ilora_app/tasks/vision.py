@@ -18,7 +18,7 @@ from ilora_app.settings import DataSettings
 from ilora_app.tasks.examples import Batch, Examples
 from ilora_app.tasks.labels import label_ids
 from ilora_app.tasks.metrics import ClassScores
-from ilora_app.tasks.sources import DataError
+from ilora_app.tasks.places import DataError
 
 if TYPE_CHECKING:
     from datasets import Dataset
