@@ -150,20 +150,12 @@ class Evaluation:
             for member in members
         }
         facts = {**config, wire.ROUND: server_round, wire.TEST_SPLIT: personal}
-        return [
-            Message(
-                messages.write(
-                    request.share,
-                    plan,
-                    model,
-                    node,
-                    {**facts, wire.RANK: request.member.rank},
-                ),
-                node,
-                MessageType.EVALUATE,
-            )
-            for node, request in self._requests.items()
-        ]
+        sent, shared = [], messages.Shared()
+        for node, request in self._requests.items():
+            own = {**facts, wire.RANK: request.member.rank}
+            content = messages.write(request.share, plan, model, node, own)
+            sent.append(Message(shared(content), node, MessageType.EVALUATE))
+        return sent
 
     def aggregate(
         self, server_round: int, replies: Iterable[Message]

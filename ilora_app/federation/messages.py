@@ -12,6 +12,20 @@ from ilora_app.lora.factors import only
 from ilora_app.methods.state import Plan, Share
 
 
+class Shared:
+    """Bytes that several messages have, held once: many nodes are sent the same."""
+
+    def __init__(self) -> None:
+        self._data: dict[bytes, bytes] = {}
+
+    def __call__(self, content: RecordDict) -> RecordDict:
+        """Give a message the bytes of an earlier one, where they are equal."""
+        for record in content.array_records.values():
+            for array in record.values():
+                array.data = self._data.setdefault(array.data, array.data)
+        return content
+
+
 def questions(nodes: Sequence[int], facts: Mapping[str, Any]) -> list[Message]:
     """Ask nodes who they are: what each may know beforehand is in ``facts``."""
     config = ConfigRecord(dict(facts))

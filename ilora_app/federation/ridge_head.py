@@ -139,7 +139,7 @@ class RidgeHead:
             )
             for member in members
         }
-        sent = []
+        sent, shared = [], messages.Shared()
         for node, request in requests.items():
             facts = {
                 **config,
@@ -149,7 +149,7 @@ class RidgeHead:
                 wire.HEAD_SUMS: True,
             }
             content = messages.write(request.share, plan, model, node, facts)
-            sent.append(Message(content, node, MessageType.EVALUATE))
+            sent.append(Message(shared(content), node, MessageType.EVALUATE))
         return requests, sent
 
     def read(self, reply: Message, request: Request) -> tuple[Member, RidgeSums]:

@@ -81,7 +81,7 @@ class Training:
         examples = [float(member.examples) for member in federation]
         self.reader.limits = self._given_limits.beside(examples)
         control = self._control(state, federation)
-        self._requests = {}
+        self._requests, shared = {}, messages.Shared()
         sent = []
         for member in members:
             request, sent_down = self._request(state, plan, member, control)
@@ -105,7 +105,7 @@ class Training:
             if sent_down:
                 rounds = request.correction_rounds
                 content[wire.CORRECTION] = self._rounded.control(sent_down, rounds)
-            sent.append(Message(content, member.node_id, MessageType.TRAIN))
+            sent.append(Message(shared(content), member.node_id, MessageType.TRAIN))
         return sent
 
     def read(
