@@ -98,10 +98,14 @@ def unpack(record: object, what: str) -> dict[str, Part]:
     data = memoryview(array.data)
     if (array.dtype, array.shape, array.stype) != ("uint8", (len(data),), STYPE):
         raise WireError(f"{what} does not hold what its header says")
-    start = _LENGTH + int.from_bytes(data[:_LENGTH], "little")
-    if start > min(len(data), _LENGTH + _MOST_HEADER):
-        most = f"{min(len(data), _MOST_HEADER)} bytes at most"
-        raise WireError(f"{what}: a header of {start - _LENGTH} bytes, expected {most}")
+    if len(data) < _LENGTH:
+        text = f"{what} comes in {len(data)} bytes, expected {_LENGTH} at least"
+        raise WireError(text)
+    length = int.from_bytes(data[:_LENGTH], "little")
+    most, start = min(len(data) - _LENGTH, _MOST_HEADER), _LENGTH + length
+    if length > most:
+        text = f"{what}: a header of {length} bytes, expected {most} at most"
+        raise WireError(text)
     parts, at = dict[str, Part](), start
     for name, dtype, shape, size in _listed(data[_LENGTH:start], what):
         if name in parts:
