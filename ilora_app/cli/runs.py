@@ -10,14 +10,17 @@ import typer
 from ilora_app.cli import terminal
 from ilora_app.cli.complete import runs as complete_runs
 from ilora_app.cli.naming import find
+from ilora_app.cli.payloads import payloads
 
 MISTAKE = 2
 
 runs = typer.Typer(
-    help="Run folders: list, show and remove them.",
+    help="Run folders: list, show, remove and compare them with nodes' logs.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
+
+runs.command()(payloads)
 
 Root = Annotated[
     Path | None,

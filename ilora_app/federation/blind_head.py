@@ -52,7 +52,9 @@ def solve(
     length, standing = blind_sums.size(shapes), session.events.standing
     seconds = standing.wait(_HEAD, session.peers, session.timeout)
     most = LEAST + 4 * 8e-6 * length
-    replies = exchange(session.grid, asked, seconds, standing.came, most)
+    payloads = session.events.payloads(session.terms.round, _HEAD)
+    how = seconds, standing.came, most, None, payloads
+    replies = exchange(session.grid, asked, *how)
     masked, _ = session.collect(replies, length, _HEAD)
     contents = [reply.content for reply in replies if reply.has_content()]
     row: Row = {

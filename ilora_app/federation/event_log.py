@@ -1,6 +1,7 @@
 """What a strategy logs and records of its members and their replies."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from logging import INFO, WARNING
 from typing import Any, Protocol
 
@@ -9,6 +10,7 @@ from flwr.supercore import log
 from ilora_app import wire
 from ilora_app.federation.member import Member
 from ilora_app.federation.membership import Membership
+from ilora_app.federation.payloads import Payloads
 from ilora_app.federation.standing import Standing
 
 _MEASURED = (
@@ -70,6 +72,11 @@ class EventLog:
         self._recorder.event(
             "replied", round=server_round, purpose=purpose, clients=clients
         )
+
+    def payloads(self, server_round: int, purpose: str) -> Payloads:
+        """What hashes the messages of an exchange, and has the hashes recorded."""
+        facts = {"round": server_round, "purpose": purpose}
+        return Payloads(partial(self._recorder.event, "payloads", **facts))
 
     def measured(self, server_round: int, found: Mapping[str, int | float]) -> None:
         """Record what clients measured of a round when they trained in the next."""

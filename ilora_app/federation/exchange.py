@@ -17,6 +17,7 @@ from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 
 from ilora_app import wire
+from ilora_app.federation.payloads import Payloads
 from ilora_app.federation.reply_size import Bounded, heads
 from ilora_app.federation.spool import Spool
 
@@ -31,6 +32,7 @@ def exchange(
     came: Callable[[Sequence[int]], None],
     most: float = 0.0,
     spool: Spool | None = None,
+    payloads: Payloads | None = None,
 ) -> list[Message]:
     """Send and receive.
 
@@ -41,14 +43,19 @@ def exchange(
         came: is told whose replies there are, whenever there are more.
         most: megabytes of a reply; 0: several times what was sent.
         spool: takes replies out of memory as they come.
+        payloads: hashes what is sent, and what comes.
 
     """
     if not messages:
         return []
+    if payloads:
+        payloads.send(messages)
     with _Pulling(grid, came, most, spool) as pulling:
         replies = list(grid.send_and_receive(messages, timeout=timeout))
     if len(replies) > len(pulling.came):
         came([_sender(reply) for reply in replies])
+    if payloads:
+        payloads.receive(replies)
     return replies
 
 

@@ -101,7 +101,9 @@ class RidgeHead:
         size = 4 * 8e-6 * (self.features + 1) * (self.features + 1 + self.classes)
         standing = events.standing
         seconds = standing.wait(_HEAD, requests, timeout)
-        replies = exchange(grid, sent, seconds, standing.came, LEAST + size)
+        payloads = events.payloads(server_round, _HEAD)
+        how = seconds, standing.came, LEAST + size, None, payloads
+        replies = exchange(grid, sent, *how)
         good, bad = collect(requests, replies, self.read, seconds)
         good, out = self._held(good, members)
         right = [member.node_id for member, _ in good]

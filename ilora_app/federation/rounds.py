@@ -147,7 +147,9 @@ class Rounds:
         spool = self.spool if purpose == TRAIN else None
         if spool:
             spool.begin()
-        replies = exchange(grid, sent, seconds, came, self.most, spool)
+        payloads = self.events.payloads(number, purpose)
+        how = seconds, came, self.most, spool, payloads
+        replies = exchange(grid, sent, *how)
         contents = [reply.content for reply in replies if reply.has_content()]
         suffix = "" if purpose == TRAIN else f"_{purpose}"
         row[f"asked{suffix}"] = len(sent)

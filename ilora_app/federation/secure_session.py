@@ -214,14 +214,9 @@ class SecureSession:
             return []
         known = {member.node_id: member for member in self.members}
         sent = [
-            Message(
-                RecordDict(
-                    {wire.SECURE: ConfigRecord(self._named(own)), **(records or {})}
-                ),
-                node,
-                TYPE,
-            )
+            Message(RecordDict({wire.SECURE: record, **(records or {})}), node, TYPE)
             for node, own in facts.items()
+            for record in [ConfigRecord(self._named(own))]
         ]
         requests = {node: Request(known[node], _NOTHING) for node in facts}
         standing = self.events.standing
@@ -229,7 +224,9 @@ class SecureSession:
         first = next(iter(facts.values()))
         purpose = f"{PURPOSE}-{first[wire.STAGE]}-{first.get(wire.PASS, 0)}"
         seconds = standing.wait(purpose, requests, self.timeout)
-        replies = exchange(self.grid, sent, seconds, standing.came, self.most)
+        payloads = self.events.payloads(self.terms.round, purpose)
+        how = seconds, standing.came, self.most, None, payloads
+        replies = exchange(self.grid, sent, *how)
         self.costs.add(sent, replies)
 
         def one(reply: Message, request: Request) -> tuple[int, Any]:

@@ -18,6 +18,7 @@ from flwr.supercore import log
 
 from ilora_app import wire
 from ilora_app.node import joint_round, persistence, secure_steps
+from ilora_app.node.audit_log import AuditEntry
 from ilora_app.node.local_round import LocalRound
 from ilora_app.node.node import Node
 from ilora_app.secure import SecureError
@@ -36,10 +37,13 @@ def answer_errors(handler: Handler) -> Handler:
 
     @wraps(handler)
     def answer(message: Message, context: Context) -> Message:
+        entry = AuditEntry(message, context)
         try:
-            return handler(message, context)
+            found = handler(message, context)
         except Exception as error:
-            return _error(error, message)
+            found = _error(error, message)
+        entry.close(found)
+        return found
 
     return answer
 
@@ -80,6 +84,7 @@ def train_together(pairs: Sequence[tuple[Message, Context]]) -> list[Message]:
         The reply to each.
 
     """
+    entries = [AuditEntry(message, context) for message, context in pairs]
     replies: dict[int, Message] = {}
     batches: list[list[tuple[int, LocalRound]]] = []
     for index, (message, context) in enumerate(pairs):
@@ -104,6 +109,8 @@ def train_together(pairs: Sequence[tuple[Message, Context]]) -> list[Message]:
         except Exception as error:
             for index, _ in batch:
                 replies.setdefault(index, _error(error, pairs[index][0]))
+    for index, entry in enumerate(entries):
+        entry.close(replies[index])
     return [replies[index] for index in range(len(pairs))]
 
 

@@ -98,13 +98,13 @@ def restore(message: Message, context: Context) -> int:
     if asked is None or wire.RUN_KEY not in asked:
         return 0
     state = context.state
+    key = str(asked[wire.RUN_KEY])
     if _MARK not in state:
         # In a training message the round is the one that has begun.
         training = message.metadata.message_type == MessageType.TRAIN
         finished = int(asked[wire.ROUND]) - training  # type: ignore[arg-type]
-        kept = _kept(context, str(asked[wire.RUN_KEY]))
-        found = _read_state(kept, state, finished)
-        state[_MARK] = ConfigRecord({wire.STATE_ROUND: found})
+        found = _read_state(place_of(context, key), state, finished)
+        state[_MARK] = ConfigRecord({wire.STATE_ROUND: found, wire.RUN_KEY: key})
     return int(state.config_records[_MARK][wire.STATE_ROUND])  # type: ignore[arg-type]
 
 
@@ -120,8 +120,8 @@ def keep(message: Message, context: Context, count: int) -> None:
     asked = message.content.config_records[wire.CONFIG]
     if wire.RUN_KEY not in asked:
         return
-    number = int(asked[wire.ROUND])  # type: ignore[arg-type]
-    context.state[_MARK] = ConfigRecord({wire.STATE_ROUND: number})
+    key, number = str(asked[wire.RUN_KEY]), int(asked[wire.ROUND])  # type: ignore[arg-type]
+    context.state[_MARK] = ConfigRecord({wire.STATE_ROUND: number, wire.RUN_KEY: key})
     tensors, configs = {}, {}
     written = {n: r for n, r in context.state.items() if not n.startswith(SECRET)}
     for name, record in written.items():
@@ -131,12 +131,9 @@ def keep(message: Message, context: Context, count: int) -> None:
         elif isinstance(record, ConfigRecord):
             configs[name] = dict(record)
     facts = {"records": list(written), "configs": configs}
-    kept = _kept(context, str(asked[wire.RUN_KEY]))
+    kept = place_of(context, key)
     try:
-        if not kept.exists():
-            _forget(kept.parent.parent)
-            # What is private to a node is not for the other users of its machine.
-            kept.parent.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make(kept)
         store.write(kept / f"{_PREFIX}{number}", tensors, facts)
         store.keep_newest(kept, _PREFIX, count)
     except OSError as error:
@@ -161,8 +158,34 @@ def _data(path: object) -> str:
     return f"data-{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
 
 
-def _kept(context: Context, key: str) -> Path:
-    """Where this node keeps its state of a run."""
+def run_key(context: Context) -> str:
+    """Name of the run whose state this node keeps; empty where it keeps none."""
+    mark = context.state.config_records.get(_MARK) or ConfigRecord()
+    return str(mark.get(wire.RUN_KEY, ""))
+
+
+def make(place: Path) -> None:
+    """Make the place of a run; those that nobody has gone on with are removed.
+
+    Raises:
+        OSError: it cannot be made.
+
+    """
+    if not place.exists():
+        _forget(place.parent.parent)
+        # What is private to a node is not for the other users of its machine.
+        place.parent.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        place.mkdir(parents=True, exist_ok=True)
+
+
+def place_of(context: Context, key: str) -> Path:
+    """Where this node keeps its state of a run.
+
+    Raises:
+        WireError: the name of the run is wrong.
+        MistakeError: that of the state folder is.
+
+    """
     if not _KEY.fullmatch(key):
         raise wire.WireError(f"{wire.RUN_KEY}: expected 16 hexadecimal digits")
     own, name = context.node_config.get(wire.DATA_PATH), identity(context.node_config)

@@ -15,6 +15,9 @@ LATEST = "latest"
 
 CONFIG, EVENTS, METRICS = "config.toml", "events.jsonl", "metrics.csv"
 
+AUDIT = "audit.jsonl"
+"""Of a node, in its own folder for a run."""
+
 
 def outside(folder: Path) -> str:
     """Say that a folder is not where runs may lie, or nothing.

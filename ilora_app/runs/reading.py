@@ -22,12 +22,21 @@ def config_of(folder: Path) -> dict[str, Any]:
 
 def events_of(folder: Path) -> list[dict[str, Any]]:
     """Events; a line that a crash has left unfinished is left out."""
-    found: list[dict[str, Any]] = []
     try:
-        text = _text(folder / EVENTS)
+        return lines_of(folder / EVENTS)
     except OSError:
-        return found
-    for line in text.splitlines():
+        return []
+
+
+def lines_of(path: Path) -> list[dict[str, Any]]:
+    """Objects of a file of JSON lines; what is none is left out.
+
+    Raises:
+        OSError: it cannot be read.
+
+    """
+    found: list[dict[str, Any]] = []
+    for line in _text(path).splitlines():
         try:
             event = json.loads(line)
         except (ValueError, RecursionError):

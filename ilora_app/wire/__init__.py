@@ -12,6 +12,7 @@ from ilora_app.wire.checks import (
     number,
     readable,
 )
+from ilora_app.wire.digest import digest
 from ilora_app.wire.errors import WireError
 from ilora_app.wire.packets import Part, pack, unpack
 from ilora_app.wire.records import (
@@ -89,6 +90,7 @@ __all__ = [
     "decode_checked",
     "decode_increment",
     "decode_tensors",
+    "digest",
     "encode_increment",
     "encode_tensors",
     "exact",
