@@ -21,7 +21,7 @@ ROOMS: dict[str, str] = {
     "privacy": "settings",
     "tasks": "lora settings corrections",
     "runs": "lora settings track",
-    "report": "settings",
+    "report": "settings runs",
     "federation": "lora settings secure wire methods corrections privacy",
     "strategies": "settings methods corrections privacy federation",
     "node": "lora settings secure wire methods corrections tasks runs",

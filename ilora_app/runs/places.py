@@ -15,6 +15,9 @@ LATEST = "latest"
 
 CONFIG, EVENTS, METRICS = "config.toml", "events.jsonl", "metrics.csv"
 
+MEMBERSHIP = "membership.json"
+"""Result of a membership test on the model of a run."""
+
 AUDIT = "audit.jsonl"
 """Of a node, in its own folder for a run."""
 

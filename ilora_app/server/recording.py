@@ -47,6 +47,7 @@ def begin(
     membership: Membership,
     labels: tuple[str, ...],
     test: Examples,
+    run_key: str = "",
 ) -> None:
     """Record versions, baselines, and the classes of each partition that nodes hold.
 
@@ -57,13 +58,17 @@ def begin(
     _versions(folder)
     _baselines(folder, settings, membership, labels, test)
     _class_counts(folder, settings, membership, labels)
+    if run_key:
+        folder.event("node-state", key=run_key)
+    _privacy_page(folder)
 
 
 def end(folder: RunFolder, strategy: LoraStrategy, report: bool) -> None:
-    """Record the singular values of what was learned; write report.html if wanted."""
+    """Record the singular values of what was learned; write the pages of the run."""
     _singular_values(folder, strategy)
     if report:
         _report(folder)
+    _privacy_page(folder)
 
 
 @_as_warning
@@ -169,6 +174,13 @@ def _report(folder: RunFolder) -> None:
     from ilora_app.report import page
 
     log(INFO, "Report: %s", page.write(folder.path))
+
+
+@_as_warning
+def _privacy_page(folder: RunFolder) -> None:
+    from ilora_app.report import privacy_page
+
+    privacy_page.write(folder.path)
 
 
 def _short(value: float) -> float:

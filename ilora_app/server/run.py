@@ -100,7 +100,8 @@ class Server:
         prepared, folder = self.prepared, self.folder
         settings, labels = prepared.settings, prepared.labels
         log(INFO, "Run folder: %s", folder.path)
-        recording.begin(folder, settings, self.membership, labels, prepared.test)
+        about = settings, self.membership, labels, prepared.test, prepared.run_key
+        recording.begin(folder, *about)
         self.strategy.start(
             self._grid,
             ArrayRecord() if prepared.resumed else self.initial_arrays(),
