@@ -9,18 +9,20 @@ import typer
 
 from ilora_app.cli import terminal
 from ilora_app.cli.complete import runs as complete_runs
+from ilora_app.cli.erase import erase
 from ilora_app.cli.naming import find
 from ilora_app.cli.payloads import payloads
 
 MISTAKE = 2
 
 runs = typer.Typer(
-    help="Run folders: list, show, remove and compare them with nodes' logs.",
+    help="Run folders: list, show, erase, remove, and compare them with nodes' logs.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 
 runs.command()(payloads)
+runs.command()(erase)
 
 Root = Annotated[
     Path | None,

@@ -14,7 +14,6 @@ round that the server has not finished leaves no trace. The state folder is
 
 import contextlib
 import hashlib
-import os
 import re
 import secrets
 import shutil
@@ -35,12 +34,13 @@ from flwr.supercore import log
 
 from ilora_app import wire
 from ilora_app.runs import store
+from ilora_app.runs.places import RUN_KEY as _KEY
+from ilora_app.runs.places import node_states
 from ilora_app.settings import options
 from ilora_app.settings.mistake import MistakeError
 
-STATE_PATH, VARIABLE, DEFAULT = "state-path", "ILORA_STATE", "~/.ilora/nodes"
+STATE_PATH = "state-path"
 _PREFIX = "round-"
-_KEY = re.compile(r"[0-9a-f]{16}")
 _FORGET_DAYS = 30
 _MARK = "kept-by-node"
 
@@ -73,7 +73,7 @@ def folder(node_config: Mapping[str, object]) -> Path:
         MistakeError: it is not absolute.
 
     """
-    given = node_config.get(STATE_PATH) or os.environ.get(VARIABLE) or DEFAULT
+    given = node_config.get(STATE_PATH) or node_states()
     found = options.folder(str(given))
     if not found.is_absolute():
         key, right = f"--node-config {STATE_PATH}", "an absolute folder, or one under ~"

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ilora_app.runs import parts, store
 
-_FOLDER, _PREFIX = "checkpoints", "round-"
+FOLDER, _PREFIX = "checkpoints", "round-"
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Checkpoints:
     """
 
     def __init__(self, run_folder: Path, keep: int = 2) -> None:
-        self._run, self._folder = run_folder, run_folder / _FOLDER
+        self._run, self._folder = run_folder, run_folder / FOLDER
         self._keep = keep
 
     @property

@@ -1,6 +1,7 @@
 """Where runs lie, and names of files in them; imports nothing that takes time."""
 
 import os
+import re
 from pathlib import Path
 
 from ilora_app.settings import options
@@ -9,6 +10,15 @@ _VARIABLE = "ILORA_RUNS"
 
 RUNS = os.environ.get(_VARIABLE) or "~/.ilora/runs"
 """Where runs lie that name no folder of their own."""
+
+
+def node_states() -> str:
+    """Where nodes keep their states that name no folder of their own."""
+    return os.environ.get("ILORA_STATE") or "~/.ilora/nodes"
+
+
+RUN_KEY = re.compile(r"[0-9a-f]{16}")
+"""Name under which nodes keep their state of a run."""
 
 LATEST = "latest"
 """Stands for the run that was last at work."""
