@@ -2,6 +2,7 @@
 
 import typer
 
+from ilora_app.cli.audit import audit
 from ilora_app.cli.check import check
 from ilora_app.cli.compare import compare
 from ilora_app.cli.doctor import doctor
@@ -33,6 +34,7 @@ app.command(
 app.command()(export)
 app.command()(predict)
 app.command()(report)
+app.command()(audit)
 app.command()(doctor)
 
 

@@ -127,7 +127,7 @@ class Predictor:
 
     def _classified(self, rows: Sequence[Row], top: int) -> Iterator[Prediction]:
         """Name the likeliest classes of each row."""
-        chances = self._logits(self._batch(rows)).double().softmax(dim=1)
+        chances = self.logits(self._batch(rows)).double().softmax(dim=1)
         classes, names = chances.shape[1], self.facts.labels
         if classes != len(names):
             raise ReleaseError(
@@ -158,7 +158,8 @@ class Predictor:
             return PeftModel.from_pretrained(base, path)
 
     @torch.inference_mode()
-    def _logits(self, batch: dict[str, Tensor]) -> Tensor:
+    def logits(self, batch: dict[str, Tensor]) -> Tensor:
+        """What the model says of a batch without labels, in memory of the CPU."""
         moved = {key: value.to(self._device) for key, value in batch.items()}
         extra = {}
         own = getattr(self.model.config, "image_size", None)

@@ -70,23 +70,48 @@ def shown(test: Result | None) -> str:
 
 
 def roc(test: Result) -> str:
-    """Draw the ROC curve, both axes logarithmic as low error rates are what counts."""
+    """Draw the ROC curve for a page."""
     # Pages without a test need no library for plots.
-    from ilora_app.report.drawing import COLOURS, INK, drawing
+    from ilora_app.report.drawing import drawing
+
+    with drawing("Membership test", "membership") as made:
+        _curve(made.axes, test)
+    return made.svg
+
+
+def draw(test: Result, file: Path) -> None:
+    """Draw the ROC curve into a file of its own: png, svg or pdf by its name.
+
+    Raises:
+        OSError: it cannot be written.
+
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.4, 4.0), layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_title(f"Membership test, AUC {interval(test, 'auc')}", fontsize=10)
+    _curve(axes, test, "black")
+    figure.savefig(file, dpi=150)
+
+
+def _curve(axes: Any, test: Result, ink: str = "") -> None:
+    """Both axes are logarithmic, as low rates of errors are what counts."""
+    from ilora_app.report.drawing import COLOURS, INK
 
     least = 1 / (2 * max(test["members"], test["non_members"]))
     curve = test["roc"]
-    with drawing("Membership test", "membership") as made:
-        made.axes.plot([least, 1], [least, 1], "--", color=INK, linewidth=0.8)
-        points = [
-            (max(x, least), max(y, least))
-            for x, y in zip(curve["fpr"], curve["tpr"], strict=True)
-        ]
-        made.axes.step(*zip(*points, strict=True), where="post", color=COLOURS[0])
-        made.axes.set_xscale("log")
-        made.axes.set_yscale("log")
-        made.axes.set_xlim(least, 1)
-        made.axes.set_ylim(least, 1)
-        made.axes.set_xlabel("non-members called members")
-        made.axes.set_ylabel("members found")
-    return made.svg
+    points = [
+        (max(x, least), max(y, least))
+        for x, y in zip(curve["fpr"], curve["tpr"], strict=True)
+    ]
+    axes.plot([least, 1], [least, 1], "--", color=ink or INK, linewidth=0.8)
+    axes.step(*zip(*points, strict=True), where="post", color=COLOURS[0])
+    for scale, limit in (
+        (axes.set_xscale, axes.set_xlim),
+        (axes.set_yscale, axes.set_ylim),
+    ):
+        scale("log")
+        limit(least, 1)
+    axes.set_xlabel("non-members called members")
+    axes.set_ylabel("members found")

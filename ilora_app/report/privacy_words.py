@@ -155,6 +155,6 @@ def stored(config: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
         ("events.jsonl", f"what happened: {by_node}, hashes of messages", False),
         ("metrics.csv", "a row for each round: means over nodes", False),
         ("report.html", f"the run as plots and tables: {by_node}", False),
-        ("membership.json", "the result of the membership test", False),
+        ("membership.*", "the result of the membership test", False),
     ]
     return found if corrected and not secure else [f for f in found if f[0] != "parts"]

@@ -1,0 +1,1 @@
+"""What a model tells of the rows that it was trained on."""
