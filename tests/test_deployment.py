@@ -21,6 +21,7 @@ from tests.deployment import CONNECTION, Run, deployment
 from tests.hospitals import Federation, deal_out, held, took_part
 from tests.local_run import metrics
 from tests.own_processes import wait
+from tests.test_payloads import agreeing
 
 pytestmark = pytest.mark.slow
 
@@ -85,6 +86,11 @@ def test_three_nodes_of_unequal_rank_run_to_the_end(normal, tiny_model):
     )
     for rank in (4, 8, 16):
         PeftModel.from_pretrained(base, run.folder / f"adapter-r{rank}")
+
+
+def test_server_and_nodes_have_the_same_hashes(federation, normal):
+    """Over TLS: each node's own log beside what the server says it sent and got."""
+    assert agreeing(normal.folder, federation.real.folder) == [4, 4, 4]
 
 
 def test_strangers_are_refused(federation, tmp_path):

@@ -67,6 +67,17 @@ def log_of(server: Any, partition: int, nodes: int) -> Path:
     return place / f"partition-{partition}-of-{nodes}" / "audit.jsonl"
 
 
+def agreeing(folder: Path, states: Path) -> list[int]:
+    """Messages that a server and each of its nodes speak of alike; all must be."""
+    (event,) = read_events(folder, "node-state")
+    logs = sorted(states.rglob(f"{event['key']}/*/audit.jsonl"))
+    found = [compare(folder / "events.jsonl", log) for log in logs]
+    for one in found:
+        assert not one.altered
+        assert not one.missing
+    return [one.agree for one in found]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("way", ["plain", "secure", "ridge", "together"])
 def test_both_sides_have_the_same_hashes(run_config, way):

@@ -1,11 +1,15 @@
 """The real app in Flower's Ray engine, against a SuperLink that the test starts."""
 
+import os
+from pathlib import Path
+
 import pandas
 import pytest
 
 from ilora_app.settings import Settings, parsing
 from tests.local_run import metrics, run
 from tests.superlink import superlink
+from tests.test_payloads import agreeing
 
 pytestmark = pytest.mark.slow
 
@@ -44,6 +48,8 @@ def test_the_app_runs_and_its_numbers_do_not_depend_on_the_engine(
         assert (tmp_path / name / "adapter" / "adapter_model.safetensors").is_file()
         assert link.statuses()[0] == "finished:completed"
         tables.append(metrics(tmp_path / name))
+        # What the engine writes anew on the way has the same hash on both sides.
+        assert agreeing(tmp_path / name, Path(os.environ["ILORA_STATE"])) == [4, 4, 4]
     tables.append(metrics(run(run_config)[0]))
     for other in tables[1:]:
         pandas.testing.assert_frame_equal(tables[0], other, check_exact=True)
