@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from ilora_app.federation.limits import begun, update_norms
-from ilora_app.federation.release import Release, gaussian
+from ilora_app.federation.release import Release
 from ilora_app.methods import METHODS, find
 from ilora_app.methods.state import Share
 from ilora_app.methods.sums import Sketch
 from ilora_app.privacy.budget import Budget, noise_for, spent
+from ilora_app.privacy.noise import gaussian
 from ilora_app.settings import Settings, parsing
 from tests.builders import random_state, update
 from tests.test_robust import dense

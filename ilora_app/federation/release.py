@@ -14,14 +14,10 @@ is released gets noise of z C (of the products: over s), as one Gaussian mechani
 would. R is linear in the nodes, so noise is never multiplied by noise.
 """
 
-import math
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from scipy.special import ndtri
 from torch import Tensor
 
 from ilora_app.federation.limits import begun, update_norms
@@ -35,18 +31,7 @@ from ilora_app.methods.sums import (
     leading_basis_of,
     one_update,
 )
-
-Draw = Callable[[Sequence[int]], Tensor]
-
-
-def gaussian(shape: Sequence[int]) -> Tensor:
-    """Standard normal numbers in float64 that nobody can draw again.
-
-    From the operating system's randomness: Phi^-1((i + 1/2) / 2^53) for 53 random bits
-    i. No seed: noise that can be drawn again can be taken away again.
-    """
-    bits = np.frombuffer(os.urandom(8 * math.prod(shape)), dtype=np.uint64) >> 11
-    return torch.from_numpy(ndtri((bits + 0.5) * 2.0**-53)).reshape(tuple(shape))
+from ilora_app.privacy.noise import Draw, gaussian
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,7 @@ def train(
     clock = time.perf_counter()
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
-    parameters = _unfrozen(backbone, trained)
+    parameters = unfrozen(backbone, trained)
     if not parameters:  # there is nothing to train: only the loss is of interest
         found = evaluate(backbone, examples, settings.eval_batch_size)["loss"]
         return Outcome(examples.count, found, time.perf_counter() - clock)
@@ -135,7 +135,7 @@ def mean_gradient(
     """Gradient of the mean loss over all examples, without dropout, by name."""
     prior = log_prior(examples, backbone, adjustment)
     backbone.model.eval()
-    parameters = _unfrozen(backbone, trained)
+    parameters = unfrozen(backbone, trained)
     for parameter in parameters.values():
         parameter.grad = None
     total = 0
@@ -230,7 +230,7 @@ def _parts(indices: list[int], number: int) -> list[list[int]]:
     return [indices[i : i + size] for i in range(0, len(indices), size)]
 
 
-def _unfrozen(
+def unfrozen(
     backbone: Backbone, trained: Collection[str] | None
 ) -> dict[str, nn.Parameter]:
     """Freeze everything but what is trained, and return that."""

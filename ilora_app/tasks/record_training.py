@@ -1,0 +1,191 @@
+r"""Local training of which no single row can be told: DP-SGD, by Opacus.
+
+A step draws each row by itself with probability q, has Opacus' hooks on the trained
+linear layers keep the gradient g_i of each row's own loss, and goes along
+
+    (sum_i min(1, C / ||g_i||) g_i + z C N(0, I)) / (q n),
+
+||g_i|| being over all that trains together (Abadi et al., CCS 2016, arXiv 1607.00133).
+"""
+
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.optim import Optimizer
+
+from ilora_app.privacy.noise import Choose, Draw, chosen, gaussian
+from ilora_app.settings import TrainingSettings
+from ilora_app.tasks.backbone import Backbone
+from ilora_app.tasks.examples import Batch, Examples
+from ilora_app.tasks.models import ModelError
+from ilora_app.tasks.optimizers import groups_of, make_optimizer
+from ilora_app.tasks.training import Outcome, unfrozen
+
+
+@dataclass(frozen=True)
+class Noise:
+    """How a node's rows are hidden.
+
+    Attributes:
+        clip: C.
+        multiplier: z.
+        rate: q.
+        steps: of a round.
+        draw: makes standard normal numbers of a shape.
+        choose: draws rows.
+
+    """
+
+    clip: float
+    multiplier: float
+    rate: float
+    steps: int
+    draw: Draw = gaussian
+    choose: Choose = chosen
+
+
+def train(
+    backbone: Backbone,
+    examples: Examples,
+    settings: TrainingSettings,
+    seed: int,
+    trained: Collection[str],
+    head_rate: float,
+    noise: Noise,
+) -> Outcome:
+    """Train what the backbone holds for one round.
+
+    Args:
+        backbone: with the received model installed; trained in place.
+        examples: at least one.
+        settings: optimizer, rate, and how many rows are computed at once at most.
+        seed: of dropout and augmentation, and of nothing that hides a row.
+        trained: names of the parameters to train; all others are frozen.
+        head_rate: factor on the learning rate for the head.
+        noise: the rest.
+
+    Returns:
+        With a loss of 0: that of rows is not said.
+
+    Raises:
+        ModelError: gradients of single rows cannot be had of this model.
+
+    """
+    clock = time.perf_counter()
+    torch.manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
+    parameters = unfrozen(backbone, trained)
+    groups = groups_of(parameters, settings, head_rate)
+    size = noise.rate * len(examples)
+    optimizer = _private(make_optimizer(groups, settings), noise, size)
+    most = max(1, settings.batch_size // settings.gradient_accumulation)
+    backbone.model.train()
+    hooks = _hooks(backbone.model)
+    try:
+        for _ in range(noise.steps):
+            rows = noise.choose(len(examples), noise.rate)
+            parts = [rows[i : i + most] for i in range(0, len(rows), most)] or [[]]
+            for part in parts:
+                optimizer.zero_grad(set_to_none=True)
+                _backward(backbone, examples, part, generator, parameters.values())
+                optimizer.signal_skip_step(part is not parts[-1])
+                optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+    finally:
+        hooks.cleanup()
+    return Outcome(examples.count, 0.0, time.perf_counter() - clock)
+
+
+def _backward(
+    backbone: Backbone,
+    examples: Examples,
+    rows: list[int],
+    generator: torch.Generator,
+    parameters: Collection[Any],
+) -> None:
+    """Have the hooks keep the gradient of every row.
+
+    Raises:
+        ModelError: a layer sees parts of a row as rows of their own, which would be
+            clipped one by one.
+
+    """
+    if not rows:
+        for parameter in parameters:
+            parameter.grad_sample = parameter.new_zeros((0, *parameter.shape))
+        return
+    losses: Any = losses_of(backbone, examples.batch(rows, generator))
+    losses.sum().backward()
+    for parameter in parameters:
+        kept = getattr(parameter, "grad_sample", None)
+        if not isinstance(kept, Tensor) or len(kept) != len(rows):
+            raise _refused("a layer sees other rows than its examples")
+
+
+def losses_of(backbone: Backbone, batch: Batch) -> Tensor:
+    """Loss of every row by itself: of a text the mean over its own tokens."""
+    logits = backbone.forward(batch).logits.float()
+    labels = batch["labels"].to(backbone.device)
+    if logits.dim() == 2:
+        return nn.functional.cross_entropy(logits, labels, reduction="none")
+    logits, labels = logits[:, :-1].transpose(1, 2), labels[:, 1:]
+    single = nn.functional.cross_entropy(logits, labels, reduction="none")
+    counts = (labels != -100).sum(dim=1).clamp(min=1)
+    return single.sum(dim=1) / counts
+
+
+def _hooks(model: nn.Module) -> Any:
+    """Opacus' hooks on what trains.
+
+    Raises:
+        ModelError: it has none for a layer, or rows are mixed before any hook sees
+            them.
+
+    """
+    from opacus.grad_sample import GradSampleHooks
+
+    mixed = sorted(n for n, m in model.named_modules() if isinstance(m, _BatchNorm))
+    why = f"{mixed[0]} normalises over the rows of a batch" if mixed else ""
+    if not why:
+        try:
+            return GradSampleHooks(model, loss_reduction="sum")
+        except NotImplementedError as error:
+            why = str(error)
+    raise _refused(why)
+
+
+def _refused(why: str) -> ModelError:
+    return ModelError.openly(
+        f"dp = 'record': gradients of single rows cannot be had of this model: {why}"
+    )
+
+
+def _private(optimizer: Optimizer, noise: Noise, size: float) -> Any:
+    """Opacus' optimizer around one, with noise that no seed repeats."""
+    from opacus.optimizers import DPOptimizer
+    from opacus.optimizers.optimizer import _check_processed_flag, _mark_as_processed
+
+    class Private(DPOptimizer):  # type: ignore[misc]
+        """Adds z C N(0, I) of ``noise.draw``."""
+
+        def add_noise(self) -> None:
+            """As Opacus does, with other numbers."""
+            for parameter in self.params:
+                whole = parameter.summed_grad
+                _check_processed_flag(whole)
+                drawn = noise.draw(whole.shape).to(whole)
+                total = whole + self.noise_multiplier * self.max_grad_norm * drawn
+                parameter.grad = total.view_as(parameter)
+                _mark_as_processed(whole)
+
+    return Private(
+        optimizer,
+        noise_multiplier=noise.multiplier,
+        max_grad_norm=noise.clip,
+        expected_batch_size=size,
+    )
