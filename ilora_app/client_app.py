@@ -4,7 +4,7 @@ from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from ilora_app import wire
-from ilora_app.node import local_evaluation, persistence, secure_steps
+from ilora_app.node import local_evaluation, persistence, record_part, secure_steps
 from ilora_app.node.answers import (
     MISTAKES,
     answer_errors,
@@ -25,7 +25,9 @@ def query(message: Message, context: Context) -> Message:
     """Say which rank this node can afford and how much data it holds."""
     facts: dict[str, int | str] = {}
     try:
-        facts = node_of(message, context).facts()
+        node = node_of(message, context)
+        facts = node.facts()
+        record_part.check(node, int(facts[wire.EXAMPLES]))
         if name := persistence.identity(context.node_config):
             facts[wire.IDENTITY] = name
         facts[wire.STATE_ROUND] = persistence.restore(message, context)
@@ -48,6 +50,7 @@ def evaluate(message: Message, context: Context) -> Message:
     """Evaluate the received model on this node's held-out examples."""
     node = node_of(message, context)
     secure_steps.expected(node, message)
+    record_part.expected(node, message)
     persistence.restore(message, context)
     content = local_evaluation.evaluate(node, message, context.state)
     if wire.SECURE in message.content:

@@ -3,6 +3,7 @@
 from dataclasses import fields
 from importlib.util import find_spec
 
+from ilora_app.federation.record_validity import record_problems
 from ilora_app.methods import Method
 from ilora_app.privacy.budget import no_noise
 from ilora_app.settings import PrivacySettings, Settings
@@ -33,10 +34,6 @@ def private_problems(method: type[Method], settings: Settings) -> dict[str, str]
                 key = field.name.replace("_", "-")
                 found[key] = f"{key} = {value:g}: is not used, as dp is 'none'"
         return found
-    if not method.is_sum():
-        why = f"{name} makes its model of no sum in which a node's part is bounded"
-        refuse("dp", chosen.dp, "none", why)
-        return found
     if find_spec("dp_accounting") is None:
         found["dp"] = (
             f"dp = {chosen.dp!r}: needs dp-accounting, which is not installed: "
@@ -46,7 +43,14 @@ def private_problems(method: type[Method], settings: Settings) -> dict[str, str]
         why = "one follows from the other"
         right = "this or dp-noise-multiplier above 0, and not both"
         refuse("dp-target-epsilon", chosen.dp_target_epsilon, right, why)
-    elif "dp" not in found and (none := no_noise(settings)):
+    if chosen.dp == "record":
+        record_problems(method, settings, refuse)
+        return found
+    if not method.is_sum():
+        why = f"{name} makes its model of no sum in which a node's part is bounded"
+        refuse("dp", chosen.dp, "none", why)
+        return found
+    if not found and (none := no_noise(settings)):
         found["dp-target-epsilon"] = none
     used = method.setting_keys
     if "decomposition" in used and settings.method.decomposition != "qr":

@@ -6,6 +6,7 @@ others; this node's own log has all of it.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import wraps
 from logging import ERROR
 from pathlib import Path
@@ -17,7 +18,7 @@ from flwr.common.constant import ErrorCode
 from flwr.supercore import log
 
 from ilora_app import wire
-from ilora_app.node import joint_round, persistence, secure_steps
+from ilora_app.node import joint_round, persistence, record_part, secure_steps
 from ilora_app.node.audit_log import AuditEntry
 from ilora_app.node.local_round import LocalRound
 from ilora_app.node.node import Node
@@ -119,7 +120,9 @@ def begin(message: Message, context: Context) -> LocalRound:
     node = node_of(message, context)
     secure_steps.expected(node, message)
     persistence.restore(message, context)
+    record_part.expected(node, message)
     local = LocalRound.begin(node, message, context.state)
+    local = replace(local, record=record_part.charge(node, message, context))
     if wire.SECURE in message.content:
         secure_steps.enter(local, message, context)
     return local

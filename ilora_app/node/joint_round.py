@@ -53,6 +53,7 @@ def alike(one: LocalRound, other: LocalRound) -> bool:
         and one.settings == other.settings
         and list(one.names) == list(other.names)
         and one.private is None
+        and one.record is None
         and not one.half.frozen(one.start.named_tensors())
         and not one.correction.trains_apart
         and bases[0].keys() == bases[1].keys()

@@ -14,17 +14,19 @@ from flwr.app import Message, MetricRecord, RecordDict
 from torch import Tensor
 
 from ilora_app import wire
-from ilora_app.corrections import ClientCorrection, client_half
+from ilora_app.corrections import ClientCorrection
 from ilora_app.lora.factors import AdapterState, Pair, only
 from ilora_app.methods import ClientHalf
+from ilora_app.node.correction_half import correction_half
 from ilora_app.node.deadline import deadline_of
 from ilora_app.node.instructions import Instructions
 from ilora_app.node.local_evaluation import install_start, measure
 from ilora_app.node.node import Node
 from ilora_app.node.packing import Packing
 from ilora_app.node.private_part import PrivatePart, private_part
+from ilora_app.node.record_part import RecordPart
 from ilora_app.settings import TrainingSettings
-from ilora_app.tasks import training
+from ilora_app.tasks import record_training, training
 from ilora_app.tasks.backbone import Backbone
 from ilora_app.tasks.deadline import Deadline
 from ilora_app.tasks.examples import Examples
@@ -48,6 +50,7 @@ class LocalRound:
         seconds: after which training ends; None takes all steps.
         content: of the reply, as far as it is known.
         packing: writes its tensors.
+        record: hides single rows; None where they are not hidden.
 
     """
 
@@ -64,6 +67,7 @@ class LocalRound:
     seconds: float | None
     content: dict[str, Any]
     packing: Packing
+    record: RecordPart | None = None
 
     @classmethod
     def begin(cls, node: Node, message: Message, records: RecordDict) -> "LocalRound":
@@ -94,7 +98,7 @@ class LocalRound:
             node,
             instructions,
             half,
-            _correction(node, half, message, instructions, start),
+            correction_half(node, half, message, instructions, start),
             start,
             offset,
             node.pooled() if plan.pooled else node.data.examples()[0],
@@ -118,6 +122,8 @@ class LocalRound:
 
     def train(self) -> RecordDict:
         """Train what :meth:`begin` installed; returns the content of the reply."""
+        if self.record is not None:
+            return self._hidden(self.record)
         everything = self.backbone.parameters()
         parameters = {name: everything[name] for name in self.names}
         full_gradient = None
@@ -146,6 +152,12 @@ class LocalRound:
         if self.private is not None:
             self.private.keep()
         return self.finish(outcome, trained, full_gradient, deadline)
+
+    def _hidden(self, record: RecordPart) -> RecordDict:
+        """Train so that no row can be told: nothing but that sees rows."""
+        how = self.settings, self.seed, self.names, self.node.settings.head.rate
+        parts = self.backbone, self.examples, *how, record.noise
+        return self.finish(record_training.train(*parts), self.backbone.collect())
 
     def _train(
         self,
@@ -199,6 +211,8 @@ class LocalRound:
             wire.SECONDS: outcome.seconds,
             wire.RANK: upload.rank,
         }
+        if self.record is not None:
+            metrics[wire.EPSILON] = self.record.epsilon
         content = dict(self.content)
         if deadline is not None:
             steps = {n: torch.tensor(float(x)) for n, x in deadline.steps.items()}
@@ -224,25 +238,3 @@ def _training(
     """Settings of the round, with the batch size that the server has chosen."""
     found = node.local_training(pooled, server_round)
     return replace(found, batch_size=int(config.get(wire.BATCH_SIZE, found.batch_size)))
-
-
-def _correction(
-    node: Node,
-    half: ClientHalf,
-    message: Message,
-    instructions: Instructions,
-    start: AdapterState,
-) -> ClientCorrection:
-    """Make the client half of the drift correction."""
-    config: Any = message.content.config_records[wire.CONFIG]
-    record = message.content.array_records.get(wire.CORRECTION)
-    return client_half(
-        node.settings.method,
-        config,
-        None if record is None else wire.decode_tensors(record),
-        start,
-        list(half.trained(start.named_tensors(), instructions.plan.up)),
-        instructions.state,
-        instructions.round,
-        int(config.get(wire.LAST_TAKEN, 0)),
-    )

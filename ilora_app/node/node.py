@@ -107,6 +107,8 @@ class Node:
         }
         if self.settings.privacy.secure_aggregation:  # counts are sums then
             facts |= {wire.EXAMPLES: 1, wire.HELD_OUT: 1}
+        if self.settings.privacy.dp == "record":  # measured on rows, in no account
+            facts |= {wire.HELD_OUT: 0}
         if not self.data.path:
             facts[wire.PARTITION] = self.data.partition
             facts[wire.PARTITIONS] = self.data.partitions

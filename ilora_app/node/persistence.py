@@ -140,6 +140,18 @@ def keep(message: Message, context: Context, count: int) -> None:
         log(WARNING, "the node's state of round %d is not kept: %s", number, error)
 
 
+def place(message: Message, context: Context) -> Path | None:
+    """Where this node keeps what it has of the run; None where none is to be kept.
+
+    Raises:
+        WireError: the name of the run is wrong.
+        MistakeError: that of the state folder is.
+
+    """
+    asked = message.content.config_records[wire.CONFIG]
+    return _kept(context, str(asked[wire.RUN_KEY])) if wire.RUN_KEY in asked else None
+
+
 def _number(file: Path) -> str:
     """Read a node's own number, drawn the first time; none where it cannot be kept."""
     try:

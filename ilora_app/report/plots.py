@@ -103,6 +103,12 @@ def classes(run: RunData) -> str:
     return made.svg
 
 
+def privacy(run: RunData) -> str:
+    """Draw epsilon so far; of the node that has spent most where each has its own."""
+    lines = [("epsilon so far", "epsilon", 0, 0)]
+    return charts.lines(run, "Privacy spent", "epsilon", lines, "epsilon")
+
+
 def spectra(run: RunData) -> str:
     """Draw the singular values of the global update, a line a layer."""
     layers = run.last("singular-values").get("layers", {})

@@ -65,7 +65,7 @@ def _head(run: RunData) -> str:
 
 
 def _course(run: RunData) -> str:
-    return charts(plots.accuracy(run), plots.loss(run))
+    return charts(plots.accuracy(run), plots.loss(run), plots.privacy(run))
 
 
 def _clients(run: RunData) -> str:

@@ -95,7 +95,7 @@ def _hidden(settings: Settings, nodes: int) -> None:
 
     """
     chosen = settings.privacy
-    if chosen.dp == "none":
+    if chosen.dp != "client":
         return
     if nodes < 2:
         raise FederationError("dp = 'client': expected two nodes or more, 1 is there")

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from ilora_app.settings.options import above, at_least, open_part, option
 
-DP = ("none", "client")
+DP = ("none", "client", "record")
 
 
 @dataclass(frozen=True)
@@ -26,13 +26,15 @@ class PrivacySettings:
     dp: str = option(
         "none",
         "client: models are differentially private to a node with all its data, by "
-        "clipped changes and noise from the server: see privacy.md.",
+        "clipped changes and noise from the server. record: to a single row, by "
+        "clipped gradients and noise on its node. See privacy.md.",
         choices=DP,
     )
     dp_clip: float = option(
         1.0,
         "C: the most that a node changes in a round, as a norm: of the products and "
-        "the head, or of the factors where those are averaged.",
+        "the head, or of the factors where those are averaged. record: the longest "
+        "gradient of a row.",
         check=above(0),
     )
     dp_target_epsilon: float = option(
@@ -43,7 +45,8 @@ class PrivacySettings:
     )
     dp_delta: float = option(
         1e-5,
-        "The chance that epsilon does not speak of; below one over the nodes.",
+        "The chance that epsilon does not speak of; below one over the nodes, or over "
+        "the rows of a node.",
         check=open_part,
     )
     dp_noise_multiplier: float = option(

@@ -18,6 +18,7 @@ from ilora_app.federation.limits import Limits
 from ilora_app.federation.membership import Membership
 from ilora_app.federation.participation import Participation
 from ilora_app.federation.private_strategy import PrivateStrategy
+from ilora_app.federation.record_strategy import RecordStrategy
 from ilora_app.federation.release import Release
 from ilora_app.federation.ridge_head import RidgeHead
 from ilora_app.federation.strategy import LoraStrategy
@@ -145,7 +146,9 @@ def build(
     kind: Callable[..., LoraStrategy] = LoraStrategy
     if private.secure_aggregation:
         kind = partial(BlindStrategy, least=private.secure_min_nodes)
-    if private.dp != "none":
+    if private.dp == "record":
+        kind = partial(RecordStrategy, privacy=private)
+    if private.dp == "client":
         budget = Budget.of(settings)
         release = Release(
             private.dp_clip, budget.multiplier, settings.model.lora_scaling

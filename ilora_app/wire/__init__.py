@@ -64,7 +64,7 @@ FACTORS_RANK = "rank-of-factors"
 UPLOAD_TAKEN = "upload-taken-in-round"
 BASE_START, BASE_END = "base-version-held", "base-version-sent"
 EVALUATE, EVALUATION = "evaluate-before-training", "evaluation"
-LOSS, ACCURACY, SECONDS = "loss", "accuracy", "seconds"
+LOSS, ACCURACY, SECONDS, EPSILON = "loss", "accuracy", "seconds", "epsilon"
 TEST_SPLIT, TEST_LOSS, TEST_ACCURACY = "test-split", "test-loss", "test-accuracy"
 RANK, PARTITION, PARTITIONS, PROBLEM = (
     "lora-rank",
