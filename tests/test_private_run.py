@@ -100,6 +100,18 @@ def test_a_budget_ends_a_run(config):
     assert "would exceed epsilon 3" in event["reason"]
 
 
+def test_a_clip_that_follows_the_norms_goes_on_where_it_was(config):
+    keys = config(dp_clip_quantile=0.5, dp_clip=0.01)
+    folder, _, _ = run(keys, nodes=3)
+    table = metrics(folder)
+    assert table["clip"][1] == 0.01
+    assert table["clip"][2] == table["clip_next"][1] != 0.01
+    assert table["epsilon"][2] == pytest.approx(spent(2.0, 0.01, 2))
+    more = keys | {"resume": str(folder), "num-server-rounds": 3}
+    resumed = metrics(run(more, nodes=3)[0])
+    assert resumed["clip"][3] == table["clip_next"][2]
+
+
 @pytest.mark.parametrize(
     ("delta", "nodes", "said"),
     [(0.4, 3, "dp-delta = 0.4: expected below 0.333"), (0.01, 1, "two nodes or more")],

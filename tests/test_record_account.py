@@ -4,6 +4,7 @@ import pytest
 from dp_accounting import GaussianDpEvent, PoissonSampledDpEvent
 from dp_accounting.rdp import RdpAccountant
 from flwr.app import ConfigRecord, Message, MessageType, RecordDict
+from flwr.supercore.task_identity import TaskIdentity
 
 from ilora_app import wire
 from ilora_app.federation import validity
@@ -69,8 +70,10 @@ def test_what_makes_no_sense_is_refused_with_a_reason():
 
 
 @pytest.mark.parametrize("kind", [MessageType.EVALUATE, MessageType.TRAIN])
-def test_a_node_says_nothing_that_it_has_measured(kind):
+def test_a_node_says_nothing_that_it_has_measured(kind, monkeypatch):
     """Whatever the server asks for."""
+    monkeypatch.setattr(TaskIdentity, "run_id", 1)
+    monkeypatch.setattr(TaskIdentity, "node_id", 1)
     settings = settings_of()
     data = NodeData(settings.model, settings.data, 0, 0, 2)
     asked = ConfigRecord({wire.EVALUATE: True})

@@ -28,6 +28,7 @@ from ilora_app.methods.sums import Sketch
 from ilora_app.privacy.budget import Budget
 
 EPSILON, NOISE = "epsilon", "noise_multiplier"
+CLIP, NEXT = "clip", "clip_next"
 
 
 class PrivateStrategy(LoraStrategy):
@@ -63,6 +64,9 @@ class PrivateStrategy(LoraStrategy):
         if before:
             self._budget = replace(self._budget, multiplier=before[-1])
             self._release = replace(self._release, multiplier=before[-1])
+        clips = [row[NEXT] for row in rows if NEXT in row]
+        if clips and self._release.quantile is not None:
+            self._release = replace(self._release, clip=clips[-1])
 
     def summary(self) -> None:
         """Log the settings, and what all rounds cost."""
@@ -122,6 +126,7 @@ class PrivateStrategy(LoraStrategy):
             self.events.model_stays(server_round, str(error))
             return None, None
         self._releases += 1
+        clip, self._release = self._release.clip, self._release.after(sketch, whole)
         self.model.advance(made.state)
         self.model.versions.take(good, server_round)
         found: dict[str, int | float] = {
@@ -131,6 +136,8 @@ class PrivateStrategy(LoraStrategy):
             EPSILON: self._budget.spent(self._releases),
             NOISE: self._budget.multiplier,
         }
+        if self._release.quantile is not None:
+            found |= {CLIP: clip, NEXT: self._release.clip}
         return arrays, MetricRecord({**found})
 
 

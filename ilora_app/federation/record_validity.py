@@ -43,6 +43,13 @@ def record_problems(method: type[Method], settings: Settings, refuse: Refuse) ->
             "what it takes of gradients is in no account",
         ),
         (
+            "dp-clip-quantile",
+            chosen.dp_clip_quantile > 0,
+            chosen.dp_clip_quantile,
+            "0",
+            "the norms of single gradients are in no account",
+        ),
+        (
             "logit-adjustment",
             training.logit_adjustment > 0,
             training.logit_adjustment,

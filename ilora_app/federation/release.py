@@ -15,11 +15,12 @@ would. R is linear in the nodes, so noise is never multiplied by noise.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from ilora_app.federation.clipping import Quantile
 from ilora_app.federation.limits import begun, update_norms
 from ilora_app.lora.factors import AdapterState, Pair, only
 from ilora_app.methods import Method
@@ -43,6 +44,7 @@ class Release:
         multiplier: z.
         scaling: s.
         draw: makes standard normal numbers of a shape.
+        quantile: which C is next; None: C stays.
 
     """
 
@@ -50,6 +52,19 @@ class Release:
     multiplier: float
     scaling: float
     draw: Draw = gaussian
+    quantile: Quantile | None = None
+
+    def norms(self, sketch: Sketch, updates: Sequence[Update]) -> list[float]:
+        """||Delta_k|| of every update."""
+        averaged = sketch.sums.kind == MEANS
+        return update_norms(updates, None if averaged else self.scaling)
+
+    def after(self, sketch: Sketch, updates: Sequence[Update]) -> "Release":
+        """What releases the next round."""
+        if self.quantile is None:
+            return self
+        how = self.norms(sketch, updates), self.multiplier
+        return replace(self, clip=self.quantile.after(self.clip, *how))
 
     def update(
         self,
@@ -70,10 +85,12 @@ class Release:
 
         """
         averaged = sketch.sums.kind == MEANS
-        norms = update_norms(updates, None if averaged else self.scaling)
+        norms, multiplier = self.norms(sketch, updates), self.multiplier
+        if self.quantile is not None:
+            multiplier = self.quantile.left(len(updates), multiplier)
         parts = [min(1.0, self.clip / norm) if norm else 1.0 for norm in norms]
         pairs = list(zip(updates, parts, strict=True))
-        spread = self.multiplier * self.clip
+        spread = multiplier * self.clip
         groups = up if averaged else [group for group in up if group == "head"]
         ends = [only(_clipped(u, c, sketch.rank), groups) for u, c in pairs]
         flat = {**state.adapter.named_tensors(), **self._mean(ends, spread)}

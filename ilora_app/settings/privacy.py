@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ilora_app.settings.options import above, at_least, open_part, option
+from ilora_app.settings.options import above, at_least, open_part, option, part_or_none
 
 DP = ("none", "client", "record")
 
@@ -36,6 +36,12 @@ class PrivacySettings:
         "the head, or of the factors where those are averaged. record: the longest "
         "gradient of a row.",
         check=above(0),
+    )
+    dp_clip_quantile: float = option(
+        0.0,
+        "dp = client: C begins at dp-clip and follows this quantile of the norms, told "
+        "with noise that is accounted for; 0: it stays.",
+        check=part_or_none,
     )
     dp_target_epsilon: float = option(
         0.0,

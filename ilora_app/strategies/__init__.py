@@ -11,6 +11,7 @@ from functools import partial
 from ilora_app import methods
 from ilora_app.corrections import server_half
 from ilora_app.federation.blind_strategy import BlindStrategy
+from ilora_app.federation.clipping import Quantile
 from ilora_app.federation.deadlines import Deadlines
 from ilora_app.federation.evaluation import EVALUATE
 from ilora_app.federation.event_log import Recorder
@@ -150,8 +151,12 @@ def build(
         kind = partial(RecordStrategy, privacy=private)
     if private.dp == "client":
         budget = Budget.of(settings)
+        part = private.dp_clip_quantile
         release = Release(
-            private.dp_clip, budget.multiplier, settings.model.lora_scaling
+            private.dp_clip,
+            budget.multiplier,
+            settings.model.lora_scaling,
+            quantile=Quantile(part) if part else None,
         )
         kind = partial(PrivateStrategy, release=release, budget=budget)
     return kind(
