@@ -6,9 +6,9 @@
 
 200 clients of 25 examples each, ranks 2, 4, 8 and 16, all asked in each of eight
 rounds, delta 0.001, heads trained (a solved one is refused: its sums are in no
-account). z is 3.4 at epsilon 4 or so, the same for all rows: what differs is which
-numbers the noise of standard deviation z C / 200 is added to, per adapted layer of
-d x d with r = 16:
+account). z is 8.2, 4.5, 2.6 and 1.5 at epsilon 1, 2, 4 and 8, the same for all rows:
+what differs is which numbers the noise of standard deviation z C / 200 is added to, per
+adapted layer of d x d with r = 16:
 
     ilora      (Y, R), orthonormal E and Q: r (2 d - r) numbers, as many as a matrix of
                rank r has; of the product itself, so that C bounds the product, and no
@@ -21,6 +21,9 @@ and for all of them to the same head, 384 numbers a class: 57,600 of clinc150's 
 classes, four times what ILoRA's four layers have together. C is of another unit in each
 row, so that it is chosen for each with the rate: by accuracy on the clients' held-out
 data, seed 0, epsilon 4; without privacy the rate alone. That choice is not in epsilon.
+Clients train with SGD: of AdamW's steps, which are of one length in all numbers, a clip
+leaves next to nothing to the few classes that a client has (a head alone on frozen
+features, clinc150, epsilon 8: 0.62 with SGD, 0.17 with AdamW at the best of 3 x 3).
 Dense updates (d d numbers) are no row: fedavg-full aggregates no sum that is clipped
 and noised here.
 
@@ -44,7 +47,7 @@ CLIENTS, DELTA = 200, 1e-3
 TASKS = ("clinc150", "banking77")
 LEVELS = ("1", "2", "4", "8", "none")
 CHOSEN_AT = "4"
-RATES = (0.001, 0.003, 0.01)
+RATES = (0.03, 0.1, 0.3, 1.0)
 CLIPS = (0.3, 1.0, 3.0)
 SEEDS = 5
 COMMON: Config = {
@@ -54,6 +57,7 @@ COMMON: Config = {
     "dirichlet-alpha": 0.5,
     "min-partition-size": 10,
     "holdout-fraction": 0.2,
+    "optimizer": "sgd",
     "num-server-rounds": 8,
     "local-steps": 4,
     "batch-size": 16,

@@ -1,0 +1,60 @@
+"""Accuracy under differential privacy: which runs are asked for, and with what."""
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks import private
+from benchmarks.private import CLIPS, LEVELS, RATES, ROWS, TASKS, Record, Run
+from ilora_app import methods
+from ilora_app.federation import validity
+from ilora_app.privacy.budget import Budget
+from ilora_app.settings import Settings, parsing
+
+BEST = RATES[1], CLIPS[0]
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Record:
+    return Record(tmp_path / "private.jsonl")
+
+
+def result(run: Run) -> dict:
+    held_out = 0.9 if (run.rate, run.clip or BEST[1]) == BEST else 0.5
+    return {"rows": [{"accuracy": 0.7, "held_out_accuracy": held_out}]}
+
+
+@pytest.mark.parametrize("row", ROWS)
+@pytest.mark.parametrize("level", LEVELS)
+def test_every_row_is_a_run_config_that_the_app_takes(row, level, tmp_path):
+    for task in TASKS:
+        (tmp_path / task).mkdir()
+        run = Run(task, row, level, 0.003, 0.0 if level == "none" else 1.0, 0)
+        config = private.config_of(run, tmp_path, tmp_path)
+        settings, wrong = methods.parse({**parsing.dump(Settings()), **config})
+        assert not wrong
+        assert not validity.problems(settings)
+        assert settings.privacy.dp_delta < 1 / private.CLIENTS
+        if level != "none":
+            budget = Budget.of(settings)
+            assert budget.spent(settings.run.num_server_rounds) <= float(level)
+
+
+def test_grids_are_run_before_what_follows_from_them(empty):
+    asked = TASKS[:1], ("ilora",), ("1", "4", "none"), 2
+    first = empty.missing(*asked)
+    assert {run.level for run in first} == {"4", "none"}
+    assert len(first) == len(RATES) * len(CLIPS) + len(RATES)
+    for run in first:
+        empty.add(run, result(run))
+    left = empty.missing(*asked)
+    assert {(run.level, run.seed) for run in left} == {
+        ("1", 0),
+        ("1", 1),
+        ("4", 1),
+        ("none", 1),
+    }
+    assert {(run.rate, run.clip or BEST[1]) for run in left} == {BEST}
+    for run in left:
+        empty.add(run, result(run))
+    assert Record(empty.file).missing(*asked) == []
