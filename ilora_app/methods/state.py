@@ -84,13 +84,12 @@ class Share:
 
     Attributes:
         adapter: factors of the client's rank r_k, and the head.
-        coefficients: module -> C of shape (r_k, r_max), by which O is written; empty
-            where the base gives nothing up, and for ``product``.
-        basis: ``received``: O = B C R with B the received one; ``directions``:
-            O = Q C R with Q, R the QR directions of W0; ``product``: O = B A as
-            received, so that the client starts at its base plus T; ``behind``: C is
-            (d_out + d_in, n), O = - C[:d_out] C[d_out:]^T: n directions of the model
-            behind those that the client trains, for its base to hold.
+        coefficients: module -> C of shape (r_k, r_max), or (d_out + d_in, n), by which
+            O is written; empty where there is none, and for ``product``.
+        basis: ``received``: O = B C R with B as received; ``directions``: O = Q C R
+            with Q, R the QR directions of W0; ``product``: O = B A as received, so that
+            the client starts at its base plus T; ``behind``: O = - C[:d_out]
+            C[d_out:]^T, n directions of the model behind those that it trains.
 
     """
 
@@ -107,16 +106,13 @@ class Share:
         """
         if self.basis == PRODUCT:
             return dict(self.adapter.factors.pairs)
-        if self.basis == BEHIND:
-            return {
-                module: (-C[:d], C[d:].T)
-                for module, C in self.coefficients.items()
-                for d in [self.adapter.factors[module][0].shape[0]]
-            }
-        found = {}
+        found: dict[str, Pair] = {}
         for module, C in self.coefficients.items():
-            Q, R = directions(C.shape[1])[module]
             B = self.adapter.factors[module][0]
+            if self.basis == BEHIND:
+                found[module] = (-C[: len(B)], C[len(B) :].T)
+                continue
+            Q, R = directions(C.shape[1])[module]
             left = B if self.basis == RECEIVED else Q[:, : C.shape[0]]
             found[module] = (left, C @ R)
         return found

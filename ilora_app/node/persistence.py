@@ -149,7 +149,8 @@ def place(message: Message, context: Context) -> Path | None:
 
     """
     asked = message.content.config_records[wire.CONFIG]
-    return _kept(context, str(asked[wire.RUN_KEY])) if wire.RUN_KEY in asked else None
+    key = asked.get(wire.RUN_KEY)
+    return place_of(context, str(key)) if key is not None else None
 
 
 def _number(file: Path) -> str:
