@@ -8,6 +8,7 @@ from ilora_app.lora.decomposition import truncate_mean
 from ilora_app.lora.factors import AdapterState, LoraFactors, mean_head
 from ilora_app.lora.ledger import Ledger
 from ilora_app.methods import residual as residuals
+from ilora_app.methods.flexlora import singular_vectors
 from ilora_app.methods.increments import received_terms, returned_terms, scale
 from ilora_app.methods.method import Method
 from ilora_app.methods.qr_start import (
@@ -58,7 +59,8 @@ class ILoRA(Method):
     ``"products"`` (the paper): D_t = cut(sum_k p_k B_k A_k).
 
     ``residual="send"``: client k trains the first r_k directions of U, and its base
-    holds the others, W0 + s (U - cut_{r_k}(U)): all start from the same model.
+    holds the others, W0 + s (U - cut_{r_k}(U)): all start from the same model. With svd
+    B = U S and A = V^T then, as LoRA has it: small B, and A of the scale of its start.
 
     Args:
         cut, aggregate: as above.
@@ -196,7 +198,8 @@ class ILoRA(Method):
         weights = weights_of(updates)
         mean = mean_head([u.adapter.head for u in updates], weights)
         if state.ledger is not None:
-            return self._merge(state, updates, mean)
+            chosen = self.decomposition, self.residual_energy
+            return residuals.merge(state, updates, mean, *chosen)
         first, update = state.step == 0, self.cut == "update"
         eta = self.step.rate_of(updates) if self.increments else 1.0
         offset = None
@@ -218,6 +221,8 @@ class ILoRA(Method):
         if offset is not None:
             energy = energy_of_learned(factors, by, cut, offset)
         head, buffers = self.step.head(state, mean, eta)
+        if self.residual == "send" and self.decomposition == "svd":
+            cut = singular_vectors(cut)
         adapter = AdapterState(cut.to(torch.float32), head)
         buffers |= self.step.remember(products_before(state, offset))
         return Aggregate(state.next(adapter, offset=offset, buffers=buffers), energy)
@@ -226,18 +231,6 @@ class ILoRA(Method):
         """Sums of products, or of their changes; with ``cut="update"`` alone."""
         leading = self.decomposition == "qr"
         return Sums(LEADING if leading else SKETCH, self.increments or not state.step)
-
-    def _merge(self, state: GlobalState, updates: list[Update], head: Any) -> Aggregate:
-        """Cut D as published, and give the whole increment to every client's base."""
-        assert state.ledger is not None
-        parts, by = [u.adapter.factors for u in updates], weights_of(updates)
-        rank = state.adapter.factors.rank
-        cut, energy = truncate_mean(parts, by, rank, self.decomposition)
-        terms = [*returned_terms(updates), *scale(received_terms(updates), -1.0)]
-        both, signed = [part for part, _ in terms], [weight for _, weight in terms]
-        ledger = state.ledger.append_sum(both, signed, self.residual_energy)
-        adapter = AdapterState(cut.to(torch.float32), head)
-        return Aggregate(state.next(adapter, ledger=ledger), energy)
 
     def details(self) -> dict[str, object]:
         """Say what was chosen."""

@@ -5,10 +5,15 @@ the base of every client, for good. ``send`` lets the base of a client hold thos
 directions of the model that its rank cannot train, for the round.
 """
 
+from collections.abc import Mapping, Sequence
+
 import torch
 from torch import Tensor
 
-from ilora_app.lora.factors import LoraFactors
+from ilora_app.lora.decomposition import truncate_mean
+from ilora_app.lora.factors import AdapterState, LoraFactors
+from ilora_app.methods.increments import received_terms, returned_terms, scale
+from ilora_app.methods.state import Aggregate, GlobalState, Update, weights_of
 
 _NEEDS = {
     "merge": ("product", "products", "of which it keeps what is cut away"),
@@ -45,3 +50,31 @@ def behind(factors: LoraFactors, rank: int) -> dict[str, Tensor]:
         module: torch.cat([B[:, rank:], A[rank:].T])
         for module, (B, A) in factors.items()
     }
+
+
+def merge(
+    state: GlobalState,
+    updates: Sequence[Update],
+    head: Mapping[str, Tensor],
+    decomposition: str,
+    energy: float,
+) -> Aggregate:
+    """Cut D as published, and give the whole increment to every client's base.
+
+    Args:
+        state: the model, with a ledger.
+        updates: of the clients.
+        head: its next value.
+        decomposition: of D.
+        energy: part of the squared norm of the increment that is kept.
+
+    """
+    assert state.ledger is not None
+    parts, by = [u.adapter.factors for u in updates], weights_of(updates)
+    rank = state.adapter.factors.rank
+    cut, kept = truncate_mean(parts, by, rank, decomposition)
+    terms = [*returned_terms(updates), *scale(received_terms(updates), -1.0)]
+    both, signed = [part for part, _ in terms], [weight for _, weight in terms]
+    ledger = state.ledger.append_sum(both, signed, energy)
+    adapter = AdapterState(cut.to(torch.float32), head)
+    return Aggregate(state.next(adapter, ledger=ledger), kept)
