@@ -57,12 +57,16 @@ def test_strategies_that_average_factors(config, strategy):
     assert metrics(folder)["clients"][1:].tolist() == [3, 3]
 
 
-def test_without_noise_and_clip_it_is_the_mean_over_nodes(config):
+SEND = {"aggregate": "increments", "residual": "send"}
+
+
+@pytest.mark.parametrize("more", [{}, SEND])
+def test_without_noise_and_clip_it_is_the_mean_over_nodes(config, more):
     """Learned in the clear, by as much: all nodes count alike in both."""
-    keys = config(dp="none", partitioner="iid", head="trained")
+    keys = config(dp="none", partitioner="iid", head="trained") | more
     for key in [key for key in keys if key.startswith("dp-")]:
         del keys[key]
-    private = config(dp_noise_multiplier=1e-9, dp_clip=1e3, partitioner="iid")
+    private = config(dp_noise_multiplier=1e-9, dp_clip=1e3, partitioner="iid") | more
     one, _, _ = run(private, nodes=3)
     other, _, _ = run(keys | {"drift-correction": "none"}, nodes=3)
     found, right = metrics(one), metrics(other)

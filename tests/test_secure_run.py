@@ -64,6 +64,7 @@ HELD = {"client-ranks": "4,8,8,8"}
 WAYS = {
     "qr": PLAIN,
     "increments": {"aggregate": "increments", "server-momentum": 0.5} | PLAIN,
+    "send": {"aggregate": "increments", "residual": "send"} | PLAIN,
     "control": HELD,
     "uniform": {"control-weights": "uniform", "control-normalisation": "all"} | HELD,
     "fedit": {"strategy": "fedit"} | HELD,
