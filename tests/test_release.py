@@ -214,12 +214,14 @@ def test_what_makes_no_sense_is_refused_with_a_reason():
         ("robust", "krum"),
         ("decomposition", "svd"),
         ("dp_noise_multiplier", 1.0),
-        ("secure_aggregation", True),
         ("dp_target_epsilon", 1e-7),
         ("server_rate", "auto"),
     ):
         found = wrong(**right | {key: value})
         assert len(found) == 1, (key, found)
+    blind = right | {"secure_aggregation": True}
+    assert not wrong(**blind)
+    assert "no single norm" in wrong(**blind, dp_clip_quantile=0.5)["dp-clip-quantile"]
     assert "dp" in wrong(strategy="flora", dp="client", dp_target_epsilon=1.0)
     assert np.isfinite(
         Budget.of(

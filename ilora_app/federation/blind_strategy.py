@@ -38,7 +38,12 @@ class BlindStrategy(LoraStrategy):
         arguments: of :class:`LoraStrategy`.
         least: nodes without which no sum is opened.
 
+    Attributes:
+        behind: nodes send of Q^T D the columns behind those of the first sum alone.
+
     """
+
+    behind = False
 
     def __init__(self, *arguments: Any, least: int = 3, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -76,7 +81,7 @@ class BlindStrategy(LoraStrategy):
         state, plan = self.state, self.model.plan()
         self._like = blind_sums.shapes(state, plan, sketch, control, evaluates)
         self._session = session
-        facts = _facts(sketch)
+        facts = self._facts(sketch)
         return self._with_letters(sent, 0, **facts)
 
     def aggregate_train(
@@ -98,8 +103,8 @@ class BlindStrategy(LoraStrategy):
             sums = wire.unflatten(session.open(0, masked), self._like)
             if blind_sums.EVALUATION in sums:
                 self.evaluation.note_earlier(blind_sums.of_evaluation(sums))
-            how = self.method, state, sketch, session, sums, _facts(sketch)
-            update = blind_sums.update_of(*how)
+            how = self.method, state, sketch, session, sums, self._facts(sketch)
+            update = blind_sums.update_of(*how, self.behind)
             left, examples = list(session.peers), float(sums["examples"])
             ranks = {
                 m.node_id: self.method.trained_rank(state, m.rank)
@@ -177,6 +182,20 @@ class BlindStrategy(LoraStrategy):
         rank = self.state.adapter.factors.rank
         return Sketch(self.method.sums(self.state), rank, seed)
 
+    def more_facts(self) -> dict[str, Any]:
+        """What nodes are told beside which sums are made."""
+        return {}
+
+    def _facts(self, sketch: Sketch) -> dict[str, Any]:
+        """What nodes are told of a sketch."""
+        return {
+            wire.SUMS: sketch.sums.kind,
+            wire.CHANGED: sketch.sums.changed,
+            wire.TOP_RANK: sketch.rank,
+            wire.SKETCH_SEED: sketch.seed,
+            **self.more_facts(),
+        }
+
     def _begun(
         self,
         terms: Terms,
@@ -211,13 +230,3 @@ class BlindStrategy(LoraStrategy):
                 message.content[wire.SECURE] = record
                 found.append(message)
         return found
-
-
-def _facts(sketch: Sketch) -> dict[str, Any]:
-    """What nodes are told of a sketch."""
-    return {
-        wire.SUMS: sketch.sums.kind,
-        wire.CHANGED: sketch.sums.changed,
-        wire.TOP_RANK: sketch.rank,
-        wire.SKETCH_SEED: sketch.seed,
-    }

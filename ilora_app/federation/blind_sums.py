@@ -75,6 +75,7 @@ def update_of(
     session: SecureSession,
     sums: Sums,
     facts: Mapping[str, Any],
+    behind: bool = False,
 ) -> Update:
     """Make one update of the sums of a round, and ask for what else it takes.
 
@@ -85,6 +86,7 @@ def update_of(
         session: asks for the later passes.
         sums: of the first.
         facts: of the sketch, for nodes.
+        behind: of Q^T D there are the columns behind those of D E alone.
 
     Raises:
         SecureError: a later pass cannot be opened.
@@ -122,7 +124,11 @@ def update_of(
         Y = cleaned(Y, error)
         Q = leading_basis_of(method, state, head, Y)
         Q = {m: v.double() for m, v in Q.items()}
-        factors = joined(Y, Q, later(1, Q))
+        R = later(1, Q)
+        if behind:
+            for module, first in Y.items():
+                R[module][:, : first.shape[1]] = Q[module].T @ first
+        factors = joined(Y, Q, R)
     return one_update(state, head, factors, True, examples)
 
 

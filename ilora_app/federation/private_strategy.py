@@ -26,8 +26,8 @@ from ilora_app.federation.strategy import LoraStrategy
 from ilora_app.methods.state import Update
 from ilora_app.methods.sums import Sketch
 from ilora_app.privacy.budget import Budget
+from ilora_app.privacy.spending import Spending
 
-EPSILON, NOISE = "epsilon", "noise_multiplier"
 CLIP, NEXT = "clip", "clip_next"
 
 
@@ -48,22 +48,15 @@ class PrivateStrategy(LoraStrategy):
         # have every node decide how much of the others is used.
         named["limits"] = replace(named.get("limits") or Limits(), max_norm_ratio=0.0)
         super().__init__(*arguments, **named)
-        self._release, self._budget = release, budget
-        self._releases = 0
+        self._release, self._spending = release, Spending(budget)
         self._asked: list[int] = []
 
     def resume(self, taken: Snapshot, rows: list[Row]) -> None:
-        """Go on counting; the noise stays what it was.
-
-        More rounds than it was made for would ask for more noise in those behind as
-        well, which cannot be had any more.
-        """
+        """Go on counting, with the noise and the clip that there were."""
         super().resume(taken, rows)
-        before = [row[NOISE] for row in rows if NOISE in row]
-        self._releases = len(before)
-        if before:
-            self._budget = replace(self._budget, multiplier=before[-1])
-            self._release = replace(self._release, multiplier=before[-1])
+        self._spending.resume(rows)
+        z = self._spending.budget.multiplier
+        self._release = replace(self._release, multiplier=z)
         clips = [row[NEXT] for row in rows if NEXT in row]
         if clips and self._release.quantile is not None:
             self._release = replace(self._release, clip=clips[-1])
@@ -71,7 +64,7 @@ class PrivateStrategy(LoraStrategy):
     def summary(self) -> None:
         """Log the settings, and what all rounds cost."""
         super().summary()
-        budget, rounds = self._budget, self._num_rounds
+        budget, rounds = self._spending.budget, self._num_rounds
         z, C, delta = budget.multiplier, self._release.clip, budget.delta
         whole = budget.spent(rounds)
         text = "Private by node: noise %.4g x clip %g, epsilon %.3g in %d rounds at %g"
@@ -80,13 +73,7 @@ class PrivateStrategy(LoraStrategy):
 
     def until(self, stop: Stop | None) -> Stop:
         """End before a round that would exceed the budget."""
-
-        def ends(rows: list[Row]) -> str:
-            if not self._budget.lasts(self._releases + 1):
-                return f"another round would exceed epsilon {self._budget.epsilon:g}"
-            return stop(rows) if stop else ""
-
-        return ends
+        return self._spending.ends(stop)
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -125,7 +112,7 @@ class PrivateStrategy(LoraStrategy):
         except UnusableError as error:
             self.events.model_stays(server_round, str(error))
             return None, None
-        self._releases += 1
+        self._spending.releases += 1
         clip, self._release = self._release.clip, self._release.after(sketch, whole)
         self.model.advance(made.state)
         self.model.versions.take(good, server_round)
@@ -133,8 +120,7 @@ class PrivateStrategy(LoraStrategy):
             "clients": len(updates),
             "train_loss": sum(update.loss for update in updates) / len(updates),
             "seconds_client_mean": sum(u.seconds for u in updates) / len(updates),
-            EPSILON: self._budget.spent(self._releases),
-            NOISE: self._budget.multiplier,
+            **self._spending.columns(),
         }
         if self._release.quantile is not None:
             found |= {CLIP: clip, NEXT: self._release.clip}

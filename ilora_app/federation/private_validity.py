@@ -78,7 +78,7 @@ def private_problems(method: type[Method], settings: Settings) -> dict[str, str]
     if settings.deadline.on:
         why = "layers are weighed by the progress of single nodes"
         refuse("round-deadline", settings.deadline.round_deadline, "0", why)
-    if chosen.secure_aggregation:
-        why = "noise is added by a server that clips what it sees"
-        refuse("secure-aggregation", True, "false", why)
+    if chosen.secure_aggregation and chosen.dp_clip_quantile:
+        why = "no single norm is seen under secure-aggregation"
+        refuse("dp-clip-quantile", chosen.dp_clip_quantile, "0", why)
     return found

@@ -112,22 +112,24 @@ class Sketch:
 
 
 def terms_of(
-    sums: Sums, received: LoraFactors, trained: LoraFactors
+    sums: Sums, received: LoraFactors, trained: LoraFactors, part: float = 1.0
 ) -> dict[str, Pair]:
-    """(L, R) with L R = B_k A_k, or B_k A_k - P_k, by module.
+    """(L, R) with L R = P_k + c (B_k A_k - P_k), or without the first P_k, by module.
 
     Args:
         sums: say which.
         received: of P_k.
         trained: B_k, A_k.
+        part: c.
 
     """
-    if not sums.changed:
+    if not sums.changed and part == 1.0:
         return dict(trained.pairs)
     found = {}
     for module, (B, A) in trained.items():
         P_B, P_A = received[module]
-        found[module] = (torch.cat([B, -P_B], dim=1), torch.cat([A, P_A]))
+        old = -part if sums.changed else 1.0 - part
+        found[module] = (torch.cat([part * B, old * P_B], dim=1), torch.cat([A, P_A]))
     return found
 
 

@@ -11,11 +11,12 @@ from flwr.app import ConfigRecord, Context, Message, RecordDict
 from torch import Tensor
 
 from ilora_app import wire
-from ilora_app.node import secure_sums
+from ilora_app.node import noise_share, secure_sums
 from ilora_app.node.client_state import ClientState
 from ilora_app.node.config import NodeError
 from ilora_app.node.local_round import LocalRound
 from ilora_app.node.node import Node
+from ilora_app.node.noise_share import NoiseShare
 from ilora_app.node.persistence import SECRET
 from ilora_app.node.secure_state import load, save
 from ilora_app.secure import (
@@ -56,10 +57,13 @@ def step(node: Node, message: Message, context: Context) -> RecordDict:
         sketch = secure_sums.sketch_of(facts)
         if not 0 < number < sketch.passes <= part.terms.joint:
             raise wire.WireError(f"pass {number} sums no products")
+        share = _share(node, part, facts)
+        if share:
+            noise_share.check(number, by)
         sums = secure_sums.of_products(number, sketch, kept, by)
         if number + 1 == sketch.passes:
             records.pop(_LATER, None)
-        return _masked(node, part, number, sums, records)
+        return _masked(node, part, number, sums, records, share)
     if stage == wire.SHARES:
         adverts = [Advert.decoded(text, part.terms.passes) for text in facts[wire.KEYS]]
         letters = part.share(adverts, _roster(context))
@@ -113,13 +117,15 @@ def training(
     sketch = secure_sums.sketch_of(facts)
     _, most = _written(local.node, part)
     directions = part.shared_rank if _by_direction(local, message) else sketch.rank
-    sums, later = secure_sums.of_training(local, content, sketch, most, directions)
+    share = _share(local.node, part, facts)
+    how = sketch, most, directions, share
+    sums, later = secure_sums.of_training(local, content, *how)
     state = ClientState(context.state)
     if later and sketch.passes > 1:
         context.state[_LATER] = wire.encode_tensors(later, torch.float64)
     else:
         state.drop(_LATER)
-    return _masked(local.node, part, 0, sums, context.state)
+    return _masked(local.node, part, 0, sums, context.state, share)
 
 
 def evaluation(
@@ -199,12 +205,19 @@ def _masked(
     number: int,
     sums: dict[str, Tensor],
     records: RecordDict,
+    share: NoiseShare | None = None,
 ) -> RecordDict:
-    """Write sums as one vector, check their range, and mask it."""
+    """Write sums as one vector, with noise, check their range, and mask it."""
     point, _ = _written(node, part)
+    sums = share.added(sums) if share else sums
     vector = part.mask(number, point.encode(wire.flatten(sums)))
     save(records, part)
     return RecordDict({wire.SECURE: wire.masked(vector)})
+
+
+def _share(node: Node, part: Participant, facts: Any) -> NoiseShare | None:
+    point, _ = _written(node, part)
+    return NoiseShare.of(node, facts, part.key_set.threshold, point.bits)
 
 
 def _roster(context: Context) -> Roster | None:

@@ -10,12 +10,13 @@ from torch import Tensor
 
 from ilora_app import wire
 from ilora_app.corrections.shapes import fit, keep_rank
-from ilora_app.lora.factors import AdapterState, LoraFactors, group_of, only
+from ilora_app.lora.factors import AdapterState, LoraFactors, Pair, group_of, only
 from ilora_app.lora.products import gram_norm
 from ilora_app.methods.state import MEANS, Sums
 from ilora_app.methods.sums import Sketch, terms_of
 from ilora_app.node.local_round import LocalRound
 from ilora_app.node.node import Node
+from ilora_app.node.noise_share import NoiseShare, behind
 
 FACTORS = ("lora_B", "lora_A")
 
@@ -32,6 +33,7 @@ def of_training(
     sketch: Sketch,
     most: int,
     directions: int,
+    share: NoiseShare | None = None,
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """What a trained round adds.
 
@@ -42,6 +44,7 @@ def of_training(
         most: examples that a node may count for.
         directions: that enough nodes hold; what is summed direction by direction has
             zeros beyond.
+        share: of the noise of a private run, in which all count alike.
 
     Returns:
         Tensors, and the factors whose products later passes sum: ``<module>.left`` and
@@ -52,7 +55,7 @@ def of_training(
 
     """
     metrics: Any = content.metric_records[wire.METRICS]
-    n = float(_counted(local.node, metrics[wire.EXAMPLES], most))
+    n = float(_counted(local.node, metrics[wire.EXAMPLES], most)) if not share else 1.0
     trained = wire.decode_tensors(content.array_records[wire.ARRAYS])
     _check_update(local, trained)
     rank = min(local.instructions.rank, directions)
@@ -64,15 +67,21 @@ def of_training(
         "held": held,
     }
     later: dict[str, Tensor] = {}
+    hidden: dict[str, Pair] = {}
+    returned = trained
+    if share:
+        trained, hidden = share.clipped(local, trained, sketch)
     means = only(trained, ("head",) if sketch.sums.kind != MEANS else _GROUPS)
     for name, value in means.items():
         kept = keep_rank(name, value.double(), directions)
         found[f"up/{name}"] = n * _at_rank(name, kept, sketch.rank)
     if sketch.sums.kind != MEANS:
-        own = AdapterState.from_named_tensors(only(trained, FACTORS)).factors
-        terms = terms_of(sketch.sums, local.start.factors, own)
+        own = AdapterState.from_named_tensors(only(returned, FACTORS)).factors
+        terms = hidden or terms_of(sketch.sums, local.start.factors, own)
         for module, value in sketch.first(terms).items():
             found[f"product/{module}"] = n * value
+        if share:
+            terms = behind(terms, sketch)
         for module, (L, R) in terms.items():
             later[f"{module}.left"], later[f"{module}.right"] = n * L.double(), R
     record = content.array_records.get(wire.CORRECTION)

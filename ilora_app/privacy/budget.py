@@ -9,6 +9,7 @@ the other; how many are asked is public, and no sampling is counted on to hide t
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from ilora_app.settings import Settings
@@ -73,6 +74,7 @@ def no_noise(settings: Settings) -> str:
     )
 
 
+@lru_cache(maxsize=128)
 def noise_for(epsilon: float, delta: float, rounds: int) -> float:
     """The least z whose T rounds cost no more than epsilon at delta.
 

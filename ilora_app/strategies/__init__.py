@@ -10,6 +10,7 @@ from functools import partial
 
 from ilora_app import methods
 from ilora_app.corrections import server_half
+from ilora_app.federation.blind_private import BlindPrivateStrategy
 from ilora_app.federation.blind_strategy import BlindStrategy
 from ilora_app.federation.clipping import Quantile
 from ilora_app.federation.deadlines import Deadlines
@@ -159,6 +160,13 @@ def build(
             quantile=Quantile(part) if part else None,
         )
         kind = partial(PrivateStrategy, release=release, budget=budget)
+        if private.secure_aggregation:
+            kind = partial(
+                BlindPrivateStrategy,
+                least=private.secure_min_nodes,
+                clip=private.dp_clip,
+                budget=budget,
+            )
     return kind(
         method.of(settings),
         Participation(

@@ -56,6 +56,7 @@ SECURE_KEY, SECURE_ROSTER = "secure-key", "secure-roster"
 PURPOSE, PASSES, PASS = "purpose", "passes", "pass"
 LETTERS, SIGNED, LEFT, MASKED, BY = "letters", "signed", "left", "masked", "by"
 SUMS, CHANGED, SKETCH_SEED, TOP_RANK = "sums", "changed", "sketch-seed", "top-rank"
+NOISE = "noise-multiplier"
 # Fields of a plan that a client needs.
 PLAN, POOLED = ("trains", "up", "own", "kept"), "pooled"
 COUNTED_ON, HELD_AT, SENT_AT = "counted-on", "held-at-version", "sent-version"
