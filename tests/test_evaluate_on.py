@@ -1,6 +1,7 @@
 """Clients evaluate in messages of their own, or on the way of training."""
 
 import pytest
+import torch
 from flwr.app import Message, MetricRecord
 from flwr.superlink.grid import HttpGrid
 
@@ -64,3 +65,18 @@ def test_a_best_round_that_nobody_could_keep_is_refused(run_config):
     run_config |= {"evaluate-on": "train", "best-metric": "held_out_accuracy"}
     with pytest.raises(parsing.ConfigError, match="as evaluate-on is train"):
         preflight.prepare(run_config)
+
+
+def test_a_model_that_knows_one_class_is_said_to(run_config, caplog):
+    _, _, server = run(run_config | {"num-server-rounds": 1})
+    said = "takes every row of the test split for"
+    flat = dict(server.strategy.global_model().named_tensors())
+    bias = next(name for name in flat if name.endswith("classifier.bias"))
+    weight = bias.replace("bias", "weight")
+    for only, bent in ((3, 1e4), (None, 0.0)):
+        caplog.clear()
+        flat[bias] = flat[bias].index_fill(0, torch.tensor(3), bent)
+        flat[weight] = torch.randn(flat[weight].shape) * 100
+        server.evaluation(1, wire.model_record(flat))
+        assert server.evaluation.only_class == only
+        assert any(said in text for text in caplog.messages) == (only == 3)

@@ -1,6 +1,9 @@
 """The server's own evaluation: the global model, and each rank's, on the test split."""
 
+from logging import WARNING
+
 from flwr.app import ArrayRecord, MetricRecord
+from flwr.supercore import log
 
 from ilora_app import wire
 from ilora_app.federation.strategy import LoraStrategy
@@ -23,6 +26,7 @@ class CentralEvaluation:
     Attributes:
         hits: by rank, None for the global model, which rows of the test split the
             model measured last tells, in their order; none without classes.
+        only_class: the class that the model measured last takes every row for.
 
     """
 
@@ -32,6 +36,8 @@ class CentralEvaluation:
         self._strategy = strategy
         self._results: dict[int | None, dict[str, float]] = {}
         self.hits: dict[int | None, list[bool]] = {}
+        self.only_class: int | None = None
+        self._labels = prepared.labels
 
     def __call__(self, server_round: int, arrays: ArrayRecord) -> MetricRecord | None:
         """Loss and accuracy on the test split; of every rank where that is due."""
@@ -43,6 +49,12 @@ class CentralEvaluation:
         model = AdapterState.from_named_tensors(wire.model_tensors(arrays))
         self._results = {None: self._measured(None, model)}
         found = dict(self._results[None])
+        if server_round and self.only_class is not None:
+            name = self._labels[self.only_class] if self._labels else self.only_class
+            text = "Round %d: the model takes every row of the test split for %r; what "
+            log(
+                WARNING, text + "it is right on is that class alone", server_round, name
+            )
         every = run.rank_eval_every
         due = bool(every and server_round and server_round % every == 0)
         if due or server_round == run.num_server_rounds:
@@ -78,6 +90,7 @@ class CentralEvaluation:
         if isinstance(scores, ClassScores):
             placed = sorted(zip(test.order(), scores.hits, strict=True))
             self.hits[rank] = [hit for _, hit in placed]
+            self.only_class = scores.only_class
         tokens = self._settings.data.generate_tokens
         if tokens and isinstance(test, LanguageExamples):
             found["exact_match"] = exact_match(self._backbone, test, tokens, size)

@@ -29,6 +29,12 @@ class ClassScores:
         """Which examples were told, in the order in which they came."""
         return [a == b for a, b in zip(self._found, self._right, strict=True)]
 
+    @property
+    def only_class(self) -> int | None:
+        """The class that every example was taken for; None where there were several."""
+        found = set(self._found)
+        return found.pop() if len(found) == 1 and len(self._found) > 1 else None
+
     def result(self) -> dict[str, float]:
         """Loss in nats an example, accuracy, f1."""
         from sklearn.metrics import f1_score  # seconds that training does not need
