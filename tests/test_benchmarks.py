@@ -123,6 +123,23 @@ def test_a_superlink_is_measured_with_nodes_that_answer(tmp_path):
     assert "0 failures" in rows["2 nodes: the run"]["against"]
 
 
+@pytest.mark.slow
+def test_what_a_node_does_around_its_training_has_a_row_for_each_part(tmp_path):
+    sizes = ["--models", "tiny", "--rounds", "1", "--batch", "2"]
+    call("-m", "benchmarks.client", *sizes, "--json", str(tmp_path))
+    found = json.loads((tmp_path / "client.json").read_text())["rows"]
+    ratios = {row["what"]: row["ratio"] for row in found if row["ratio"]}
+    whole = ratios.pop("tiny: around training")
+    assert {name.removeprefix("tiny: ") for name in ratios} == {
+        "Flower's objects", "settings and rank", "state on disk", "decode", "install",
+        "collect", "encode", "the rest",
+    }  # fmt: skip
+    # Of one round, so that no median lies between.
+    assert sum(ratios.values()) == pytest.approx(whole)
+    (row,) = [row for row in found if row["target"]]
+    assert row["meets"] == (whole <= 0.02)
+
+
 @pytest.mark.long
 def test_a_simulation_stands_beside_a_bare_loop(tmp_path):
     sizes = ["--clients", "2", "--rounds", "1", "--reloading-clients", "2"]
