@@ -26,7 +26,7 @@ class CentralEvaluation:
     Attributes:
         hits: by rank, None for the global model, which rows of the test split the
             model measured last tells, in their order; none without classes.
-        only_class: the class that the model measured last takes every row for.
+        only_class: the one that the global model takes every row for, if it does.
 
     """
 
@@ -51,10 +51,8 @@ class CentralEvaluation:
         found = dict(self._results[None])
         if server_round and self.only_class is not None:
             name = self._labels[self.only_class] if self._labels else self.only_class
-            text = "Round %d: the model takes every row of the test split for %r; what "
-            log(
-                WARNING, text + "it is right on is that class alone", server_round, name
-            )
+            text = "Round %d: the model takes every row of the test split for %r"
+            log(WARNING, text, server_round, name)
         every = run.rank_eval_every
         due = bool(every and server_round and server_round % every == 0)
         if due or server_round == run.num_server_rounds:
@@ -90,7 +88,8 @@ class CentralEvaluation:
         if isinstance(scores, ClassScores):
             placed = sorted(zip(test.order(), scores.hits, strict=True))
             self.hits[rank] = [hit for _, hit in placed]
-            self.only_class = scores.only_class
+            if rank is None:
+                self.only_class = scores.only_class
         tokens = self._settings.data.generate_tokens
         if tokens and isinstance(test, LanguageExamples):
             found["exact_match"] = exact_match(self._backbone, test, tokens, size)
