@@ -1,11 +1,11 @@
-"""Accuracy under client-level differential privacy: noise where it hurts least.
+"""Accuracy under differential privacy: noise where it hurts least.
 
     python -m benchmarks.private --data DATA --out DIR [--tasks clinc150,banking77]
         [--rows ilora,...] [--levels 1,2,4,8,none] [--seeds 5] [--minutes 60]
-        [--workers 1]
+        [--workers 1] [--unit client]
 
-200 clients of 25 examples each, ranks 2, 4, 8 and 16, all asked in each of eight
-rounds, delta 0.001, heads trained (a solved one is refused: its sums are in no
+Unit client: 200 clients of 25 examples each, ranks 2, 4, 8 and 16, all asked in each of
+eight rounds, delta 0.001, heads trained (a solved one is refused: its sums are in no
 account). z is 8.2, 4.5, 2.6 and 1.5 at epsilon 1, 2, 4 and 8, the same for all rows:
 what differs is which numbers the noise of standard deviation z C / 200 is added to, per
 adapted layer of d x d with r = 16:
@@ -27,7 +27,13 @@ features, clinc150, epsilon 8: 0.62 with SGD, 0.17 with AdamW at the best of 3 x
 Dense updates (d d numbers) are no row: fedavg-full aggregates no sum that is clipped
 and noised here.
 
-Finished runs are in DIR/private.jsonl, and are not run again.
+Unit record: 8 clients of 625 rows or so, 8 rounds of 20 steps, in each of which a row
+is drawn with probability 0.1; delta is 0.0005, and z 1.5 or so at epsilon 4. Noise is
+on the gradients of whatever trains: of B and A of ilora and fedit, of B of ffa-lora,
+and of the head. Rate and clip are chosen on a tenth of the training split, as nodes
+measure nothing then.
+
+Finished runs are in DIR/private.jsonl or DIR/record.jsonl, and are not run again.
 """
 
 import argparse
@@ -43,12 +49,9 @@ from benchmarks.laboratory import Config
 from benchmarks.recorded import held_out, score
 from benchmarks.study import work
 
-CLIENTS, DELTA = 200, 1e-3
 TASKS = ("clinc150", "banking77")
 LEVELS = ("1", "2", "4", "8", "none")
 CHOSEN_AT = "4"
-RATES = (0.03, 0.1, 0.3, 1.0)
-CLIPS = (0.3, 1.0, 3.0)
 SEEDS = 5
 COMMON: Config = {
     **laboratory.COMMON,
@@ -56,19 +59,69 @@ COMMON: Config = {
     "drift-correction": "none",
     "dirichlet-alpha": 0.5,
     "min-partition-size": 10,
-    "holdout-fraction": 0.2,
     "optimizer": "sgd",
     "num-server-rounds": 8,
-    "local-steps": 4,
-    "batch-size": 16,
     "evaluate-every": 8,
-    "clients-per-batch": 50,
 }
 ROWS: dict[str, Config] = {
     "ilora": {"strategy": "ilora", "decomposition": "qr"},
     "fedit": {"strategy": "fedit"},
     "ffa-lora": {"strategy": "ffa-lora"},
 }
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What is hidden, of how many clients.
+
+    Attributes:
+        dp: setting.
+        clients: how many.
+        delta: of the account.
+        rates, clips: that are tried.
+        common: settings.
+        chosen_on: settings of runs that choose rate and clip; their seed is -1.
+        file: of the results.
+
+    """
+
+    dp: str
+    clients: int
+    delta: float
+    rates: tuple[float, ...]
+    clips: tuple[float, ...]
+    common: Config
+    chosen_on: Config
+    file: str
+
+
+CLIENT = Unit(
+    "client",
+    200,
+    1e-3,
+    (0.03, 0.1, 0.3, 1.0),
+    (0.3, 1.0, 3.0),
+    {
+        **COMMON,
+        "holdout-fraction": 0.2,
+        "local-steps": 4,
+        "batch-size": 16,
+        "clients-per-batch": 50,
+    },
+    {},
+    "private.jsonl",
+)
+RECORD = Unit(
+    "record",
+    laboratory.CLIENTS,
+    5e-4,
+    (0.1, 0.3, 1.0, 3.0),
+    (0.1, 0.3, 1.0),
+    {**COMMON, "holdout-fraction": 0.0, "local-steps": 20, "batch-size": 64},
+    {"train-split": "train[:90%]", "test-split": "train[90%:]"},
+    "record.jsonl",
+)
+UNITS = {unit.dp: unit for unit in (CLIENT, RECORD)}
 
 
 @dataclass(frozen=True)
@@ -88,11 +141,12 @@ class Record:
 
     Args:
         file: of the results; made where there is none.
+        unit: what is hidden.
 
     """
 
-    def __init__(self, file: Path) -> None:
-        self.file = file
+    def __init__(self, file: Path, unit: Unit = CLIENT) -> None:
+        self.file, self.unit = file, unit
         lines = file.read_text().splitlines() if file.exists() else []
         self.results: dict[Run, Config] = {}
         for line in lines:
@@ -107,13 +161,15 @@ class Record:
         print(run, score(result), result.get("error", ""), flush=True)
 
     def chosen(self, task: str, row: str, level: str) -> tuple[Run | None, list[Run]]:
-        """The run of seed 0 whose rate and clip are taken, or those still to be run."""
-        private = level != "none"
-        at, clips = (CHOSEN_AT, CLIPS) if private else (level, (0.0,))
-        grid = [Run(task, row, at, rate, clip, 0) for rate in RATES for clip in clips]
+        """The run whose rate and clip are taken, or those that are still to be run."""
+        unit, private = self.unit, level != "none"
+        at, clips = (CHOSEN_AT, unit.clips) if private else (level, (0.0,))
+        seed = -1 if unit.chosen_on else 0
+        grid = [Run(task, row, at, r, clip, seed) for r in unit.rates for clip in clips]
         if left := [run for run in grid if run not in self.results]:
             return None, left
-        return max(grid, key=lambda run: held_out(self.results[run]) or -1.0), []
+        told = score if unit.chosen_on else held_out
+        return max(grid, key=lambda run: told(self.results[run]) or -1.0), []
 
     def missing(
         self,
@@ -134,15 +190,16 @@ class Record:
         return [run for run in found if run not in self.results]
 
 
-def config_of(run: Run, data: Path, cache: Path) -> Config:
+def config_of(run: Run, data: Path, cache: Path, unit: Unit = CLIENT) -> Config:
     """The run config of a run."""
     task = laboratory.task(run.task, data, cache)
-    whole = {**COMMON, **task, **ROWS[run.row]}
-    whole |= {"learning-rate": run.rate, "seed": run.seed}
+    whole = {**unit.common, **task, **ROWS[run.row]}
+    whole |= {"learning-rate": run.rate, "seed": max(run.seed, 0)}
+    whole |= unit.chosen_on if run.seed < 0 else {}
     if run.level == "none":
         return whole
-    epsilon = {"dp-target-epsilon": float(run.level), "dp-delta": DELTA}
-    return {**whole, "dp": "client", "dp-clip": run.clip, **epsilon}
+    epsilon = {"dp-target-epsilon": float(run.level), "dp-delta": unit.delta}
+    return {**whole, "dp": unit.dp, "dp-clip": run.clip, **epsilon}
 
 
 def main() -> None:
@@ -156,9 +213,10 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--minutes", type=float, default=float("inf"))
     parser.add_argument("--workers", type=int, default=1)
-    given = parser.parse_args()
+    parser.add_argument("--unit", choices=UNITS, default="client")
+    given, unit = (found := parser.parse_args()), UNITS[found.unit]
     given.out.mkdir(parents=True, exist_ok=True)
-    record, cache = Record(given.out / "private.jsonl"), given.out / "data"
+    record, cache = Record(given.out / unit.file, unit), given.out / "data"
     tasks, rows, levels = (
         text.split(",") for text in (given.tasks, given.rows, given.levels)
     )
@@ -166,11 +224,11 @@ def main() -> None:
         laboratory.task(task, given.data, cache)
     work(
         partial(record.missing, tasks, rows, levels, given.seeds),
-        partial(config_of, data=given.data, cache=cache),
+        partial(config_of, data=given.data, cache=cache, unit=unit),
         record.add,
         time.monotonic() + 60 * given.minutes,
         given.workers,
-        CLIENTS,
+        unit.clients,
     )
 
 

@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 
 from benchmarks import private
-from benchmarks.private import CLIPS, LEVELS, RATES, ROWS, TASKS, Record, Run
+from benchmarks.private import CLIENT, LEVELS, RECORD, ROWS, TASKS, UNITS, Record, Run
 from ilora_app import methods
 from ilora_app.federation import validity
 from ilora_app.privacy.budget import Budget
 from ilora_app.settings import Settings, parsing
 
-BEST = RATES[1], CLIPS[0]
+BEST = CLIENT.rates[1], CLIENT.clips[0]
 
 
 @pytest.fixture
@@ -21,21 +21,22 @@ def empty(tmp_path: Path) -> Record:
 
 def result(run: Run) -> dict:
     held_out = 0.9 if (run.rate, run.clip or BEST[1]) == BEST else 0.5
-    return {"rows": [{"accuracy": 0.7, "held_out_accuracy": held_out}]}
+    return {"rows": [{"accuracy": held_out, "held_out_accuracy": held_out}]}
 
 
+@pytest.mark.parametrize("unit", UNITS.values(), ids=list(UNITS))
 @pytest.mark.parametrize("row", ROWS)
 @pytest.mark.parametrize("level", LEVELS)
-def test_every_row_is_a_run_config_that_the_app_takes(row, level, tmp_path):
+def test_every_row_is_a_run_config_that_the_app_takes(unit, row, level, tmp_path):
     for task in TASKS:
         (tmp_path / task).mkdir()
         run = Run(task, row, level, 0.003, 0.0 if level == "none" else 1.0, 0)
-        config = private.config_of(run, tmp_path, tmp_path)
+        config = private.config_of(run, tmp_path, tmp_path, unit)
         settings, wrong = methods.parse({**parsing.dump(Settings()), **config})
         assert not wrong
         assert not validity.problems(settings)
-        assert settings.privacy.dp_delta < 1 / private.CLIENTS
-        if level != "none":
+        assert settings.privacy.dp_delta < 1 / unit.clients
+        if level != "none" and unit is CLIENT:
             budget = Budget.of(settings)
             assert budget.spent(settings.run.num_server_rounds) <= float(level)
 
@@ -44,7 +45,7 @@ def test_grids_are_run_before_what_follows_from_them(empty):
     asked = TASKS[:1], ("ilora",), ("1", "4", "none"), 2
     first = empty.missing(*asked)
     assert {run.level for run in first} == {"4", "none"}
-    assert len(first) == len(RATES) * len(CLIPS) + len(RATES)
+    assert len(first) == len(CLIENT.rates) * (len(CLIENT.clips) + 1)
     for run in first:
         empty.add(run, result(run))
     left = empty.missing(*asked)
@@ -58,3 +59,19 @@ def test_grids_are_run_before_what_follows_from_them(empty):
     for run in left:
         empty.add(run, result(run))
     assert Record(empty.file).missing(*asked) == []
+
+
+def test_where_nodes_measure_nothing_the_choice_is_of_other_rows(tmp_path):
+    record = Record(tmp_path / "record.jsonl", RECORD)
+    asked = TASKS[:1], ("fedit",), ("4",), 1
+    first = record.missing(*asked)
+    assert {run.seed for run in first} == {-1}
+    for run in first:
+        (tmp_path / run.task).mkdir(exist_ok=True)
+        config = private.config_of(run, tmp_path, tmp_path, RECORD)
+        assert (config["train-split"], config["seed"]) == ("train[:90%]", 0)
+        held_out = 0.9 if (run.rate, run.clip) == (3.0, 0.1) else 0.5
+        record.add(run, {"rows": [{"accuracy": held_out}]})
+    [last] = record.missing(*asked)
+    assert (last.rate, last.clip, last.seed) == (3.0, 0.1, 0)
+    assert "train-split" not in private.config_of(last, tmp_path, tmp_path, RECORD)

@@ -6,8 +6,10 @@ are neighbours where one has a row more. Whatever others do is arbitrary: a step
 from what it was sent. The account is of Renyi divergences, by dp-accounting.
 """
 
+import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -53,6 +55,18 @@ class Account:
         return epsilon_of(self.steps, delta)
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without a warning for every order that is left out: the others bound as well."""
+    logger = logging.getLogger("absl")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
 @lru_cache(maxsize=1024)
 def epsilon_of(steps: Sequence[Steps], delta: float) -> float:
     """Epsilon of steps at delta."""
@@ -62,10 +76,11 @@ def epsilon_of(steps: Sequence[Steps], delta: float) -> float:
     from dp_accounting.rdp import RdpAccountant
 
     account = RdpAccountant()
-    for step in steps:
-        event = PoissonSampledDpEvent(step.rate, GaussianDpEvent(step.multiplier))
-        account.compose(event, step.count)
-    return float(account.get_epsilon(delta))
+    with _quiet():
+        for step in steps:
+            event = PoissonSampledDpEvent(step.rate, GaussianDpEvent(step.multiplier))
+            account.compose(event, step.count)
+        return float(account.get_epsilon(delta))
 
 
 @lru_cache(maxsize=1024)
