@@ -70,10 +70,9 @@ def test_what_makes_no_sense_is_refused_with_a_reason():
 
 
 @pytest.mark.parametrize("kind", [MessageType.EVALUATE, MessageType.TRAIN])
-def test_a_node_says_nothing_that_it_has_measured(kind, monkeypatch):
+def test_a_node_says_nothing_that_it_has_measured(kind):
     """Whatever the server asks for."""
-    monkeypatch.setattr(TaskIdentity, "run_id", 1)
-    monkeypatch.setattr(TaskIdentity, "node_id", 1)
+    TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 1, 1
     settings = settings_of()
     data = NodeData(settings.model, settings.data, 0, 0, 2)
     asked = ConfigRecord({wire.EVALUATE: True})
