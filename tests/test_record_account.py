@@ -1,5 +1,7 @@
 """What is refused where single rows are hidden, and the account of a node."""
 
+import sys
+
 import pytest
 from dp_accounting import GaussianDpEvent, PoissonSampledDpEvent
 from dp_accounting.rdp import RdpAccountant
@@ -81,3 +83,13 @@ def test_a_node_says_nothing_that_it_has_measured(kind):
         record_part.expected(Node(settings, 2, data), message)
     plain = parsing.load(parsing.dump(Settings()))
     record_part.expected(Node(plain, 2, data), message)
+
+
+def test_without_opacus_it_is_said_how_to_get_it(monkeypatch):
+    """To the server before a run, and by a node that alone has none."""
+    monkeypatch.setitem(sys.modules, "opacus", None)
+    assert "pip install opacus" in validity.problems(settings_of())["dp"]
+    settings = settings_of()
+    node = Node(settings, 2, NodeData(settings.model, settings.data, 0, 0, 2))
+    with pytest.raises(NodeError, match="not installed on this node"):
+        record_part.check(node, 100_000_000)
