@@ -1,6 +1,7 @@
 """What can be read of a node's data from what others hold: plain, secure, private.
 
-    python -m benchmarks.inversion [--json DIR] [--model MODEL] [--seed 0]
+    python -m benchmarks.inversion [--json DIR] [--parts shares,private,batch]
+        [--model MODEL] [--seed 0]
 
 Two attacks (``benchmarks.revealing``) on the messages of real runs of one round in this
 process:
@@ -31,13 +32,14 @@ from benchmarks import revealing
 from benchmarks.rows import Row, report
 from benchmarks.watched import BIAS, COMMON, SECURE, Config, masked, run, truth
 from ilora_app import wire
+from ilora_app.federation.release import gaussian
 from ilora_app.privacy.budget import spent
 from ilora_app.server.run import Server
 from ilora_app.tasks import sources
 
 NODES, FEW = 8, 4
 DELTA = 0.01
-NOISES = (0.001, 0.1, 0.5, 1.0)
+CLIP, NOISES, DRAWS = 0.5, (0.001, 0.01, 0.1, 0.5, 1.0), 500
 
 
 def shares(
@@ -73,9 +75,12 @@ def shares(
 
 def released(
     config: Config, noises: Sequence[float], nodes: int = NODES, target: int = 1
-) -> dict[float, tuple[Tensor, Tensor]]:
-    """What is read of one node by who knows all others, by noise, and the truth."""
-    private = {"dp": "client", "dp-delta": DELTA, "dp-clip": 0.5}
+) -> tuple[dict[float, Tensor], Tensor]:
+    """What one node has changed, read by who knows all others, by noise; and the truth.
+
+    It is K times the change of the mean: noise in it has sqrt(2) z C.
+    """
+    private = {"dp": "client", "dp-delta": DELTA, "dp-clip": CLIP}
     bias = BIAS.removeprefix("head.")
 
     def end(noise: float, away: int) -> tuple[Tensor, Server]:
@@ -84,9 +89,21 @@ def released(
         return server.strategy.global_model().head[bias], server
 
     without, server = end(1e-9, target)
-    true = truth(server, target, nodes)
-    rises = {noise: end(noise, 0)[0] - without for noise in noises}
-    return {z: (revealing.class_shares(rise), true) for z, rise in rises.items()}
+    rises = {noise: nodes * (end(noise, 0)[0] - without) for noise in noises}
+    return rises, truth(server, target, nodes)
+
+
+def noised(config: Config, noises: Sequence[float]) -> list[Row]:
+    """Rows of a table: the mean over draws of the noise, on one run without."""
+    rises, true = released(config, (1e-6,))
+    rows = []
+    for z in noises:
+        spread = 2**0.5 * z * CLIP
+        draws = [rises[1e-6] + spread * gaussian(true.shape) for _ in range(DRAWS)]
+        view = f"private, all others known, z {z:g} (epsilon {spent(z, DELTA, 1):.3g})"
+        pairs = [(revealing.class_shares(rise), true) for rise in draws]
+        rows += of_shares({view: pairs}, f"1 node, {DRAWS} draws")
+    return rows
 
 
 def texts(
@@ -177,7 +194,9 @@ def _mean(values: Iterable[float]) -> float:
     return sum(values) / len(values)
 
 
-def of_shares(found: dict[str, list[tuple[Tensor, Tensor]]]) -> list[Row]:
+def of_shares(
+    found: dict[str, list[tuple[Tensor, Tensor]]], of: str = "mean over nodes"
+) -> list[Row]:
     """Rows of a table: correlation with the truth, and distance from it."""
     rows = []
     for view, pairs in found.items():
@@ -185,7 +204,7 @@ def of_shares(found: dict[str, list[tuple[Tensor, Tensor]]]) -> list[Row]:
         off = _mean(revealing.distance(*pair) for pair in pairs)
         even = torch.full_like(pairs[0][1], 1 / len(pairs[0][1]))
         guess = _mean(revealing.distance(even, true) for _, true in pairs)
-        what = f"class shares of {len(pairs)} nodes, {view}"
+        what = f"class shares ({of}), {view}"
         rows.append(Row(what, f"correlation {close:.2f}, distance {off:.2f}",
                         f"equal shares: {guess:.2f}"))  # fmt: skip
     return rows
@@ -210,19 +229,20 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--model", default="sentence-transformers/all-MiniLM-L6-v2")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--parts", default="shares,private,batch")
     given = parser.parse_args()
     torch.set_num_threads(1)
     config: Config = {"model": given.model, "seed": given.seed, "max-length": 24}
-    rows = of_shares(shares(config))
-    pairs = released(config, NOISES)
-    for z in NOISES:
-        view = f"private, all others known, z {z:g} (epsilon {spent(z, DELTA, 1):.3g})"
-        rows += of_shares({view: [pairs[z]]})
     still = config | {"base-dropout": False}
-    rows += of_batch(batch(still), "two texts a node")
-    rows += of_batch(batch(still, 3, 1), "one text a node, three nodes")
-    rows += of_batch(batch(config), "two texts a node, base-dropout")
-    report("inversion", rows, given.json)
+    if "shares" in given.parts:
+        report("inversion-shares", of_shares(shares(config)), given.json)
+    if "private" in given.parts:
+        report("inversion-private", noised(config, NOISES), given.json)
+    if "batch" in given.parts:
+        rows = of_batch(batch(still), "two texts a node")
+        rows += of_batch(batch(still, 3, 1), "one text a node, three nodes")
+        rows += of_batch(batch(config), "two texts a node, base-dropout")
+        report("inversion-batch", rows, given.json)
 
 
 if __name__ == "__main__":

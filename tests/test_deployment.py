@@ -90,7 +90,7 @@ def test_three_nodes_of_unequal_rank_run_to_the_end(normal, tiny_model):
 
 def test_server_and_nodes_have_the_same_hashes(federation, normal):
     """Over TLS: each node's own log beside what the server says it sent and got."""
-    assert agreeing(normal.folder, federation.real.folder) == [4, 4, 4]
+    assert agreeing(normal.folder, federation.real.folder) == [5, 5, 5]
 
 
 def test_strangers_are_refused(federation, tmp_path):
