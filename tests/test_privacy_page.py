@@ -10,6 +10,7 @@ import tomli_w
 
 from ilora_app.privacy.budget import spent
 from ilora_app.report import privacy_page
+from ilora_app.report import privacy_words as words
 from ilora_app.settings import Settings, parsing
 from tests.conftest import read_events
 from tests.local_run import run
@@ -163,3 +164,19 @@ def test_an_unknown_kind_of_privacy_is_left_to_the_docs(tmp_path):
     text = Page((tmp_path / "privacy.html").read_text()).text
     assert "not differentially private" not in text
     assert "other, no epsilon recorded" in text
+
+
+def test_what_is_seen_follows_the_unit_of_privacy():
+    def of(**keys) -> str:
+        whole = parsing.dump(Settings()) | {"drift-correction": "none"} | keys
+        return " ".join([*words.seen(whole), *words.unprotected(whole)])
+
+    client, record = {"dp": "client"}, {"dp": "record"}
+    assert "no update from the operator" in of(**client)
+    shares = of(**client, **{"secure-aggregation": True})
+    assert "adds a share of the noise before it masks" in shares
+    assert "no update from the operator" not in shares
+    assert "adds a share" not in of(**{"secure-aggregation": True})
+    assert "no single row can be told" in of(**record)
+    assert "Losses and accuracies of nodes, and" not in of(**record)
+    assert words.UNITS["record"][0] == "a row of a node's data"

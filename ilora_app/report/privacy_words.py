@@ -18,12 +18,25 @@ UNITS: dict[str, tuple[str, str, str]] = {
         "RdpAccountant over Google's dp-accounting",
         "no amplification: that a node was not asked in a round takes nothing off",
     ),
+    "record": (
+        "a row of a node's data",
+        "Renyi divergences of Poisson-sampled Gaussian mechanisms (Google's "
+        "dp-accounting), by each node of its own rows; shown is the node that has "
+        "spent most",
+        "amplification by Poisson sampling: each step draws every row by itself, and "
+        "nobody but the node knows which",
+    ),
 }
 """By ``dp``: the unit, the accountant, and what is assumed of sampling."""
 
 _UPDATE = (
     "what a node has trained in a round (its factors and head, as far as the strategy "
     "shares them), its number of rows, its losses and accuracies"
+)
+
+_SHARES = (
+    "Each node adds a share of the noise before it masks: what the server opens is "
+    "noised already."
 )
 
 
@@ -40,7 +53,7 @@ def seen(config: Mapping[str, Any]) -> list[str]:
             f"{NOT_KNOWN}.",
             "The server does see that a node takes part, when it answers, its rank, "
             "whether it dropped out, and that it refused.",
-        ]
+        ] + ([_SHARES] if config.get("dp") == "client" else [])
     found = [f"In each round {OPERATOR} can see, of every node: {_UPDATE}."]
     if config.get("drift-correction") == "control-variates":
         found.append(
@@ -56,6 +69,11 @@ def seen(config: Mapping[str, Any]) -> list[str]:
         found.append(
             "Noise is added by the server: it protects the models from those who get "
             "them, and no update from the operator."
+        )
+    if config.get("dp") == "record":
+        found.append(
+            "What they see was noised on the node: no single row can be told from it "
+            "beyond epsilon, whatever else they know. Of the node as a whole it tells."
         )
     return found
 
@@ -82,9 +100,13 @@ def unprotected(config: Mapping[str, Any]) -> list[str]:
     if not secure:
         found.append(f"Single updates of nodes: they are open to {OPERATOR}.")
     if private:
+        plain = "Losses and accuracies of nodes, and which nodes take part"
+        if config.get("dp") == "record":
+            plain = (
+                "How many rows a node has, how long it trains, and that it takes part"
+            )
         found += [
-            "Losses and accuracies of nodes, and which nodes take part: they get no "
-            "noise.",
+            f"{plain}: that gets no noise.",
             "Other runs on the same nodes: their epsilons add up.",
         ]
     else:
