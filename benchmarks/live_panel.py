@@ -8,14 +8,18 @@ RUN is a run folder; what the panel shows comes from its events.jsonl.
 import argparse
 import io
 import json
+import re
+import time
 from pathlib import Path
 
-from rich.console import Console
+from rich.console import CONSOLE_SVG_FORMAT, Console
 
 from ilora_app.watch.state import RunState
 from ilora_app.watch.view import View
 
 _WIDTH = 92
+# Without fonts from elsewhere.
+_ALONE = re.sub(r"@font-face \{\{.*?\}\}", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
 
 
 def draw(run: Path, until: int, out: Path) -> None:
@@ -27,17 +31,20 @@ def draw(run: Path, until: int, out: Path) -> None:
         out: file to write.
 
     """
-    state = RunState()
-    for line in (run / "events.jsonl").read_text(encoding="utf-8").splitlines():
-        event = json.loads(line)
-        state.take(event)
-        if event["event"] == "round" and event["round"] >= until:
-            break
+    text = (run / "events.jsonl").read_text(encoding="utf-8")
+    events = [json.loads(line) for line in text.splitlines()]
+    last = next(
+        i for i, e in enumerate(events) if e["event"] == "round" and e["round"] == until
+    )
+    state, ago = RunState(), time.time() - events[last]["time"]
+    for event in events[: last + 1]:  # as if it had just ended
+        state.take(event | {"time": event["time"] + ago})
     console = Console(
         record=True, width=_WIDTH, file=io.StringIO(), force_terminal=True
     )
     console.print(View(console, state, "ilora run").panel())
-    console.save_svg(str(out), title=f"after round {until}", unique_id="panel")
+    names = {"title": f"after round {until}", "unique_id": "panel"}
+    console.save_svg(str(out), code_format=_ALONE, **names)
 
 
 def main() -> None:

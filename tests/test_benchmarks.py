@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import live_panel
 from ilora_app.methods import METHODS
 from tests.own_processes import free_port
 
@@ -147,3 +148,16 @@ def test_a_simulation_stands_beside_a_bare_loop(tmp_path):
     rows = json.loads((tmp_path / "simulation.json").read_text())["rows"]
     assert [bool(row["target"]) for row in rows] == [True, False, True]
     assert all(row["ratio"] > 0 for row in rows if row["target"])
+
+
+def test_the_live_panel_is_drawn_as_it_stood(tmp_path):
+    rounds = [{"round": n, "accuracy": 0.5 + n / 10, "seconds": 9.0} for n in range(4)]
+    began = {"event": "started", "time": 1.0, "rounds": 3}
+    events = [began, *({"event": "round", "time": 2.0} | row for row in rounds)]
+    text = "\n".join(map(json.dumps, events))
+    (tmp_path / "events.jsonl").write_text(text, encoding="utf-8")
+    live_panel.draw(tmp_path, 2, tmp_path / "panel.svg")
+    drawn = (tmp_path / "panel.svg").read_text(encoding="utf-8").replace("&#160;", " ")
+    assert "0.7000" in drawn
+    assert "0.8000" not in drawn
+    assert "url(" not in drawn.replace("url(#", "")
