@@ -14,6 +14,7 @@ ROOT = Path(__file__).parent.parent
 RUNS = ROOT / "benchmarks" / "results" / "evidence" / "runs.jsonl"
 INTENTS, BANKING, CIFAR = "clinc150", "banking77", "cifar10"
 TASKS = (INTENTS, BANKING, CIFAR, "e2e", "dolly")
+ILORA_SENT = "ilora, rest sent"
 TRAINED = "fedit, trained head"
 
 
@@ -35,7 +36,7 @@ def text_of(name: str) -> str:
         *[(task, "corrections", "skewed", "") for task in (INTENTS, BANKING)],
         (INTENTS, "ablation", "skewed", ""),
         *[(t, "headroom", "skewed", "linear-probe") for t in (INTENTS, BANKING, CIFAR)],
-        *[(task, "headroom", "skewed", "centralized") for task in ("e2e", "dolly")],
+        ("dolly", "headroom", "skewed", "centralized"),
     ],
 )
 def test_tables_are_those_of_the_runs(study, task, name, setting, reference):
@@ -70,6 +71,7 @@ def test_tables_are_those_of_the_runs(study, task, name, setting, reference):
         (INTENTS, "ilora", "centralized", "global", ("README.md", "docs/results.md")),
         (BANKING, "ilora", "centralized", "global", ("docs/results.md",)),
         (INTENTS, "ilora, published cut", "ilora", "global", ("docs/results.md",)),
+        (BANKING, ILORA_SENT, "ilora", "global", ("README.md", "docs/results.md")),
         (CIFAR, "fedgalore", "ilora", "global", ("docs/results.md",)),
         (CIFAR, "flora", "ilora", "global", ("README.md", "docs/results.md")),
         (CIFAR, "fedit", "ilora", "global", ("docs/results.md",)),
@@ -116,6 +118,30 @@ def test_flora_is_ahead_where_nothing_but_factors_is_learned(study):
     assert words in text_of("docs/results.md")
     assert words in text_of("README.md")
     assert [len(one.runs) for one in cells] == [5, 2]
+
+
+def test_what_sending_the_rest_is_worth(study):
+    sent, default = ILORA_SENT, "ilora"
+    rows = {row: cell(study, "e2e", "skewed", row) for row in (sent, default, "flora")}
+    level = difference(rows[sent], rows["flora"])
+    words = f"{level.mean:+.3f} ± {level.half:.3f}".replace("0.", ".")
+    more = difference(rows[sent], rows[default]).mean
+    part = rows[sent].megabytes() / rows["flora"].megabytes()
+    said = [
+        words,
+        f"{more:.2f} nats".replace("0.", ".", 1),
+        f"at {part:.2f} of its bytes",
+    ]
+    small = [cell(study, BANKING, "skewed", row).smallest() for row in (sent, default)]
+    said.append("hold {:.3f} in place of {:.3f}".format(*small))
+    text = text_of("docs/results.md")
+    assert not [words for words in said if words not in text]
+    assert all(words in text_of("README.md") for words in said[:3])
+    held_out = {r: c.mean("client_loss_mean") for r, c in rows.items()}
+    every = [cell(study, "e2e", "skewed", row) for row in TABLES["strategies"]]
+    least = min(c.mean("client_loss_mean") for c in every if c and len(c.runs) > 1)
+    assert held_out[sent] == least
+    assert f"({held_out[sent]:.3f}, flora {held_out['flora']:.3f})" in text
 
 
 def test_no_correction_is_ahead_on_both_tasks(study):
