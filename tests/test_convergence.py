@@ -22,6 +22,7 @@ PACE = {
     "ilora-products": (0.05, 60),
     "ilora-update": (0.05, 60),
     "ilora-update-svd": (0.05, 60),
+    "ilora-send": (0.05, 100),
     "fedit-qr": (0.012, 130),
     "flora": (0.15, 110),
     "flexlora": (0.05, 100),
