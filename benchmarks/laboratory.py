@@ -118,7 +118,7 @@ def run(
 
     Args:
         config: run config, over the defaults.
-        clients: how many; None: as many as are trained as one batch.
+        clients: how many; None: eight, or as many as are trained as one batch.
         place: folder in which that of the run stays; None: it does not.
         make_grid: a LocalGrid; None: whose nodes are honest.
         measure: is asked for a number of the server after the run.
@@ -144,7 +144,8 @@ def run(
     with tempfile.TemporaryDirectory() as folder:
         where = str(place or folder) + "/run"
         values = parsing.dump(Settings()) | config | {"output-dir": where}
-        how = client_app.app, values, clients or int(values["clients-per-batch"])
+        at_least = max(CLIENTS, int(values["clients-per-batch"]))
+        how = client_app.app, values, clients or at_least
         grid = (make_grid or LocalGrid)(*how, train_together=train_together)
         prepared = preflight.prepare(Context(1, 0, {}, RecordDict(), values).run_config)
         server = Server(prepared, enrolment.meet(grid, prepared), grid, run_id=1)

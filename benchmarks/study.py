@@ -128,7 +128,7 @@ def work(
         keep: gets what one came to.
         until: no run starts behind this time of ``time.monotonic``.
         workers: processes.
-        clients: of every run; None: as many as it trains as one batch.
+        clients: of every run; None: as many as the laboratory takes for it.
 
     """
     running: dict[Future[Config], Job] = {}
