@@ -32,8 +32,8 @@ from benchmarks import revealing
 from benchmarks.rows import Row, report
 from benchmarks.watched import BIAS, COMMON, SECURE, Config, masked, run, truth
 from ilora_app import wire
-from ilora_app.federation.release import gaussian
 from ilora_app.privacy.budget import spent
+from ilora_app.privacy.noise import gaussian
 from ilora_app.server.run import Server
 from ilora_app.tasks import sources
 
@@ -78,7 +78,7 @@ def released(
 ) -> tuple[dict[float, Tensor], Tensor]:
     """What one node has changed, read by who knows all others, by noise; and the truth.
 
-    It is K times the change of the mean: noise in it has sqrt(2) z C.
+    It is K times the change of the mean: noise in it has z C.
     """
     private = {"dp": "client", "dp-delta": DELTA, "dp-clip": CLIP}
     bias = BIAS.removeprefix("head.")
@@ -98,7 +98,7 @@ def noised(config: Config, noises: Sequence[float]) -> list[Row]:
     rises, true = released(config, (1e-6,))
     rows = []
     for z in noises:
-        spread = 2**0.5 * z * CLIP
+        spread = z * CLIP
         draws = [rises[1e-6] + spread * gaussian(true.shape) for _ in range(DRAWS)]
         view = f"private, all others known, z {z:g} (epsilon {spent(z, DELTA, 1):.3g})"
         pairs = [(revealing.class_shares(rise), true) for rise in draws]

@@ -78,6 +78,14 @@ def batch(config):
     return inversion.batch(config, 4, 2, 28)
 
 
+def test_a_control_variate_of_a_small_batch_tells_its_tokens_and_labels(batch):
+    view = "plain: control variate"
+    assert mean(node["recall"] for node in batch[view]) > 0.95
+    assert mean(node["precision"] for node in batch[view]) > 0.85
+    assert all(node["labels"] for node in batch[view])
+    assert "goodbye" in " ".join(word for node in batch[view] for word in node["read"])
+
+
 def test_behind_masks_there_are_no_tokens(batch):
     for view in ("secure: masked vector", "secure: opened sum"):
         for node in batch[view]:
