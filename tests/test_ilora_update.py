@@ -93,6 +93,16 @@ def test_with_the_rest_in_the_base_all_start_from_the_whole_update(how):
                 assert float((product - trained[module]).norm()) <= close
 
 
+def test_what_is_sent_by_svd_has_orthonormal_rows_and_the_scale_in_B():
+    """B = U S and A = V^T, against the SVD of the dense product."""
+    method, state = begun(6, **UPDATE | {"decomposition": "svd", "residual": "send"})
+    state = trained_state(method, state, (2, 4, 6))
+    for B, A in state.adapter.factors.pairs.values():
+        torch.testing.assert_close(A @ A.T, torch.eye(len(A)), atol=1e-5, rtol=0)
+        values = torch.linalg.svdvals(B.double() @ A.double())[: len(A)].float()
+        torch.testing.assert_close(B.norm(dim=0), values, atol=1e-5, rtol=1e-5)
+
+
 def test_what_is_sent_behind_the_rank_needs_increments_of_the_update():
     for wrong in ({"aggregate": "products"}, {"cut": "product"}):
         with pytest.raises(ValueError, match="is not all that it holds"):
