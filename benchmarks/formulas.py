@@ -71,9 +71,10 @@ FORMULAS: dict[str, tuple[Formula, Formula]] = {
         _factors,
         lambda s, r, t: s.both(s.most if t > 1 else r),
     ),
+    "ilora-default": (_factors, lambda s, r, t: s.both(s.most)),
     **dict.fromkeys(
         (
-            "ilora-svd", "ilora-default", "ilora-products", "ilora-update",
+            "ilora-svd", "ilora-products", "ilora-products-svd", "ilora-update",
             "ilora-update-svd", "fedit", "lora-fair", "hetlora", "flexlora", "raflora",
             "fedrot-lora",
         ),

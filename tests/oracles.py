@@ -20,6 +20,7 @@ from tests.update_oracles import (
     learned,
     learned_by_products,
     learned_by_svd,
+    learned_from_zero,
     products_by_svd,
 )
 
@@ -162,14 +163,24 @@ class Row:
 
 PUBLISHED = {"cut": "product", "aggregate": "products", "decomposition": "qr"}
 MERGE, QR = PUBLISHED | {"residual": "merge"}, {"qr_start": True}
-UPDATE = {"cut": "update", "aggregate": "increments", "decomposition": "qr"}
+UPDATE = {"aggregate": "increments", "residual": "drop", "decomposition": "qr"} | QR
+SVD = {"decomposition": "svd"}
+OF_PRODUCTS = {"aggregate": "products"} | QR
 TABLE = [
     Row("ilora", first_columns, PUBLISHED),
-    Row("ilora", products_by_svd, {}, "ilora-default", tolerance=1e-5, alone=False),
+    Row("ilora", learned_from_zero, {}, "ilora-default", tolerance=1e-5, alone=False),
+    Row(
+        "ilora",
+        products_by_svd,
+        OF_PRODUCTS,
+        "ilora-products-svd",
+        tolerance=1e-5,
+        alone=False,
+    ),
     Row(
         "ilora",
         learned_by_products,
-        {"decomposition": "qr"},
+        OF_PRODUCTS | {"decomposition": "qr"},
         "ilora-products",
         tolerance=1e-5,
         alone=False,
@@ -178,14 +189,14 @@ TABLE = [
     Row(
         "ilora",
         best_of_rank,
-        PUBLISHED | {"qr_start": False, "decomposition": "svd"},
+        PUBLISHED | SVD | {"qr_start": False},
         "ilora-svd",
     ),
     Row("ilora", learned, UPDATE, "ilora-update", tolerance=1e-5, alone=False),
     Row(
         "ilora",
         learned_by_svd,
-        UPDATE | {"decomposition": "svd"},
+        UPDATE | SVD,
         "ilora-update-svd",
         tolerance=1e-5,
         alone=False,
@@ -193,7 +204,7 @@ TABLE = [
     Row(
         "ilora",
         learned_by_svd,
-        UPDATE | {"decomposition": "svd", "residual": "send"},
+        UPDATE | SVD | {"residual": "send"},
         "ilora-send",
         tolerance=1e-5,
         alone=False,

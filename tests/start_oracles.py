@@ -53,7 +53,7 @@ def _shared(row: Row, problem: Problem, rounds: History, rank: int) -> Dense:
     """The same for every client of a rank."""
     label, last = str(row), rounds[-1]
     whole = row.oracle(problem, rounds)
-    if label in ("ilora-default", "ilora-products"):
+    if label.startswith("ilora-products"):
         how = row.settings.get("decomposition", "svd")
         return starts(problem, rounds, rank, how, sums="products")
     if label.startswith("ilora-update"):

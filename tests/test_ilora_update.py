@@ -11,12 +11,11 @@ from ilora_app.methods.ilora import ILoRA
 from ilora_app.methods.server_step import ServerStep
 from ilora_app.strategies import LoraStrategy
 from tests.builders import random_state, random_weights, update
+from tests.oracles import UPDATE
 from tests.quadratic import Problem
 from tests.test_strategies import EVENTS, EXAMPLES, RANKS
 from tests.toy import Toy
 from tests.update_oracles import learned, starts
-
-UPDATE = {"cut": "update", "aggregate": "increments", "decomposition": "qr"}
 
 
 def dense(adapter: AdapterState) -> dict[str, torch.Tensor]:

@@ -6,6 +6,7 @@ import pytest
 
 from ilora_app.federation.validity import problems
 from ilora_app.methods import find, parse, resolve
+from ilora_app.methods.ilora import ILoRA
 from ilora_app.settings import parsing
 from tests.test_validity import every, refused, settings
 
@@ -46,12 +47,33 @@ def test_auto_solves_the_head_of_a_classifier_with_factors(name):
 @every
 def test_auto_is_what_the_method_starts_from_and_is_corrected_by(name):
     found = resolve(settings(name))
-    start = "qr" if name == "ilora" else "standard"
     corrections = {"ilora": "control-variates", **MOMENTS}
     correction = corrections.get(name, "none")
-    assert found.model.initialisation == start
+    assert found.model.initialisation == "standard"
     assert found.method.drift_correction == correction
     assert resolve(found) == found
+
+
+def test_ilora_sends_what_a_rank_cannot_train_unless_it_is_as_published():
+    def found(**chosen):
+        method = resolve(settings("ilora", **chosen))
+        return (
+            method.method.aggregate,
+            method.method.residual,
+            method.model.initialisation,
+        )
+
+    assert found() == ("increments", "send", "standard")
+    assert found(cut="product") == ("products", "drop", "qr")
+    assert found(aggregate="products") == ("products", "drop", "standard")
+    assert found(residual="drop") == ("increments", "drop", "standard")
+    for chosen in ({}, {"cut": "product"}):
+        made, told = ILoRA(**chosen), found(**chosen)
+        start = "qr" if made.qr_start else "standard"
+        summed = "increments" if made.increments else "products"
+        assert (summed, made.residual, start) == told
+    other = resolve(settings("flexlora")).method
+    assert (other.aggregate, other.residual) == ("products", "auto")
 
 
 def test_what_is_frozen_is_not_corrected_and_the_right_way_is_named():

@@ -61,6 +61,7 @@ def learned(
     how: str = "qr",
     eta: float = 1.0,
     beta: float = 0.0,
+    qr_start: bool = True,
 ) -> Dense:
     """U_t = cut(U + eta sum_k p_k (B_k A_k - P_k) + beta (U - U_before)), from U_0 = 0.
 
@@ -74,9 +75,9 @@ def learned(
         for m in problem.W0:
             total = U[m] + beta * (U[m] - before[m])
             for t, p in zip(taken, weights(taken), strict=True):
-                P = directions(problem, t.rank)[m]
-                if number:
-                    P = prefix(U[m], t.rank, how)
+                P = prefix(U[m], t.rank, how)
+                if qr_start and not number:
+                    P = directions(problem, t.rank)[m]
                 total = total + eta * p * (t.product()[m] - P)
             found[m] = prefix(total, max(problem.ranks), how)
         path.append(found)
@@ -89,3 +90,8 @@ def products_by_svd(problem: Problem, history: History) -> Dense:
 
 def learned_by_svd(problem: Problem, history: History) -> Dense:
     return learned(problem, history, "svd")
+
+
+def learned_from_zero(problem: Problem, history: History) -> Dense:
+    """The same from B A = 0."""
+    return learned(problem, history, "svd", qr_start=False)

@@ -19,7 +19,7 @@ from ilora_app.methods.state import (
     weights_of,
 )
 from ilora_app.settings import Settings
-from ilora_app.settings.method import AGGREGATES
+from ilora_app.settings.method import AGGREGATES, PRODUCTS
 
 
 class FlexLoRA(Method):
@@ -45,7 +45,7 @@ class FlexLoRA(Method):
     server_step = "products"
 
     def __init__(
-        self, *, aggregate: str = "products", step: ServerStep | None = None
+        self, *, aggregate: str = PRODUCTS, step: ServerStep | None = None
     ) -> None:
         if aggregate not in AGGREGATES:
             raise ValueError(f"aggregate {aggregate!r}: one of {AGGREGATES}")

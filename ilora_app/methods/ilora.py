@@ -63,12 +63,13 @@ class ILoRA(Method):
     B = U S and A = V^T then, as LoRA has it: small B, and A of the scale of its start.
 
     Args:
-        cut, aggregate: as above.
+        cut, aggregate: as above; ``auto`` sums increments of the update, else products.
         decomposition: ``qr`` (the paper), ``pivoted-qr`` or ``svd``.
         qr_start: initial arrays are QR directions of W0, from
             :func:`~ilora_app.lora.initialisation.qr_directions`; otherwise B A = 0.
+            None: with ``cut="product"``.
         init_gain: ``paper`` (g = 1) or ``scaled``; read with ``qr_start``.
-        residual: see :mod:`~ilora_app.methods.residual`.
+        residual: see :mod:`~ilora_app.methods.residual`; ``auto`` sends where it can.
         residual_energy: part of the squared norm of a round's increment that is
             merged; its smallest directions are left out. Read with ``merge``.
         step: eta and beta, for increments.
@@ -92,14 +93,15 @@ class ILoRA(Method):
         self,
         *,
         cut: str = "update",
-        aggregate: str = "products",
+        aggregate: str = "auto",
         decomposition: str = "svd",
-        qr_start: bool = True,
+        qr_start: bool | None = None,
         init_gain: str = "paper",
-        residual: str = "drop",
+        residual: str = "auto",
         residual_energy: float = 1.0,
         step: ServerStep | None = None,
     ) -> None:
+        aggregate, residual = residuals.summed(cut, aggregate, residual)
         for name, value, choices in (
             ("cut", cut, CUTS),
             ("aggregate", aggregate, AGGREGATES),
@@ -111,7 +113,8 @@ class ILoRA(Method):
                 raise ValueError(f"{name} {value!r}: one of {choices}")
         if wrong := residuals.problem(residual, cut, aggregate):
             raise ValueError(f"residual {residual!r}: {wrong}")
-        self.cut, self.qr_start = cut, qr_start
+        self.cut = cut
+        self.qr_start = cut == "product" if qr_start is None else qr_start
         self.increments = aggregate == "increments"
         self.decomposition, self.init_gain = decomposition, init_gain
         self.residual, self.residual_energy = residual, residual_energy
@@ -133,7 +136,8 @@ class ILoRA(Method):
     def problems(cls, settings: Settings) -> dict[str, str]:
         """Refuse to keep what is cut away where nothing of the product is."""
         m = settings.method
-        wrong = residuals.problem(m.residual, m.cut, m.aggregate)
+        aggregate, residual = residuals.summed(m.cut, m.aggregate, m.residual)
+        wrong = residuals.problem(residual, m.cut, aggregate)
         return {"residual": f"residual = {m.residual!r}: {wrong}"} if wrong else {}
 
     def begin(self, initial: AdapterState) -> GlobalState:

@@ -14,6 +14,8 @@ from ilora_app.lora.decomposition import truncate_mean
 from ilora_app.lora.factors import AdapterState, LoraFactors
 from ilora_app.methods.increments import received_terms, returned_terms, scale
 from ilora_app.methods.state import Aggregate, GlobalState, Update, weights_of
+from ilora_app.settings.head import AUTO
+from ilora_app.settings.method import INCREMENTS, PRODUCTS, UPDATE
 
 _NEEDS = {
     "merge": ("product", "products", "of which it keeps what is cut away"),
@@ -23,6 +25,19 @@ _NEEDS = {
         "as the product of a client's factors is not all that it holds",
     ),
 }
+
+
+def summed(cut: str, aggregate: str, residual: str) -> tuple[str, str]:
+    """What ``auto`` means for ``aggregate`` and ``residual`` of ILoRA.
+
+    Increments of the update, and what a rank cannot train is sent, which ended best;
+    with ``cut="product"``, products whose rest is dropped, as published.
+    """
+    if aggregate == AUTO:
+        aggregate = INCREMENTS if cut == UPDATE else PRODUCTS
+    if residual == AUTO:
+        residual = "send" if (cut, aggregate) == (UPDATE, INCREMENTS) else "drop"
+    return aggregate, residual
 
 
 def problem(residual: str, cut: str, aggregate: str) -> str:

@@ -1,11 +1,18 @@
 """What ``auto`` means under a method."""
 
+from collections.abc import Set
 from dataclasses import replace
 
+from ilora_app.methods import residual as residuals
 from ilora_app.methods.registry import find
 from ilora_app.settings import Settings
 from ilora_app.settings.head import AUTO, RIDGE, TRAINED
-from ilora_app.settings.method import CONTROL_VARIATES, SECOND_MOMENTS
+from ilora_app.settings.method import (
+    CONTROL_VARIATES,
+    SECOND_MOMENTS,
+    UPDATE,
+    MethodSettings,
+)
 from ilora_app.settings.model import LANGUAGE
 
 
@@ -16,11 +23,18 @@ def resolve(settings: Settings) -> Settings:
     models are personal: their features differ. Control variates are worth their bytes
     where a head trains: a frozen one leaves them nothing to add. Second moments are
     AdamW's. Both count whole steps, which a deadline does not wait for.
+
+    ILoRA cuts the update, sums increments, sends what a rank cannot train and starts
+    with B A = 0, which ended best; with ``cut = "product"`` it is as published.
     """
     method = find(settings.run.strategy)
-    model, chosen, head = settings.model, settings.method, settings.head
+    model, head = settings.model, settings.head
+    chosen = _summed(settings.method, method.setting_keys)
     if model.initialisation == AUTO:
-        model = replace(model, initialisation=method.initialisations[0])
+        start = method.initialisations[0]
+        if "cut" in method.setting_keys:
+            start = "standard" if chosen.cut == UPDATE else "qr"
+        model = replace(model, initialisation=start)
     if not method.trains:
         head = replace(head, head=RIDGE)
     elif head.head == AUTO:
@@ -37,3 +51,12 @@ def resolve(settings: Settings) -> Settings:
             name = SECOND_MOMENTS
         chosen = replace(chosen, drift_correction=name)
     return replace(settings, model=model, method=chosen, head=head)
+
+
+def _summed(chosen: MethodSettings, keys: Set[str]) -> MethodSettings:
+    """What is summed, and what becomes of the rest, of a method with such keys."""
+    cut = chosen.cut if "cut" in keys else "product"
+    aggregate, residual = residuals.summed(cut, chosen.aggregate, chosen.residual)
+    if "residual" in keys:
+        chosen = replace(chosen, residual=residual)
+    return replace(chosen, aggregate=aggregate) if "aggregate" in keys else chosen

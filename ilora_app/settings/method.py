@@ -29,7 +29,9 @@ MOMENT_SYNCS = ("none", "block-means", "means", "ajive")
 DECOMPOSITIONS = ("qr", "pivoted-qr", "svd")
 RESIDUALS = ("drop", "merge", "send")
 CUTS = ("update", "product")
-AGGREGATES = ("increments", "products")
+UPDATE = "update"
+INCREMENTS, PRODUCTS = "increments", "products"
+AGGREGATES = (INCREMENTS, PRODUCTS)
 ESTIMATORS = ("local-mean", "full-pass")
 NORMALISATIONS = ("all", "holders")
 BASES = ("keep", "rotate")
@@ -57,11 +59,11 @@ class MethodSettings:
         choices=CUTS,
     )
     aggregate: str = option(
-        "products",
+        "auto",
         "What ilora and flexlora sum: what clients hold (products), or what they have "
-        "changed (increments), so that what a client cannot hold is not forgotten. "
-        "Papers: products.",
-        choices=AGGREGATES,
+        "changed (increments), so that what a client cannot hold is not forgotten; "
+        "auto is increments under ilora with cut update. Papers: products.",
+        choices=("auto", *AGGREGATES),
     )
     server_rate: str = option(
         "1",
@@ -81,11 +83,12 @@ class MethodSettings:
         choices=DECOMPOSITIONS,
     )
     residual: str = option(
-        "drop",
+        "auto",
         "What ilora does with what a cut leaves out: drop it; merge it into every "
         "client's base for good; or send it, so that a client's base holds what its "
-        "rank cannot train (with increments of the update). Paper: drop.",
-        choices=RESIDUALS,
+        "rank cannot train (with increments of the update); auto is send where that "
+        "is possible. Paper: drop.",
+        choices=("auto", *RESIDUALS),
     )
     residual_energy: float = option(
         1.0,
