@@ -17,7 +17,7 @@ from benchmarks.design import TABLES
 from benchmarks.intervals import Difference
 from benchmarks.recorded import Study
 
-STRATEGIES = ("ilora", "fedit")
+STRATEGIES = ("ilora, rest dropped", "fedit")
 TABLE = "corrections"
 
 

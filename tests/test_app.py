@@ -35,7 +35,9 @@ def test_a_run_records_and_leaves_what_it_promises(run_config):
     assert (table["drift"][1:] > 0).all()
     written = tomllib.loads((folder / "config.toml").read_text())
     resolved = {
-        "initialisation": "qr",
+        "aggregate": "increments",
+        "residual": "send",
+        "initialisation": "standard",
         "drift-correction": "control-variates",
         "target-modules": "query,value",
         "modules-to-save": "classifier,pooler",
@@ -61,8 +63,8 @@ def test_each_node_gets_factors_of_its_rank_and_nothing_more(
 ):
     """Numbers sent: sum over layers of r_k (d_in + d_out), and the head.
 
-    Where the product is cut, r_k r_max more a layer say from round 2 on what the base
-    gives up.
+    Where the update is cut, r_max in the place of r_k; where the product is, r_k r_max
+    more a layer say from round 2 on what the base gives up.
     """
     run_config |= {"drift-correction": correction, "cut": cut}
     _, grid, server = run(run_config)
@@ -80,8 +82,10 @@ def test_each_node_gets_factors_of_its_rank_and_nothing_more(
             for name, record in records.items()
         }
         later = message.content.config_records[wire.CONFIG][wire.ROUND] > 1
-        later = later and cut == "product"
-        expected = {wire.ARRAYS: trained + later * rank * 8 * len(shapes)}
+        more = later * rank * 8 * len(shapes)
+        if cut == "update":
+            more = (8 - rank) * sum(d_out + d_in for d_out, d_in in shapes)
+        expected = {wire.ARRAYS: trained + more}
         if correction != "none":
             expected[wire.CORRECTION] = trained
         assert numbers == expected
@@ -106,7 +110,7 @@ def test_bytes_in_the_table_are_those_of_the_messages(run_config):
 def test_the_adapter_on_the_untouched_base_is_the_model_that_was_evaluated(
     run_config, gain
 ):
-    run_config["init-gain"] = gain
+    run_config |= {"initialisation": "qr", "init-gain": gain}
     folder, _, server = run(run_config)
     base_folder = run_config["model"]
     strategy, prepared = server.strategy, server.prepared
@@ -168,9 +172,12 @@ def plain(tiny_config, tmp_path_factory) -> pandas.DataFrame:
     "changes",
     [
         {"decomposition": "qr"},
-        {"init-gain": "scaled"},
+        {"initialisation": "qr"},
+        {"initialisation": "qr", "init-gain": "scaled"},
         {"decomposition": "pivoted-qr"},
-        {"initialisation": "standard"},
+        {"residual": "drop"},
+        {"aggregate": "products"},
+        {"cut": "product"},
         {"drift-correction": "none"},
         {"control-estimator": "full-pass"},
         {"control-normalisation": "all"},

@@ -208,7 +208,7 @@ def test_after_a_lost_first_round_clients_start_where_they_did(run_config):
         training = reply.metadata.message_type == MessageType.TRAIN
         return next(lost, reply) if training else reply
 
-    run_config["init-gain"] = "scaled"
+    run_config |= {"initialisation": "qr", "init-gain": "scaled"}
     folder, grid, _ = run(run_config, tamper=tamper)
     assert metrics(folder)["loss"][1] == metrics(folder)["loss"][0]
     trains = [m for m in grid.sent if m.metadata.message_type == MessageType.TRAIN]

@@ -92,10 +92,10 @@ def test_who_takes_a_step_and_who_is_refused_one(name):
     )
     found = problems(chosen)
     refused = {"flexlora", "fedsa-lora", "local", "centralized", "linear-probe"}
-    refused |= {"raflora", "ilora"}
+    refused |= {"raflora"}
     assert ("server-rate" in found) == ("server-momentum" in found)
     assert ("server-rate" in found) == (name in refused)
-    if name in ("ilora", "flexlora"):
+    if name == "flexlora":
         assert "aggregate is not increments" in found["server-rate"]
 
 
