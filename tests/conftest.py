@@ -69,6 +69,14 @@ def _node_state(tmp_path_factory: pytest.TempPathFactory):
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _models_of_tests(tmp_path_factory: pytest.TempPathFactory):
+    """Base models of what is exported are found again where the tests make them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ILORA_MODELS", str(tmp_path_factory.getbasetemp()))
+        yield
+
+
 @pytest.fixture
 def heeds_hangups():
     """As in a terminal: under nohup processes inherit that SIGHUP is ignored."""

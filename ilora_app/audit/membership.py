@@ -32,6 +32,7 @@ def audited(
     most: int = 5000,
     seed: int = 0,
     batch_size: int = 32,
+    base: str = "",
 ) -> tuple[dict[str, Any], Source | None]:
     """Test a model.
 
@@ -45,6 +46,7 @@ def audited(
         most: rows of each kind; of more, so many are drawn.
         seed: of the draw.
         batch_size: rows at a time.
+        base: folder or hub id of the base model of an adapter; empty: found.
 
     Returns:
         What came of it, and the run, where it is one.
@@ -54,7 +56,7 @@ def audited(
         ModelError, DataError: they cannot be had.
 
     """
-    predictor = Predictor(model, which)
+    predictor = Predictor(model, which, base)
     source = None
     if not (options.folder(model) / "ilora.json").is_file():
         source = open_run(find_run(model), which)

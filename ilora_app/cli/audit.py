@@ -44,6 +44,13 @@ def audit(
             "or found by its name."
         ),
     ] = "",
+    base: Annotated[
+        str,
+        typer.Option(
+            help="Base model of an adapter, a folder or a hub id; else that of its "
+            "name here, in $ILORA_MODELS, or on the hub."
+        ),
+    ] = "",
     round_: Annotated[
         Literal["last", "best"], typer.Option("--round", help="Of a run.")
     ] = "last",
@@ -77,7 +84,7 @@ def audit(
     from ilora_app.tasks.models import ModelError
     from ilora_app.tasks.sources import DataError
 
-    how = members, non_members, column, round_, most, seed, batch_size
+    how = members, non_members, column, round_, most, seed, batch_size, base
     try:
         found, source = membership.audited(place_of(model), *how)
         place = options.folder(out) if out else source and source.run

@@ -32,6 +32,14 @@ def export(
             "else all of it.",
         ),
     ] = None,
+    for_: Annotated[
+        Literal["vllm", "llama.cpp", "tgi", "transformers"] | None,
+        typer.Option(
+            "--for",
+            help="Server to make it for: at a rank that it takes, or refused with the "
+            "reason, and the command that serves it.",
+        ),
+    ] = None,
     merge: Annotated[
         bool, typer.Option("--merge", help="The whole model instead of an adapter.")
     ] = False,
@@ -45,6 +53,13 @@ def export(
             "--measure", help="Evaluate it on the run's test split, for the card."
         ),
     ] = False,
+    base_name: Annotated[
+        str,
+        typer.Option(
+            help="What others call the base model, such as its hub id; else that, or "
+            "the last part of its folder's name."
+        ),
+    ] = "",
     push: Annotated[
         str, typer.Option(metavar="HUB_ID", help="Also upload it, as OWNER/NAME.")
     ] = "",
@@ -58,6 +73,7 @@ def export(
     """Export the model of a run, with a card.
 
     Example: ilora export 20260131-120000-42 --rank 8 --out adapter
+    Example: ilora export latest --for vllm --out adapter
     """
     from ilora_app.tasks.libraries import quiet_libraries
 
@@ -69,7 +85,8 @@ def export(
     from ilora_app.tasks.models import ModelError
 
     out = options.folder(out).absolute()
-    request = export_.Request(place_of(run), out, rank or 0, merge, round_, measure)
+    asked = rank or 0, merge, round_, measure, for_ or "", base_name.strip()
+    request = export_.Request(place_of(run), out, *asked)
     try:
         if public and not push:
             raise ReleaseError("--public: expected with --push HUB_ID")
@@ -90,22 +107,39 @@ def export(
 
 def _lines(request: "Request", made: "Summary") -> list[str]:
     """Say to people what was made."""
+    from ilora_app.export.serving import commands
+    from ilora_app.export.targets import SUFFICIENT
+
     what = "the whole model" if made.merged else f"an adapter of rank {made.rank}"
     lines = [f"{request.out}: {what}"]
     if made.energy < 1.0:
         lines.append(f"it holds {100 * made.energy:.2f} % of the global update")
-    return lines + [f"{name} {value:.4f}" for name, value in made.measured]
+    elif 0 < made.sufficient < made.rank and not request.rank:
+        lines.append(
+            f"--rank {made.sufficient} would hold {100 * SUFFICIENT:g} % of it or more"
+        )
+    lines += [f"{name} {value:.4f}" for name, value in made.measured]
+    where = str(request.out)
+    return lines + list(
+        commands(made.target, where, made.place, made.merged, made.rank)
+    )
 
 
 def _object(request: "Request", made: "Summary", address: str | None) -> str:
     """Say the same as JSON; energy is the part of the global update that is kept."""
+    from ilora_app.export.serving import commands
+
+    where = str(request.out)
     said = {
-        "folder": str(request.out),
+        "folder": where,
         "kind": "model" if made.merged else "adapter",
         "rank": None if made.merged else made.rank,
         "round": made.round,
         "energy": made.energy,
+        "sufficient_rank": made.sufficient or None,
         "measured": dict(made.measured),
+        "target": made.target or None,
+        "commands": commands(made.target, where, made.place, made.merged, made.rank),
         "pushed": address,
     }
     return terminal.as_json(said)

@@ -40,6 +40,13 @@ def predict(
         int, typer.Option(min=1, help="That a language model writes at most.")
     ] = 64,
     batch_size: Annotated[int, typer.Option(min=1, help="Rows at a time.")] = 32,
+    base: Annotated[
+        str,
+        typer.Option(
+            help="Base model of an adapter, a folder or a hub id; else that of its "
+            "name here, in $ILORA_MODELS, or on the hub."
+        ),
+    ] = "",
     round_: Annotated[
         Literal["last", "best"], typer.Option("--round", help="Of a run.")
     ] = "last",
@@ -64,7 +71,9 @@ def predict(
     try:
         if bool(words) == bool(file):
             raise ReleaseError("expected texts or images, or --file, and not both")
-        predictor = Predictor(place_of(source), round_)
+        predictor = Predictor(place_of(source), round_, base)
+        if predictor.note:
+            typer.echo(predictor.note, err=True)
         if file:
             rows = inputs_.of_file(file, predictor.columns)
             if predictor.facts.task == IMAGE:

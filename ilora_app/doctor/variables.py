@@ -10,7 +10,7 @@ from ilora_app.settings import options
 
 _PREFIX = "ILORA_"
 # Those that name a folder to read, those that name one to write, and the others.
-_READ, _WRITTEN = ("ILORA_SHARED",), ("ILORA_STATE", "ILORA_RUNS")
+_READ, _WRITTEN = ("ILORA_SHARED", "ILORA_MODELS"), ("ILORA_STATE", "ILORA_RUNS")
 _OTHERS = (
     "ILORA_BASE", "ILORA_BIND", "ILORA_BROWSER", "ILORA_CACHE", "ILORA_EXTRAS",
     "ILORA_KEYS", "ILORA_NODE", "ILORA_PORT", "ILORA_SUPERLINK", "ILORA_TEST_DATA",

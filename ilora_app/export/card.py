@@ -9,7 +9,7 @@ from typing import Any
 
 from huggingface_hub import ModelCardData
 
-from ilora_app.export import licences
+from ilora_app.export import licences, serving, targets
 from ilora_app.export.source import Source
 from ilora_app.runs.card import learned, literal, loading
 from ilora_app.settings import Settings, options, parsing
@@ -36,6 +36,10 @@ class Summary:
         rank: of the adapter; 0 without one.
         energy: part of the global update that the adapter holds.
         measured: with what is exported itself, on the test split; empty: it was not.
+        sufficient: the smallest rank that holds nearly all of the update.
+        target: it is made for.
+        base: what others call the base model.
+        place: where it is on this machine; not for the card.
 
     """
 
@@ -44,13 +48,17 @@ class Summary:
     rank: int = 0
     energy: float = 1.0
     measured: tuple[tuple[str, float], ...] = ()
+    sufficient: int = 0
+    target: str = ""
+    base: str = ""
+    place: str = ""
 
 
 def card(source: Source, made: Summary) -> str:
     """Write the card of an exported folder."""
     s = source.settings
     model, data = s.model, s.data
-    base, where = shown(model.model), shown(data.dataset)
+    base, where = _base(made, model.model), shown(data.dataset)
     title = "Model" if made.merged else "LoRA adapter"
     classes = "".join(
         f"\n| {i} | {literal(name)} |" for i, name in enumerate(source.labels)
@@ -85,7 +93,7 @@ def card(source: Source, made: Summary) -> str:
 
 {loading(model.task, base, source.labels, made.merged)}
 or `ilora predict this/folder {_example(s)}`.
-
+{_served(made, base)}
 ## Trained with
 
 ```bash
@@ -94,6 +102,23 @@ or `ilora predict this/folder {_example(s)}`.
 
 by [ILoRA for Flower](https://arxiv.org/abs/2511.16069).
 """
+
+
+def _base(made: Summary, model: str) -> str:
+    """Name of the base model; of a folder without one a path to be filled in."""
+    folder = options.folder(model)
+    known = made.base if made.base != folder.name else ""
+    return known or shown(model)
+
+
+def _served(made: Summary, base: str) -> str:
+    """Write how its target serves it, as Markdown."""
+    how = (made.target, "this/folder", base, made.merged, made.rank)
+    lines = "\n".join(serving.commands(*how))
+    if not lines:
+        return ""
+    title = targets.TARGETS[made.target].title
+    return f"\nWith {title}:\n\n```bash\n{lines}\n```\n"
 
 
 def shown(name: str) -> str:
@@ -142,8 +167,9 @@ def _metadata(source: Source, made: Summary) -> str:
         "tags": ["federated-learning", "flower"] + ["lora"] * (not made.merged),
     }
     # The hub refuses a card that names what is not on it.
-    if not options.folder(model.model).is_dir():
-        known["base_model"] = model.model
+    base = _base(made, model.model)
+    if base != shown(model.model) or not options.folder(model.model).is_dir():
+        known["base_model"] = base
     if "/" in data.dataset and not options.folder(data.dataset).is_absolute():
         known["datasets"] = [data.dataset]
     return str(ModelCardData(**known).to_yaml())

@@ -23,7 +23,7 @@ class Facts:
 
     Attributes:
         task: of the model.
-        base: the model that was fine-tuned, by hub id or folder.
+        base: name of the model that was fine-tuned, its hub id or a folder's.
         merged: the folder holds the whole model, not an adapter.
         labels: names of the classes in the order of their ids.
         columns: of the texts, or of the image.
@@ -32,6 +32,7 @@ class Facts:
         image_size: 0: that of the model.
         dtype: of the frozen model.
         seed: drew the weights that neither the base nor the adapter holds.
+        base_sha256: tells a local base from others; empty for one of a hub.
 
     """
 
@@ -45,6 +46,7 @@ class Facts:
     image_size: int
     dtype: str
     seed: int
+    base_sha256: str = ""
 
     @classmethod
     def of(cls, source: Source, merged: bool) -> "Facts":

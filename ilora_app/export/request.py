@@ -1,21 +1,15 @@
 """Makes a folder that plain transformers or PEFT load from a run."""
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
-from safetensors import SafetensorError
-
-from ilora_app.export import card, whole
+from ilora_app.export import adapter, base, card, manifest, whole
 from ilora_app.export.facts import Facts
 from ilora_app.export.measure import measured
 from ilora_app.export.merged import write_merged
-from ilora_app.export.source import LAST, ReleaseError, Source, find_run, open_run
-from ilora_app.export.truncate import truncated
-from ilora_app.lora.factors import AdapterState
+from ilora_app.export.source import LAST, ReleaseError, find_run, open_run
 from ilora_app.runs import store
-from ilora_app.runs.adapter import CONFIG, WEIGHTS, read_weights, write_weights
 
 
 @dataclass(frozen=True)
@@ -29,6 +23,8 @@ class Request:
         merge: the whole model instead of an adapter.
         which: ``last`` round or ``best``.
         measure: evaluate what is exported on the test split.
+        target: a name of ``TARGETS``; empty: PEFT and transformers, all of it.
+        base_name: what others call the base model; empty: found.
 
     """
 
@@ -38,6 +34,8 @@ class Request:
     merge: bool = False
     which: str = LAST
     measure: bool = False
+    target: str = ""
+    base_name: str = ""
 
 
 def export(request: Request) -> card.Summary:
@@ -73,19 +71,33 @@ def export(request: Request) -> card.Summary:
         )
     whole.check(source.model, source.settings.model.task, source.whole)
     _refuse_links(source.model)
+    if request.merge:
+        adapter.check(source, None, request.target)
+    model = source.settings.model.model
+    name = base.public(model, request.base_name)
     with store.replacing(out) as folder:
         if source.whole:
             shutil.copytree(source.model, folder, dirs_exist_ok=True)
             made = card.Summary(merged=True, round=source.round)
         elif request.merge:
-            adapter = _weights(source)
+            weights = adapter.weights(source)
             write_merged(source, folder)
-            found = measured(source, adapter) if request.measure else ()
+            found = measured(source, weights) if request.measure else ()
             made = card.Summary(merged=True, round=source.round, measured=found)
         else:
-            made = _write_adapter(request, source, folder)
-        Facts.of(source, made.merged).write(folder)
+            asked = request.rank, request.target, name, request.measure
+            made = adapter.write(source, folder, *asked)
+        made = replace(
+            made,
+            target=request.target,
+            base=name,
+            place=request.base_name or model,
+        )
+        sha256 = "" if made.merged else base.digest(model)
+        facts = Facts.of(source, made.merged)
+        replace(facts, base=name, base_sha256=sha256).write(folder)
         card.write(folder, source, made)
+        manifest.write(folder)
     return made
 
 
@@ -95,36 +107,3 @@ def _refuse_links(folder: Path) -> None:
     if links:
         named = ", ".join(str(path) for path in links[:3])
         raise ReleaseError(f"{named}: a link, expected files alone in what is exported")
-
-
-def _write_adapter(request: Request, source: Source, folder: Path) -> card.Summary:
-    """Copy tokenizer and configs, and write the weights at the rank asked for."""
-    adapter = _weights(source)
-    energy = 1.0
-    if request.rank:
-        try:
-            adapter, energy = truncated(adapter, request.rank)
-        except ValueError as error:
-            raise ReleaseError(f"--{error}") from None
-        except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
-            raise ReleaseError(f"--rank {request.rank}: {error}") from None
-    own = {WEIGHTS, CONFIG, "README.md"}
-    for path in source.model.iterdir():
-        if path.name not in own and path.is_file():
-            shutil.copy2(path, folder / path.name)
-    write_weights(folder, adapter, source.settings, whole.transposed(source.model))
-    found = measured(source, adapter) if request.measure else ()
-    return card.Summary(False, source.round, adapter.factors.rank, energy, found)
-
-
-def _weights(source: Source) -> AdapterState:
-    try:
-        adapter = read_weights(source.model)
-        for name, value in adapter.named_tensors().items():
-            if not bool(value.isfinite().all()):
-                raise ValueError(f"{name} holds NaN or infinity")
-        return adapter
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
-        raise ReleaseError(
-            f"{source.model / WEIGHTS} cannot be read: {error}"
-        ) from None

@@ -1,8 +1,10 @@
 """An adapter of any rank: the best approximation of the global update."""
 
+import math
+
 import torch
 
-from ilora_app.lora.decomposition import truncate_product
+from ilora_app.lora.decomposition import singular_values, truncate_product
 from ilora_app.lora.factors import AdapterState, LoraFactors
 
 
@@ -46,3 +48,43 @@ def truncated(adapter: AdapterState, rank: int) -> tuple[AdapterState, float]:
         )
     energy = min(1.0, kept / total) if total > 0 else 1.0
     return AdapterState(LoraFactors(pairs), adapter.head), energy
+
+
+def energies(adapter: AdapterState) -> tuple[float, ...]:
+    """Part of ||B A||_F^2 that the best cut to rank 1, 2, ... r of an adapter holds.
+
+    Over all layers together; of an update of nothing every cut holds all.
+    """
+    total = torch.zeros(adapter.factors.rank, dtype=torch.float64)
+    for _, (B, A) in adapter.factors.items():
+        squares = singular_values(B, A).square().cpu()
+        total[: len(squares)] += squares
+    whole = float(total.sum())
+    if not whole > 0:
+        return (1.0,) * len(total)
+    held = (total.cumsum(0) / whole).clamp(max=1.0)
+    held[-1] = 1.0
+    return tuple(held.tolist())
+
+
+def whole_alpha(adapter: AdapterState, scaling: float) -> tuple[AdapterState, int]:
+    """Write s B A as (alpha / r) B' A with a whole number alpha, as servers expect.
+
+    Args:
+        adapter: of rank r.
+        scaling: s.
+
+    Returns:
+        The adapter with B' = B s r / alpha, and alpha; where s r is whole, B' is B.
+
+    """
+    rank = adapter.factors.rank
+    exact = scaling * rank
+    alpha = max(1, round(exact))
+    if math.isclose(alpha, exact, rel_tol=1e-9):
+        return adapter, alpha
+    alpha = max(1, math.ceil(exact))
+    pairs = {
+        module: (B * (exact / alpha), A) for module, (B, A) in adapter.factors.items()
+    }
+    return AdapterState(LoraFactors(pairs), adapter.head), alpha

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +10,15 @@ import torch
 from peft import PeftModel
 from torch import Tensor
 
+from ilora_app.export import base as base_
 from ilora_app.export import whole
 from ilora_app.export.facts import NAME, Facts
 from ilora_app.export.source import LAST, ReleaseError, find_run, open_run
+from ilora_app.predict.completion import Writer
 from ilora_app.predict.inputs import Row
-from ilora_app.settings import DataSettings, options
+from ilora_app.settings import options
 from ilora_app.settings.model import IMAGE, LANGUAGE
 from ilora_app.settings.options import names
-from ilora_app.tasks import causal_lm
 from ilora_app.tasks.loading import load_pretrained
 from ilora_app.tasks.models import ModelError, refuse_other_weights
 from ilora_app.tasks.places import DataError
@@ -48,23 +49,31 @@ class Predictor:
     Args:
         folder: exported, or of a run; or the name of a run.
         which: ``last`` or ``best`` round of a run.
+        base: folder or hub id of the base model of an adapter; empty: found.
+
+    Attributes:
+        note: what is to be said about the base model; empty: nothing.
 
     Raises:
-        ReleaseError: it is neither, or torn.
+        ReleaseError: it is neither, or torn; or its base model is not here.
         ModelError: the base model of an adapter cannot be had.
 
     """
 
-    def __init__(self, folder: str, which: str = LAST) -> None:
+    def __init__(self, folder: str, which: str = LAST, base: str = "") -> None:
         path = options.folder(folder)
         if (path / NAME).is_file():
             if which != LAST:
                 raise ReleaseError(f"--round {which}: {path} is no run, and has one")
-            self.facts = Facts.read(path)
+            facts = Facts.read(path)
         else:
             source = open_run(find_run(folder), which)
             path = source.model
-            self.facts = Facts.of(source, merged=source.whole)
+            facts = Facts.of(source, merged=source.whole)
+        place, self.note = facts.base, ""
+        if not facts.merged:
+            place, self.note = base_.find(facts.base, facts.base_sha256, base)
+        self.facts = replace(facts, base=place)
         whole.check(path, self.facts.task, self.facts.merged)
         task = TASKS[self.facts.task]
         try:
@@ -80,7 +89,8 @@ class Predictor:
         except Exception as error:
             # Files of the right form may hold anything, and libraries raise anything.
             cause = whole.reason(error)
-            raise ReleaseError(f"{path} cannot be loaded: {cause}") from None
+            note = f"; {self.note}" if self.note else ""
+            raise ReleaseError(f"{path} cannot be loaded: {cause}{note}") from None
         self._path = path
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model.to(self._device)
@@ -108,13 +118,14 @@ class Predictor:
 
         """
         language = self.facts.task == LANGUAGE
-        prompts = self._prompts(rows, new_tokens) if language else []
+        writer = Writer(self.model, self.processor, self.facts, self._device)
+        prompts = writer.prompts(rows, new_tokens) if language else []
         for start in range(0, len(rows), batch_size):
             some = rows[start : start + batch_size]
             try:
                 if language:
                     these = prompts[start : start + batch_size]
-                    texts = self._completed(these, new_tokens)
+                    texts = writer.written(these, new_tokens)
                     yield from map(lambda r, t: Prediction(r, (), t), some, texts)
                 else:
                     yield from self._classified(some, top)
@@ -186,50 +197,6 @@ class Predictor:
             batch = TextExamples(tokens, unknown, self.processor).batch(everything)
         batch.pop("labels")
         return batch
-
-    def _prompts(self, rows: Sequence[Row], new_tokens: int) -> list[list[int]]:
-        """Tokens to go on from; too many lose their beginning."""
-        settings = DataSettings(prompt_template=self.facts.prompt_template)
-        positions = getattr(self.model.config, "max_position_embeddings", 2**31)
-        # The token that is written last needs no position.
-        room = positions - new_tokens + 1
-        if room < 1:
-            raise ReleaseError(
-                f"--max-new-tokens {new_tokens}: expected at most {positions}, the "
-                "positions of the model"
-            )
-        prompts = []
-        for number, row in enumerate(rows, 1):
-            tokens = causal_lm.prompt_tokens(
-                row, self.columns, settings, self.processor
-            )
-            if not tokens:
-                raise ReleaseError(
-                    f"row {number} of {len(rows)}, {dict(row)}: expected a text that "
-                    "has a token at least"
-                )
-            prompts.append(tokens[-room:])
-        return prompts
-
-    @torch.inference_mode()
-    def _completed(self, prompts: list[list[int]], new_tokens: int) -> list[str]:
-        """Go on from the prompts, greedily."""
-        tokenizer = self.processor
-        longest = max(len(tokens) for tokens in prompts)
-        pad = int(tokenizer.pad_token_id)
-        ids = [[pad] * (longest - len(tokens)) + tokens for tokens in prompts]
-        mask = [[0] * (longest - len(t)) + [1] * len(t) for t in prompts]
-        written = self.model.generate(
-            input_ids=torch.tensor(ids).to(self._device),
-            attention_mask=torch.tensor(mask).to(self._device),
-            max_new_tokens=new_tokens,
-            do_sample=False,
-            pad_token_id=pad,
-        )
-        texts: list[str] = tokenizer.batch_decode(
-            written[:, longest:], skip_special_tokens=True
-        )
-        return texts
 
 
 def _unloadable(path: Path, task: str, error: Exception) -> str:

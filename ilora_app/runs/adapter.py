@@ -1,6 +1,7 @@
 """Export: the federation's model as an adapter that plain PEFT loads on plain W0."""
 
 import copy
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -77,13 +78,15 @@ def write_weights(
     """
     folder.mkdir(parents=True, exist_ok=True)
     rank = adapter.factors.rank
+    alpha = settings.model.lora_scaling * rank
     saved = list(names(settings.model.modules_to_save))
     config = LoraConfig(
         task_type=_TYPES.get(settings.model.task),
         inference_mode=True,
         base_model_name_or_path=settings.model.model,
         r=rank,
-        lora_alpha=settings.model.lora_scaling * rank,
+        # A whole number where it is one: some readers take no other.
+        lora_alpha=round(alpha) if math.isclose(alpha, round(alpha)) else alpha,
         lora_dropout=settings.model.lora_dropout,
         target_modules=list(names(settings.model.target_modules)),
         modules_to_save=saved or None,

@@ -1,0 +1,176 @@
+"""What servers take of a model, by their published rules, and what is made for each."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ilora_app.export.source import Source
+from ilora_app.lora.factors import AdapterState
+from ilora_app.settings.model import IMAGE, LANGUAGE, TEXT
+
+SUFFICIENT = 0.999
+"""Part of the update's squared norm from which a smaller rank is said to do."""
+
+_PROJECTIONS = frozenset(f"{name}_proj" for name in ("q", "k", "v", "o"))
+_PROJECTIONS |= {"gate_proj", "up_proj", "down_proj"}
+
+
+@dataclass(frozen=True)
+class Target:
+    """A server, and the rules that its own loader of adapters has.
+
+    Attributes:
+        title: its name for people.
+        adapters: tasks of which it takes adapters.
+        merged: tasks of which it takes whole models.
+        limits: ranks that it can be set to, rising; empty: it takes any.
+        usual: limit that it has without being set.
+        padded: the rank is to be one of the limits.
+        modules: ends of the names of layers that it takes factors for; empty: any.
+        heads: it takes modules that were trained whole.
+        transposed: it takes layers that hold their weights transposed.
+        tied: it takes factors for an output layer that is the embeddings.
+        some_layers: it takes factors for some layers alone.
+        rules: where they are published.
+
+    """
+
+    title: str
+    adapters: tuple[str, ...]
+    merged: tuple[str, ...]
+    rules: str
+    limits: tuple[int, ...] = ()
+    usual: int = 0
+    padded: bool = False
+    modules: frozenset[str] = frozenset()
+    heads: bool = False
+    transposed: bool = False
+    tied: bool = True
+    some_layers: bool = True
+
+
+TARGETS = {
+    "vllm": Target(
+        title="vLLM",
+        adapters=(LANGUAGE,),
+        merged=(LANGUAGE, TEXT),
+        rules="vllm/lora/peft_helper.py, vllm/config/lora.py",
+        limits=(8, 16, 32, 64, 128, 256, 320, 512),
+        usual=16,
+    ),
+    "llama.cpp": Target(
+        title="llama.cpp",
+        adapters=(LANGUAGE,),
+        merged=(LANGUAGE,),
+        rules="convert_lora_to_gguf.py",
+        tied=False,
+    ),
+    "tgi": Target(
+        title="TGI",
+        adapters=(LANGUAGE,),
+        merged=(LANGUAGE,),
+        rules="server/text_generation_server/adapters/lora.py, utils/adapter.py",
+        # It would pad to these itself, and scale by the padded rank from then on.
+        limits=(8, 16, 32, 48, 64, 80, 96, 112, 128),
+        usual=8,
+        padded=True,
+        modules=_PROJECTIONS,
+        some_layers=False,
+    ),
+    "transformers": Target(
+        title="transformers",
+        adapters=(LANGUAGE, TEXT, IMAGE),
+        merged=(LANGUAGE, TEXT, IMAGE),
+        rules="PEFT's own format",
+        heads=True,
+        transposed=True,
+    ),
+}
+
+
+def refusals(
+    target: Target, source: Source, adapter: AdapterState | None, transposed: bool
+) -> list[str]:
+    """Say what of a model the target does not take, each with the way out.
+
+    Args:
+        target: of the export.
+        source: the run.
+        adapter: to be exported; None: the whole model.
+        transposed: its layers hold their weights transposed.
+
+    """
+    task, title = source.settings.model.task, target.title
+    if task not in target.merged:
+        return [f"{title} serves no {task}: expected --for transformers"]
+    if adapter is None:
+        return []
+    if task not in target.adapters:
+        only = ", ".join(target.adapters)
+        return [f"{title} takes adapters of {only} alone, not of {task}"]
+    found = []
+    if adapter.head and not target.heads:
+        saved = sorted({name.rpartition(".")[0] for name in adapter.head})
+        found.append(
+            f"{title} takes factors alone (modules_to_save is none), and "
+            f"{', '.join(saved)} was trained whole"
+        )
+    if transposed and not target.transposed:
+        found.append(f"{title} takes no factors for layers that hold W transposed")
+    ends = {module.rpartition(".")[2] for module in adapter.factors.pairs}
+    beyond = sorted(ends - target.modules) if target.modules else []
+    if beyond:
+        known = ", ".join(sorted(target.modules))
+        found.append(
+            f"{title} has no factors for {', '.join(beyond)} (but for {known})"
+        )
+    if "lm_head" in ends and not target.tied:
+        found.append(f"{title} leaves out an lm_head that is one with the embeddings")
+    if source.settings.model.layers is not None and not target.some_layers:
+        found.append(f"{title} takes factors for all layers or none")
+    return found
+
+
+def ranks(target: Target, energies: Sequence[float], asked: int) -> tuple[int, int]:
+    """Rank to cut the update to, and rank to write it with, zeros in what is over.
+
+    Without a rank that is asked for: all of the update where the target takes it
+    without being set, else as much as the smallest limit allows that holds
+    ``SUFFICIENT`` of it.
+
+    Args:
+        target: of the export.
+        energies: by rank, see :func:`truncate.energies`.
+        asked: rank; 0: none is.
+
+    Raises:
+        ValueError: the rank asked for is above what the target takes.
+
+    """
+    held = len(energies)
+    if not target.limits:
+        cut = asked or held
+        return cut, cut
+    most = target.limits[-1]
+    if asked > most:
+        raise ValueError(
+            f"rank {asked}: expected {most} at most, as {target.title} has"
+        )
+    cut = asked or min(held, target.usual)
+    if not asked and held > target.usual:
+        above = [limit for limit in target.limits if limit >= target.usual]
+        enough = [n for n in above if energies[min(n, held) - 1] >= SUFFICIENT]
+        cut = min(held, min(enough, default=most))
+    return cut, limit_of(target, cut) if target.padded else cut
+
+
+def limit_of(target: Target, rank: int) -> int:
+    """The smallest limit of the target that takes a rank."""
+    return min(limit for limit in target.limits if limit >= rank)
+
+
+def sufficient(energies: Sequence[float]) -> int:
+    """The smallest rank that holds ``SUFFICIENT`` of the update."""
+    return next(
+        (rank for rank, part in enumerate(energies, 1) if part >= SUFFICIENT),
+        len(energies),
+    )

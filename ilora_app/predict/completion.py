@@ -1,0 +1,79 @@
+"""What a language model writes behind prompts, greedily, to the end of its answer."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ilora_app.export.facts import Facts
+from ilora_app.export.source import ReleaseError
+from ilora_app.predict.inputs import Row
+from ilora_app.settings import DataSettings
+from ilora_app.settings.options import names
+from ilora_app.tasks import causal_lm
+
+
+@dataclass(frozen=True)
+class Writer:
+    """A language model with its tokenizer.
+
+    Attributes:
+        model: in evaluation mode.
+        tokenizer: with a pad token.
+        facts: how prompts were made in training.
+        device: of the model.
+
+    """
+
+    model: Any
+    tokenizer: Any
+    facts: Facts
+    device: torch.device
+
+    def prompts(self, rows: Sequence[Row], new_tokens: int) -> list[list[int]]:
+        """Tokens to go on from; too many lose their beginning.
+
+        Raises:
+            ReleaseError: the model has no room for so many new tokens, or a row
+                nothing to go on from.
+
+        """
+        settings = DataSettings(prompt_template=self.facts.prompt_template)
+        positions = getattr(self.model.config, "max_position_embeddings", 2**31)
+        # The token that is written last needs no position.
+        room = positions - new_tokens + 1
+        if room < 1:
+            raise ReleaseError(
+                f"--max-new-tokens {new_tokens}: expected at most {positions}, the "
+                "positions of the model"
+            )
+        columns, found = names(self.facts.columns), []
+        for number, row in enumerate(rows, 1):
+            tokens = causal_lm.prompt_tokens(row, columns, settings, self.tokenizer)
+            if not tokens:
+                raise ReleaseError(
+                    f"row {number} of {len(rows)}, {dict(row)}: expected a text that "
+                    "has a token at least"
+                )
+            found.append(tokens[-room:])
+        return found
+
+    @torch.inference_mode()
+    def written(self, prompts: list[list[int]], new_tokens: int) -> list[str]:
+        """Go on from the prompts."""
+        longest = max(len(tokens) for tokens in prompts)
+        pad = int(self.tokenizer.pad_token_id)
+        ids = [[pad] * (longest - len(tokens)) + tokens for tokens in prompts]
+        mask = [[0] * (longest - len(t)) + [1] * len(t) for t in prompts]
+        made = self.model.generate(
+            input_ids=torch.tensor(ids).to(self.device),
+            attention_mask=torch.tensor(mask).to(self.device),
+            max_new_tokens=new_tokens,
+            do_sample=False,
+            pad_token_id=pad,
+        )
+        texts: list[str] = self.tokenizer.batch_decode(
+            made[:, longest:], skip_special_tokens=True
+        )
+        return texts
