@@ -11,7 +11,7 @@ from ilora_app.export.source import ReleaseError
 from ilora_app.predict.inputs import Row
 from ilora_app.settings import DataSettings
 from ilora_app.settings.options import names
-from ilora_app.tasks import causal_lm
+from ilora_app.tasks import causal_lm, generation
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,7 @@ class Writer:
     @torch.inference_mode()
     def written(self, prompts: list[list[int]], new_tokens: int) -> list[str]:
         """Go on from the prompts."""
+        stops = generation.stop_tokens(self.tokenizer, self.model)
         longest = max(len(tokens) for tokens in prompts)
         pad = int(self.tokenizer.pad_token_id)
         ids = [[pad] * (longest - len(tokens)) + tokens for tokens in prompts]
@@ -72,8 +73,6 @@ class Writer:
             max_new_tokens=new_tokens,
             do_sample=False,
             pad_token_id=pad,
+            eos_token_id=stops or None,
         )
-        texts: list[str] = self.tokenizer.batch_decode(
-            made[:, longest:], skip_special_tokens=True
-        )
-        return texts
+        return generation.answers(self.tokenizer, made[:, longest:].tolist(), stops)
