@@ -34,11 +34,12 @@ ROOMS: dict[str, str] = {
     "export": "lora settings tasks runs",
     "predict": "settings tasks export",
     "audit": "settings tasks export predict",
+    "serve": "settings tasks export predict",
     "doctor": "settings wire tasks runs node launch",
     "check": "settings tasks",
     "compare": "settings methods node runs report federation server client_app launch",
     "cli": "settings deploy methods tasks runs report federation launch watch export "
-    "predict audit doctor check compare",
+    "predict audit serve doctor check compare",
 }
 LOOSE = {"__init__.py", "client_app.py", "server_app.py"}
 LINES = 250

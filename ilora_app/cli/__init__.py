@@ -13,6 +13,7 @@ from ilora_app.cli.predict import predict
 from ilora_app.cli.report import report
 from ilora_app.cli.run import run
 from ilora_app.cli.runs import runs
+from ilora_app.cli.serve import serve
 from ilora_app.cli.supernode import supernode
 
 app = typer.Typer(
@@ -33,6 +34,7 @@ app.command(
 )(supernode)
 app.command()(export)
 app.command()(predict)
+app.command()(serve)
 app.command()(report)
 app.command()(audit)
 app.command()(doctor)

@@ -60,6 +60,7 @@ def predict(
     quiet_libraries()  # before what follows is imported, as that has much to say
     from ilora_app.export.source import ReleaseError
     from ilora_app.predict import inputs as inputs_
+    from ilora_app.predict.answers import answer
     from ilora_app.predict.predictor import Predictor
     from ilora_app.settings.model import IMAGE
     from ilora_app.tasks.models import ModelError
@@ -82,22 +83,13 @@ def predict(
             rows = inputs_.of_words(words, predictor.columns)
         as_json = json_ or file is not None
         for found in predictor.predict(rows, top, max_new_tokens, batch_size):
-            typer.echo(_object(found) if as_json else _lines(found, len(rows) > 1))
+            said = _lines(found, len(rows) > 1)
+            if as_json:
+                said = terminal.as_json(answer(found), ensure_ascii=False)
+            typer.echo(said)
     except (ReleaseError, ModelError, DataError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(MISTAKE) from error
-
-
-def _object(found: "Prediction") -> str:
-    """Write a prediction as JSON, beside its row."""
-    said: dict[str, object] = {"completion": found.completion}
-    if found.labels:
-        said = {
-            "labels": [
-                {"label": name, "probability": value} for name, value in found.labels
-            ]
-        }
-    return terminal.as_json({"input": found.row, **said}, ensure_ascii=False)
 
 
 def _lines(found: "Prediction", many: bool) -> str:

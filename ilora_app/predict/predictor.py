@@ -1,5 +1,6 @@
 """Loads what was exported, or what a run left, and predicts with it."""
 
+import base64
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -168,6 +169,10 @@ class Predictor:
             warnings.filterwarnings("ignore", message=".*tie")
             return PeftModel.from_pretrained(base, path)
 
+    def without_path(self, text: str) -> str:
+        """Write what is said of the model without where it lies on this machine."""
+        return text.replace(str(self._path), "the model")
+
     @torch.inference_mode()
     def logits(self, batch: dict[str, Tensor]) -> Tensor:
         """What the model says of a batch without labels, in memory of the CPU."""
@@ -185,7 +190,7 @@ class Predictor:
         everything = list(range(len(rows)))
         if self.facts.task == IMAGE:
             (column,) = self.columns
-            files = [{"bytes": None, "path": row[column]} for row in rows]
+            files = [_file(row[column]) for row in rows]
             images = ImageExamples(files, unknown, self.processor, False, "the request")
             batch = images.batch(everything)
         else:
@@ -197,6 +202,17 @@ class Predictor:
             batch = TextExamples(tokens, unknown, self.processor).batch(everything)
         batch.pop("labels")
         return batch
+
+
+def _file(given: str) -> dict[str, bytes | str | None]:
+    """An image: the path of its file, or the file itself as a data URL."""
+    if not given.startswith("data:image/"):
+        return {"bytes": None, "path": given}
+    try:
+        held = base64.b64decode(given.partition(",")[2], validate=True)
+    except ValueError:
+        held = b""
+    return {"bytes": held or b" ", "path": None}
 
 
 def _unloadable(path: Path, task: str, error: Exception) -> str:

@@ -1,0 +1,1 @@
+"""A model behind HTTP on this machine: JSON, and a page to try it."""

@@ -1,0 +1,130 @@
+"""The HTTP application: a page, ``POST /predict`` and ``GET /health``."""
+
+import asyncio
+import threading
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import HTMLResponse, JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from ilora_app.export.source import ReleaseError
+from ilora_app.predict.answers import answer
+from ilora_app.predict.predictor import Predictor
+from ilora_app.serve import page
+from ilora_app.serve.asked import Asked, AskedError, Limits, read
+from ilora_app.settings.model import IMAGE
+from ilora_app.tasks.places import DataError
+
+_WAITING = 16
+_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
+    "connect-src 'self'; img-src data: blob:; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
+)
+
+
+def make(
+    predictor: Predictor, name: str, limits: Limits, hosts: tuple[str, ...] = ()
+) -> FastAPI:
+    """Make the application.
+
+    Args:
+        predictor: has the model.
+        name: of the model, for people.
+        limits: of one request.
+        hosts: names by which it may be asked; none: by any. On the loopback the name
+            keeps out pages of others that a browser has resolved to this machine.
+
+    """
+    # No schema: its pages load scripts from elsewhere.
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+    if hosts:
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))
+    facts = predictor.facts
+    about = {
+        "status": "ok",
+        "model": name,
+        "task": facts.task,
+        "columns": list(predictor.columns),
+        "classes": len(facts.labels),
+        "limits": {
+            "inputs": limits.inputs,
+            "characters": limits.characters,
+            "megabytes": limits.megabytes,
+            "max_new_tokens": limits.new_tokens,
+        },
+    }
+    html = page.html(about)
+    queue = _Queue(predictor)
+
+    @app.get("/", response_class=HTMLResponse)
+    async def shown() -> HTMLResponse:
+        kept = {"Content-Security-Policy": _POLICY, "X-Content-Type-Options": "nosniff"}
+        return HTMLResponse(html, headers=kept)
+
+    @app.get("/health")
+    async def health() -> dict[str, Any]:
+        return about
+
+    @app.post("/predict")
+    async def predict(request: Request) -> JSONResponse:
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind != "application/json":
+            # A page of another site could send the others without being asked first.
+            raise HTTPException(415, "expected the Content-Type application/json")
+        body = await _body(request, limits)
+        try:
+            asked = read(body, facts.task, predictor.columns, limits)
+            return JSONResponse({"answers": await queue.answers(asked)})
+        except (AskedError, DataError) as error:
+            raise HTTPException(422, str(error)) from None
+        except ReleaseError as error:
+            raise HTTPException(422, predictor.without_path(str(error))) from None
+
+    @app.exception_handler(HTTPException)
+    async def refused(request: Request, error: HTTPException) -> JSONResponse:
+        said = {"error": str(error.detail)}
+        return JSONResponse(said, status_code=error.status_code, headers=error.headers)
+
+    return app
+
+
+class _Queue:
+    """One request at a time to the model, and not too many behind it."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        self._predictor = predictor
+        self._lock = threading.Lock()
+        self._waiting = 0
+
+    async def answers(self, asked: Asked) -> list[dict[str, object]]:
+        if self._waiting >= _WAITING:
+            raise HTTPException(503, "the model is busy: try again later")
+        self._waiting += 1
+        try:
+            return await asyncio.to_thread(self._answers, asked)
+        finally:
+            self._waiting -= 1
+
+    def _answers(self, asked: Asked) -> list[dict[str, object]]:
+        with self._lock:
+            found = self._predictor.predict(asked.rows, asked.top, asked.new_tokens)
+            made = [answer(one) for one in found]
+        if self._predictor.facts.task == IMAGE:  # what was sent need not come back
+            for number, one in enumerate(made, 1):
+                of = f"image {number} of {len(made)}"
+                one["input"] = dict.fromkeys(self._predictor.columns, of)
+        return made
+
+
+async def _body(request: Request, limits: Limits) -> bytes:
+    """Read the body, up to its limit."""
+    most, found = int(limits.megabytes * 1e6), bytearray()
+    async for chunk in request.stream():
+        found += chunk
+        if len(found) > most:
+            said = f"the body has more than {limits.megabytes:g} MB"
+            raise HTTPException(413, said)
+    return bytes(found)

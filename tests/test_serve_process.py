@@ -1,0 +1,72 @@
+"""``ilora serve`` as a process of its own: where it listens, and how it ends."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.finished import ilora, objects
+
+CODE = "from ilora_app.cli import app; app()"
+
+
+@contextmanager
+def served(*words: object) -> Iterator[tuple[str, subprocess.Popen]]:
+    """Its address and its process."""
+    command = [sys.executable, "-c", CODE, "serve", *map(str, words), "--json"]
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = subprocess.Popen([*command, "--port", "0"], text=True, **pipes)
+    try:
+        line = process.stdout.readline()
+        assert line, process.stderr.read()
+        yield json.loads(line)["url"], process
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        process.stderr.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "host"), [(signal.SIGINT, "127.0.0.1"), (signal.SIGTERM, "0.0.0.0")]
+)
+def test_it_answers_and_ends_when_asked(made, number, host):
+    folder = made["bert"].folder
+    with served(folder, "--host", host) as (url, process):
+        assert url.startswith("http://127.0.0.1:")
+        with httpx.Client(timeout=60) as kept:  # a connection that is left open
+            body = {"inputs": ["what is my balance"]}
+            said = kept.post(f"{url}/predict", json=body)
+            assert said.status_code == 200
+            (one,) = said.json()["answers"]
+            (other,) = objects(ilora("predict", folder, *body["inputs"], "--json"))
+            labels = [[a["label"] for a in found["labels"]] for found in (one, other)]
+            assert labels[0] == labels[1]
+            busy = ilora("serve", folder, "--port", url.rpartition(":")[2])
+            assert busy.exit_code == 2
+            assert "it cannot be listened on" in busy.output
+            started = time.monotonic()
+            process.send_signal(number)
+            assert process.wait(30) == 0
+            assert time.monotonic() - started < 20
+        error = process.stderr.read()
+        assert ("there is no TLS and no password" in error) == (host == "0.0.0.0")
+        assert "Traceback" not in error
+
+
+def test_what_cannot_be_served(made, tmp_path):
+    run = made["bert"].folder
+    result = ilora("serve", run, "--port", 0, "--host", "no.such.host.invalid")
+    assert result.exit_code == 2
+    assert "expected an address of this machine and a free port" in result.output
+    result = ilora("serve", tmp_path, "--port", 0)
+    assert result.exit_code == 2
+    assert "expected a run folder" in result.output
