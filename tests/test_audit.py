@@ -137,7 +137,7 @@ def test_rows_that_it_has_never_seen_are_not_told(overfitted, tmp_path):
 
 
 @pytest.mark.slow
-def test_an_exported_adapter_is_tested_as_the_run(overfitted, tmp_path):
+def test_an_exported_adapter_is_tested_as_the_run(overfitted, tiny_model, tmp_path):
     folder, place = overfitted
     adapter = tmp_path / "adapter"
     assert ilora("export", folder, "--out", adapter).exit_code == 0
@@ -145,7 +145,8 @@ def test_an_exported_adapter_is_tested_as_the_run(overfitted, tmp_path):
     words = ("--members", f"{data}@train", "--non-members", f"{data}@test", "--json")
     result = ilora("audit", adapter, *words)
     assert result.exit_code == 2  # the first column that looks like a class is another
-    result = ilora("audit", adapter, *words, "--column", "domain")
+    base = ("--base", tiny_model)
+    result = ilora("audit", adapter, *words, "--column", "domain", *base)
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
     same = json.loads(ilora("audit", folder, *words).stdout)

@@ -7,6 +7,7 @@ of vllm/lora), of llama.cpp (convert_lora_to_gguf.py, src/llama-adapter.cpp) and
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ import torch
 from peft import LoraConfig
 from safetensors.torch import load_file, save_file
 
-from ilora_app.export.targets import TARGETS, ranks, sufficient
+from ilora_app.export.source import open_run
+from ilora_app.export.targets import TARGETS, ranks, refusals, sufficient
+from ilora_app.lora.factors import AdapterState, LoraFactors
 from tests.finished import Finished, ilora, objects
 
 PREFIX = "base_model.model."
@@ -203,3 +206,22 @@ def test_the_rank_that_vllm_gets(held, asked, expected):
         assert sufficient(energies) == 13
     with pytest.raises(ValueError, match="rank 513: expected 512 at most, as vLLM has"):
         ranks(TARGETS["vllm"], energies, 513)
+
+
+def test_layers_that_a_server_has_no_factors_for(made):
+    source = open_run(made["llama"].folder)
+    some = replace(source.settings.model, layers_to_transform="1")
+    some = replace(source, settings=replace(source.settings, model=some))
+    pair = (torch.ones(4, 2), torch.ones(2, 4))
+    names = ("model.layers.1.self_attn.qkv_proj", "lm_head")
+    adapter = AdapterState(LoraFactors(dict.fromkeys(names, pair)), {})
+    found = refusals(TARGETS["tgi"], some, adapter, False)
+    assert found == [
+        "TGI has no factors for lm_head, qkv_proj (but for down_proj, gate_proj, "
+        "k_proj, o_proj, q_proj, up_proj, v_proj)",
+        "TGI takes factors for all layers or none",
+    ]
+    (said,) = refusals(TARGETS["llama.cpp"], some, adapter, False)
+    assert "leaves out an lm_head that is one with the embeddings" in said
+    assert refusals(TARGETS["vllm"], some, adapter, False) == []
+    assert refusals(TARGETS["transformers"], some, adapter, True) == []
