@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -44,10 +45,8 @@ def typed(tutorial: str, folder: Path) -> str:
         # What is left running would hold the pipe open.
         text = shell.communicate(timeout=1200)[0]
     finally:
-        try:
+        with suppress(ProcessLookupError):
             os.killpg(shell.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
     assert shell.returncode == 0, text
     return text
 
@@ -65,5 +64,7 @@ def test_three_hospitals(tmp_path):
     assert text.count("clients 3/3") == 3
     assert re.search(r"travel +0\.9", text), text
     wait(lambda: not listens(9091), 60, "the SuperLink's end", lambda: text)
-    own = subprocess.run(["pgrep", "-fc", str(tmp_path)], capture_output=True, text=True)
+    own = subprocess.run(
+        ["pgrep", "-fc", str(tmp_path)], capture_output=True, text=True
+    )
     assert int(own.stdout) == 0, "processes are left of the tutorial"

@@ -76,7 +76,9 @@ def _in_site(root: Path, path: str) -> str:
         return "index.md"
     if not _outside(path):
         return path.removeprefix("docs/")
-    return f"{SHOWN}/{path}/index.md" if (root / path).is_dir() else f"{SHOWN}/{path}.txt"
+    return (
+        f"{SHOWN}/{path}/index.md" if (root / path).is_dir() else f"{SHOWN}/{path}.txt"
+    )
 
 
 def _shown(root: Path, path: str, config: MkDocsConfig) -> list[File]:
