@@ -1,5 +1,6 @@
 """Settings that a data set can be run with: those asked for, and keys to add."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -7,14 +8,22 @@ from typing import Any
 import datasets
 from datasets import Dataset
 
-from ilora_app.settings import Settings
-from ilora_app.settings.model import IMAGE, LANGUAGE, TEXT, ModelSettings
+from ilora_app.settings import DataSettings, Settings
+from ilora_app.settings.kinds import (
+    IMAGE,
+    LANGUAGE,
+    MULTI_LABEL,
+    REGRESSION,
+    SEQ2SEQ,
+    TAGS,
+    TEXT,
+    kind,
+)
+from ilora_app.settings.model import ModelSettings
 from ilora_app.tasks import columns, sources, splits
 from ilora_app.tasks import data as rows
 from ilora_app.tasks.sources import DataError
 
-# Models of the hub for the tasks that the default model, of texts, does not serve.
-_MODELS = {IMAGE: "google/vit-base-patch16-224", LANGUAGE: "Qwen/Qwen2.5-0.5B-Instruct"}
 _MOST_CLASSES = 200
 _LOOKED_AT = 5_000
 
@@ -78,7 +87,8 @@ def settle(settings: Settings, given: frozenset[str]) -> Settled:
         return Settled(settings, settings, tuple(found), tuple(wrong))
     named = rows.resolve_columns(settings.data, task, seed)
     label = named.label_column
-    if task != LANGUAGE and "drop-unlabelled" not in given:
+    by_value = kind(task).learns in ("class", "number")
+    if by_value and "drop-unlabelled" not in given:
         missing = _unlabelled(settings, label)
         if missing:
             why = f"{missing} rows have no class"
@@ -114,17 +124,42 @@ def _task(
         data = replace(settings.data, partitioner="iid")
         fits = [
             t
-            for t in (TEXT, IMAGE, LANGUAGE)
+            for t in (TEXT, IMAGE, LANGUAGE, SEQ2SEQ)
             if not columns.find(data, t, first.features)[1]
         ]
-        guess = IMAGE if images else (fits or [task])[0]
+        guess = IMAGE if images else _by_labels(first) or (fits or [task])[0]
         if guess != task:
             task = guess
             why = f"the column {images[0]} holds images" if images else "by its columns"
             yield Suggestion("task", task, why)
-    if task in _MODELS and settings.model.model == ModelSettings().model:
+    other = kind(task).model
+    if other and settings.model.model == ModelSettings().model:
         why = "the default reads texts; this is one of the hub, a folder does too"
-        yield Suggestion("model", _MODELS[task], why)
+        yield Suggestion("model", other, why)
+
+
+def _by_labels(first: Dataset) -> str:
+    """Task of a set whose label column holds lists, or fractions."""
+    data = DataSettings(partitioner="iid")
+    for task in (TAGS, MULTI_LABEL, REGRESSION):
+        found, missing = columns.find(data, task, first.features)
+        if missing:
+            continue
+        label, texts = found.label_column, found.text_columns
+        listed = splits.is_list(first, label)
+        if task == TAGS and listed and splits.is_list(first, texts):
+            return task
+        if task == MULTI_LABEL and listed:
+            return task
+        if task == REGRESSION and not listed and _has_fractions(first, label):
+            return task
+    return ""
+
+
+def _has_fractions(first: Dataset, column: str) -> bool:
+    kind_of = str(getattr(first.features[column], "dtype", ""))
+    values = first[column] if "float" in kind_of else ()
+    return any(v is not None and math.isfinite(v) and v != int(v) for v in values)
 
 
 def _columns(
@@ -134,7 +169,7 @@ def _columns(
     task, data = settings.model.task, settings.data
     by_name = columns.find(replace(data, partitioner="iid"), task, first.features)[0]
     label = by_name.label_column
-    if task != LANGUAGE and label not in first.column_names:
+    if kind(task).one_class and label not in first.column_names:
         label = "" if "label-column" in given else _few_values(first)
         if label:
             number = len(first.unique(label))
@@ -143,10 +178,6 @@ def _columns(
     no_text = not by_name.text_columns and "text-columns" not in given
     if task == TEXT and no_text and (text := _longest_texts(first, label)):
         yield Suggestion("text-columns", text, "it has the longest texts")
-    partitioner = {"partitioner", "partition-by"} & given
-    if task == LANGUAGE and data.partitioner == "dirichlet" and not partitioner:
-        why = "answers are no classes that a skewed draw could go by"
-        yield Suggestion("partitioner", "iid", why)
 
 
 def _few_values(first: Dataset) -> str:

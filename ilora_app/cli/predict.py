@@ -11,7 +11,7 @@ from ilora_app.cli.complete import runs
 from ilora_app.cli.naming import MISTAKE, place_of
 
 if TYPE_CHECKING:
-    from ilora_app.predict.predictor import Prediction
+    from ilora_app.predict.answers import Prediction
 
 
 def predict(
@@ -54,7 +54,7 @@ def predict(
     from ilora_app.export.source import ReleaseError
     from ilora_app.predict import inputs as inputs_
     from ilora_app.predict.predictor import Predictor
-    from ilora_app.settings.model import IMAGE
+    from ilora_app.settings.kinds import kind
     from ilora_app.tasks.models import ModelError
     from ilora_app.tasks.places import DataError
 
@@ -67,7 +67,7 @@ def predict(
         predictor = Predictor(place_of(source), round_)
         if file:
             rows = inputs_.of_file(file, predictor.columns)
-            if predictor.facts.task == IMAGE:
+            if kind(predictor.facts.task).images:
                 rows = inputs_.beside(rows, predictor.columns[0], file.parent)
         else:
             rows = inputs_.of_words(words, predictor.columns)
@@ -82,6 +82,10 @@ def predict(
 def _object(found: "Prediction") -> str:
     """Write a prediction as JSON, beside its row."""
     said: dict[str, object] = {"completion": found.completion}
+    if found.number is not None:
+        said = {"number": found.number}
+    if found.tags:
+        said = {"tags": [{"word": word, "tag": tag} for word, tag in found.tags]}
     if found.labels:
         said = {
             "labels": [
@@ -94,6 +98,10 @@ def _object(found: "Prediction") -> str:
 def _lines(found: "Prediction", many: bool) -> str:
     """Write a prediction for people; of several each under its input."""
     lines = [" | ".join(found.row.values())] if many else []
+    if found.number is not None:
+        return "\n".join([*lines, f"{found.number:.4f}"])
+    if found.tags:
+        return "\n".join([*lines, *(f"{word}\t{tag}" for word, tag in found.tags)])
     if not found.labels:
         return "\n".join([*lines, found.completion])
     width = max(len(name) for name, _ in found.labels)

@@ -5,8 +5,10 @@ from dataclasses import replace
 from ilora_app.methods.registry import find
 from ilora_app.settings import Settings
 from ilora_app.settings.head import AUTO, RIDGE, TRAINED
+from ilora_app.settings.kinds import kind
 from ilora_app.settings.method import CONTROL_VARIATES, SECOND_MOMENTS
-from ilora_app.settings.model import LANGUAGE
+
+ACCURACY = "accuracy"
 
 
 def resolve(settings: Settings) -> Settings:
@@ -15,7 +17,8 @@ def resolve(settings: Settings) -> Settings:
     A classifier's head is solved wherever the method can use that, and not again where
     models are personal: their features differ. Control variates are worth their bytes
     where a head trains: a frozen one leaves them nothing to add. Second moments are
-    AdamW's. Both count whole steps, which a deadline does not wait for.
+    AdamW's. Both count whole steps, which a deadline does not wait for. A task without
+    accuracy has its best round by loss.
     """
     method = find(settings.run.strategy)
     model, chosen, head = settings.model, settings.method, settings.head
@@ -24,9 +27,12 @@ def resolve(settings: Settings) -> Settings:
     if not method.trains:
         head = replace(head, head=RIDGE)
     elif head.head == AUTO:
-        solved = method.head_by_default == RIDGE and model.task != LANGUAGE
+        solved = method.head_by_default == RIDGE and kind(model.task).one_class
         solved = solved and settings.privacy.dp == "none"
         head = replace(head, head=RIDGE if solved else TRAINED)
+    keeping = settings.keeping
+    if keeping.best_metric == ACCURACY and not kind(model.task).has_accuracy:
+        keeping = replace(keeping, best_metric="loss")
     private = settings.privacy.dp != "none"
     if chosen.drift_correction == AUTO and (settings.deadline.on or private):
         chosen = replace(chosen, drift_correction="none")
@@ -36,4 +42,4 @@ def resolve(settings: Settings) -> Settings:
         if method.projects and settings.training.optimizer == "adamw":
             name = SECOND_MOMENTS
         chosen = replace(chosen, drift_correction=name)
-    return replace(settings, model=model, method=chosen, head=head)
+    return replace(settings, model=model, method=chosen, head=head, keeping=keeping)

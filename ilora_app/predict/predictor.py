@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,33 +12,20 @@ from torch import Tensor
 from ilora_app.export import whole
 from ilora_app.export.facts import NAME, Facts
 from ilora_app.export.source import LAST, ReleaseError, find_run, open_run
+from ilora_app.predict import answers
+from ilora_app.predict.answers import Prediction
 from ilora_app.predict.inputs import Row
 from ilora_app.settings import DataSettings, options
-from ilora_app.settings.model import IMAGE, LANGUAGE
+from ilora_app.settings.kinds import SEQ2SEQ, kind
 from ilora_app.settings.options import names
-from ilora_app.tasks import causal_lm
+from ilora_app.tasks import causal_lm, seq2seq, tags
+from ilora_app.tasks.label_lists import words_in
 from ilora_app.tasks.loading import load_pretrained
 from ilora_app.tasks.models import ModelError, refuse_other_weights
 from ilora_app.tasks.places import DataError
 from ilora_app.tasks.task import TASKS
-from ilora_app.tasks.text import TextExamples
+from ilora_app.tasks.text import TextExamples, filled, token_blanks
 from ilora_app.tasks.vision import ImageExamples
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What a model says of one row.
-
-    Attributes:
-        row: as given.
-        labels: classes with their probabilities, the likeliest first.
-        completion: of a language model.
-
-    """
-
-    row: Row
-    labels: tuple[tuple[str, float], ...] = ()
-    completion: str = ""
 
 
 class Predictor:
@@ -107,7 +93,7 @@ class Predictor:
                 to go on from.
 
         """
-        language = self.facts.task == LANGUAGE
+        language = kind(self.facts.task).writes
         prompts = self._prompts(rows, new_tokens) if language else []
         for start in range(0, len(rows), batch_size):
             some = rows[start : start + batch_size]
@@ -117,7 +103,7 @@ class Predictor:
                     texts = self._completed(these, new_tokens)
                     yield from map(lambda r, t: Prediction(r, (), t), some, texts)
                 else:
-                    yield from self._classified(some, top)
+                    yield from self._said(some, top)
             except (DataError, ReleaseError):
                 raise
             except Exception as error:
@@ -125,20 +111,31 @@ class Predictor:
                 cause = whole.reason(error)
                 raise ReleaseError(f"{self._path} cannot predict: {cause}") from None
 
-    def _classified(self, rows: Sequence[Row], top: int) -> Iterator[Prediction]:
-        """Name the likeliest classes of each row."""
-        chances = self.logits(self._batch(rows)).double().softmax(dim=1)
-        classes, names = chances.shape[1], self.facts.labels
-        if classes != len(names):
-            raise ReleaseError(
-                f"{self._path}: expected names of {classes} classes, found {len(names)}"
-            )
-        values, ids = chances.topk(min(top, classes), dim=1)
-        for row, some_ids, some_values in zip(
-            rows, ids.tolist(), values.tolist(), strict=True
-        ):
-            named = [names[i] for i in some_ids]
-            yield Prediction(row, tuple(zip(named, some_values, strict=True)))
+    def _said(self, rows: Sequence[Row], top: int) -> Iterator[Prediction]:
+        """What the model says of rows that it reads whole, or word by word."""
+        facts = self.facts
+        try:
+            if kind(facts.task).reads == "words":
+                yield from self._tagged(rows)
+                return
+            logits = self.logits(self._batch(rows))
+            yield from answers.read(facts.task, rows, logits, facts.labels, top)
+        except ReleaseError as error:
+            raise ReleaseError(f"{self._path}: {error}") from None
+
+    def _tagged(self, rows: Sequence[Row]) -> Iterator[Prediction]:
+        """Tag the words of each row, but those behind ``max-length`` tokens."""
+        (column,), names = self.columns, self.facts.labels
+        words = [words_in(row[column]) for row in rows]
+        encoded = tags.split_words(self.processor, words, self.facts.max_length)
+        tokens = [{key: encoded[key][i] for key in encoded} for i in range(len(rows))]
+        logits = self.logits(filled(tokens, token_blanks(self.processor)))
+        left = self.processor.padding_side == "left"
+        for i, row in enumerate(rows):
+            length = len(tokens[i]["input_ids"])
+            own = logits[i][-length:] if left else logits[i][:length]
+            firsts = tags.first_tokens(encoded, i)
+            yield answers.tagged(row, own, names, words[i], firsts)
 
     def _model(self, path: Path) -> Any:
         """Load the whole model, or the base with the adapter on it."""
@@ -172,7 +169,7 @@ class Predictor:
         """Make a batch exactly as training and evaluation make theirs."""
         unknown = [0] * len(rows)
         everything = list(range(len(rows)))
-        if self.facts.task == IMAGE:
+        if kind(self.facts.task).images:
             (column,) = self.columns
             files = [{"bytes": None, "path": row[column]} for row in rows]
             images = ImageExamples(files, unknown, self.processor, False, "the request")
@@ -188,8 +185,16 @@ class Predictor:
         return batch
 
     def _prompts(self, rows: Sequence[Row], new_tokens: int) -> list[list[int]]:
-        """Tokens to go on from; too many lose their beginning."""
-        settings = DataSettings(prompt_template=self.facts.prompt_template)
+        """Tokens to go on from; too many lose their beginning.
+
+        An encoder reads them as in training, cut at their end.
+        """
+        facts = self.facts
+        settings = DataSettings(
+            prompt_template=facts.prompt_template, max_length=facts.max_length
+        )
+        if facts.task == SEQ2SEQ:
+            return seq2seq.prompts(rows, self.columns, settings, self.processor)
         positions = getattr(self.model.config, "max_position_embeddings", 2**31)
         # The token that is written last needs no position.
         room = positions - new_tokens + 1
@@ -216,26 +221,27 @@ class Predictor:
         """Go on from the prompts, greedily."""
         tokenizer = self.processor
         longest = max(len(tokens) for tokens in prompts)
-        pad = int(tokenizer.pad_token_id)
-        ids = [[pad] * (longest - len(tokens)) + tokens for tokens in prompts]
-        mask = [[0] * (longest - len(t)) + [1] * len(t) for t in prompts]
+        pad, before = int(tokenizer.pad_token_id), self.facts.task != SEQ2SEQ
+        rows = [{"input_ids": t, "attention_mask": [1] * len(t)} for t in prompts]
+        # What a decoder goes on from stands before it; an encoder reads it apart.
+        blanks = {"input_ids": (pad, before), "attention_mask": (0, before)}
+        batch = filled(rows, blanks)
         written = self.model.generate(
-            input_ids=torch.tensor(ids).to(self._device),
-            attention_mask=torch.tensor(mask).to(self._device),
+            **{key: value.to(self._device) for key, value in batch.items()},
             max_new_tokens=new_tokens,
             do_sample=False,
             pad_token_id=pad,
         )
         texts: list[str] = tokenizer.batch_decode(
-            written[:, longest:], skip_special_tokens=True
+            written[:, longest if before else 0 :], skip_special_tokens=True
         )
         return texts
 
 
 def _unloadable(path: Path, task: str, error: Exception) -> str:
     """Say why a tokenizer or an image processor cannot be loaded."""
-    what = "image processor" if task == IMAGE else "tokenizer"
+    what = "image processor" if kind(task).images else "tokenizer"
     cause = whole.reason(error)
-    if task != IMAGE and not (path / whole.TOKENIZER).is_file():
+    if not kind(task).images and not (path / whole.TOKENIZER).is_file():
         cause = f"there is no {whole.TOKENIZER} in it"
     return f"{path}: its {what} cannot be loaded: {cause}"

@@ -8,7 +8,7 @@ from safetensors import SafetensorError
 from transformers import AutoConfig
 
 from ilora_app.settings import ModelSettings
-from ilora_app.settings.model import IMAGE
+from ilora_app.settings.kinds import kind
 from ilora_app.tasks import models, modules, quantised
 from ilora_app.tasks.backbone import Backbone
 from ilora_app.tasks.frozen_layers import stop_dropout
@@ -39,9 +39,9 @@ def load_backbone(
     if refused:
         raise models.ModelError.openly(refused)
     model, processor = load_pretrained(settings, labels, seed)
-    kind = WholeModel if whole_model else Backbone
-    has_classes = TASKS[settings.task].has_classes
-    return kind(model, processor, modules.resolved(settings, model, has_classes))
+    build = WholeModel if whole_model else Backbone
+    has_head = kind(settings.task).has_head
+    return build(model, processor, modules.resolved(settings, model, has_head))
 
 
 def load_pretrained(
@@ -75,12 +75,12 @@ def load_pretrained(
         ) as error:
             cause = (str(error).splitlines() or [type(error).__name__])[0]
             continue
-        if settings.task != IMAGE and processor.pad_token_id is None:
+        if not kind(settings.task).images and processor.pad_token_id is None:
             processor.pad_token = processor.eos_token
-        if task.has_classes:
+        if labels:
             model.config.id2label = dict(enumerate(labels))
             model.config.label2id = {label: i for i, label in enumerate(labels)}
-        if settings.task != IMAGE:
+        if not kind(settings.task).images:
             model.config.pad_token_id = processor.pad_token_id
         return model, processor
     told = f"model = {settings.model!r}: it cannot be loaded"
@@ -96,7 +96,7 @@ def _processor(
     found = task.auto_processor.from_pretrained(
         where, local_files_only=only_local, trust_remote_code=False
     )
-    if settings.task == IMAGE and settings.image_size:
+    if kind(settings.task).images and settings.image_size:
         side = {"height": settings.image_size, "width": settings.image_size}
         found.size = side
         if getattr(found, "crop_size", None):
@@ -118,9 +118,10 @@ def _model(
     if not settings.base_dropout:
         stop_dropout(config)
     options: dict[str, Any] = {}
-    if task.has_classes:
+    if kind(settings.task).has_head:
         # A head for other classes, as a fine-tuned model has, is drawn anew.
-        config.num_labels = len(labels)
+        config.num_labels = len(labels) or 1
+        config.problem_type = task.problem_type
         options["ignore_mismatched_sizes"] = True
     if settings.attn_implementation != "auto":
         options["attn_implementation"] = settings.attn_implementation

@@ -27,14 +27,14 @@ _QUERY_AND_VALUE = (
 
 
 def resolved(
-    settings: ModelSettings, model: PreTrainedModel, has_classes: bool
+    settings: ModelSettings, model: PreTrainedModel, has_head: bool
 ) -> ModelSettings:
     """Put names in the place of ``auto``; what cannot be found stays as it is."""
     targets, saved = settings.target_modules, settings.modules_to_save
     if targets == AUTO:
         targets = ",".join(_targets(model)) or AUTO
     if saved == AUTO:
-        saved = ",".join(_head(model)) if has_classes else ""
+        saved = ",".join(_head(model)) if has_head else ""
     settings = replace(settings, target_modules=targets, modules_to_save=saved)
     if settings.layers is None:
         return settings
