@@ -121,13 +121,7 @@ def _task(
     images = [n for n, f in first.features.items() if isinstance(f, datasets.Image)]
     task = settings.model.task
     if "task" not in given:
-        data = replace(settings.data, partitioner="iid")
-        fits = [
-            t
-            for t in (TEXT, IMAGE, LANGUAGE, SEQ2SEQ)
-            if not columns.find(data, t, first.features)[1]
-        ]
-        guess = IMAGE if images else _by_labels(first) or (fits or [task])[0]
+        guess = IMAGE if images else _by_labels(first) or _by_names(first) or task
         if guess != task:
             task = guess
             why = f"the column {images[0]} holds images" if images else "by its columns"
@@ -154,6 +148,25 @@ def _by_labels(first: Dataset) -> str:
         if task == REGRESSION and not listed and _has_fractions(first, label):
             return task
     return ""
+
+
+def _by_names(first: Dataset) -> str:
+    """Task of a set by the names of its columns.
+
+    A text alone is for a language model, unless some other column looks like a class.
+    """
+    data = DataSettings(partitioner="iid")
+    found = {
+        task: columns.find(data, task, first.features)
+        for task in (TEXT, IMAGE, LANGUAGE, SEQ2SEQ)
+    }
+    fits = [task for task, (_, missing) in found.items() if not missing]
+    chosen = found[LANGUAGE][0]
+    alone = LANGUAGE in fits and not chosen.answer_column
+    if alone and not columns.is_list_of(first.features[chosen.text_columns]):
+        fits = [t for t in fits if t != LANGUAGE or not _few_values(first)]
+        fits.sort(key=lambda t: t == LANGUAGE)
+    return (fits or [""])[0]
 
 
 def _has_fractions(first: Dataset, column: str) -> bool:

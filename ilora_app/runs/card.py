@@ -66,7 +66,7 @@ def literal(text: str) -> str:
 def learned(settings: Settings) -> str:
     """Name of the column that the model was trained to predict."""
     if kind(settings.model.task).writes:
-        return settings.data.answer_column
+        return settings.data.answer_column or settings.data.text_columns
     return settings.data.label_column
 
 

@@ -92,7 +92,7 @@ class CentralEvaluation:
             if rank is None:
                 self.only_class = scores.only_class
         tokens = self._settings.data.generate_tokens
-        if tokens and isinstance(test, LanguageExamples):
+        if tokens and isinstance(test, LanguageExamples) and all(test.prompts):
             found["exact_match"] = exact_match(self._backbone, test, tokens, size)
         if tokens and isinstance(test, SequenceExamples):
             found["exact_match"] = same_text(self._backbone, test, tokens, size)

@@ -44,6 +44,8 @@ _PROMPTS = (
 _SOURCES = (
     *_PROMPTS, ("document",), ("article",), ("dialogue",), ("source",), ("text",),
 )  # fmt: skip
+_CHATS = ("messages", "conversations", "conversation")
+_PLAIN = ("text", "content", "document", "body")
 _ANSWERS = ("answer", "response", "output", "completion", "ref")
 _TARGETS = (*_ANSWERS, "target", "summary", "highlights", "translation")
 _CLIENTS = ("client", "client_id", "user", "user_id")
@@ -93,6 +95,11 @@ def find(
     blank = dict.fromkeys(
         ("text_columns", "label_column", "image_column", "answer_column"), ""
     )
+    if task == LANGUAGE and "answer_column" not in wanted and wanted["text_columns"]:
+        name = wanted["text_columns"][0]
+        if not is_list_of(features.get(name)) and not settings.prompt_template:
+            # As it stands: no chat template is written around it.
+            settings = replace(settings, prompt_template="{" + name + "}")
     chosen = blank | {k: ",".join(v) for k, v in {**optional, **wanted}.items()}
     return replace(settings, **chosen), problems  # type: ignore[arg-type]
 
@@ -139,11 +146,45 @@ def _inputs(
         return {"text_columns": texts or _first(_WORDS, have)}
     if not kind(task).writes:
         return {"text_columns": texts or _texts(have)}
-    plain = task == LANGUAGE
-    prompts: Sequence[tuple[str, ...]] = _PROMPTS if plain else _SOURCES
-    answers = _ANSWERS if plain else _TARGETS
+    decoder = task == LANGUAGE
+    prompts: Sequence[tuple[str, ...]] = _PROMPTS if decoder else _SOURCES
+    answer = answer or _first(_ANSWERS if decoder else _TARGETS, have)
     found = texts or next(filter(None, (_all(p, have) for p in prompts)), ())
-    return {"text_columns": found, "answer_column": answer or _first(answers, have)}
+    if decoder and (alone := _alone(settings, features, texts, answer and found)):
+        return {"text_columns": alone}
+    return {"text_columns": found, "answer_column": answer}
+
+
+def _alone(
+    settings: DataSettings,
+    features: Features,
+    texts: tuple[str, ...],
+    pair: tuple[str, ...],
+) -> tuple[str, ...]:
+    """The one column that a language model reads: conversations, or plain texts.
+
+    Args:
+        settings: as given.
+        features: of the set, by column.
+        texts: columns that are named.
+        pair: of a prompt that has an answer beside it; none where there is none.
+
+    """
+    have = list(features)
+    chats = texts or _first(_CHATS, have)
+    if len(chats) == 1 and is_list_of(features.get(chats[0])):
+        return chats
+    if pair and settings.answer_column:
+        return ()
+    plain = texts or _first(_PLAIN, have)
+    usual = {name.casefold() for name in plain} <= set(_PLAIN)
+    told = not settings.answer_column  # named as none
+    return plain if len(plain) == 1 and (usual or told) else ()
+
+
+def is_list_of(feature: object) -> bool:
+    """Whether the values of a column are lists."""
+    return isinstance(feature, list) or hasattr(feature, "feature")
 
 
 def _labels(task: str) -> tuple[str, ...]:

@@ -189,7 +189,10 @@ def _listed(
 
 def _plain(value: object) -> str:
     """A text, or words behind one another."""
-    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+    if not isinstance(value, list):
+        return str(value)
+    said = (one.get("content", "") if isinstance(one, dict) else one for one in value)
+    return " ".join(map(str, said))
 
 
 def _words(columns: Sequence[Sequence[str]]) -> list[int]:
