@@ -42,7 +42,8 @@ class ModelSettings:
     target_modules: str = option(
         "auto",
         "Layers that get factors, by the end of their names; auto is PEFT's choice for "
-        "the architecture, else query and value. Paper: query,value.",
+        "the architecture, else query and value; all-linear is every linear layer but "
+        "those of the head. Paper: query,value.",
         check=not_empty,
     )
     modules_to_save: str = option(

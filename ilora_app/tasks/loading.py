@@ -15,6 +15,8 @@ from ilora_app.tasks.frozen_layers import stop_dropout
 from ilora_app.tasks.task import TASKS, Task
 from ilora_app.tasks.whole_model import WholeModel
 
+_FIRST = "decoder_start_token_id"
+
 
 @cache
 def load_backbone(
@@ -77,17 +79,47 @@ def load_pretrained(
             continue
         if not kind(settings.task).images and processor.pad_token_id is None:
             processor.pad_token = processor.eos_token
+        if told := _without_end(settings, model, processor):
+            raise models.ModelError.openly(told)
         if labels:
             model.config.id2label = dict(enumerate(labels))
             model.config.label2id = {label: i for i, label in enumerate(labels)}
         if not kind(settings.task).images:
             model.config.pad_token_id = processor.pad_token_id
+            _give_first_token(model)
         return model, processor
     told = f"model = {settings.model!r}: it cannot be loaded"
     if local:
         whole = f"model = {settings.model!r}: {where} cannot be loaded ({cause})"
         raise models.ModelError(whole, told)
     raise models.ModelError(models.ways_out(settings.model, cause), told)
+
+
+def _give_first_token(model: Any) -> None:
+    """Name the token that a decoder begins with, where the config leaves it out.
+
+    It is that of generation, else the padding token, as T5 has it.
+    """
+    config = model.config
+    if not config.is_encoder_decoder or getattr(config, _FIRST, None) is not None:
+        return
+    first = getattr(getattr(model, "generation_config", None), _FIRST, None)
+    setattr(config, _FIRST, config.pad_token_id if first is None else first)
+
+
+def _without_end(settings: ModelSettings, model: Any, processor: Any) -> str:
+    """Say that a classifier with a decoder, as T5's, is not told where a text ends."""
+    if kind(settings.task).reads != "texts" or not model.config.is_encoder_decoder:
+        return ""
+    end = processor.eos_token_id
+    if end != processor.pad_token_id and end in processor("a")["input_ids"]:
+        return ""
+    return (
+        f"model = {settings.model!r}: a classifier of this architecture reads the "
+        "end-of-text token, and the tokenizer beside it writes none, or pads with it; "
+        "expected a tokenizer that writes it once, as that of the published model, or "
+        "task = 'seq2seq-lm'"
+    )
 
 
 def _processor(
