@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from tokenizers.processors import TemplateProcessing
 from transformers import (
     AutoModelForCausalLM,
@@ -17,7 +18,9 @@ from transformers import (
     T5Config,
     ViTImageProcessor,
 )
+from typer.testing import CliRunner
 
+from ilora_app.cli import app
 from ilora_app.settings import ModelSettings, Settings, parsing
 from ilora_app.settings.parsing import ConfigError
 from ilora_app.tasks.modules import resolved
@@ -125,6 +128,10 @@ def test_the_encoder_of_t5_tags_words(tmp_path):
 def test_an_image_size_without_positions_to_interpolate(tmp_path):
     folder, _, _ = run(job("convnext", tmp_path, image_size=64, strategy="fedit"))
     assert metrics(folder)["loss"].notna().all()
+    picture = tmp_path / "one.png"
+    Image.new("RGB", (30, 20), "red").save(picture)
+    result = CliRunner().invoke(app, ["predict", str(folder), str(picture)])
+    assert result.exit_code == 0, result.output
 
 
 @pytest.mark.parametrize(

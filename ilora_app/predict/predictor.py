@@ -22,6 +22,7 @@ from ilora_app.tasks import causal_lm, seq2seq, tags
 from ilora_app.tasks.label_lists import words_in
 from ilora_app.tasks.loading import load_pretrained
 from ilora_app.tasks.models import ModelError, refuse_other_weights
+from ilora_app.tasks.modules import has_positions
 from ilora_app.tasks.places import DataError
 from ilora_app.tasks.task import TASKS
 from ilora_app.tasks.text import TextExamples, filled, token_blanks
@@ -160,7 +161,9 @@ class Predictor:
         moved = {key: value.to(self._device) for key, value in batch.items()}
         extra = {}
         own = getattr(self.model.config, "image_size", None)
-        if self.facts.image_size and own != self.facts.image_size:
+        base = self.model if self.facts.merged else self.model.get_base_model()
+        other = self.facts.image_size and own != self.facts.image_size
+        if other and has_positions(base):
             extra["interpolate_pos_encoding"] = True
         logits: Tensor = self.model(**moved, **extra).logits
         return logits.cpu()
