@@ -9,9 +9,9 @@ import torch
 from scipy import stats
 from sklearn.metrics import roc_curve
 
-from ilora_app.audit import membership
 from ilora_app.audit.attack import attack, true_positives
 from ilora_app.tasks import sources
+from ilora_app.tasks.losses import row_terms
 from tests.finished import RUNS, finish, ilora
 from tests.local_run import metrics, run
 from tests.page import Page
@@ -65,15 +65,20 @@ def test_what_is_no_test(members, others, said):
         attack(members, others)
 
 
+def row_losses(task, logits, labels):
+    terms, counted = row_terms(task)(logits, labels)
+    return terms.sum(dim=1) / counted.sum(dim=1)
+
+
 def test_losses_are_those_of_training():
     """The mean over rows of the losses is the loss that torch takes of them all."""
     logits, labels = torch.randn(6, 5), torch.randint(0, 5, (6,))
-    each = membership._losses(logits, labels)
+    each = row_losses("text-classification", logits, labels)
     whole = torch.nn.functional.cross_entropy(logits, labels)
     assert float(each.mean()) == pytest.approx(float(whole))
     logits, labels = torch.randn(3, 7, 11), torch.randint(0, 11, (3, 7))
     labels[:, :2] = labels[1, 5:] = -100
-    each = membership._losses(logits, labels)
+    each = row_losses("causal-lm", logits, labels)
     for row in range(3):
         alone = torch.nn.functional.cross_entropy(
             logits[row, :-1], labels[row, 1:], ignore_index=-100

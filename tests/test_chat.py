@@ -1,111 +1,154 @@
-"""An instruction model's answer ends where its turn does, whatever its configs name."""
+"""Conversations and plain texts: what is learned of them, from data to prediction."""
 
 import json
-from pathlib import Path
 
+import datasets
 import pytest
-import torch
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from typer.testing import CliRunner
 
-from ilora_app.export.facts import Facts
-from ilora_app.tasks.generation import answers, stop_tokens
-from tests.finished import ilora, objects
+from ilora_app.cli import app
+from ilora_app.settings import DataSettings, Settings, parsing
+from ilora_app.tasks import causal_lm, chat, columns
+from ilora_app.tasks.metrics import IGNORED
+from ilora_app.tasks.places import DataError
+from tests import tiny_models
+from tests.local_run import metrics, run
 
-SIZE, USER, ASSISTANT, ASKED = 60, 3, 4, 5
-TEMPLATE = """{% for turn in messages %}<|{{ turn.role }}|> {{ turn.content }} <|end|>
-{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"""
-
-
-@pytest.fixture(scope="module")
-def chat(tmp_path_factory) -> tuple[Path, list[int], int]:
-    """A model that ends its turn with a token that neither of its configs names."""
-    folder = tmp_path_factory.mktemp("chat")
-    torch.manual_seed(3)
-    config = LlamaConfig(
-        vocab_size=SIZE, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
-        num_attention_heads=4, num_key_value_heads=2, initializer_range=0.3,
-        bos_token_id=0, eos_token_id=1,
-    )  # fmt: skip
-    model = LlamaForCausalLM(config).eval()
-    model.generation_config.eos_token_id = 1
-    # Its prompt ends a turn, by the token that is to be chosen: whichever comes late.
-    for end in range(10, SIZE):
-        written = [USER, ASKED, end, ASSISTANT]
-        for _ in range(12):
-            with torch.inference_mode():
-                written.append(
-                    int(model(torch.tensor([written])).logits[0, -1].argmax())
-                )
-        said = written[4:]
-        if 1 not in said and 3 <= (said.index(end) if end in said else 0) <= 9:
-            break
-    else:
-        pytest.fail("no token of this model comes late")
-    words = {f"w{i}": i for i in range(SIZE)}
-    special = {"<s>": 0, "</s>": 1, "<|user|>": USER, "<|assistant|>": ASSISTANT}
-    special["<|end|>"] = end
-    taken = set(special.values())
-    words = {word: i for word, i in words.items() if i not in taken} | special
-    plain = Tokenizer(models.WordLevel(words))
-    plain.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=plain, bos_token="<s>", eos_token="</s>", pad_token="</s>",
-        additional_special_tokens=["<|user|>", "<|assistant|>", "<|end|>"],
-        chat_template=TEMPLATE,
-    )  # fmt: skip
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    Facts(
-        task="causal-lm", base="chat", merged=True, labels=(), columns="text",
-        prompt_template="", max_length=32, image_size=0, dtype="float32", seed=0,
-    ).write(folder)  # fmt: skip
-    return folder, said, end
+TEMPLATE = (
+    "{% for m in messages %}<s>{{ m['role'] }}: {{ m['content'] }}</s>{% endfor %}"
+    "{% if add_generation_prompt %}<s>assistant: {% endif %}"
+)
+TALK = [
+    {"role": "system", "content": "be short"},
+    {"role": "user", "content": "how much is it"},
+    {"role": "assistant", "content": "five dollars"},
+    {"role": "user", "content": "and when"},
+    {"role": "assistant", "content": "at noon"},
+    {"role": "user", "content": "thanks"},
+]
 
 
-def completion(folder: Path) -> str:
-    words = ["predict", folder, f"w{ASKED}", "--max-new-tokens", 12, "--json"]
-    (found,) = objects(ilora(*words))
-    return str(found["completion"])
+def tokenizer(template: str | None = TEMPLATE):
+    made = tiny_models.tokenizer()
+    made.pad_token, made.chat_template = made.eos_token, template
+    return made
 
 
-def test_it_ends_with_the_turn(chat):
-    folder, said, end = chat
-    answer = said[: said.index(end)]
-    assert completion(folder) == " ".join(f"w{token}" for token in answer)
+def learned(row, made) -> str:
+    """What is learned, without the spaces that the tokenizer of the tests adds."""
+    return made.decode([t for t in row["labels"] if t != IGNORED]).replace(" ", "")
 
 
-def test_without_the_template_s_token_it_would_run_on(chat, tmp_path):
-    folder, said, end = chat
-    for file in folder.iterdir():
-        (tmp_path / file.name).write_bytes(file.read_bytes())
-    asked = "{% if turn.role == 'user' %} <|end|>{% endif %}"
-    bare = TEMPLATE.replace(" <|end|>", asked)
-    (tmp_path / "chat_template.jinja").write_text(bare)
-    found = completion(tmp_path)
-    assert len(found.split()) > said.index(end)
-    config = tmp_path / "generation_config.json"
-    named = json.loads(config.read_text()) | {"eos_token_id": [1, end]}
-    config.write_text(json.dumps(named))
-    assert len(completion(tmp_path).split()) < len(found.split())
+def found(rows, **changes) -> DataSettings:
+    data = datasets.Dataset.from_list(rows)
+    settings = DataSettings(dataset="own", **changes)
+    chosen, wrong = columns.find(settings, "causal-lm", data.features)
+    assert wrong == []
+    return chosen
 
 
-def test_what_ends_an_answer(chat):
-    folder, _, end = chat
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
-    model = LlamaForCausalLM.from_pretrained(folder)
-    assert stop_tokens(tokenizer, model) == sorted({1, end})
-    model.generation_config.eos_token_id = [1, 7]
-    model.config.eos_token_id = None
-    assert stop_tokens(tokenizer, model) == sorted({1, 7, end})
-    tokenizer.chat_template = "{{ raise_exception('no') }}"
-    assert stop_tokens(tokenizer, model) == [1, 7]
-    tokenizer.chat_template = None
-    assert stop_tokens(tokenizer, model) == [1, 7]
+def encode(rows, made, **changes):
+    settings = found(rows, max_length=64, **changes)
+    return causal_lm.tokenise(datasets.Dataset.from_list(rows), settings, made)
 
 
-def test_what_comes_behind_the_end_is_cut(chat):
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(chat[0])
-    rows = [[8, 9, 7, 8], [7, 8], [8, 9]]
-    assert answers(tokenizer, rows, [7]) == ["w8 w9", "", "w8 w9"]
-    assert answers(tokenizer, rows, []) == ["w8 w9 w7 w8", "w7 w8", "w8 w9"]
+def test_every_turn_of_the_assistant_is_learned_and_nothing_else():
+    made = tokenizer()
+    examples = encode([{"messages": TALK, "source": "phone"}], made)
+    row = examples.rows[0]
+    assert learned(row, made) == "fivedollars</s>atnoon</s>"
+    seen = made.decode(row["input_ids"]).replace(" ", "")
+    assert "beshort" in seen
+    assert "thanks" not in seen, "nothing is learned of what comes behind"
+    assert examples.answers == ["at noon"]
+    assert made.decode(examples.prompts[0]).replace(" ", "").endswith("assistant:")
+    older = [
+        {"from": {"user": "human", "assistant": "gpt"}.get(m["role"], m["role"]),
+         "value": m["content"]}
+        for m in TALK
+    ]  # fmt: skip
+    assert encode([{"conversations": older}], made).rows == examples.rows
+
+
+def test_what_is_too_long_loses_its_beginning():
+    made = tokenizer()
+    settings = found([{"messages": TALK}], max_length=12)
+    data = datasets.Dataset.from_list([{"messages": TALK}])
+    row = causal_lm.tokenise(data, settings, made).rows[0]
+    assert len(row["input_ids"]) == 12
+    assert learned(row, made).endswith("atnoon</s>")
+
+
+@pytest.mark.parametrize(
+    ("template", "talk", "said"),
+    [
+        (None, TALK, "no chat template"),
+        (TEMPLATE, TALK[:2], "row 0: expected a list of messages"),
+        (TEMPLATE, "hello", "row 0: expected a list of messages"),
+        ("{{ raise_exception('no system') }}", TALK, "refuses .*: no system"),
+        ("{{ messages[-1]['content'] }}", TALK, "one behind the other"),
+    ],
+)
+def test_what_cannot_be_written_is_refused(template, talk, said):
+    with pytest.raises(DataError, match=said):
+        chat.encoded([talk], tokenizer(template), 64)
+
+
+def test_all_of_a_plain_text_is_learned_in_rows_of_max_length():
+    made = tokenizer()
+    text = "one two three " * 20
+    examples = encode([{"text": text}, {"text": "short"}, {"text": ""}], made)
+    whole = [*made(text)["input_ids"], made.eos_token_id]
+    blocks = [row["input_ids"] for row in examples.rows]
+    assert [t for block in blocks[:-1] for t in block] == whole
+    assert all(row["labels"] == row["input_ids"] for row in examples.rows)
+    assert max(map(len, blocks)) == 64
+    assert examples.count == 3, "n_k goes by the rows of the data"
+
+
+def test_a_prompt_with_an_answer_goes_before_a_text_and_conversations_before_both():
+    row = {"text": "x", "instruction": "do", "output": "done"}
+    assert found([row]).answer_column == "output"
+    assert found([row], answer_column="", text_columns="text").answer_column == ""
+    assert found([row | {"messages": TALK}]).text_columns == "messages"
+    told = found([{"lyrics": "la"}], text_columns="lyrics", answer_column="")
+    assert told.prompt_template == "{lyrics}"
+    data = datasets.Dataset.from_list([{"prompt": "only", "reply": "x"}])
+    settings = DataSettings(dataset="own")
+    assert columns.find(settings, "causal-lm", data.features)[1]
+
+
+@pytest.mark.parametrize("kind", ["messages", "text", "instruction"])
+def test_a_language_model_runs_with_default_settings(tmp_path, kind):
+    model = tiny_models.make("llama", tmp_path / "llama")["model"]
+    tokenizer().save_pretrained(model)
+    folder = tmp_path / "data"
+    folder.mkdir()
+    rows = {
+        "messages": lambda i: {"messages": TALK[: 3 + 2 * (i % 2)]},
+        "text": lambda i: {"text": f"the number is {i}"},
+        "instruction": lambda i: {"instruction": f"say {i}", "output": f"it is {i}"},
+    }
+    lines = [json.dumps(rows[kind](i)) for i in range(60)]
+    (folder / "train.jsonl").write_text("\n".join(lines))
+    config = parsing.dump(Settings()) | {
+        "task": "causal-lm",
+        "model": model,
+        "dataset": str(folder),
+        "client-ranks": "2,4",
+        "num-server-rounds": 1,
+        "report": False,
+        "output-dir": str(tmp_path / "run"),
+    }
+    path, _, server = run(config)
+    table = metrics(path)
+    assert table["loss"].iloc[-1] < table["loss"].iloc[0]
+    assert server.prepared.settings.data.partitioner == "iid"
+    words = ["predict", str(path), "how much is it", "--max-new-tokens", "3"]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.output
+    checked = CliRunner().invoke(app, ["check", str(folder), "--json", "--no-probe"])
+    seen = json.loads(checked.output)
+    assert {"key": "task", "value": "causal-lm"}.items() <= seen["suggestions"][
+        0
+    ].items()

@@ -83,7 +83,8 @@ def test_too_few_rows_for_the_deal_and_a_task_by_its_columns(tmp_path):
     seen = checked(own_files.write(tmp_path, "jsonl", answers), "--no-probe")
     suggested = {one["key"]: one["value"] for one in seen["suggestions"]}
     assert suggested["task"] == "causal-lm"
-    assert suggested["partitioner"] == "iid"
+    assert "partitioner" not in suggested, "auto deals answers out evenly"
+    assert sum(share["rows"] for share in seen["deal"]) == 32
     assert sum(share["rows"] for share in seen["deal"]) == 32
 
 
@@ -118,7 +119,9 @@ def test_a_project_has_a_config_that_gives_what_was_found(tmp_path, tiny_model):
     assert (values["text-columns"], values["label-column"]) == ("Text", "Label")
     defaults = parsing.dump(Settings())
     differ = {key for key, value in values.items() if value != defaults[key]}
-    assert differ == {"dataset", "model", "text-columns", "label-column"}
+    found = {"text-columns", "label-column", "partitioner"}  # what auto came to
+    assert differ == {"dataset", "model", *found}
+    assert values["partitioner"] == "dirichlet"
     settings, federation = Request(str(config)).resolve()
     assert settings["dataset"] == str(file)
     assert federation.startswith("num-supernodes=3 ")

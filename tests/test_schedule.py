@@ -99,7 +99,7 @@ def test_a_run_ends_when_it_has_stopped_getting_better(run_config, tmp_path):
     table = metrics(folder)
     assert list(table["round"]) == [0, 1, 2, 3]
     (event,) = read_events(folder, "ended-early")
-    assert event["reason"] == "2 rounds without a better accuracy"
+    assert event["reason"] == "2 evaluations without a better accuracy"
     assert (folder / "adapter" / "adapter_model.safetensors").exists()
     again = run(run_config | {"resume": "latest"})[0]
     assert list(metrics(again)["round"]) == [0, 1, 2, 3]

@@ -82,7 +82,7 @@ def _in_site(root: Path, path: str) -> str:
 
 
 def _shown(root: Path, path: str, config: MkDocsConfig) -> list[File]:
-    """A file as it is, or a page with those of a folder; nothing of what is not there."""
+    """A file as it is, or a page with those of a folder; nothing where nothing is."""
     source = root / path
     if source.is_file():
         uri = _in_site(root, path)

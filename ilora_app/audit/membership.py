@@ -8,16 +8,15 @@ import random
 from typing import Any
 
 import numpy as np
-import torch
 from datasets import Dataset
-from torch.nn import functional
 
 from ilora_app.audit import rows
 from ilora_app.audit.attack import Losses, attack
 from ilora_app.export.source import LAST, ReleaseError, Source, find_run, open_run
 from ilora_app.predict.predictor import Predictor
 from ilora_app.settings import DataSettings, options
-from ilora_app.tasks.metrics import IGNORED
+from ilora_app.settings.kinds import SEQ2SEQ
+from ilora_app.tasks.losses import row_terms
 from ilora_app.tasks.task import TASKS
 
 FORMAT = 1
@@ -99,7 +98,7 @@ def losses(
     name: str,
     batch_size: int,
 ) -> Losses:
-    """Loss of each row, in nats.
+    """Loss of each row: in nats, or a squared error.
 
     Raises:
         DataError: a row has no class that the model knows.
@@ -113,23 +112,12 @@ def losses(
     for start in range(0, len(order), batch_size):
         some = order[start : start + batch_size]
         batch = examples.batch(some)
-        labels = batch.pop("labels")
-        found[some] = _losses(predictor.logits(batch), labels).numpy()
+        labels = batch["labels"]
+        if facts.task != SEQ2SEQ:  # whose decoder reads what it is to write
+            batch.pop("labels")
+        terms, counted = row_terms(facts.task)(predictor.logits(batch).double(), labels)
+        found[some] = (terms.sum(dim=1) / counted.sum(dim=1).clamp(min=1)).numpy()
     return found
-
-
-def _losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy by row: logits (batch, classes) or (batch, length, vocabulary)."""
-    if logits.dim() == 2:
-        return functional.cross_entropy(logits.double(), labels, reduction="none")
-    after = labels[:, 1:]
-    each = functional.cross_entropy(
-        logits[:, :-1].double().transpose(1, 2),
-        after,
-        reduction="none",
-        ignore_index=IGNORED,
-    )
-    return each.sum(dim=1) / (after != IGNORED).sum(dim=1)
 
 
 def _drawn(part: Dataset, most: int, seed: int) -> Dataset:

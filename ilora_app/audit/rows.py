@@ -9,7 +9,7 @@ from datasets import Dataset, concatenate_datasets
 from ilora_app.export.source import STUMBLES, ReleaseError, Source
 from ilora_app.predict.predictor import Predictor
 from ilora_app.settings import DataSettings
-from ilora_app.settings.model import IMAGE, LANGUAGE
+from ilora_app.settings.kinds import kind
 from ilora_app.tasks import data, sources
 
 _AT = "@"
@@ -35,13 +35,13 @@ def settings_of(
             prompt_template=facts.prompt_template, max_length=facts.max_length
         )
         chosen = facts.task
-        if chosen == IMAGE:
+        if kind(chosen).images:
             found = replace(found, image_column=facts.columns)
         else:
             found = replace(found, text_columns=facts.columns)
     if not column:
         return found
-    if chosen == LANGUAGE:
+    if kind(chosen).writes:
         return replace(found, answer_column=column)
     return replace(found, label_column=column)
 

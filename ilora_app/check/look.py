@@ -7,8 +7,15 @@ from typing import Any
 from datasets import Dataset
 
 from ilora_app.check.settle import Settled, Suggestion
-from ilora_app.settings.model import IMAGE, LANGUAGE
-from ilora_app.tasks import description, labels, models, partitions, sources
+from ilora_app.settings.kinds import kind
+from ilora_app.tasks import (
+    description,
+    labelling,
+    labels,
+    models,
+    partitions,
+    sources,
+)
 from ilora_app.tasks.description import Description, Lengths
 from ilora_app.tasks.sources import DataError
 
@@ -67,16 +74,17 @@ class Look:
     def problems(self) -> list[str]:
         """What would end the run."""
         found = [one.unreadable for one in self.splits.values() if one.unreadable]
-        if self._task != LANGUAGE:
-            try:
-                names = labels.label_names(self._data, self._seed)
-            except DataError as error:
-                return [*found, str(error)]
-            if len(names) < 2:
-                found.append(
-                    f"label-column = {self._data.label_column!r}: expected two classes "
-                    f"or more, found only {', '.join(names)}"
-                )
+        how = labelling.of_task(self._task)
+        try:
+            names = how.names(self._data, self._seed)
+            for part in self.splits:
+                if not kind(self._task).one_class:
+                    where = f"the split {part}"
+                    how.read(self.rows(part), self._data, names, where)
+        except DataError as error:
+            return [*found, str(error)]
+        if few := labelling.too_few(names, self._data, self._task):
+            found.append(few)
         return found
 
     @property
@@ -86,7 +94,7 @@ class Look:
         train, test = self._data.train_split, self._data.test_split
         if not train:
             return found
-        if self._task != LANGUAGE and not self.problems:
+        if kind(self._task).one_class and not self.problems:
             untested, untrained = labels.one_sided(self._data, self._seed)
             for names, split in ((untested, test), (untrained, train)):
                 if names:
@@ -104,7 +112,9 @@ class Look:
     def lengths(self) -> Lengths | None:
         """How long the texts are: in tokens where the model is on this machine."""
         rows = self.rows(self._data.train_split or self._data.test_split)
-        tokens = None if self._task == IMAGE else _counter(self._settings.model.model)
+        tokens = (
+            None if kind(self._task).images else _counter(self._settings.model.model)
+        )
         return description.lengths(rows, self._data, self._task, tokens)
 
     def deal(self, clients: int) -> list[Share]:
@@ -116,11 +126,13 @@ class Look:
         """
         data, seed, ranks = self._data, self._seed, self._settings.ranks
         parts = [partitions.load(data, i, clients, seed) for i in range(clients)]
-        column = data.label_column or data.partition_by
+        named = kind(self._task).has_names
+        column = (data.label_column if named else "") or data.partition_by
         counts: list[list[int]] = [[] for _ in parts]
         names: list[str] = []
         if column:
-            names, counts = partitions.class_counts(data, clients, seed)
+            by = data if named else replace(data, label_column="")
+            names, counts = partitions.class_counts(by, clients, seed)
         return [
             Share(
                 number,

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from ilora_app.settings import Settings
-from ilora_app.settings.model import IMAGE, LANGUAGE
+from ilora_app.settings.kinds import kind
 from ilora_app.tasks import baselines, models, sources
 from ilora_app.tasks.data import test_rows
 from ilora_app.tasks.description import Description
@@ -58,10 +58,10 @@ def texts(settings: Settings) -> Score | None:
 def frozen(settings: Settings) -> Score | None:
     """Logistic regression on what the frozen model makes of the rows.
 
-    None for a language model, and where nothing is dealt out.
+    None where a row has not one class, and where nothing is dealt out.
     """
     task, data, seed = settings.model.task, settings.data, settings.run.seed
-    if task == LANGUAGE or not data.train_split:
+    if not kind(task).one_class or not data.train_split:
         return None
     name = "linear probe of the frozen model"
     if not _is_here(settings.model.model):
@@ -75,7 +75,7 @@ def frozen(settings: Settings) -> Score | None:
         backbone = load_backbone(settings.model, labels, seed)
         parts = []
         whole = sources.split(data, data.train_split, seed), test_rows(data, seed)
-        for rows, most in zip(whole, _ROWS[task == IMAGE], strict=True):
+        for rows, most in zip(whole, _ROWS[kind(task).images], strict=True):
             part = rows.select(range(min(len(rows), most)))
             encode = TASKS[task].encode
             examples = encode(part, data, labels, backbone.processor, "the data")

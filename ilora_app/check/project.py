@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ilora_app.settings import Settings, parsing
-from ilora_app.settings.model import IMAGE, LANGUAGE
+from ilora_app.settings.kinds import IMAGE, LANGUAGE, SEQ2SEQ
 
 CONFIG, README = "config.toml", "README.md"
 
@@ -36,15 +36,19 @@ _SECTIONS = (
         ),
     ),
 )  # fmt: skip
+_UNUSED_BY_WRITERS = {
+    "image-column", "label-column", "dirichlet-alpha", "drop-unlabelled",
+}  # fmt: skip
 _UNUSED = {
     IMAGE: {"text-columns", "answer-column", "max-length"},
-    LANGUAGE: {"image-column", "label-column", "dirichlet-alpha", "drop-unlabelled"},
+    LANGUAGE: _UNUSED_BY_WRITERS,
+    SEQ2SEQ: _UNUSED_BY_WRITERS,
 }
 _UNUSED_BY_TEXTS = {"image-column", "answer-column"}
 _COMMENT = textwrap.TextWrapper(
     86, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False
 )
-_INPUTS = {IMAGE: "image.png", LANGUAGE: '"a prompt"'}
+_INPUTS = {IMAGE: "image.png", LANGUAGE: '"a prompt"', SEQ2SEQ: '"a prompt"'}
 
 
 def write(

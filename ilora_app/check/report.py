@@ -8,7 +8,7 @@ from typing import Any
 from ilora_app.check.look import Look, longer, positions
 from ilora_app.check.settle import Settled, Suggestion, changed, settle
 from ilora_app.settings import Settings
-from ilora_app.settings.model import LANGUAGE
+from ilora_app.settings.kinds import kind
 from ilora_app.tasks.sources import DataError
 
 
@@ -87,7 +87,7 @@ def _seen(
     keys = ("text_columns", "label_column", "image_column", "answer_column")
     named = {key.replace("_", "-"): getattr(settings.data, key) for key in keys}
     found.read = {key: value for key, value in named.items() if value}
-    if settings.model.task == LANGUAGE:
+    if kind(settings.model.task).writes:
         found.read.pop("label-column", None)
     found.problems, found.notes = look.problems, look.notes
     yield "data", found
@@ -108,7 +108,7 @@ def _seen(
         else:
             found.problems.append(str(error))
     yield "deal", found
-    if probe and settings.model.task != LANGUAGE:
+    if probe and kind(settings.model.task).one_class:
         from ilora_app.check import probe as probes  # loads the libraries of models
 
         found.scores.append(probes.majority(found.splits[settings.data.test_split]))

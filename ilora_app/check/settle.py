@@ -1,5 +1,6 @@
 """Settings that a data set can be run with: those asked for, and keys to add."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -7,14 +8,22 @@ from typing import Any
 import datasets
 from datasets import Dataset
 
-from ilora_app.settings import Settings
-from ilora_app.settings.model import IMAGE, LANGUAGE, TEXT, ModelSettings
+from ilora_app.settings import DataSettings, Settings
+from ilora_app.settings.kinds import (
+    IMAGE,
+    LANGUAGE,
+    MULTI_LABEL,
+    REGRESSION,
+    SEQ2SEQ,
+    TAGS,
+    TEXT,
+    kind,
+)
+from ilora_app.settings.model import ModelSettings
 from ilora_app.tasks import columns, sources, splits
 from ilora_app.tasks import data as rows
 from ilora_app.tasks.sources import DataError
 
-# Models of the hub for the tasks that the default model, of texts, does not serve.
-_MODELS = {IMAGE: "google/vit-base-patch16-224", LANGUAGE: "Qwen/Qwen2.5-0.5B-Instruct"}
 _MOST_CLASSES = 200
 _LOOKED_AT = 5_000
 
@@ -78,7 +87,8 @@ def settle(settings: Settings, given: frozenset[str]) -> Settled:
         return Settled(settings, settings, tuple(found), tuple(wrong))
     named = rows.resolve_columns(settings.data, task, seed)
     label = named.label_column
-    if task != LANGUAGE and "drop-unlabelled" not in given:
+    by_value = kind(task).learns in ("class", "number")
+    if by_value and "drop-unlabelled" not in given:
         missing = _unlabelled(settings, label)
         if missing:
             why = f"{missing} rows have no class"
@@ -111,20 +121,58 @@ def _task(
     images = [n for n, f in first.features.items() if isinstance(f, datasets.Image)]
     task = settings.model.task
     if "task" not in given:
-        data = replace(settings.data, partitioner="iid")
-        fits = [
-            t
-            for t in (TEXT, IMAGE, LANGUAGE)
-            if not columns.find(data, t, first.features)[1]
-        ]
-        guess = IMAGE if images else (fits or [task])[0]
+        guess = IMAGE if images else _by_labels(first) or _by_names(first) or task
         if guess != task:
             task = guess
             why = f"the column {images[0]} holds images" if images else "by its columns"
             yield Suggestion("task", task, why)
-    if task in _MODELS and settings.model.model == ModelSettings().model:
+    other = kind(task).model
+    if other and settings.model.model == ModelSettings().model:
         why = "the default reads texts; this is one of the hub, a folder does too"
-        yield Suggestion("model", _MODELS[task], why)
+        yield Suggestion("model", other, why)
+
+
+def _by_labels(first: Dataset) -> str:
+    """Task of a set whose label column holds lists, or fractions."""
+    data = DataSettings(partitioner="iid")
+    for task in (TAGS, MULTI_LABEL, REGRESSION):
+        found, missing = columns.find(data, task, first.features)
+        if missing:
+            continue
+        label, texts = found.label_column, found.text_columns
+        listed = splits.is_list(first, label)
+        if task == TAGS and listed and splits.is_list(first, texts):
+            return task
+        if task == MULTI_LABEL and listed:
+            return task
+        if task == REGRESSION and not listed and _has_fractions(first, label):
+            return task
+    return ""
+
+
+def _by_names(first: Dataset) -> str:
+    """Task of a set by the names of its columns.
+
+    A text alone is for a language model, unless some other column looks like a class.
+    """
+    data = DataSettings(partitioner="iid")
+    found = {
+        task: columns.find(data, task, first.features)
+        for task in (TEXT, IMAGE, LANGUAGE, SEQ2SEQ)
+    }
+    fits = [task for task, (_, missing) in found.items() if not missing]
+    chosen = found[LANGUAGE][0]
+    alone = LANGUAGE in fits and not chosen.answer_column
+    if alone and not columns.is_list_of(first.features[chosen.text_columns]):
+        fits = [t for t in fits if t != LANGUAGE or not _few_values(first)]
+        fits.sort(key=lambda t: t == LANGUAGE)
+    return (fits or [""])[0]
+
+
+def _has_fractions(first: Dataset, column: str) -> bool:
+    kind_of = str(getattr(first.features[column], "dtype", ""))
+    values = first[column] if "float" in kind_of else ()
+    return any(v is not None and math.isfinite(v) and v != int(v) for v in values)
 
 
 def _columns(
@@ -134,7 +182,7 @@ def _columns(
     task, data = settings.model.task, settings.data
     by_name = columns.find(replace(data, partitioner="iid"), task, first.features)[0]
     label = by_name.label_column
-    if task != LANGUAGE and label not in first.column_names:
+    if kind(task).one_class and label not in first.column_names:
         label = "" if "label-column" in given else _few_values(first)
         if label:
             number = len(first.unique(label))
@@ -143,10 +191,6 @@ def _columns(
     no_text = not by_name.text_columns and "text-columns" not in given
     if task == TEXT and no_text and (text := _longest_texts(first, label)):
         yield Suggestion("text-columns", text, "it has the longest texts")
-    partitioner = {"partitioner", "partition-by"} & given
-    if task == LANGUAGE and data.partitioner == "dirichlet" and not partitioner:
-        why = "answers are no classes that a skewed draw could go by"
-        yield Suggestion("partitioner", "iid", why)
 
 
 def _few_values(first: Dataset) -> str:

@@ -11,7 +11,7 @@ from ilora_app.cli.complete import runs
 from ilora_app.cli.naming import MISTAKE, place_of
 
 if TYPE_CHECKING:
-    from ilora_app.predict.predictor import Prediction
+    from ilora_app.predict.answers import Prediction
 
 
 def predict(
@@ -60,9 +60,9 @@ def predict(
     quiet_libraries()  # before what follows is imported, as that has much to say
     from ilora_app.export.source import ReleaseError
     from ilora_app.predict import inputs as inputs_
-    from ilora_app.predict.answers import answer
+    from ilora_app.predict.as_json import answer
     from ilora_app.predict.predictor import Predictor
-    from ilora_app.settings.model import IMAGE
+    from ilora_app.settings.kinds import kind
     from ilora_app.tasks.models import ModelError
     from ilora_app.tasks.places import DataError
 
@@ -77,7 +77,7 @@ def predict(
             typer.echo(predictor.note, err=True)
         if file:
             rows = inputs_.of_file(file, predictor.columns)
-            if predictor.facts.task == IMAGE:
+            if kind(predictor.facts.task).images:
                 rows = inputs_.beside(rows, predictor.columns[0], file.parent)
         else:
             rows = inputs_.of_words(words, predictor.columns)
@@ -95,6 +95,10 @@ def predict(
 def _lines(found: "Prediction", many: bool) -> str:
     """Write a prediction for people; of several each under its input."""
     lines = [" | ".join(found.row.values())] if many else []
+    if found.number is not None:
+        return "\n".join([*lines, f"{found.number:.4f}"])
+    if found.tags:
+        return "\n".join([*lines, *(f"{word}\t{tag}" for word, tag in found.tags)])
     if not found.labels:
         return "\n".join([*lines, found.completion])
     width = max(len(name) for name, _ in found.labels)

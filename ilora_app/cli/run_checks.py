@@ -6,7 +6,6 @@ from pathlib import Path
 from ilora_app.federation import validity
 from ilora_app.runs.places import LATEST, outside
 from ilora_app.settings import Settings, options, parsing
-from ilora_app.settings.model import LANGUAGE
 from ilora_app.tasks import places
 
 _ANSWERS_IN = 5.0
@@ -65,12 +64,12 @@ def data(settings: Settings, known: set[str]) -> tuple[list[str], list[str]]:
     if "dataset" in known or not places.is_local(source.dataset):
         return [], []
     from ilora_app.tasks import data as rows  # the library takes a second
-    from ilora_app.tasks import labels, sources
+    from ilora_app.tasks import labelling, sources
 
     wrong = rows.problems(source, task, seed, read_images=False)
-    if not wrong and task != LANGUAGE:
+    if not wrong:
         try:
-            labels.label_names(rows.resolve_columns(source, task, seed), seed)
+            labelling.names_of(rows.resolve_columns(source, task, seed), task, seed)
         except places.DataError as error:
             wrong = [str(error)]
     if wrong:

@@ -16,8 +16,8 @@ from ilora_app.doctor.finding import OK, PROBLEM, WARNING, Finding
 from ilora_app.node.data import NodeData
 from ilora_app.node.node import Node
 from ilora_app.settings import DataSettings
+from ilora_app.settings.kinds import kind
 from ilora_app.settings.mistake import MistakeError
-from ilora_app.settings.model import IMAGE
 from ilora_app.tasks import labels, sources, vision
 from ilora_app.tasks.task import TASKS
 
@@ -61,7 +61,7 @@ def data(
     yield _columns(source, rows)
     if source.label_column:
         yield from _classes(node, source, rows)
-    if node.model.task == IMAGE:
+    if kind(node.model.task).images:
         yield from _images(node, source, rows)
 
 

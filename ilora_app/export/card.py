@@ -13,12 +13,17 @@ from ilora_app.export import licences, serving, targets
 from ilora_app.export.source import Source
 from ilora_app.runs.card import learned, literal, loading
 from ilora_app.settings import Settings, options, parsing
+from ilora_app.settings.kinds import MULTI_LABEL, REGRESSION, SEQ2SEQ, TAGS
 from ilora_app.settings.model import IMAGE, LANGUAGE, TEXT
 
 _PIPELINES = {
     TEXT: "text-classification",
     IMAGE: "image-classification",
     LANGUAGE: "text-generation",
+    MULTI_LABEL: "text-classification",
+    REGRESSION: "text-classification",
+    TAGS: "token-classification",
+    SEQ2SEQ: "text2text-generation",
 }
 # Columns of metrics.csv that say how good the exported model is, not another cut of it.
 _OTHER_MODEL = re.compile(r"_r\d+$")

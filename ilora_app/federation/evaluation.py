@@ -8,6 +8,7 @@ to the round before, and only the last round has a message of its own.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from flwr.app import ConfigRecord, Message, MessageType, MetricRecord
@@ -40,6 +41,9 @@ class Evaluation:
         on: ``evaluate`` or ``train``.
         limits: on the held-out examples that a client counts for.
 
+    Attributes:
+        scored: what is learned has an accuracy.
+
     """
 
     def __init__(
@@ -55,7 +59,7 @@ class Evaluation:
         self._participation = participation
         self._events = events
         self._every, self._limits = every, limits or Limits()
-        self._on = on
+        self._on, self.scored = on, True
         self._requests: dict[int, Request] = {}
         self._earlier: dict[str, int | float] = {}
 
@@ -102,7 +106,7 @@ class Evaluation:
         found, bad = collect(
             asked,
             (replies[node] for node in asked),
-            lambda reply, request: _read(reply, request, wire.EVALUATION),
+            partial(self._read, name=wire.EVALUATION),
             self._events.standing.waited,
         )
         results = self._said(server_round, server_round - 1, found, bad)
@@ -162,7 +166,7 @@ class Evaluation:
     ) -> MetricRecord | None:
         """Mean, worst and spread of what the clients measured on their own data."""
         waited = self._events.standing.waited
-        found, bad = collect(self._requests, replies, _read, waited)
+        found, bad = collect(self._requests, replies, self._read, waited)
         results = self._said(server_round, server_round, found, bad)
         return MetricRecord({**self._columns(results)}) if results else None
 
@@ -190,9 +194,8 @@ class Evaluation:
         """
         return self._on == TRAIN and not plan.pooled
 
-
-def _read(
-    reply: Message, request: Request, name: str = wire.METRICS
-) -> tuple[Member, dict[str, float]]:
-    """Read an evaluation reply, and say whose it is."""
-    return request.member, read_evaluation(reply, request, name)
+    def _read(
+        self, reply: Message, request: Request, name: str = wire.METRICS
+    ) -> tuple[Member, dict[str, float]]:
+        """Read an evaluation reply, and say whose it is."""
+        return request.member, read_evaluation(reply, request, name, self.scored)

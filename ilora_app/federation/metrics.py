@@ -70,31 +70,38 @@ def of_evaluation(
     found: dict[str, int | float] = {}
     held = [result for result in results if result[wire.EXAMPLES]]
     if held:
-        accuracies = [result[wire.ACCURACY] for result in held]
-        claimed = [result[wire.EXAMPLES] for result in held]
-        most = ratio * statistics.median(claimed) or math.inf
-        examples = [min(count, most) for count in claimed]
-        right = sum(a * n for a, n in zip(accuracies, examples, strict=True))
         found = {
             "clients_evaluated": len(held),
-            "client_accuracy_mean": statistics.fmean(accuracies),
-            "client_accuracy_worst": min(accuracies),
-            "client_accuracy_spread": statistics.pstdev(accuracies),
             "client_loss_mean": statistics.fmean(result[wire.LOSS] for result in held),
-            "held_out_accuracy": right / sum(examples),
         }
-    own = [result for result in results if wire.TEST_ACCURACY in result]
-    if own:
-        for name, key in (
-            (wire.ACCURACY, wire.TEST_ACCURACY),
-            ("loss", wire.TEST_LOSS),
-        ):
+    if held and wire.ACCURACY in held[0]:
+        found |= _accuracies(held, ratio)
+    own = [result for result in results if wire.TEST_LOSS in result]
+    for name, key in ((wire.ACCURACY, wire.TEST_ACCURACY), ("loss", wire.TEST_LOSS)):
+        if own and key in own[0]:
             found[name] = statistics.fmean(result[key] for result in own)
-        for rank in sorted({int(result[wire.RANK]) for result in own}):
-            found[f"accuracy_r{rank}"] = statistics.fmean(
-                r[wire.TEST_ACCURACY] for r in own if r[wire.RANK] == rank
-            )
+    for rank in sorted({int(r[wire.RANK]) for r in own if wire.TEST_ACCURACY in r}):
+        found[f"accuracy_r{rank}"] = statistics.fmean(
+            r[wire.TEST_ACCURACY] for r in own if r[wire.RANK] == rank
+        )
     return found
+
+
+def _accuracies(
+    held: Sequence[dict[str, float]], ratio: float
+) -> dict[str, int | float]:
+    """Accuracies of clients on their held-out data, for tasks that have one."""
+    accuracies = [result[wire.ACCURACY] for result in held]
+    claimed = [result[wire.EXAMPLES] for result in held]
+    most = ratio * statistics.median(claimed) or math.inf
+    examples = [min(count, most) for count in claimed]
+    right = sum(a * n for a, n in zip(accuracies, examples, strict=True))
+    return {
+        "client_accuracy_mean": statistics.fmean(accuracies),
+        "client_accuracy_worst": min(accuracies),
+        "client_accuracy_spread": statistics.pstdev(accuracies),
+        "held_out_accuracy": right / sum(examples),
+    }
 
 
 def _head_distances(updates: Sequence[Update], weights: Sequence[float]) -> Tensor:

@@ -214,12 +214,12 @@ def _progress(content: RecordDict, request: Request) -> dict[str, Any]:
 
 
 def read_evaluation(
-    reply: Message, request: Request, name: str = wire.METRICS
+    reply: Message, request: Request, name: str = wire.METRICS, accuracy: bool = True
 ) -> dict[str, float]:
     """Read an evaluation reply: held-out examples, loss and accuracy, and the rank.
 
     A client that was asked to measure its own model on the test split adds what it
-    found; what nobody asked for is not read.
+    found; what nobody asked for is not read. Without ``accuracy`` the task has none.
 
     Raises:
         WireError: a value is absent, no finite number, or outside its range.
@@ -232,14 +232,15 @@ def read_evaluation(
             metrics, wire.EXAMPLES, least=0, most=request.member.held_out
         ),
         wire.LOSS: wire.number(metrics, wire.LOSS, least=-_MOST_LOSS, most=_MOST_LOSS),
-        wire.ACCURACY: wire.number(metrics, wire.ACCURACY, least=0, most=1),
     }
-    told = isinstance(metrics, MetricRecord) and wire.TEST_ACCURACY in metrics
+    if accuracy:
+        found[wire.ACCURACY] = wire.number(metrics, wire.ACCURACY, least=0, most=1)
+    own = wire.TEST_ACCURACY if accuracy else wire.TEST_LOSS
+    told = isinstance(metrics, MetricRecord) and own in metrics
     if request.test_split and told:
         found[wire.TEST_LOSS] = wire.number(
             metrics, wire.TEST_LOSS, least=-_MOST_LOSS, most=_MOST_LOSS
         )
-        found[wire.TEST_ACCURACY] = wire.number(
-            metrics, wire.TEST_ACCURACY, least=0, most=1
-        )
+        if accuracy:
+            found[own] = wire.number(metrics, own, least=0, most=1)
     return found

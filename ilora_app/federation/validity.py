@@ -13,6 +13,7 @@ from ilora_app.federation.private_validity import private_problems
 from ilora_app.federation.robust_validity import robust_problems
 from ilora_app.federation.rounding_validity import rounding_problems
 from ilora_app.federation.secure_validity import secure_problems
+from ilora_app.federation.task_validity import task_problems
 from ilora_app.methods import Method, find, resolve
 from ilora_app.settings import (
     HeadSettings,
@@ -22,8 +23,8 @@ from ilora_app.settings import (
     parsing,
 )
 from ilora_app.settings.head import RIDGE
+from ilora_app.settings.kinds import kind
 from ilora_app.settings.method import CONTROL_VARIATES
-from ilora_app.settings.model import LANGUAGE
 
 # Settings of control variates: read under any method that runs with them.
 _CONTROL = (
@@ -68,11 +69,11 @@ def problems(settings: Settings) -> dict[str, str]:
             f"control-scope = {chosen.control_scope!r}: {method.control_refusal}"
         )
 
-    headless = model.task == LANGUAGE and model.modules_to_save in ("auto", "")
+    headless = kind(model.task).writes and model.modules_to_save in ("auto", "")
     if corrected and chosen.control_scope == HEAD and headless:
         found["control-scope"] = (
             f"control-scope = {HEAD!r}: expected all or factors, or drift-correction "
-            f"= 'none', as a model of {LANGUAGE} has no head that is trained"
+            f"= 'none', as a model of {model.task} has no head that is trained"
         )
     if (chosen.control_basis, model.init_gain) == ("rotate", "scaled") and corrected:
         found["control-basis"] = (
@@ -88,10 +89,10 @@ def problems(settings: Settings) -> dict[str, str]:
             "adapters"
         )
     found |= _head_problems(method, settings, corrected)
-    if settings.training.logit_adjustment and model.task == LANGUAGE:
+    if settings.training.logit_adjustment and not kind(model.task).one_class:
         found["logit-adjustment"] = (
             f"logit-adjustment = {settings.training.logit_adjustment:g}: is not used, "
-            f"as {LANGUAGE} has no classes"
+            f"as {model.task} has no classes of which each row has one"
         )
     if settings.training.rate_floor and settings.training.rate_schedule == "constant":
         found["rate-floor"] = (
@@ -101,7 +102,7 @@ def problems(settings: Settings) -> dict[str, str]:
     found |= method.problems(settings) | batch_problems(settings)
     found |= deadline_problems(method, settings) | robust_problems(method, settings)
     found |= rounding_problems(method, settings) | secure_problems(method, settings)
-    found |= private_problems(method, settings)
+    found |= private_problems(method, settings) | task_problems(settings)
 
     used = set(method.setting_keys) | _declared(method) | {"drift-correction"}
     reasons = {}
@@ -169,9 +170,10 @@ def _head_problems(
     head, name = settings.head, settings.run.strategy
     found = {}
     solved = head.head == RIDGE
-    if solved and settings.model.task == LANGUAGE:
+    if solved and not kind(settings.model.task).one_class:
         found["head"] = (
-            f"head = {RIDGE!r}: expected trained, as {LANGUAGE} has no classes"
+            f"head = {RIDGE!r}: expected trained, as {settings.model.task} has no "
+            "classes of which each row has one"
         )
     elif solved and method.whole_model:
         found["head"] = (

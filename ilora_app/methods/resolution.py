@@ -7,13 +7,15 @@ from ilora_app.methods import residual as residuals
 from ilora_app.methods.registry import find
 from ilora_app.settings import Settings
 from ilora_app.settings.head import AUTO, RIDGE, TRAINED
+from ilora_app.settings.kinds import kind
 from ilora_app.settings.method import (
     CONTROL_VARIATES,
     SECOND_MOMENTS,
     UPDATE,
     MethodSettings,
 )
-from ilora_app.settings.model import LANGUAGE
+
+ACCURACY = "accuracy"
 
 
 def resolve(settings: Settings) -> Settings:
@@ -22,7 +24,8 @@ def resolve(settings: Settings) -> Settings:
     A classifier's head is solved wherever the method can use that, and not again where
     models are personal: their features differ. Control variates are worth their bytes
     where a head trains: a frozen one leaves them nothing to add. Second moments are
-    AdamW's. Both count whole steps, which a deadline does not wait for.
+    AdamW's. Both count whole steps, which a deadline does not wait for. A task without
+    accuracy has its best round by loss.
 
     ILoRA cuts the update, sums increments, sends what a rank cannot train and starts
     with B A = 0, which ended best; with ``cut = "product"`` it is as published.
@@ -38,9 +41,12 @@ def resolve(settings: Settings) -> Settings:
     if not method.trains:
         head = replace(head, head=RIDGE)
     elif head.head == AUTO:
-        solved = method.head_by_default == RIDGE and model.task != LANGUAGE
+        solved = method.head_by_default == RIDGE and kind(model.task).one_class
         solved = solved and settings.privacy.dp == "none"
         head = replace(head, head=RIDGE if solved else TRAINED)
+    keeping = settings.keeping
+    if keeping.best_metric == ACCURACY and not kind(model.task).has_accuracy:
+        keeping = replace(keeping, best_metric="loss")
     private = settings.privacy.dp != "none"
     if chosen.drift_correction == AUTO and (settings.deadline.on or private):
         chosen = replace(chosen, drift_correction="none")
@@ -50,7 +56,7 @@ def resolve(settings: Settings) -> Settings:
         if method.projects and settings.training.optimizer == "adamw":
             name = SECOND_MOMENTS
         chosen = replace(chosen, drift_correction=name)
-    return replace(settings, model=model, method=chosen, head=head)
+    return replace(settings, model=model, method=chosen, head=head, keeping=keeping)
 
 
 def _summed(chosen: MethodSettings, keys: Set[str]) -> MethodSettings:

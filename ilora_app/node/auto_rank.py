@@ -31,7 +31,7 @@ from typing import Any
 import torch
 
 from ilora_app.settings import Settings
-from ilora_app.settings.model import LANGUAGE
+from ilora_app.settings.kinds import kind
 
 RESERVE = 0.2
 PER_WEIGHT = 36
@@ -123,7 +123,7 @@ def load_of(
         heads=max(heads) if isinstance(heads, list | tuple) else heads or 1,
         tokens=tokens,
         batch=batch,
-        vocabulary=config.vocab_size if settings.model.task == LANGUAGE else 0,
+        vocabulary=config.vocab_size if kind(settings.model.task).writes else 0,
         width=4 if settings.model.dtype == "float32" else 2,
         checkpointing=settings.model.gradient_checkpointing,
     )

@@ -7,12 +7,11 @@ from functools import lru_cache
 from datasets import Dataset
 
 from ilora_app.settings import DataSettings, ModelSettings
-from ilora_app.settings.model import IMAGE
-from ilora_app.tasks import data, sources, vision
+from ilora_app.settings.kinds import kind
+from ilora_app.tasks import data, labelling, sources, vision
 from ilora_app.tasks.backbone import Backbone
 from ilora_app.tasks.encoded_split import encoded_test
 from ilora_app.tasks.examples import Examples
-from ilora_app.tasks.labels import label_ids, label_names
 from ilora_app.tasks.loading import load_backbone
 from ilora_app.tasks.remembered import remembered
 from ilora_app.tasks.sources import DataError
@@ -75,12 +74,12 @@ class NodeData:
         """Names of the classes of the federation."""
         if self.classes or not TASKS[self.model.task].has_classes:
             return self.classes
-        return label_names(self.source, self.seed)
+        return labelling.names_of(self.source, self.model.task, self.seed)
 
     def part(self) -> data.Partition:
         """Load this node's rows: for training, and held out."""
         if self.path:
-            return data.own_partition(self.source, self.seed)
+            return data.own_partition(self.source, self.seed, self.model.task)
         return data.partition(self.source, self.partition, self.partitions, self.seed)
 
     def left_out(self) -> int:
@@ -100,10 +99,10 @@ class NodeData:
             raise DataError(empty, "it holds no examples")
         found = []
         for rows in (part.train, part.held_out):
-            if TASKS[self.model.task].has_classes and len(rows):
-                column = self.source.label_column
-                label_ids(list(rows[column]), rows.features[column], self.labels)
-            if self.model.task == IMAGE:
+            if len(rows):
+                how = labelling.of_task(self.model.task)
+                how.read(rows, self.source, self.labels, self.where)
+            if kind(self.model.task).images:
                 found += vision.unreadable(rows, self.source.image_column, self.where)
         if found:
             raise DataError("; ".join(found), "some of its images cannot be read")

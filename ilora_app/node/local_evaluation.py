@@ -12,6 +12,7 @@ from ilora_app.methods import ClientHalf
 from ilora_app.node.instructions import Instructions
 from ilora_app.node.node import Node
 from ilora_app.node.private_part import private_part
+from ilora_app.settings.kinds import kind
 from ilora_app.tasks import training
 from ilora_app.tasks.backbone import Backbone
 from ilora_app.tasks.features import ridge_sums
@@ -80,12 +81,16 @@ def measure(node: Node, backbone: Backbone, on_test: bool) -> MetricRecord:
     """Measure the installed model on held-out examples, and on the test split."""
     size = node.settings.training.eval_batch_size
     _, held_out = node.data.examples()
-    found = {wire.LOSS: 0.0, wire.ACCURACY: 0.0}
+    found = {wire.LOSS: 0.0}
+    scored = kind(node.settings.model.task).has_accuracy
+    if scored:
+        found[wire.ACCURACY] = 0.0
     if len(held_out):
         found = training.evaluate(backbone, held_out, size)
     test = node.data.test() if on_test else None
     if test:
         result = training.evaluate(backbone, test, size)
         found[wire.TEST_LOSS] = result[wire.LOSS]
-        found[wire.TEST_ACCURACY] = result[wire.ACCURACY]
+        if scored:
+            found[wire.TEST_ACCURACY] = result[wire.ACCURACY]
     return MetricRecord({wire.EXAMPLES: len(held_out), **found})

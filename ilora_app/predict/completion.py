@@ -10,8 +10,10 @@ from ilora_app.export.facts import Facts
 from ilora_app.export.source import ReleaseError
 from ilora_app.predict.inputs import Row
 from ilora_app.settings import DataSettings
+from ilora_app.settings.kinds import SEQ2SEQ
 from ilora_app.settings.options import names
-from ilora_app.tasks import causal_lm, generation
+from ilora_app.tasks import causal_lm, generation, seq2seq
+from ilora_app.tasks.text import filled
 
 
 @dataclass(frozen=True)
@@ -34,12 +36,19 @@ class Writer:
     def prompts(self, rows: Sequence[Row], new_tokens: int) -> list[list[int]]:
         """Tokens to go on from; too many lose their beginning.
 
+        An encoder reads them as in training, cut at their end.
+
         Raises:
             ReleaseError: the model has no room for so many new tokens, or a row
                 nothing to go on from.
 
         """
-        settings = DataSettings(prompt_template=self.facts.prompt_template)
+        facts, columns = self.facts, names(self.facts.columns)
+        settings = DataSettings(
+            prompt_template=facts.prompt_template, max_length=facts.max_length
+        )
+        if facts.task == SEQ2SEQ:
+            return seq2seq.prompts(rows, columns, settings, self.tokenizer)
         positions = getattr(self.model.config, "max_position_embeddings", 2**31)
         # The token that is written last needs no position.
         room = positions - new_tokens + 1
@@ -48,7 +57,7 @@ class Writer:
                 f"--max-new-tokens {new_tokens}: expected at most {positions}, the "
                 "positions of the model"
             )
-        columns, found = names(self.facts.columns), []
+        found = []
         for number, row in enumerate(rows, 1):
             tokens = causal_lm.prompt_tokens(row, columns, settings, self.tokenizer)
             if not tokens:
@@ -65,14 +74,17 @@ class Writer:
         stops = generation.stop_tokens(self.tokenizer, self.model)
         longest = max(len(tokens) for tokens in prompts)
         pad = int(self.tokenizer.pad_token_id)
-        ids = [[pad] * (longest - len(tokens)) + tokens for tokens in prompts]
-        mask = [[0] * (longest - len(t)) + [1] * len(t) for t in prompts]
+        before = self.facts.task != SEQ2SEQ
+        rows = [{"input_ids": t, "attention_mask": [1] * len(t)} for t in prompts]
+        # What a decoder goes on from stands before it; an encoder reads it apart.
+        blanks = {"input_ids": (pad, before), "attention_mask": (0, before)}
         made = self.model.generate(
-            input_ids=torch.tensor(ids).to(self.device),
-            attention_mask=torch.tensor(mask).to(self.device),
+            **{k: v.to(self.device) for k, v in filled(rows, blanks).items()},
             max_new_tokens=new_tokens,
             do_sample=False,
             pad_token_id=pad,
             eos_token_id=stops or None,
         )
-        return generation.answers(self.tokenizer, made[:, longest:].tolist(), stops)
+        # A decoder's own first token, which T5 has for padding, ends nothing.
+        new = made[:, longest if before else 1 :]
+        return generation.answers(self.tokenizer, new.tolist(), stops)

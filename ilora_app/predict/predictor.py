@@ -3,7 +3,7 @@
 import base64
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,33 +15,22 @@ from ilora_app.export import base as base_
 from ilora_app.export import whole
 from ilora_app.export.facts import NAME, Facts
 from ilora_app.export.source import LAST, ReleaseError, find_run, open_run
+from ilora_app.predict import answers
+from ilora_app.predict.answers import Prediction
 from ilora_app.predict.completion import Writer
 from ilora_app.predict.inputs import Row
 from ilora_app.settings import options
-from ilora_app.settings.model import IMAGE, LANGUAGE
+from ilora_app.settings.kinds import kind
 from ilora_app.settings.options import names
+from ilora_app.tasks import tags
+from ilora_app.tasks.label_lists import words_in
 from ilora_app.tasks.loading import load_pretrained
 from ilora_app.tasks.models import ModelError, refuse_other_weights
+from ilora_app.tasks.modules import has_positions
 from ilora_app.tasks.places import DataError
 from ilora_app.tasks.task import TASKS
-from ilora_app.tasks.text import TextExamples
+from ilora_app.tasks.text import TextExamples, filled, token_blanks
 from ilora_app.tasks.vision import ImageExamples
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What a model says of one row.
-
-    Attributes:
-        row: as given.
-        labels: classes with their probabilities, the likeliest first.
-        completion: of a language model.
-
-    """
-
-    row: Row
-    labels: tuple[tuple[str, float], ...] = ()
-    completion: str = ""
 
 
 class Predictor:
@@ -118,7 +107,7 @@ class Predictor:
                 to go on from.
 
         """
-        language = self.facts.task == LANGUAGE
+        language = kind(self.facts.task).writes
         writer = Writer(self.model, self.processor, self.facts, self._device)
         prompts = writer.prompts(rows, new_tokens) if language else []
         for start in range(0, len(rows), batch_size):
@@ -129,7 +118,7 @@ class Predictor:
                     texts = writer.written(these, new_tokens)
                     yield from map(lambda r, t: Prediction(r, (), t), some, texts)
                 else:
-                    yield from self._classified(some, top)
+                    yield from self._said(some, top)
             except (DataError, ReleaseError):
                 raise
             except Exception as error:
@@ -137,20 +126,31 @@ class Predictor:
                 cause = whole.reason(error)
                 raise ReleaseError(f"{self._path} cannot predict: {cause}") from None
 
-    def _classified(self, rows: Sequence[Row], top: int) -> Iterator[Prediction]:
-        """Name the likeliest classes of each row."""
-        chances = self.logits(self._batch(rows)).double().softmax(dim=1)
-        classes, names = chances.shape[1], self.facts.labels
-        if classes != len(names):
-            raise ReleaseError(
-                f"{self._path}: expected names of {classes} classes, found {len(names)}"
-            )
-        values, ids = chances.topk(min(top, classes), dim=1)
-        for row, some_ids, some_values in zip(
-            rows, ids.tolist(), values.tolist(), strict=True
-        ):
-            named = [names[i] for i in some_ids]
-            yield Prediction(row, tuple(zip(named, some_values, strict=True)))
+    def _said(self, rows: Sequence[Row], top: int) -> Iterator[Prediction]:
+        """What the model says of rows that it reads whole, or word by word."""
+        facts = self.facts
+        try:
+            if kind(facts.task).reads == "words":
+                yield from self._tagged(rows)
+                return
+            logits = self.logits(self._batch(rows))
+            yield from answers.read(facts.task, rows, logits, facts.labels, top)
+        except ReleaseError as error:
+            raise ReleaseError(f"{self._path}: {error}") from None
+
+    def _tagged(self, rows: Sequence[Row]) -> Iterator[Prediction]:
+        """Tag the words of each row, but those behind ``max-length`` tokens."""
+        (column,), names = self.columns, self.facts.labels
+        words = [words_in(row[column]) for row in rows]
+        encoded = tags.split_words(self.processor, words, self.facts.max_length)
+        tokens = [{key: encoded[key][i] for key in encoded} for i in range(len(rows))]
+        logits = self.logits(filled(tokens, token_blanks(self.processor)))
+        left = self.processor.padding_side == "left"
+        for i, row in enumerate(rows):
+            length = len(tokens[i]["input_ids"])
+            own = logits[i][-length:] if left else logits[i][:length]
+            firsts = tags.first_tokens(encoded, i)
+            yield answers.tagged(row, own, names, words[i], firsts)
 
     def _model(self, path: Path) -> Any:
         """Load the whole model, or the base with the adapter on it."""
@@ -179,7 +179,9 @@ class Predictor:
         moved = {key: value.to(self._device) for key, value in batch.items()}
         extra = {}
         own = getattr(self.model.config, "image_size", None)
-        if self.facts.image_size and own != self.facts.image_size:
+        base = self.model if self.facts.merged else self.model.get_base_model()
+        other = self.facts.image_size and own != self.facts.image_size
+        if other and has_positions(base):
             extra["interpolate_pos_encoding"] = True
         logits: Tensor = self.model(**moved, **extra).logits
         return logits.cpu()
@@ -188,7 +190,7 @@ class Predictor:
         """Make a batch exactly as training and evaluation make theirs."""
         unknown = [0] * len(rows)
         everything = list(range(len(rows)))
-        if self.facts.task == IMAGE:
+        if kind(self.facts.task).images:
             (column,) = self.columns
             files = [_file(row[column]) for row in rows]
             images = ImageExamples(files, unknown, self.processor, False, "the request")
@@ -217,8 +219,8 @@ def _file(given: str) -> dict[str, bytes | str | None]:
 
 def _unloadable(path: Path, task: str, error: Exception) -> str:
     """Say why a tokenizer or an image processor cannot be loaded."""
-    what = "image processor" if task == IMAGE else "tokenizer"
+    what = "image processor" if kind(task).images else "tokenizer"
     cause = whole.reason(error)
-    if task != IMAGE and not (path / whole.TOKENIZER).is_file():
+    if not kind(task).images and not (path / whole.TOKENIZER).is_file():
         cause = f"there is no {whole.TOKENIZER} in it"
     return f"{path}: its {what} cannot be loaded: {cause}"

@@ -13,12 +13,24 @@ from safetensors.torch import load_file, save_file
 from ilora_app.lora.factors import AdapterState, LoraFactors
 from ilora_app.runs.card import card
 from ilora_app.settings import Settings
-from ilora_app.settings.model import LANGUAGE, TEXT
+from ilora_app.settings.kinds import (
+    LANGUAGE,
+    MULTI_LABEL,
+    REGRESSION,
+    SEQ2SEQ,
+    TAGS,
+    TEXT,
+)
 from ilora_app.settings.options import names
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 _PREFIX = "base_model.model."
-_TYPES = {TEXT: TaskType.SEQ_CLS, LANGUAGE: TaskType.CAUSAL_LM}
+_TYPES = {
+    **dict.fromkeys((TEXT, MULTI_LABEL, REGRESSION), TaskType.SEQ_CLS),
+    TAGS: TaskType.TOKEN_CLS,
+    LANGUAGE: TaskType.CAUSAL_LM,
+    SEQ2SEQ: TaskType.SEQ_2_SEQ_LM,
+}
 
 
 def save_adapter(

@@ -4,10 +4,22 @@ import re
 from collections.abc import Mapping
 
 from ilora_app.settings import Settings
-from ilora_app.settings.model import IMAGE, LANGUAGE, TEXT
+from ilora_app.settings.kinds import (
+    IMAGE,
+    LANGUAGE,
+    MULTI_LABEL,
+    REGRESSION,
+    SEQ2SEQ,
+    TAGS,
+    TEXT,
+    kind,
+)
 
+_OF_TEXTS = ("AutoModelForSequenceClassification", "AutoTokenizer")
 _CLASSES = {
-    TEXT: ("AutoModelForSequenceClassification", "AutoTokenizer"),
+    **dict.fromkeys((TEXT, MULTI_LABEL, REGRESSION), _OF_TEXTS),
+    TAGS: ("AutoModelForTokenClassification", "AutoTokenizer"),
+    SEQ2SEQ: ("AutoModelForSeq2SeqLM", "AutoTokenizer"),
     IMAGE: ("AutoModelForImageClassification", "AutoImageProcessor"),
     LANGUAGE: ("AutoModelForCausalLM", "AutoTokenizer"),
 }
@@ -53,8 +65,8 @@ def literal(text: str) -> str:
 
 def learned(settings: Settings) -> str:
     """Name of the column that the model was trained to predict."""
-    if settings.model.task == LANGUAGE:
-        return settings.data.answer_column
+    if kind(settings.model.task).writes:
+        return settings.data.answer_column or settings.data.text_columns
     return settings.data.label_column
 
 
@@ -79,7 +91,7 @@ processor = {processor}.from_pretrained("this/folder"){classes}
 ```
 """
     # The head is in the adapter: that of the base may be for other classes.
-    resized = ", ignore_mismatched_sizes=True" if labels else ""
+    resized = ", ignore_mismatched_sizes=True" if kind(task).has_head else ""
     return f"""```python
 from peft import PeftModel
 from transformers import AutoConfig, {model}, {processor}

@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from ilora_app.export.source import ReleaseError
-from ilora_app.predict.answers import answer
+from ilora_app.predict.as_json import answer
 from ilora_app.predict.predictor import Predictor
 from ilora_app.serve import page
 from ilora_app.serve.asked import Asked, AskedError, Limits, read

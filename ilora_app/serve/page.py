@@ -47,7 +47,15 @@ const read = file => new Promise((done, failed) => { const r = new FileReader();
   r.onload = () => done(r.result); r.onerror = () => failed(r.error);
   r.readAsDataURL(file); });
 function show(answer) {
-  if (!answer.labels) { made("pre", answer.completion, out); return; }
+  if (answer.tags) {
+    const lines = answer.tags.map(one => one.word + "  " + one.tag);
+    made("pre", lines.join("\\n"), out);
+    return;
+  }
+  if (!answer.labels) {
+    made("pre", answer.completion ?? String(answer.number), out);
+    return;
+  }
   const list = made("dl", "", out);
   for (const one of answer.labels) {
     const name = made("dt", one.label, list), part = one.probability ?? 0;

@@ -24,9 +24,11 @@ def reason(settings: Settings, rows: list[dict[str, Any]]) -> str:
     if not run.patience:
         return ""
     found: dict[str, Any] | None = None
+    since = 0  # rounds that are not evaluated say nothing
     for row in rows:
-        found = best.of_rounds(metric, row, found) or found
-    since = rows[-1]["round"] - found["round"] if found else 0
+        better = best.of_rounds(metric, row, found)
+        since = 0 if better else since + bool(found and row.get(metric) is not None)
+        found = better or found
     if since < run.patience:
         return ""
-    return f"{since} rounds without a better {metric}"
+    return f"{since} evaluations without a better {metric}"

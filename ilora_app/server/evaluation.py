@@ -11,9 +11,10 @@ from ilora_app.lora.factors import AdapterState
 from ilora_app.server.preflight import RunInputs
 from ilora_app.tasks import training
 from ilora_app.tasks.causal_lm import LanguageExamples
-from ilora_app.tasks.generation import exact_match
+from ilora_app.tasks.generation import exact_match, same_text
 from ilora_app.tasks.metrics import ClassScores
 from ilora_app.tasks.remembered import plain
+from ilora_app.tasks.seq2seq import SequenceExamples
 
 
 class CentralEvaluation:
@@ -91,8 +92,10 @@ class CentralEvaluation:
             if rank is None:
                 self.only_class = scores.only_class
         tokens = self._settings.data.generate_tokens
-        if tokens and isinstance(test, LanguageExamples):
+        if tokens and isinstance(test, LanguageExamples) and all(test.prompts):
             found["exact_match"] = exact_match(self._backbone, test, tokens, size)
+        if tokens and isinstance(test, SequenceExamples):
+            found["exact_match"] = same_text(self._backbone, test, tokens, size)
         return found
 
 

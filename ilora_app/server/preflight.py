@@ -17,18 +17,17 @@ from ilora_app.runs.places import outside
 from ilora_app.runs.resume import ResumePoint
 from ilora_app.settings import DataSettings, HeadSettings, Settings, options, parsing
 from ilora_app.settings.head import AUTO, RIDGE, TRAINED
-from ilora_app.settings.model import IMAGE
+from ilora_app.settings.kinds import kind
 from ilora_app.settings.parsing import ConfigError
-from ilora_app.tasks import data, models, sources
+from ilora_app.tasks import data, labelling, models, sources
 from ilora_app.tasks.backbone import Backbone
 from ilora_app.tasks.encoded_split import encoded_test
 from ilora_app.tasks.examples import Examples
 from ilora_app.tasks.features import output_layer
-from ilora_app.tasks.labels import label_names, one_sided
+from ilora_app.tasks.labels import one_sided
 from ilora_app.tasks.loading import load_backbone
 from ilora_app.tasks.models import ModelError
 from ilora_app.tasks.sources import DataError
-from ilora_app.tasks.task import TASKS
 
 
 @dataclass(frozen=True)
@@ -79,12 +78,11 @@ def prepare(run_config: Mapping[str, object]) -> RunInputs:
     if not wrong_data:
         source = data.resolve_columns(source, task, run.seed)
         try:
-            labels = label_names(source, run.seed) if TASKS[task].has_classes else ()
+            labels = labelling.names_of(source, task, run.seed)
         except DataError as error:
             found.append(str(error))
-        if TASKS[task].has_classes and len(labels) < 2:
-            right = f"two classes or more, found only {', '.join(labels)}"
-            found.append(parsing.describe("label-column", source.label_column, right))
+        if few := labelling.too_few(labels, source, task):
+            found.append(few)
 
     backbone = None
     try:
@@ -96,7 +94,7 @@ def prepare(run_config: Mapping[str, object]) -> RunInputs:
         ]
     if backbone and "client-ranks" not in problems:
         found += fits(backbone, "client-ranks", max(settings.ranks))
-    if backbone and task != IMAGE and source.max_length > backbone.longest:
+    if backbone and not kind(task).images and source.max_length > backbone.longest:
         right = f"at most {backbone.longest}, the positions of {settings.model.model}"
         found.append(parsing.describe("max-length", source.max_length, right))
     asked, unsure = settings.model, set(problems)
@@ -131,7 +129,7 @@ def prepare(run_config: Mapping[str, object]) -> RunInputs:
     if found or backbone is None or method is None:
         raise ConfigError(found)
     key = resumed.checkpoint.key if resumed else secrets.token_hex(8)
-    _say(source, run.seed, bool(labels))
+    _say(source, run.seed, kind(task).one_class)
     test = encoded_test(asked, source, labels, run.seed, method.whole_model)
     if not settings.keeping.keep_checkpoints:
         key = ""

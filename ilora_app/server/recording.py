@@ -5,6 +5,7 @@ None of it is worth a run: what cannot be recorded is a warning.
 
 import functools
 from collections.abc import Callable
+from dataclasses import replace
 from logging import INFO, WARNING
 from typing import Any, ParamSpec
 
@@ -17,6 +18,7 @@ from ilora_app.runs.folder import RunFolder
 from ilora_app.runs.machine import hardware, versions
 from ilora_app.runs.partition_plot import draw
 from ilora_app.settings import Settings
+from ilora_app.settings.kinds import kind
 from ilora_app.tasks import baselines, partitions
 from ilora_app.tasks.examples import Examples
 
@@ -85,7 +87,8 @@ def _partition_plot(
     if not parts:
         return
     data, seed = settings.data, settings.run.seed
-    column = data.label_column or data.partition_by
+    named = kind(settings.model.task).one_class
+    column = (data.label_column if named else "") or data.partition_by
     if not column:
         log(WARNING, "No plot of the partitions: name a label-column to count")
         return
@@ -102,7 +105,7 @@ def _baselines(
     test: Examples,
 ) -> None:
     """Record what the test split gives up to guessing, and to a linear model."""
-    if not labels:
+    if not kind(settings.model.task).one_class:
         return
     share = baselines.majority_class(test)
     found = {"majority_class": _short(share)}
@@ -146,6 +149,8 @@ def _class_counts(
     data = settings.data
     if not parts or parts > _PARTITIONS or len(labels) > _CLASSES:
         return
+    if not kind(settings.model.task).has_names:
+        data = replace(data, label_column="")
     if not (data.label_column or data.partition_by):
         return
     names, counts = partitions.class_counts(data, parts, settings.run.seed)

@@ -14,6 +14,7 @@ from ilora_app.settings.options import (
 AUTO = "auto"
 TRAIN, TEST = "train", "test"
 PARTITIONERS = (
+    AUTO,
     "dirichlet",
     "iid",
     "pathological",
@@ -38,19 +39,25 @@ class DataSettings:
     )
     text_columns: str = option(
         AUTO,
-        "Column with the text, or two for pairs; of a causal-lm the columns of the "
-        "prompt. auto finds them by name.",
+        "Column with the text, or two for pairs; of a causal-lm or seq2seq-lm the "
+        "columns of the prompt; of a token-classification the words. auto finds them "
+        "by name.",
         check=options.columns,
     )
-    label_column: str = option(AUTO, "Column with the class; auto finds it by name.")
+    label_column: str = option(
+        AUTO,
+        "Column with the class, the classes, the number or the tags; auto finds it by "
+        "name.",
+    )
     image_column: str = option(AUTO, "Column with the image; auto finds it.")
     answer_column: str = option(
         AUTO,
-        "Column with the answer that a causal-lm learns; auto finds it by name.",
+        "Column with the answer that a causal-lm or seq2seq-lm learns; auto finds it "
+        "by name.",
     )
     prompt_template: str = option(
         "",
-        "Prompt of a causal-lm with {column} for a row's values; empty: the "
+        "Prompt of a language model with {column} for a row's values; empty: the "
         "tokenizer's chat template, or without one the columns on lines of their own.",
     )
     train_split: str = option(
@@ -79,15 +86,17 @@ class DataSettings:
     )
     generate_tokens: int = option(
         0,
-        "Also let a causal-lm write up to so many tokens for every test prompt, and "
-        "count the answers whose last number is right (exact_match); 0: do not.",
+        "Also let a language model write up to so many tokens for every test prompt, "
+        "and count the right answers (exact_match): of a causal-lm those whose last "
+        "number is right; 0: do not.",
         check=at_least(0),
     )
     partitioner: str = option(
-        "dirichlet",
+        AUTO,
         "How the training split is dealt out: Dirichlet label skew, iid, a few classes "
         "each (pathological), sorted shards, sizes that grow linearly or "
-        "exponentially, or by the values of a column (natural-id).",
+        "exponentially, or by the values of a column (natural-id). auto is dirichlet "
+        "where a row has one class or partition-by is named, else iid.",
         choices=PARTITIONERS,
     )
     partition_by: str = option(

@@ -42,7 +42,8 @@ class KeepingSettings:
     best_metric: str = option(
         "accuracy",
         "Column of metrics.csv by which the best round is kept in best/: accuracy, "
-        "loss, client_accuracy_worst, held_out_accuracy, accuracy_r4, ...",
+        "loss, client_accuracy_worst, held_out_accuracy, accuracy_r4, ...; of a "
+        "regression, which has none, accuracy is loss.",
         check=quality,
     )
     report: bool = option(

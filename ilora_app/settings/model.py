@@ -2,6 +2,10 @@
 
 from dataclasses import dataclass
 
+from ilora_app.settings.kinds import IMAGE as IMAGE
+from ilora_app.settings.kinds import LANGUAGE as LANGUAGE
+from ilora_app.settings.kinds import TASKS
+from ilora_app.settings.kinds import TEXT as TEXT
 from ilora_app.settings.options import (
     above,
     at_least,
@@ -13,8 +17,6 @@ from ilora_app.settings.options import (
     some_place,
 )
 
-TEXT, IMAGE, LANGUAGE = "text-classification", "image-classification", "causal-lm"
-TASKS = (TEXT, IMAGE, LANGUAGE)
 GAINS = ("paper", "scaled")
 ALL = "all"
 DTYPES = ("float32", "bfloat16", "float16")
@@ -27,7 +29,9 @@ class ModelSettings:
     task: str = option(
         TEXT,
         "What is learned: the class of a text or a pair of texts, the class of an "
-        "image, or the answer to a prompt.",
+        "image, the answer to a prompt; all classes of a text that has several, a "
+        "number for it, a tag for each of its words, or the answer of an "
+        "encoder-decoder such as T5.",
         choices=TASKS,
     )
     model: str = option(
@@ -38,7 +42,8 @@ class ModelSettings:
     target_modules: str = option(
         "auto",
         "Layers that get factors, by the end of their names; auto is PEFT's choice for "
-        "the architecture, else query and value. Paper: query,value.",
+        "the architecture, else query and value; all-linear is every linear layer but "
+        "those of the head. Paper: query,value.",
         check=not_empty,
     )
     modules_to_save: str = option(

@@ -135,7 +135,7 @@ def columns(value: str) -> str | None:
 
 
 _QUALITY = re.compile(
-    r"(?:[a-z]+_)*(accuracy|f1|match|loss|perplexity)(?:_mean|_worst|_r\d+)?"
+    r"(?:[a-z]+_)*(accuracy|f1|match|spearman|loss|perplexity)(?:_mean|_worst|_r\d+)?"
 )
 
 
@@ -145,7 +145,7 @@ def quality(value: str) -> str | None:
         return None
     return (
         "a column of metrics.csv that says how good a model is, such as accuracy, "
-        "loss, client_accuracy_worst, held_out_accuracy or accuracy_r4"
+        "loss, spearman, client_accuracy_worst, held_out_accuracy or accuracy_r4"
     )
 
 

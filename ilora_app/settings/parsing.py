@@ -8,6 +8,7 @@ from dataclasses import Field, fields, replace
 from typing import Any
 
 from ilora_app.settings import MethodSettings, Settings
+from ilora_app.settings.elsewhere import HINTS
 from ilora_app.settings.mistake import MistakeError
 
 _MOST_SHOWN = 200
@@ -83,12 +84,7 @@ def parse(
     known = {key for _, key, _ in entries}
     for key, value in config.items():
         if key not in known:
-            close = difflib.get_close_matches(key[:_MOST_SHOWN], known, n=1)
-            hint = (
-                f"did you mean {close[0]}?"
-                if close
-                else "docs/settings.md has them all"
-            )
+            hint = _hint(key, known)
             name = key if key.isprintable() and len(key) < _MOST_SHOWN else shown(key)
             problems[key] = f"{name} = {shown(value)}: there is no such key; {hint}"
     for group, key, entry in entries:
@@ -109,6 +105,14 @@ def parse(
         for name, given in values.items()
     }
     return replace(defaults, **groups), problems
+
+
+def _hint(key: str, known: set[str]) -> str:
+    """Say what a key may have meant."""
+    if found := HINTS.get(key.replace("_", "-")):
+        return found
+    close = difflib.get_close_matches(key[:_MOST_SHOWN], known, n=1)
+    return f"did you mean {close[0]}?" if close else "docs/settings.md has them all"
 
 
 def load(config: Mapping[str, object]) -> Settings:

@@ -80,7 +80,9 @@ class RunSettings:
     )
     patience: int = option(
         0,
-        "End after so many rounds without a better best-metric; 0 runs all rounds.",
+        "End after so many evaluations (evaluate-every) without a better best-metric, "
+        "such as held_out_accuracy, that of the clients' held-out data; 0 runs all "
+        "rounds.",
         check=at_least(0),
     )
     target_accuracy: float = option(

@@ -45,7 +45,7 @@ from ilora_app.methods import (
     rolora,
 )
 from ilora_app.privacy.budget import Budget
-from ilora_app.settings import Settings
+from ilora_app.settings import Settings, kinds
 from ilora_app.strategies.method_strategy import MethodStrategy
 
 
@@ -167,7 +167,7 @@ def build(
                 clip=private.dp_clip,
                 budget=budget,
             )
-    return kind(
+    strategy = kind(
         method.of(settings),
         Participation(
             run.fraction_train,
@@ -195,6 +195,8 @@ def build(
         deadlines=Deadlines.of(settings),
         wire_dtype=run.wire_dtype,
     )
+    strategy.evaluation.scored = kinds.kind(settings.model.task).has_accuracy
+    return strategy
 
 
 __all__ = [

@@ -96,7 +96,7 @@ class Backbone:
             return self.frozen.compute(moved, self._extra) if self.frozen else None
 
     def generate(self, tokens: Tensor, mask: Tensor, most: int) -> Tensor:
-        """Go on from prompts (batch, length), padded on the left, greedily."""
+        """Go on greedily from prompts (batch, length); for a decoder, padded left."""
         with self._casting():
             written: Tensor = self._peft.generate(
                 input_ids=tokens.to(self.device),

@@ -6,7 +6,7 @@ import torch
 from datasets import Dataset
 
 from ilora_app.settings import Settings
-from ilora_app.settings.model import TEXT
+from ilora_app.settings.kinds import TEXT
 from ilora_app.tasks.data import test_rows
 from ilora_app.tasks.description import texts
 from ilora_app.tasks.examples import Examples

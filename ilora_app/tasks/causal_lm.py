@@ -1,6 +1,7 @@
 """Causal language models: prompts and answers -> batches of tokens.
 
-Only the tokens of the answer, and the end-of-text token behind it, are learned.
+Only the tokens of the answer, and the end-of-text token behind it, are learned; of a
+conversation what the assistant says; of a plain text all of it.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from transformers import PreTrainedTokenizerBase
 
 from ilora_app.settings import DataSettings
 from ilora_app.settings.options import names
-from ilora_app.tasks import cache
+from ilora_app.tasks import cache, chat
 from ilora_app.tasks.examples import Batch, Examples
 from ilora_app.tasks.metrics import IGNORED, TokenScores
+from ilora_app.tasks.splits import is_list
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -84,14 +86,28 @@ def tokenise(
     """Tokenise prompts and answers, ``max-length`` tokens together at most.
 
     Where they are longer, the answer loses its end, down to half of the room, and then
-    the prompt its beginning.
+    the prompt its beginning. A conversation loses its beginning; a plain text, which
+    has no answer, is cut into rows of ``max-length``.
+
+    Raises:
+        DataError: a row holds no conversation, or the tokenizer cannot write it.
+
     """
-    columns = names(settings.text_columns)
-    texts = [prompt(row, columns, settings, tokenizer) for row in data]
-    written = data[settings.answer_column]
-    answers = ["" if answer is None else str(answer) for answer in written]
+    columns, chats = names(settings.text_columns), False
+    answers = [""] * len(data)
+    if settings.answer_column:
+        written = data[settings.answer_column]
+        answers = ["" if answer is None else str(answer) for answer in written]
+    elif is_list(data, columns[0]):
+        chats = True
+        answers = [chat.last_answer(one, i) for i, one in enumerate(data[columns[0]])]
 
     def encode() -> list[Row]:
+        if chats:
+            return chat.encoded(data[columns[0]], tokenizer, settings.max_length)
+        texts = [prompt(row, columns, settings, tokenizer) for row in data]
+        if not settings.answer_column:
+            return _blocks(texts, settings, tokenizer)
         rows = []
         for text, answer in zip(texts, answers, strict=True):
             said = tokenizer(answer, add_special_tokens=False)
@@ -106,14 +122,9 @@ def tokenise(
 
     how = (columns, settings.answer_column, settings.prompt_template)
     rows = cache.rows(data, tokenizer, (*how, settings.max_length), encode)
-    prompts = [
-        [
-            t
-            for t, label in zip(row["input_ids"], row["labels"], strict=True)
-            if label == IGNORED
-        ]
-        for row in rows
-    ]
+    prompts = [_before_the_answer(row) for row in rows]
+    if not settings.answer_column and not chats:
+        prompts = [[] for _ in range(len(data))]  # a row may be several blocks
     if settings.packing:
         rows = packed(rows, settings.max_length)
     return LanguageExamples(rows, prompts, answers, tokenizer)
@@ -199,6 +210,27 @@ def _row(asked: list[int], said: list[int], length: int) -> Row:
     said = said[:room]
     asked = asked[max(0, len(asked) - (length - len(said))) :]
     return {"input_ids": asked + said, "labels": [IGNORED] * len(asked) + said}
+
+
+def _before_the_answer(row: Row) -> list[int]:
+    """Tokens up to the last that is not learned."""
+    given = [i for i, label in enumerate(row["labels"]) if label == IGNORED]
+    return row["input_ids"][: max(given, default=-1) + 1]
+
+
+def _blocks(
+    texts: Sequence[str], settings: DataSettings, tokenizer: PreTrainedTokenizerBase
+) -> list[Row]:
+    """Cut texts, each with its end, into rows of which all is learned."""
+    rows = []
+    for text in texts:
+        ids = _tokens(text, settings, tokenizer)
+        ids = [*ids, int(tokenizer.eos_token_id)]
+        for start in range(0, len(ids), settings.max_length):
+            part = ids[start : start + settings.max_length]
+            if len(part) > 1:  # the first token of a row is told by none before it
+                rows.append({"input_ids": part, "labels": list(part)})
+    return rows
 
 
 def _tokens(

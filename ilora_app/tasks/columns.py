@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ilora_app.settings import DataSettings
 from ilora_app.settings.data import AUTO
-from ilora_app.settings.model import IMAGE, LANGUAGE, TEXT
+from ilora_app.settings.kinds import IMAGE, LANGUAGE, kind
 from ilora_app.settings.options import names
 
 if TYPE_CHECKING:
@@ -28,6 +28,9 @@ _LABELS = (
     "label", "labels", "class", "category", "topic", "intent", "domain", "sentiment",
     "target",
 )  # fmt: skip
+_NUMBERS = ("score", "rating", "similarity", "value", *_LABELS)
+_TAGS = ("ner_tags", "tags", "pos_tags", "labels", "label")
+_WORDS = ("tokens", "words", "text", "sentence")
 _IMAGES = ("image", "img")
 _PROMPTS = (
     ("instruction", "context"),
@@ -38,7 +41,13 @@ _PROMPTS = (
     ("input",),
     ("mr",),
 )
+_SOURCES = (
+    *_PROMPTS, ("document",), ("article",), ("dialogue",), ("source",), ("text",),
+)  # fmt: skip
+_CHATS = ("messages", "conversations", "conversation")
+_PLAIN = ("text", "content", "document", "body")
 _ANSWERS = ("answer", "response", "output", "completion", "ref")
+_TARGETS = (*_ANSWERS, "target", "summary", "highlights", "translation")
 _CLIENTS = ("client", "client_id", "user", "user_id")
 _BY_COLUMN = ("dirichlet", "pathological", "shard", "natural-id")
 
@@ -59,25 +68,20 @@ def find(
 
     """
     have = list(features)
-    wanted: dict[str, tuple[str, ...]] = {}
-    texts = _given(settings.text_columns, have)
-    if task == TEXT:
-        wanted["text_columns"] = texts or _texts(have)
-    if task == LANGUAGE:
-        wanted["text_columns"] = texts or _prompts(have)
-        answer = _given(settings.answer_column, have)
-        wanted["answer_column"] = answer or _first(_ANSWERS, have)
-    if task == IMAGE:
-        image = _given(settings.image_column, have)
-        wanted["image_column"] = image or _image(features)
-    label = _given(settings.label_column, have) or _first(_LABELS, have)
-    if task != LANGUAGE:
+    wanted = _inputs(settings, task, features)
+    label = _given(settings.label_column, have) or _first(_labels(task), have)
+    if label == wanted.get("answer_column"):
+        label = ()
+    if not kind(task).writes:
         wanted["label_column"] = label
+    settings = replace(settings, partitioner=_partitioner(settings, task, label))
     by: tuple[str, ...] = ()
     if dealt:
-        by = _dealt_by(settings, label, have)
+        told = kind(task).one_class or kind(task).writes
+        by = _dealt_by(settings, label if told else (), have)
         named = names(settings.partition_by) or settings.partitioner == "natural-id"
-        if settings.partitioner in _BY_COLUMN and (named or task == LANGUAGE):
+        needed = named or not kind(task).one_class
+        if settings.partitioner in _BY_COLUMN and needed:
             wanted["partition_by"] = by
         if settings.label_column not in ("", AUTO):
             wanted["label_column"] = label
@@ -91,6 +95,11 @@ def find(
     blank = dict.fromkeys(
         ("text_columns", "label_column", "image_column", "answer_column"), ""
     )
+    if task == LANGUAGE and "answer_column" not in wanted and wanted["text_columns"]:
+        name = wanted["text_columns"][0]
+        if not is_list_of(features.get(name)) and not settings.prompt_template:
+            # As it stands: no chat template is written around it.
+            settings = replace(settings, prompt_template="{" + name + "}")
     chosen = blank | {k: ",".join(v) for k, v in {**optional, **wanted}.items()}
     return replace(settings, **chosen), problems  # type: ignore[arg-type]
 
@@ -117,11 +126,78 @@ def _problem(
             f"partition-by = {given!r}: {columns}; partitioner "
             f"{settings.partitioner} needs the one to go by, iid needs none"
         )
-    if not found and task == TEXT and key == "text_columns" and _image(features):
+    if not found and key == "text_columns" and _image(features):
         return f"{name} = {given!r}: {columns}: images want task = {IMAGE!r}"
     if not found:
         return f"{name} = {given!r}: {columns}; name the one to use"
     return f"{name} = {given!r}: {columns}"
+
+
+def _inputs(
+    settings: DataSettings, task: str, features: Features
+) -> dict[str, tuple[str, ...]]:
+    """Columns that a task reads, and that with the answer, by key."""
+    have, texts = list(features), _given(settings.text_columns, list(features))
+    answer = _given(settings.answer_column, have)
+    if kind(task).images:
+        image = _given(settings.image_column, have)
+        return {"image_column": image or _image(features)}
+    if kind(task).reads == "words":
+        return {"text_columns": texts or _first(_WORDS, have)}
+    if not kind(task).writes:
+        return {"text_columns": texts or _texts(have)}
+    decoder = task == LANGUAGE
+    prompts: Sequence[tuple[str, ...]] = _PROMPTS if decoder else _SOURCES
+    answer = answer or _first(_ANSWERS if decoder else _TARGETS, have)
+    found = texts or next(filter(None, (_all(p, have) for p in prompts)), ())
+    if decoder and (alone := _alone(settings, features, texts, answer and found)):
+        return {"text_columns": alone}
+    return {"text_columns": found, "answer_column": answer}
+
+
+def _alone(
+    settings: DataSettings,
+    features: Features,
+    texts: tuple[str, ...],
+    pair: tuple[str, ...],
+) -> tuple[str, ...]:
+    """The one column that a language model reads: conversations, or plain texts.
+
+    Args:
+        settings: as given.
+        features: of the set, by column.
+        texts: columns that are named.
+        pair: of a prompt that has an answer beside it; none where there is none.
+
+    """
+    have = list(features)
+    chats = texts or _first(_CHATS, have)
+    if len(chats) == 1 and is_list_of(features.get(chats[0])):
+        return chats
+    if pair and settings.answer_column:
+        return ()
+    plain = texts or _first(_PLAIN, have)
+    usual = {name.casefold() for name in plain} <= set(_PLAIN)
+    told = not settings.answer_column  # named as none
+    return plain if len(plain) == 1 and (usual or told) else ()
+
+
+def is_list_of(feature: object) -> bool:
+    """Whether the values of a column are lists."""
+    return isinstance(feature, list) or hasattr(feature, "feature")
+
+
+def _labels(task: str) -> tuple[str, ...]:
+    """Usual names of the label column."""
+    return {"number": _NUMBERS, "tags": _TAGS}.get(kind(task).learns, _LABELS)
+
+
+def _partitioner(settings: DataSettings, task: str, label: tuple[str, ...]) -> str:
+    """What ``auto`` means: a skewed deal where there is a class a row to go by."""
+    if settings.partitioner != AUTO:
+        return settings.partitioner
+    by_class = kind(task).one_class or (kind(task).writes and label)
+    return "dirichlet" if by_class or names(settings.partition_by) else "iid"
 
 
 def _dealt_by(
@@ -160,10 +236,6 @@ def _first(candidates: Sequence[str], have: Sequence[str]) -> tuple[str, ...]:
 def _texts(have: Sequence[str]) -> tuple[str, ...]:
     pair = next(filter(None, (_all(pair, have) for pair in _PAIRS)), ())
     return pair or _first(_TEXTS, have)
-
-
-def _prompts(have: Sequence[str]) -> tuple[str, ...]:
-    return next(filter(None, (_all(p, have) for p in _PROMPTS)), ())
 
 
 def _image(features: Mapping[str, object]) -> tuple[str, ...]:

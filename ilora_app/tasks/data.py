@@ -6,7 +6,7 @@ from functools import cache
 from datasets import Dataset, Features
 
 from ilora_app.settings import DataSettings
-from ilora_app.settings.model import IMAGE, LANGUAGE
+from ilora_app.settings.kinds import TEXT, kind
 from ilora_app.tasks import columns, labels, sources
 from ilora_app.tasks.sources import DataError, split
 
@@ -72,13 +72,13 @@ def problems(
         )
         wrong += missing
         # Here, as the command line asks too, and the model's libraries take seconds.
-        if task == LANGUAGE:
+        if kind(task).writes:
             from ilora_app.tasks import causal_lm
 
             wrong += causal_lm.template_problems(settings, loaded.column_names)
         # Of the training images every node looks at its own.
         tested = name == settings.test_split and read_images
-        if task == IMAGE and not missing and tested:
+        if kind(task).images and not missing and tested:
             from ilora_app.tasks import vision
 
             wrong += vision.unreadable(loaded, chosen.image_column, f"the split {name}")
@@ -100,8 +100,13 @@ def partition(settings: DataSettings, number: int, of: int, seed: int) -> Partit
     return _held_apart(partitions.load(settings, number, of, seed), settings)
 
 
-def own_partition(settings: DataSettings, seed: int) -> Partition:
+def own_partition(settings: DataSettings, seed: int, task: str = TEXT) -> Partition:
     """Load a node's own folder, whole, and hold out some of it.
+
+    Args:
+        settings: with the columns by name.
+        seed: of the order of the rows.
+        task: which columns are read.
 
     Raises:
         DataError: the folder has no rows, or rows without a class.
@@ -111,7 +116,7 @@ def own_partition(settings: DataSettings, seed: int) -> Partition:
     where = settings.dataset
     if len(rows) == 0:
         raise DataError(f"{where} holds no examples", "it holds no examples")
-    if settings.label_column:
+    if settings.label_column and kind(task).learns != "classes":
         labels.unlabelled(rows, settings.label_column, where)
     return _held_apart(rows, settings)
 
@@ -126,7 +131,7 @@ def _held_apart(rows: Dataset, settings: DataSettings) -> Partition:
 
 def _found(settings: DataSettings, task: str, features: Features) -> DataSettings:
     chosen, missing = columns.find(settings, task, features)
-    if task == LANGUAGE:
+    if kind(task).writes:
         from ilora_app.tasks import causal_lm
 
         missing += causal_lm.template_problems(settings, list(features))

@@ -10,9 +10,9 @@ import numpy as np
 from datasets import ClassLabel, Dataset
 
 from ilora_app.settings import DataSettings
-from ilora_app.settings.model import IMAGE, LANGUAGE
+from ilora_app.settings.kinds import kind
 from ilora_app.settings.options import names
-from ilora_app.tasks import splits
+from ilora_app.tasks import label_lists, splits
 
 MOST_ROWS = 20_000
 """So many rows are measured for their length at most."""
@@ -80,16 +80,24 @@ def describe(
 
     """
     read = names(settings.text_columns)
-    if task == LANGUAGE:
+    if kind(task).writes and settings.answer_column:
         read += (settings.answer_column,)
-    values = {name: rows[name] for name in read} if task != IMAGE else {}
+    values = {name: rows[name] for name in read} if not kind(task).images else {}
     empty = {name: sum(map(_is_blank, column)) for name, column in values.items()}
     unreadable: list[str] = []
-    if task == IMAGE:
+    if kind(task).images:
         from ilora_app.tasks import vision  # the libraries of models take seconds
 
         unreadable = vision.unreadable(rows, settings.image_column, where)
-    classes, unlabelled = _classes(rows, settings) if task != LANGUAGE else ((), 0)
+    classes: tuple[tuple[str, int], ...] = ()
+    unlabelled = 0
+    if kind(task).one_class:
+        classes, unlabelled = _classes(rows, settings)
+    elif kind(task).has_names:
+        classes = _listed(rows, settings, task)
+    elif not kind(task).writes:
+        column = settings.label_column
+        unlabelled = len(rows) - len(splits.labelled(rows, column))
     keys = inputs(rows, settings, task)
     return Description(
         rows=len(rows),
@@ -103,10 +111,13 @@ def describe(
 
 def inputs(rows: Dataset, settings: DataSettings, task: str) -> list[str]:
     """What tells the input of a row from that of others, case and spaces aside."""
-    if task == IMAGE:
+    if kind(task).images:
         from ilora_app.tasks import vision
 
         return [_digest(image) for image in vision.encoded(rows, settings.image_column)]
+    if kind(task).reads == "words":
+        words = label_lists.values(rows, settings.text_columns, label_lists.words_in)
+        return [" ".join(row).casefold() for row in words]
     return [" ".join(text.casefold().split()) for text in texts(rows, settings)]
 
 
@@ -134,13 +145,13 @@ def lengths(
         tokens: counts tokens; None counts words.
 
     """
-    if task == IMAGE or not len(rows):
+    if kind(task).images or not len(rows):
         return None
     rows = rows.select(range(min(len(rows), MOST_ROWS)))
     read = names(settings.text_columns)
-    if task == LANGUAGE:
+    if kind(task).writes and settings.answer_column:
         read += (settings.answer_column,)
-    columns = [["" if t is None else str(t) for t in rows[name]] for name in read]
+    columns = [["" if t is None else _plain(t) for t in rows[name]] for name in read]
     found = np.array((tokens or _words)(columns))
     median, most = np.percentile(found, [50, 95], method="higher")
     cut = float((found > settings.max_length).mean()) if tokens else None
@@ -163,6 +174,25 @@ def _classes(
     ]
     ordered = sorted(classes, key=lambda item: -item[1])
     return tuple(ordered), len(values) - len(kept)
+
+
+def _listed(
+    rows: Dataset, settings: DataSettings, task: str
+) -> tuple[tuple[str, int], ...]:
+    """How often each class, or tag, is there."""
+    cut = (
+        label_lists.words_in if kind(task).reads == "words" else label_lists.classes_in
+    )
+    values = label_lists.values(rows, settings.label_column, cut)
+    return tuple(Counter(v for row in values for v in row).most_common())
+
+
+def _plain(value: object) -> str:
+    """A text, or words behind one another."""
+    if not isinstance(value, list):
+        return str(value)
+    said = (one.get("content", "") if isinstance(one, dict) else one for one in value)
+    return " ".join(map(str, said))
 
 
 def _words(columns: Sequence[Sequence[str]]) -> list[int]:

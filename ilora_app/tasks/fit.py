@@ -20,7 +20,14 @@ def problems(model: PreTrainedModel, settings: ModelSettings) -> list[str]:
     layers = {name for name, module in modules.items() if is_linear(module)}
     targets, saved = names(settings.target_modules), names(settings.modules_to_save)
     found = []
-    if AUTO in targets:
+    if AUTO in targets and not _outside_the_head(model, layers):
+        found.append(
+            f"target-modules = 'auto': {settings.model} has no linear layer outside "
+            "its head, and factors go beside linear layers alone (a ResNet is made of "
+            "convolutions); expected another model, such as a ViT, Swin or ConvNeXt"
+        )
+        targets = ()
+    elif AUTO in targets:
         found.append(
             f"target-modules = 'auto': {settings.model} has no layers of the usual "
             f"names; its linear layers end in {_ends(layers)}: name those to use"
@@ -67,6 +74,12 @@ def problems(model: PreTrainedModel, settings: ModelSettings) -> list[str]:
             "get factors and is trained whole as well (modules-to-save)"
         )
     return found
+
+
+def _outside_the_head(model: PreTrainedModel, layers: Iterable[str]) -> bool:
+    """Whether a linear layer is in what transformers calls the base of a model."""
+    begin = f"{model.base_model_prefix}."
+    return any(name.startswith(begin) for name in layers)
 
 
 def is_linear(module: nn.Module) -> bool:

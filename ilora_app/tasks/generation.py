@@ -8,6 +8,7 @@ import torch
 
 from ilora_app.tasks.backbone import Backbone
 from ilora_app.tasks.causal_lm import LanguageExamples
+from ilora_app.tasks.seq2seq import SequenceExamples
 
 _MARK = "the answer"
 _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
@@ -98,6 +99,37 @@ def _end_of_turn(tokenizer: Any) -> int | None:
     _, _, after = text.rpartition(_MARK)
     ids = tokenizer(after.lstrip(), add_special_tokens=False)["input_ids"]
     return ids[0] if ids and ids[0] in tokenizer.added_tokens_decoder else None
+
+
+@torch.inference_mode()
+def same_text(
+    backbone: Backbone, examples: SequenceExamples, tokens: int, batch_size: int
+) -> float:
+    """Part of the answers that an encoder-decoder writes as they are.
+
+    Case, and how many spaces there are, do not count.
+
+    Args:
+        backbone: with the model installed.
+        examples: with their answers.
+        tokens: to write at most, the likeliest one each time.
+        batch_size: prompts at a time.
+
+    """
+    backbone.model.eval()
+    order, right = examples.order(), 0
+    for start in range(0, len(order), batch_size):
+        chosen = order[start : start + batch_size]
+        batch = examples.batch(chosen)
+        written = backbone.generate(batch["input_ids"], batch["attention_mask"], tokens)
+        texts = examples.tokenizer.batch_decode(written, skip_special_tokens=True)
+        for i, text in zip(chosen, texts, strict=True):
+            right += _words(text) == _words(examples.answers[i])
+    return right / len(order)
+
+
+def _words(text: str) -> list[str]:
+    return text.casefold().split()
 
 
 def final_number(text: str) -> float | None:

@@ -8,12 +8,14 @@ from safetensors import SafetensorError
 from transformers import AutoConfig
 
 from ilora_app.settings import ModelSettings
-from ilora_app.settings.model import IMAGE
+from ilora_app.settings.kinds import kind
 from ilora_app.tasks import models, modules, quantised
 from ilora_app.tasks.backbone import Backbone
 from ilora_app.tasks.frozen_layers import stop_dropout
 from ilora_app.tasks.task import TASKS, Task
 from ilora_app.tasks.whole_model import WholeModel
+
+_FIRST = "decoder_start_token_id"
 
 
 @cache
@@ -39,9 +41,9 @@ def load_backbone(
     if refused:
         raise models.ModelError.openly(refused)
     model, processor = load_pretrained(settings, labels, seed)
-    kind = WholeModel if whole_model else Backbone
-    has_classes = TASKS[settings.task].has_classes
-    return kind(model, processor, modules.resolved(settings, model, has_classes))
+    build = WholeModel if whole_model else Backbone
+    has_head = kind(settings.task).has_head
+    return build(model, processor, modules.resolved(settings, model, has_head))
 
 
 def load_pretrained(
@@ -75,13 +77,16 @@ def load_pretrained(
         ) as error:
             cause = (str(error).splitlines() or [type(error).__name__])[0]
             continue
-        if settings.task != IMAGE and processor.pad_token_id is None:
+        if not kind(settings.task).images and processor.pad_token_id is None:
             processor.pad_token = processor.eos_token
-        if task.has_classes:
+        if told := _without_end(settings, model, processor):
+            raise models.ModelError.openly(told)
+        if labels:
             model.config.id2label = dict(enumerate(labels))
             model.config.label2id = {label: i for i, label in enumerate(labels)}
-        if settings.task != IMAGE:
+        if not kind(settings.task).images:
             model.config.pad_token_id = processor.pad_token_id
+            _give_first_token(model)
         return model, processor
     told = f"model = {settings.model!r}: it cannot be loaded"
     if local:
@@ -90,13 +95,40 @@ def load_pretrained(
     raise models.ModelError(models.ways_out(settings.model, cause), told)
 
 
+def _give_first_token(model: Any) -> None:
+    """Name the token that a decoder begins with, where the config leaves it out.
+
+    It is that of generation, else the padding token, as T5 has it.
+    """
+    config = model.config
+    if not config.is_encoder_decoder or getattr(config, _FIRST, None) is not None:
+        return
+    first = getattr(getattr(model, "generation_config", None), _FIRST, None)
+    setattr(config, _FIRST, config.pad_token_id if first is None else first)
+
+
+def _without_end(settings: ModelSettings, model: Any, processor: Any) -> str:
+    """Say that a classifier with a decoder, as T5's, is not told where a text ends."""
+    if kind(settings.task).reads != "texts" or not model.config.is_encoder_decoder:
+        return ""
+    end = processor.eos_token_id
+    if end != processor.pad_token_id and end in processor("a")["input_ids"]:
+        return ""
+    return (
+        f"model = {settings.model!r}: a classifier of this architecture reads the "
+        "end-of-text token, and the tokenizer beside it writes none, or pads with it; "
+        "expected a tokenizer that writes it once, as that of the published model, or "
+        "task = 'seq2seq-lm'"
+    )
+
+
 def _processor(
     task: Task, where: str, settings: ModelSettings, only_local: bool
 ) -> Any:
     found = task.auto_processor.from_pretrained(
         where, local_files_only=only_local, trust_remote_code=False
     )
-    if settings.task == IMAGE and settings.image_size:
+    if kind(settings.task).images and settings.image_size:
         side = {"height": settings.image_size, "width": settings.image_size}
         found.size = side
         if getattr(found, "crop_size", None):
@@ -118,9 +150,10 @@ def _model(
     if not settings.base_dropout:
         stop_dropout(config)
     options: dict[str, Any] = {}
-    if task.has_classes:
+    if kind(settings.task).has_head:
         # A head for other classes, as a fine-tuned model has, is drawn anew.
-        config.num_labels = len(labels)
+        config.num_labels = len(labels) or 1
+        config.problem_type = task.problem_type
         options["ignore_mismatched_sizes"] = True
     if settings.attn_implementation != "auto":
         options["attn_implementation"] = settings.attn_implementation

@@ -51,18 +51,24 @@ class TokenScores:
 
     perplexity = exp(mean loss); a token counts as right where it is the likeliest one
     after the true tokens before it.
+
+    Args:
+        ahead: places from the logits of a token to the token; a decoder that is fed
+            the answer moved by one has them at the same place.
+
     """
 
-    def __init__(self) -> None:
+    def __init__(self, ahead: int = 1) -> None:
+        self._ahead = ahead
         self._loss = 0.0
         self._correct, self._tokens = 0, 0
 
     def add(self, output: Any, labels: Tensor) -> None:
         """Take in logits (batch, length, vocabulary) and labels (batch, length)."""
-        after = labels[:, 1:]
+        after = labels[:, self._ahead :]
         counted = after != IGNORED
         tokens = int(counted.sum())
-        hits = output.logits[:, :-1].argmax(dim=-1) == after
+        hits = output.logits[:, : after.shape[1]].argmax(dim=-1) == after
         self._loss += float(output.loss) * tokens
         self._correct += int(torch.logical_and(hits, counted).sum())
         self._tokens += tokens

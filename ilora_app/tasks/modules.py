@@ -1,5 +1,6 @@
 """What is read off a model: its layers for factors, its head, how it is called."""
 
+import inspect
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -23,18 +24,25 @@ _QUERY_AND_VALUE = (
     ("query_key_value",),
     ("qkv",),
     ("c_attn",),
+    ("Wqkv",),
+    ("qkv_proj",),
+    ("pwconv1", "pwconv2"),  # ConvNeXt has no attention, but two layers a block
 )
+_ALL = "all-linear"
 
 
 def resolved(
-    settings: ModelSettings, model: PreTrainedModel, has_classes: bool
+    settings: ModelSettings, model: PreTrainedModel, has_head: bool
 ) -> ModelSettings:
     """Put names in the place of ``auto``; what cannot be found stays as it is."""
     targets, saved = settings.target_modules, settings.modules_to_save
     if targets == AUTO:
         targets = ",".join(_targets(model)) or AUTO
     if saved == AUTO:
-        saved = ",".join(_head(model)) if has_classes else ""
+        saved = ",".join(_head(model)) if has_head else ""
+    if targets == _ALL:
+        apart = [*names(saved), *(_head(model) if has_head else ())]
+        targets = ",".join(_all_linear(model, apart)) or AUTO
     settings = replace(settings, target_modules=targets, modules_to_save=saved)
     if settings.layers is None:
         return settings
@@ -57,6 +65,28 @@ def _targets(model: PreTrainedModel) -> Sequence[str]:
         if all(matching(end, layers) for end in ends):
             return ends
     return ()
+
+
+def _all_linear(model: PreTrainedModel, apart: Sequence[str]) -> list[str]:
+    """Ends of the names of all linear layers but the output and what is apart.
+
+    As short as they can be without being those of a layer that is left out.
+    """
+    layers = {name for name, module in model.named_modules() if is_linear(module)}
+    output = model.get_output_embeddings()
+    whole = [m for end in apart for m in matching(end, dict(model.named_modules()))]
+    out = {
+        name
+        for name in layers
+        if model.get_submodule(name) is output
+        or any(name == m or name.startswith(m + ".") for m in whole)
+    }
+    found = set()
+    for name in layers - out:
+        parts = name.split(".")
+        ends = (".".join(parts[-n:]) for n in range(1, len(parts) + 1))
+        found.add(next(end for end in ends if not matching(end, out)))
+    return sorted(found)
 
 
 def _head(model: PreTrainedModel) -> list[str]:
@@ -91,9 +121,14 @@ def transposed(model: PreTrainedModel, settings: ModelSettings) -> bool:
 def forward_options(model: PreTrainedModel, settings: ModelSettings) -> dict[str, Any]:
     """Keyword arguments that every forward pass of this model takes."""
     own = getattr(model.config, "image_size", None)
-    if settings.image_size and own != settings.image_size:
+    if settings.image_size and own != settings.image_size and has_positions(model):
         return {"interpolate_pos_encoding": True}
     return {}
+
+
+def has_positions(model: PreTrainedModel) -> bool:
+    """Whether a model of images has positions, which other sizes interpolate."""
+    return "interpolate_pos_encoding" in inspect.signature(model.forward).parameters
 
 
 def positions(model: Any, processor: Any) -> int:

@@ -10,6 +10,7 @@ from datasets import ClassLabel, Dataset
 from flwr_datasets.partitioner import Partitioner
 
 from ilora_app.settings import DataSettings
+from ilora_app.settings.data import AUTO
 from ilora_app.tasks.sources import DataError, split
 
 
@@ -72,7 +73,10 @@ def dealer(settings: DataSettings, partitions: int, seed: int) -> Partitioner:
         "exponential": lambda: fl.ExponentialPartitioner(partitions),
         "natural-id": lambda: fl.NaturalIdPartitioner(partition_by=by),
     }
-    made = kinds[settings.partitioner]()
+    chosen = settings.partitioner
+    if chosen == AUTO:
+        chosen = "dirichlet" if by else "iid"
+    made = kinds[chosen]()
     made.dataset = split(settings, settings.train_split, seed)
     return made
 
@@ -83,7 +87,7 @@ def class_counts(
     """Count the rows of each class in each part of the training split.
 
     Classes are the values of ``label-column``, or of ``partition-by`` where there is
-    none. Held-out rows are counted too.
+    none. Held-out rows are counted too; a row of several classes counts for each.
 
     Returns:
         Names of the classes, and a list of counts for each part.
@@ -98,7 +102,8 @@ def class_counts(
     whole = split(settings, settings.train_split, seed)
     feature = whole.features[column]
     dealt = dealer(settings, partitions, seed)
-    counts = [Counter(part) for part in _values(dealt, column, partitions)]
+    counts = [Counter(_flat(part)) for part in _values(dealt, column, partitions)]
+    feature = getattr(feature, "feature", feature)  # of the values of lists
     if isinstance(feature, ClassLabel):
         return list(feature.names), [
             [count[i] for i in range(len(feature.names))] for count in counts
@@ -123,6 +128,12 @@ def _values(dealt: Partitioner, column: str, partitions: int) -> Iterator[list[A
         return
     for number in range(partitions):
         yield list(dealt.load_partition(number).select_columns([column])[column])
+
+
+def _flat(values: list[Any]) -> Iterator[Any]:
+    """The values, and those in lists among them."""
+    for value in values:
+        yield from value if isinstance(value, list) else (value,)
 
 
 def _refused(settings: DataSettings, partitions: int, examples: int) -> str:

@@ -22,6 +22,7 @@ from ilora_app.privacy.noise import Choose, Draw, chosen, gaussian
 from ilora_app.settings import TrainingSettings
 from ilora_app.tasks.backbone import Backbone
 from ilora_app.tasks.examples import Batch, Examples
+from ilora_app.tasks.losses import row_terms
 from ilora_app.tasks.models import ModelError
 from ilora_app.tasks.optimizers import groups_of, make_optimizer
 from ilora_app.tasks.training import Outcome, unfrozen
@@ -131,12 +132,8 @@ def losses_of(backbone: Backbone, batch: Batch) -> Tensor:
     """Loss of every row by itself: of a text the mean over its own tokens."""
     logits = backbone.forward(batch).logits.float()
     labels = batch["labels"].to(backbone.device)
-    if logits.dim() == 2:
-        return nn.functional.cross_entropy(logits, labels, reduction="none")
-    logits, labels = logits[:, :-1].transpose(1, 2), labels[:, 1:]
-    single = nn.functional.cross_entropy(logits, labels, reduction="none")
-    counts = (labels != -100).sum(dim=1).clamp(min=1)
-    return single.sum(dim=1) / counts
+    terms, learned = row_terms(backbone.settings.task)(logits, labels)
+    return terms.sum(dim=1) / learned.sum(dim=1).clamp(min=1)
 
 
 def _hooks(model: nn.Module) -> Any:

@@ -142,8 +142,9 @@ def one_class(rows: Dataset, column: str) -> None:
     """
     if is_list(rows, column):
         raise DataError(
-            f"label-column = {column!r}: its values are lists, and several classes a "
-            "row (multi-label) are no task of this app; expected one class a row",
+            f"label-column = {column!r}: its values are lists; expected one class a "
+            "row, or task = 'multi-label-classification' (token-classification where "
+            "they are tags of words)",
             "its labels are lists, and expected is one class a row",
         )
 

@@ -5,11 +5,10 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from ilora_app.settings.model import LANGUAGE
 from ilora_app.tasks import training
 from ilora_app.tasks.backbone import Backbone
 from ilora_app.tasks.examples import Batch, Examples
-from ilora_app.tasks.metrics import IGNORED
+from ilora_app.tasks.losses import row_terms, unlearned
 
 
 class StackedLosses:
@@ -20,7 +19,7 @@ class StackedLosses:
     ) -> None:
         self._backbone = backbone
         self._blanks = examples[0].blanks()
-        self._language = backbone.settings.task == LANGUAGE
+        self._terms = row_terms(backbone.settings.task)
         priors = [training.log_prior(e, backbone, adjustment) for e in examples]
         found = [prior for prior in priors if prior is not None]
         self._priors = torch.stack(found)[:, None] if found else None  # (K, 1, C)
@@ -35,19 +34,14 @@ class StackedLosses:
         joint, rows = joined(moved, self._blanks)
         labels = joint.pop("labels")
         logits = self._backbone.forward(joint).logits.float()
-        if self._language:
-            logits, labels = logits[:, :-1], labels[:, 1:]
-        logits = logits.unflatten(0, (len(batches), rows))
         if self._priors is not None:
-            logits = logits + self._priors
-        terms = nn.functional.cross_entropy(
-            logits.flatten(0, -2),
-            labels.flatten(),
-            ignore_index=IGNORED,
-            reduction="none",
-        ).view(len(batches), -1)
-        learned = (labels != IGNORED).view(len(batches), -1).sum(dim=1)
-        return terms.sum(dim=1) / learned
+            apart = logits.unflatten(0, (len(batches), rows)) + self._priors
+            logits = apart.flatten(0, 1)
+        terms, learned = (
+            part.reshape(len(batches), -1).sum(dim=1)
+            for part in self._terms(logits, labels)
+        )
+        return terms / learned
 
 
 def joined(
@@ -77,7 +71,7 @@ def joined(
         for part in parts:
             missing = part[-1:].expand(rows - len(part), *part.shape[1:])
             if key == "labels":
-                missing = torch.full_like(missing, IGNORED)
+                missing = torch.full_like(missing, unlearned(missing.dtype))
             filled.append(torch.cat([part, missing]))
         found[key] = torch.cat(filled)
     return found, rows

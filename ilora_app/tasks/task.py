@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from peft import TaskType
@@ -11,17 +12,29 @@ from transformers import (
     AutoImageProcessor,
     AutoModelForCausalLM,
     AutoModelForImageClassification,
+    AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
     AutoTokenizer,
 )
 
 from ilora_app.settings import DataSettings
-from ilora_app.settings.model import IMAGE, LANGUAGE, TEXT
-from ilora_app.tasks import causal_lm, text, vision
+from ilora_app.settings.kinds import (
+    IMAGE,
+    LANGUAGE,
+    MULTI_LABEL,
+    REGRESSION,
+    SEQ2SEQ,
+    TAGS,
+    TEXT,
+)
+from ilora_app.tasks import causal_lm, seq2seq, tags, text, vision
 from ilora_app.tasks.examples import Examples
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+Encode = Callable[["Dataset", DataSettings, tuple[str, ...], Any, str], Examples]
 
 
 @dataclass(frozen=True)
@@ -32,9 +45,10 @@ class Task:
         auto_model: transformers' class that loads the model.
         auto_processor: transformers' class that loads tokenizer or image processor.
         peft_type: as it stands in the config of an exported adapter.
-        has_classes: the model has a head for the classes of the data.
+        has_classes: the model has a head for names of the data: classes, or tags.
         encode: rows -> examples.
         join: examples of several partitions -> one.
+        problem_type: as it stands in transformers' config: which loss.
 
     """
 
@@ -42,39 +56,50 @@ class Task:
     auto_processor: Any
     peft_type: TaskType | None
     has_classes: bool
-    encode: Callable[[Dataset, DataSettings, tuple[str, ...], Any, str], Examples]
+    encode: Encode
     join: Callable[[Sequence[Any]], Examples]
+    problem_type: str | None = None
 
 
-def _text(
-    data: Dataset,
-    settings: DataSettings,
-    labels: tuple[str, ...],
-    processor: Any,
-    where: str,
-) -> Examples:
-    return text.tokenise(data, settings, labels, processor)
+def _of_texts(task: str, problem_type: str, has_classes: bool = True) -> Task:
+    """A task on whole texts, or pairs of them."""
 
+    def encode(
+        data: Dataset,
+        settings: DataSettings,
+        labels: tuple[str, ...],
+        processor: Any,
+        where: str,
+    ) -> Examples:
+        return text.tokenise(data, settings, labels, processor, where, task)
 
-def _language(
-    data: Dataset,
-    settings: DataSettings,
-    labels: tuple[str, ...],
-    processor: Any,
-    where: str,
-) -> Examples:
-    return causal_lm.tokenise(data, settings, processor)
-
-
-TASKS = {
-    TEXT: Task(
+    return Task(
         AutoModelForSequenceClassification,
         AutoTokenizer,
         TaskType.SEQ_CLS,
-        True,
-        _text,
+        has_classes,
+        encode,
         text.joined,
-    ),
+        problem_type,
+    )
+
+
+def _written(
+    tokenise: Callable[[Dataset, DataSettings, Any], Examples],
+    data: Dataset,
+    settings: DataSettings,
+    labels: tuple[str, ...],
+    processor: Any,
+    where: str,
+) -> Examples:
+    """Examples of a task that learns what to write, and so no labels."""
+    return tokenise(data, settings, processor)
+
+
+TASKS = {
+    TEXT: _of_texts(TEXT, "single_label_classification"),
+    MULTI_LABEL: _of_texts(MULTI_LABEL, "multi_label_classification"),
+    REGRESSION: _of_texts(REGRESSION, "regression", has_classes=False),
     IMAGE: Task(
         AutoModelForImageClassification,
         AutoImageProcessor,
@@ -82,13 +107,30 @@ TASKS = {
         True,
         vision.encode,
         vision.joined,
+        "single_label_classification",
+    ),
+    TAGS: Task(
+        AutoModelForTokenClassification,
+        AutoTokenizer,
+        TaskType.TOKEN_CLS,
+        True,
+        tags.tokenise,
+        tags.joined,
     ),
     LANGUAGE: Task(
         AutoModelForCausalLM,
         AutoTokenizer,
         TaskType.CAUSAL_LM,
         False,
-        _language,
+        partial(_written, causal_lm.tokenise),
         causal_lm.joined,
+    ),
+    SEQ2SEQ: Task(
+        AutoModelForSeq2SeqLM,
+        AutoTokenizer,
+        TaskType.SEQ_2_SEQ_LM,
+        False,
+        partial(_written, seq2seq.tokenise),
+        seq2seq.joined,
     ),
 }

@@ -1,32 +1,49 @@
-"""Text classification: rows of a data set -> batches of tokens."""
+"""Classes of texts, and numbers for them: rows of a data set -> batches of tokens."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import PreTrainedTokenizerBase
 
 from ilora_app.settings import DataSettings
+from ilora_app.settings.kinds import MULTI_LABEL, REGRESSION, TEXT
 from ilora_app.settings.options import names
-from ilora_app.tasks import cache
-from ilora_app.tasks.examples import Batch, Examples
-from ilora_app.tasks.labels import label_ids
+from ilora_app.tasks import cache, labelling
+from ilora_app.tasks.examples import Batch, Examples, Scores
 from ilora_app.tasks.metrics import ClassScores
+from ilora_app.tasks.task_metrics import MultiLabelScores, NumberScores
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 
+_SCORES: dict[str, Callable[[], Scores]] = {
+    TEXT: ClassScores,
+    MULTI_LABEL: MultiLabelScores,
+    REGRESSION: NumberScores,
+}
+
+
 @dataclass(frozen=True)
 class TextExamples(Examples):
-    """Tokenised texts with their class ids, in a fixed order."""
+    """Tokenised texts in a fixed order, with what is to be said of each.
+
+    Attributes:
+        rows: tokens by key.
+        labels: class ids, a number for each class, or a number.
+        tokenizer: pads them.
+        new_scores: starts adding up metrics.
+
+    """
 
     rows: list[dict[str, list[int]]]
-    labels: list[int]
+    labels: list[Any]
     tokenizer: PreTrainedTokenizerBase
+    new_scores: Callable[[], Scores] = ClassScores
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -43,22 +60,15 @@ class TextExamples(Examples):
 
     def blanks(self) -> dict[str, tuple[int, bool]]:
         """As the tokenizer pads."""
-        left = self.tokenizer.padding_side == "left"
-        tokens = int(self.tokenizer.pad_token_id)
-        kinds = int(self.tokenizer.pad_token_type_id)
-        return {
-            "input_ids": (tokens, left),
-            "token_type_ids": (kinds, left),
-            "attention_mask": (0, left),
-        }
+        return token_blanks(self.tokenizer)
 
     def order(self) -> list[int]:
         """The short ones first, so that little is padding."""
         return sorted(range(len(self)), key=lambda i: len(self.rows[i]["input_ids"]))
 
-    def scores(self) -> ClassScores:
-        """Loss, accuracy and macro F1."""
-        return ClassScores()
+    def scores(self) -> Scores:
+        """Loss, and the metrics of the task."""
+        return self.new_scores()
 
 
 def tokenise(
@@ -66,10 +76,18 @@ def tokenise(
     settings: DataSettings,
     labels: tuple[str, ...],
     tokenizer: PreTrainedTokenizerBase,
+    where: str = "the data",
+    task: str = TEXT,
 ) -> TextExamples:
-    """Tokenise the text columns, cutting at ``max-length`` tokens."""
+    """Tokenise the text columns, cutting at ``max-length`` tokens.
+
+    Raises:
+        DataError: a row has no label of the kind that the task learns.
+
+    """
+    new_scores = _SCORES[task]
     if len(data) == 0:
-        return TextExamples([], [], tokenizer)
+        return TextExamples([], [], tokenizer, new_scores)
     columns = names(settings.text_columns)
 
     def encode() -> list[dict[str, list[int]]]:
@@ -78,15 +96,42 @@ def tokenise(
         return [{key: encoded[key][i] for key in encoded} for i in range(len(data))]
 
     rows = cache.rows(data, tokenizer, (columns, settings.max_length), encode)
-    feature = data.features[settings.label_column]
-    ids = label_ids(list(data[settings.label_column]), feature, labels)
-    return TextExamples(rows, ids, tokenizer)
+    found = labelling.of_task(task).read(data, settings, labels, where)
+    return TextExamples(rows, found, tokenizer, new_scores)
 
 
 def joined(parts: Sequence[TextExamples]) -> TextExamples:
     """Put examples of one tokenizer behind one another."""
-    return TextExamples(
-        [row for part in parts for row in part.rows],
-        [label for part in parts for label in part.labels],
-        parts[0].tokenizer,
+    return replace(
+        parts[0],
+        rows=[row for part in parts for row in part.rows],
+        labels=[label for part in parts for label in part.labels],
     )
+
+
+def token_blanks(tokenizer: PreTrainedTokenizerBase) -> dict[str, tuple[int, bool]]:
+    """What a tokenizer fills up rows with, by key, and whether on the left."""
+    left = tokenizer.padding_side == "left"
+    tokens = int(tokenizer.pad_token_id)
+    kinds = int(tokenizer.pad_token_type_id)
+    return {
+        "input_ids": (tokens, left),
+        "token_type_ids": (kinds, left),
+        "attention_mask": (0, left),
+    }
+
+
+def filled(
+    rows: Sequence[Mapping[str, list[int]]], blanks: Mapping[str, tuple[int, bool]]
+) -> Batch:
+    """Fill rows up to the longest of each key: tensors of (rows, length)."""
+    found = {}
+    for key in rows[0]:
+        value, left = blanks[key]
+        longest = max(len(row[key]) for row in rows)
+        whole = []
+        for row in rows:
+            missing = [value] * (longest - len(row[key]))
+            whole.append(missing + row[key] if left else row[key] + missing)
+        found[key] = torch.tensor(whole)
+    return found
