@@ -13,7 +13,7 @@ from ilora_app.compare.results import (
     kind_of,
     target_of,
 )
-from ilora_app.report.baselines import BASELINES
+from ilora_app.runs.worth import BASELINES
 
 Value = Callable[[Run], float | None]
 

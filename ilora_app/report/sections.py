@@ -4,10 +4,10 @@ import time
 from html import escape
 
 from ilora_app.report import look, plots
-from ilora_app.report.baselines import BASELINES
 from ilora_app.report.pieces import charts, folded, last, note, section
 from ilora_app.report.reading import Client, RunData, client_name
 from ilora_app.report.records import BYTES, SECONDS, config, cost, failures, rounds
+from ilora_app.runs.worth import BASELINES
 from ilora_app.settings.parsing import count
 
 

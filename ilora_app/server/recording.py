@@ -16,6 +16,8 @@ from ilora_app.lora.decomposition import singular_values
 from ilora_app.runs.folder import RunFolder
 from ilora_app.runs.machine import hardware, versions
 from ilora_app.runs.partition_plot import draw
+from ilora_app.runs.reading import events_of
+from ilora_app.runs.worth import Worth
 from ilora_app.settings import Settings
 from ilora_app.tasks import baselines, partitions
 from ilora_app.tasks.examples import Examples
@@ -125,8 +127,14 @@ def _tfidf(
         log(INFO, "A linear model on TF-IDF of the pooled texts has %.4f", linear)
 
 
-def say_baselines(rows: list[dict[str, Any]]) -> None:
-    """Log what a run began with beside what it came to, where its head was solved."""
+def say_worth(folder: RunFolder) -> None:
+    """Log what a run came to beside what is reached without it.
+
+    Where its head was solved, what it began with is the linear probe.
+    """
+    if line := Worth.of(folder.rows, events_of(folder.path)).line:
+        log(INFO, "Test split: %s", line)
+    rows: list[dict[str, Any]] = folder.rows
     first, last = rows[0], rows[-1]
     if "head_examples" in first and "accuracy" in first and "accuracy" in last:
         probe, accuracy = first["accuracy"], last["accuracy"]
