@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ilora_app.compare import plots
-from ilora_app.compare.line_ends import spread
 from ilora_app.methods import METHODS
+from ilora_app.report.line_ends import spread
 from tests.made_up import entry, finish, plan, rounds, section_of
 
 

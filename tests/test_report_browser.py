@@ -129,7 +129,7 @@ def test_a_table_is_sorted_by_a_click(browser, run_report):
     context = browser.new_context(viewport=PHONE, offline=True)
     shown = context.new_page()
     shown.goto(run_report.as_uri())
-    table = shown.locator("table").first
+    table = shown.locator("table", has_text="held out").first
     cells = table.locator("tbody td:nth-child(5)")
 
     def column() -> list[float]:
@@ -154,11 +154,11 @@ def test_what_is_seen_of_a_run(browser, run_report):
     shown.goto(run_report.as_uri())
     heads = shown.locator("h2").all_inner_texts()
     assert heads == [
-        "Accuracy and loss", "Clients and ranks", "Data of the clients",
+        "Accuracy and loss", "Classes", "Clients and ranks", "Data of the clients",
         "What the ranks keep", "Client drift", "Bytes and seconds", "Failures",
-        "Rounds", "Config and versions",
+        "Rounds", "Config and versions", "Words",
     ]  # fmt: skip
-    assert shown.locator("svg").count() == 10
+    assert shown.locator("svg").count() == 11
     assert all(
         box["height"] > 150
         for box in (svg.bounding_box() for svg in shown.locator("svg").all())
@@ -167,4 +167,46 @@ def test_what_is_seen_of_a_run(browser, run_report):
     assert not shown.get_by_text("num-server-rounds").is_visible()
     shown.get_by_text("The run config as resolved").click()
     assert shown.get_by_text("num-server-rounds").is_visible()
+    context.close()
+
+
+def test_a_client_table_fits_a_phone(browser, run_report):
+    context = browser.new_context(viewport=PHONE, offline=True)
+    shown = context.new_page()
+    shown.goto(run_report.as_uri())
+    tables = shown.locator(".wide.fits")
+    assert tables.count() >= 3, "clients, classes, pairs"
+    for table in tables.all():
+        if table.is_visible():
+            wide, room = table.evaluate("e => [e.scrollWidth, e.clientWidth]")
+            assert wide <= room, table.inner_text()[:80]
+    context.close()
+
+
+def test_a_desktop_has_two_filled_columns(browser, run_report):
+    context = browser.new_context(viewport=DESKTOP, offline=True)
+    shown = context.new_page()
+    shown.goto(run_report.as_uri())
+    for svg in shown.locator("figure:not(.full) svg").all():
+        assert svg.bounding_box()["width"] > 550
+    left = {round(f.bounding_box()["x"]) for f in shown.locator("figure").all()}
+    assert len(left) == 2
+    context.close()
+
+
+def test_a_value_is_shown_where_one_points_at_it(browser, run_report):
+    context = browser.new_context(viewport=DESKTOP, offline=True)
+    shown = context.new_page()
+    shown.goto(run_report.as_uri())
+    said = shown.locator(".says")
+    assert not said.is_visible()
+    point = shown.locator("[data-tip='test split, round 30: 0.9677']")
+    point.scroll_into_view_if_needed()
+    point.hover(force=True)
+    assert said.inner_text().endswith(": 0.9677")
+    cell = shown.locator("[data-tip^='ordinary, taken for ordinary']")
+    cell.hover()
+    assert said.inner_text() == "ordinary, taken for ordinary: 22"
+    shown.mouse.move(2, 2)
+    assert not said.is_visible()
     context.close()

@@ -12,9 +12,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
-from ilora_app.compare.line_ends import label_ends
 from ilora_app.compare.results import BOUND, Spread, Summary, kind_of
 from ilora_app.compare.sections import Section
+from ilora_app.report.line_ends import label_ends
 
 # Okabe and Ito's colours, told apart with every kind of colour vision, without yellow.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")

@@ -13,6 +13,8 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from ilora_app.report.tips import Tips
+
 INK = "#010203"
 """Stands for the page's text colour."""
 
@@ -55,16 +57,22 @@ _STYLE: dict[Any, Any] = {
 
 
 class Drawing:
-    """One figure; ``svg`` is there when it has been drawn."""
+    """One figure; ``svg`` is there when it has been drawn.
+
+    Attributes:
+        tips: what is said of places in it.
+
+    """
 
     def __init__(self, figure: Figure, axes: Axes) -> None:
         self.figure, self.axes = figure, axes
+        self.tips = Tips(axes)
         self.svg = ""
 
 
 @contextmanager
 def drawing(
-    title: str, name: str, width: float = 4.4, height: float = 2.9
+    title: str, name: str, width: float = 5.0, height: float = 3.0
 ) -> Iterator[Drawing]:
     """Draw a figure with one pair of axes.
 
@@ -85,7 +93,8 @@ def drawing(
         file = io.StringIO()
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         figure.savefig(file, format="svg", transparent=True, metadata=nothing)
-        made.svg = _inline(file.getvalue(), title, name)
+        svg = _inline(file.getvalue(), title, name)
+        made.svg = svg.removesuffix("</svg>") + f"{made.tips.svg()}\n</svg>"
 
 
 def whole_rounds(axes: Axes) -> None:

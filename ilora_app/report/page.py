@@ -10,13 +10,19 @@ FILE = "report.html"
 _STUMBLES = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
 
 
-def write(folder: Path, out: Path | None = None, beside: Path | None = None) -> Path:
+def write(
+    folder: Path,
+    out: Path | None = None,
+    beside: Path | None = None,
+    over: bool = False,
+) -> Path:
     """Write the report of a run.
 
     Args:
         folder: of the run.
         out: file to write; None: report.html in the folder.
         beside: folder of another run, whose client drift is drawn beside this one's.
+        over: the run itself writes it, just before it says that it has ended.
 
     Returns:
         The file.
@@ -29,7 +35,7 @@ def write(folder: Path, out: Path | None = None, beside: Path | None = None) -> 
     file = out or folder / FILE
     run, other = read(folder), read(beside) if beside else None
     try:
-        text = sections.page(run, other)
+        text = sections.page(run, other, over)
     except _STUMBLES as error:
         what = f"{type(error).__name__}: {error}"
         raise ReportError(

@@ -181,7 +181,7 @@ def _singular_values(folder: RunFolder, strategy: LoraStrategy) -> None:
 def _report(folder: RunFolder) -> None:
     from ilora_app.report import page
 
-    log(INFO, "Report: %s", page.write(folder.path))
+    log(INFO, "Report: %s", page.write(folder.path, over=True))
 
 
 @_as_warning
