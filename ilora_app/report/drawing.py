@@ -26,7 +26,7 @@ COLOURS = (
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES = ("-", "--", ":", "-.")
 
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "text.parse_math": False,
     "font.family": "sans-serif",
@@ -84,7 +84,7 @@ def drawing(
 
     """
     # Matplotlib reads part of its style when it draws, and part when it writes.
-    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": name}):
+    with matplotlib.rc_context({**STYLE, "svg.hashsalt": name}):
         figure = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasSVG(figure)
         made = Drawing(figure, figure.add_subplot())
@@ -93,7 +93,7 @@ def drawing(
         file = io.StringIO()
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         figure.savefig(file, format="svg", transparent=True, metadata=nothing)
-        svg = _inline(file.getvalue(), title, name)
+        svg = inline(file.getvalue(), title, name)
         made.svg = svg.removesuffix("</svg>") + f"{made.tips.svg()}\n</svg>"
 
 
@@ -121,8 +121,8 @@ def shades(counts: Sequence[Sequence[float]]) -> list[list[tuple[float, ...]]]:
     return [[(0.0, 0.45, 0.70, 0.62 * v / most) for v in row] for row in counts]
 
 
-def _inline(svg: str, title: str, name: str) -> str:
-    """Make a file of matplotlib's fit into a page."""
+def inline(svg: str, title: str, name: str) -> str:
+    """Make an SVG file of matplotlib's fit into a page."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     # A style of its own would hold for the whole page.

@@ -10,7 +10,8 @@ _STYLE = """
   --line: #8885; --soft: #8881; --bad: #b42318;
   --c0: #0072b2; --c1: #d55e00; --c2: #009e73; --c3: #b8558f; --c4: #56b4e9;
   --c5: #c98a00; --c6: #6e7781; }
-@media (prefers-color-scheme: dark) { :root { --page: #14171c; --ink: #e2e6eb;
+@media (prefers-color-scheme: dark) { .plot { filter: invert(.92) hue-rotate(180deg); }
+  :root { --page: #14171c; --ink: #e2e6eb;
   --dim: #9aa4af; --bad: #ff8a7a; --c0: #4fa8e0; --c1: #ff8a3d; --c2: #2fc79a;
   --c3: #e39ac6; --c4: #a5dcff; --c5: #f5c04a; --c6: #9aa4af; } }
 * { box-sizing: border-box; }
@@ -131,8 +132,8 @@ addEventListener("scroll", () => { says.hidden = true; }, true);
 """
 
 
-_LONG = 20
-"""Names with more letters than this are broken where there is little room."""
+_BROKEN, _LONG = 12, 20
+"""Longer names may be broken at their marks, and are where there is little room."""
 
 
 def page(title: str, body: str) -> str:
@@ -194,7 +195,11 @@ def table(
 def _words(text: str) -> str:
     """Escape a cell, and say where a long name may be broken."""
     safe = escape(text)
-    return re.sub(r"(?<=[+=/._,])(?=\w)", "<wbr>", safe) if len(text) > _LONG else safe
+    return (
+        re.sub(r"(?<=[+=/_,])(?=\w)|(?<=\.)(?=[^\W\d])", "<wbr>", safe)
+        if len(text) > _BROKEN
+        else safe
+    )
 
 
 def code(text: str) -> str:

@@ -69,10 +69,12 @@ def next_steps(run: RunData, worth: Worth, status: str) -> list[tuple[str, str]]
             (resume, "goes on after its last finished round"),
             (f"ilora runs show {name}", "lists what went wrong"),
         ]
-    found = []
+    found, folder = [], shlex.quote(str(run.folder))
     last = int(run.rounds[-1]["round"])
     if worth.best_round is not None and 0 < worth.best_round == last:
-        more = f"ilora run {name}/config.toml --rounds {2 * last} --out NEW"
+        members = {event.get("partition") for event in run.kind("member")}
+        clients = f" --clients {len(members)}" if members - {None} else ""
+        more = f"ilora run {folder}/config.toml{clients} --rounds {2 * last} --out NEW"
         found.append(
             (more, "more rounds: the best one is the last, so it may still gain")
         )
