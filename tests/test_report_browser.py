@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from ilora_app.compare import page, plots, results
 from ilora_app.compare.sections import Section
 from ilora_app.report import page as report
+from ilora_app.report.live import LiveReport
 from tests.made_up import entry, fail, finish, plan, rounds
 from tests.report_folder import BITES, hard_folder
 
@@ -88,7 +90,7 @@ def comparison(tmp_path_factory) -> Path:
     fail(made.job(made.entries[-1], 0.003, 0), BITES + "long" * 60)
     found = [results.summarise(made, one) for one in made.entries]
     section = Section.of("default", found, "auto")
-    drawn = [("curves", plots.curves([section])), ("cost", plots.cost([section]))]
+    drawn = [(picture.title, picture.svg()) for picture in plots.pictures([section])]
     file = folder / "index.html"
     file.write_text(page.html([section], [f"Command: `{names * 3}`"], drawn))
     return file
@@ -210,3 +212,20 @@ def test_a_value_is_shown_where_one_points_at_it(browser, run_report):
     shown.mouse.move(2, 2)
     assert not said.is_visible()
     context.close()
+
+
+def test_a_watched_page_loads_itself_again(browser, tmp_path):
+    folder = hard_folder(tmp_path, clients=2, rounds=2)
+    with LiveReport(folder) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        shown = browser.new_page(viewport=DESKTOP)
+        said: list[str] = []
+        shown.on("console", lambda message: said.append(message.text))
+        shown.goto(server.url)
+        assert shown.get_by_text("2 of 30", exact=True).count() == 1
+        with (folder / "metrics.csv").open("a") as file:
+            file.write("3,0.875\n")
+        shown.get_by_text("3 of 30", exact=True).wait_for(timeout=20_000)
+        assert [text for text in said if "favicon" not in text] == []
+        shown.close()
+        server.shutdown()

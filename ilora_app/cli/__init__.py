@@ -14,6 +14,7 @@ from ilora_app.cli.report import report
 from ilora_app.cli.run import run
 from ilora_app.cli.runs import runs
 from ilora_app.cli.supernode import supernode
+from ilora_app.cli.watch import watch
 
 app = typer.Typer(
     name="ilora",
@@ -34,6 +35,7 @@ app.command(
 app.command()(export)
 app.command()(predict)
 app.command()(report)
+app.command()(watch)
 app.command()(audit)
 app.command()(doctor)
 
