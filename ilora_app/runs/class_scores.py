@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ilora_app.runs.reading import number
-from ilora_app.runs.writing import whole
 
 CLASSES, CONFUSION = "classes.csv", "confusion.csv"
 _NUMBERS = ("precision", "recall", "f1")
@@ -124,6 +123,9 @@ def write(folder: Path, found: ByClass) -> None:
         OSError: it cannot be written.
 
     """
+    # Flower's log comes with it, which who lists runs need not wait for.
+    from ilora_app.runs.writing import whole
+
     rows = [
         {key: "" if value is None else value for key, value in vars(score).items()}
         for score in found.scores
