@@ -13,9 +13,14 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.design import SETTINGS, TABLES
-from benchmarks.intervals import Difference, holm, over_seeds, over_seeds_and_rows
 from benchmarks.laboratory import Config, unpack
 from benchmarks.recorded import Run, Study, last, score
+from ilora_app.compare.intervals import (
+    Difference,
+    holm,
+    over_seeds,
+    over_seeds_and_rows,
+)
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 
 from benchmarks.analysis import cell, difference
 from benchmarks.design import TABLES
-from benchmarks.intervals import Difference
 from benchmarks.recorded import Study
+from ilora_app.compare.intervals import Difference
 
 STRATEGIES = ("ilora, rest dropped", "fedit")
 TABLE = "corrections"

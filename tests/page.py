@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 class Page(HTMLParser):
     """What a browser would make of a page: tags with attributes, text, tables."""
 
-    VOID = ("meta", "image", "path", "use", "rect", "wbr", "img")
+    VOID = ("meta", "image", "path", "use", "rect", "circle", "wbr", "img")
 
     def __init__(self, text: str) -> None:
         super().__init__()

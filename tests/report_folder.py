@@ -7,6 +7,7 @@ from typing import Any
 
 import tomli_w
 
+from ilora_app.runs import class_scores
 from ilora_app.settings import Settings, parsing
 
 BITES = '<script>alert("x")</script>'
@@ -64,6 +65,10 @@ def hard_folder(folder: Path, clients: int = 12, rounds: int = 30) -> Path:
         for i in range(16) for name in ("q", "v")
     }  # fmt: skip
     events.append({"event": "singular-values", "layers": layers})
+    folder.mkdir(parents=True, exist_ok=True)
+    true = [i for i in range(len(CLASSES)) for _ in range(25)]
+    told = [(i + (n % 8 == 0)) % len(CLASSES) for n, i in enumerate(true)]
+    class_scores.write(folder, class_scores.ByClass.of(CLASSES, true, told))
     return write(folder, rows, events)
 
 

@@ -77,12 +77,15 @@ def test_a_resumed_run_remembers_it(run_config, tmp_path):
     assert files(whole / "best")
 
 
+BY_CLASS = ("classes.csv", "confusion.csv")
+
+
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"strategy": "fedavg-full"}, {"best.json", "model"}),
+        ({"strategy": "fedavg-full"}, {"best.json", "model", *BY_CLASS}),
         ({"strategy": "fedsa-lora"}, {"best.json"}),
-        ({"save-adapters": False}, {"best.json"}),
+        ({"save-adapters": False}, {"best.json", *BY_CLASS}),
     ],
 )
 def test_what_is_beside_it(run_config, changes, expected):

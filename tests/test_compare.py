@@ -16,7 +16,11 @@ from tests.local_run import metrics, run
 
 pytestmark = pytest.mark.slow  # runs jobs in worker processes
 
-OUTPUTS = {"table.md", "table.csv", "curves.png", "cost.png", "index.html"}
+OUTPUTS = {"table.md", "table.csv", "table.tex", "index.html"} | {
+    f"{name}.{kind}"
+    for name in ("final", "curves", "cost")
+    for kind in ("png", "pdf", "svg")
+}
 ROWS = "ilora,ilora+drift-correction=none"
 
 

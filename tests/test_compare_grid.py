@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 
 from ilora_app.cli import app
 from ilora_app.compare import heat_map
-from ilora_app.compare.grid import Difference, Grid
+from ilora_app.compare.grid import Grid
+from ilora_app.compare.intervals import Difference
 from ilora_app.compare.request import Request, RequestError
 from ilora_app.settings.method import CORRECTIONS
 from tests.made_up import entry, finish, plan, rounds, section_of
@@ -66,8 +67,8 @@ def test_differences_are_paired_by_seed_with_the_interval_of_student_s_t(tmp_pat
     interval = stats.t.interval(0.95, 2, gaps.mean(), stats.sem(gaps))
     one = found["fedit", "fedprox"]
     assert (one.mean - one.half, one.mean + one.half) == pytest.approx(interval)
-    assert one.n == 3
-    assert found["fedit", "fedzmg"] == Difference(pytest.approx(-0.1), None, 1)
+    assert one.seeds == 3
+    assert found["fedit", "fedzmg"] == Difference(pytest.approx(-0.1), math.inf, 1.0, 1)
     assert set(found) == {("fedit", "fedprox"), ("fedit", "fedzmg")}
 
 
@@ -109,9 +110,9 @@ def test_the_table_and_the_heat_map_show_them(tmp_path):
     assert lines[2].startswith("| | control-variates | fedprox |")
     assert lines[4] == "| fedit | – | **+0.100 ± 0.000** | – | – | – | – | – | – |"
     assert lines[5] == "| ilora | – | – | – | – | – | – | – | – |"
-    assert heat_map.draw(grid, [section]).startswith(b"\x89PNG")
+    assert heat_map.draw(grid, [section])["png"].startswith(b"\x89PNG")
     empty = made_up(tmp_path / "empty", {"fedit+drift-correction=none": [None]})
-    assert heat_map.draw(grid, [empty]).startswith(b"\x89PNG")
+    assert heat_map.draw(grid, [empty])["png"].startswith(b"\x89PNG")
 
 
 @pytest.mark.slow

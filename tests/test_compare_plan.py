@@ -182,12 +182,18 @@ def test_all_mistakes_of_a_request_come_together(tmp_path):
 
 
 def test_a_request_is_kept_and_says_its_command(tmp_path):
-    request = Request(strategies="ilora", set=("client-ranks=2,4", "dataset=a b"))
+    request = Request(
+        strategies="ilora", set=("client-ranks=2,4", "dataset=a b"), engine="local",
+        workers=2,
+    )  # fmt: skip
     request.save(tmp_path)
     assert Request.load(tmp_path) == request
     command = request.command()
     assert command.startswith("ilora compare --strategies ilora --presets default")
     assert command.endswith("--set client-ranks=2,4 --set 'dataset=a b'")
+    assert "--engine local --workers 2" in command
+    assert "--engine" not in Request().command(), "what is the default is left out"
+    assert request.command(tmp_path / "x y").endswith("--out 'x y'")
     with pytest.raises(RequestError, match="no comparison is in it"):
         Request.load(tmp_path / "none")
 

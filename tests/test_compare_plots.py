@@ -1,14 +1,18 @@
 """What the plots of a comparison show."""
 
+import io
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from ilora_app.compare import plots
-from ilora_app.compare.line_ends import spread
+from ilora_app.compare.report import title
+from ilora_app.compare.styles import styles as styles_of
 from ilora_app.methods import METHODS
+from ilora_app.report.line_ends import spread
 from tests.made_up import entry, finish, plan, rounds, section_of
 
 
@@ -21,13 +25,18 @@ def test_curves_are_means_over_seeds_and_cost_is_cumulated(section):
 
 
 def test_rows_of_a_strategy_share_a_colour_and_the_plain_one_is_solid(section):
-    styles = plots.styles([*section.methods, *section.bounds])
-    plain, other = styles["ilora"], styles["ilora+control-scope=head"]
+    found = styles_of([*section.methods, *section.bounds])
+    plain, other = found["ilora"], found["ilora+control-scope=head"]
     assert plain.colour == other.colour
     assert (plain.dash, other.dash) == ("-", "--")
-    assert styles["centralized"].colour != plain.colour
-    alone = plots.styles([section.methods[0]])
+    assert found["centralized"].colour != plain.colour
+    alone = styles_of([section.methods[0]])
     assert alone["ilora+control-scope=head"].dash == "--"
+
+
+def pictured(section, name, kind="png"):
+    (picture,) = [p for p in plots.pictures([section]) if p.name == name]
+    return picture.file(kind)
 
 
 def made_up_methods(monkeypatch, number):
@@ -45,8 +54,9 @@ def test_many_rows_have_distinct_styles(tmp_path, monkeypatch):
     for one in made.entries:
         finish(made.job(one, 0.003, 0), rounds(0.1, 0.2))
     section = section_of(made)
-    assert len(set(plots.styles(section.methods).values())) == 24
-    assert plots.curves([section]).startswith(b"\x89PNG")
+    found = styles_of(section.methods).values()
+    assert len({(look.dash, look.marker) for look in found}) == 24, "told apart in grey"
+    assert pictured(section, "curves").startswith(b"\x89PNG")
 
 
 def test_the_best_of_many_rows_and_the_bounds_alone_are_in_colour(
@@ -60,7 +70,7 @@ def test_the_best_of_many_rows_and_the_bounds_alone_are_in_colour(
     names = [summary.name for summary in plots.drawn(section)]
     best = [f"method-{i}" for i in range(19, 19 - plots.BEST, -1)]
     assert names == [*best, "centralized"]
-    assert plots.curves([section]).startswith(b"\x89PNG")
+    assert pictured(section, "curves").startswith(b"\x89PNG")
 
 
 @given(st.lists(st.floats(0, 1), max_size=40).map(sorted))
@@ -76,3 +86,56 @@ def test_names_at_the_ends_of_lines_have_room_and_keep_their_order(wanted):
 def test_names_stay_beside_their_lines_where_there_is_room():
     assert spread([0.2, 0.5, 0.8]) == [0.2, 0.5, 0.8]
     assert spread([]) == []
+
+
+@pytest.mark.parametrize("name", ["final", "curves", "cost"])
+def test_figures_are_files_for_papers(section, name):
+    shown = Image.open(io.BytesIO(pictured(section, name)))
+    assert shown.info["dpi"] == pytest.approx((200, 200), abs=0.1)
+    assert shown.convert("RGB").getpixel((0, 0)) == (255, 255, 255)
+    assert pictured(section, name, "pdf").startswith(b"%PDF")
+    drawn = pictured(section, name, "svg")
+    assert b"<svg" in drawn
+    assert b"<text" not in drawn, "letters are drawn: a printer may lack the font"
+    assert drawn == pictured(section, name, "svg"), "the same numbers, the same file"
+
+
+def test_a_page_has_them_in_its_own_colours_with_names_and_values(section):
+    final, curves, cost = plots.pictures([section])
+    for picture in (final, curves, cost):
+        text = picture.svg()
+        assert "var(--c0)" in text
+        assert "currentColor" in text
+        assert "#ffffff" not in text
+        for summary in section.shown:
+            assert f">{summary.name}<" in text.replace("\n", ""), "named directly"
+    assert "ilora, round 2: 0.5000 ± 0.1414" in curves.svg()
+    assert "ilora: 0.5000 ± 0.1414, 2 seeds" in final.svg()
+    assert "0.1000" not in curves.svg(), "round 0 would squeeze the others"
+    assert section.title in curves.svg()
+
+
+def test_a_row_of_one_round_is_level_beside_longer_ones(tmp_path):
+    made = plan(tmp_path, entry("ilora"), entry("linear-probe"), seeds=1)
+    finish(made.job(made.entries[0], 0.003, 0), rounds(0.1, 0.4, 0.5))
+    finish(made.job(made.entries[1], 0.003, 0), rounds(0.1, 0.3))
+    curves = plots.pictures([section_of(made)])[1].svg()
+    assert "ilora, round 1" in curves
+    assert "linear-probe, round 1" not in curves
+    assert ">linear-probe<" in curves.replace("\n", "")
+
+
+def test_round_0_stays_where_there_is_nothing_else():
+    only = [plots.Point(0, 0.1, 0.0)]
+    assert plots.trained(only, only) == only
+    more = [*only, plots.Point(1, 0.5, 0.0)]
+    assert plots.trained(more, more) == more[1:]
+
+
+def test_the_title_says_what_is_compared(section):
+    assert section.title == "default: all-MiniLM-L6-v2 on clinc150, 4 clients, 2 seeds"
+    assert title([section]) == (
+        "Comparison of ilora, ilora+control-scope=head, centralized, "
+        "ilora+local-steps=1"
+    )
+    assert title([]) == "Comparison"

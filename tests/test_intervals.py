@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmarks.intervals import holm, over_seeds, over_seeds_and_rows
 from benchmarks.laboratory import pack, unpack
+from ilora_app.compare.intervals import holm, over_seeds, over_seeds_and_rows
 
 
 def made(generator, mean, seeds, rows, by_seed, by_row):

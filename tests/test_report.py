@@ -48,6 +48,7 @@ def test_a_run_ends_with_its_report(run_config):
     assert titles == {
         "Accuracy", "Loss", "Accuracy of each client, held out",
         "Accuracy at each rank", "Examples by class and client",
+        "Confusion matrix",
         "Energy kept by rank", "Singular values by layer", "Client drift",
         "Megabytes by round, all clients", "Seconds by round",
     }  # fmt: skip

@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from ilora_app.compare import page, plots, results
 from ilora_app.compare.sections import Section
 from ilora_app.report import page as report
+from ilora_app.report.live import LiveReport
 from tests.made_up import entry, fail, finish, plan, rounds
 from tests.report_folder import BITES, hard_folder
 
@@ -88,7 +90,7 @@ def comparison(tmp_path_factory) -> Path:
     fail(made.job(made.entries[-1], 0.003, 0), BITES + "long" * 60)
     found = [results.summarise(made, one) for one in made.entries]
     section = Section.of("default", found, "auto")
-    drawn = [("curves", plots.curves([section])), ("cost", plots.cost([section]))]
+    drawn = [(picture.title, picture.svg()) for picture in plots.pictures([section])]
     file = folder / "index.html"
     file.write_text(page.html([section], [f"Command: `{names * 3}`"], drawn))
     return file
@@ -129,7 +131,7 @@ def test_a_table_is_sorted_by_a_click(browser, run_report):
     context = browser.new_context(viewport=PHONE, offline=True)
     shown = context.new_page()
     shown.goto(run_report.as_uri())
-    table = shown.locator("table").first
+    table = shown.locator("table", has_text="held out").first
     cells = table.locator("tbody td:nth-child(5)")
 
     def column() -> list[float]:
@@ -154,11 +156,11 @@ def test_what_is_seen_of_a_run(browser, run_report):
     shown.goto(run_report.as_uri())
     heads = shown.locator("h2").all_inner_texts()
     assert heads == [
-        "Accuracy and loss", "Clients and ranks", "Data of the clients",
+        "Accuracy and loss", "Classes", "Clients and ranks", "Data of the clients",
         "What the ranks keep", "Client drift", "Bytes and seconds", "Failures",
-        "Rounds", "Config and versions",
+        "Rounds", "Config and versions", "Words",
     ]  # fmt: skip
-    assert shown.locator("svg").count() == 10
+    assert shown.locator("svg").count() == 11
     assert all(
         box["height"] > 150
         for box in (svg.bounding_box() for svg in shown.locator("svg").all())
@@ -168,3 +170,62 @@ def test_what_is_seen_of_a_run(browser, run_report):
     shown.get_by_text("The run config as resolved").click()
     assert shown.get_by_text("num-server-rounds").is_visible()
     context.close()
+
+
+def test_a_client_table_fits_a_phone(browser, run_report):
+    context = browser.new_context(viewport=PHONE, offline=True)
+    shown = context.new_page()
+    shown.goto(run_report.as_uri())
+    tables = shown.locator(".wide.fits")
+    assert tables.count() >= 3, "clients, classes, pairs"
+    for table in tables.all():
+        if table.is_visible():
+            wide, room = table.evaluate("e => [e.scrollWidth, e.clientWidth]")
+            assert wide <= room, table.inner_text()[:80]
+    context.close()
+
+
+def test_a_desktop_has_two_filled_columns(browser, run_report):
+    context = browser.new_context(viewport=DESKTOP, offline=True)
+    shown = context.new_page()
+    shown.goto(run_report.as_uri())
+    for svg in shown.locator("figure:not(.full) svg").all():
+        assert svg.bounding_box()["width"] > 550
+    left = {round(f.bounding_box()["x"]) for f in shown.locator("figure").all()}
+    assert len(left) == 2
+    context.close()
+
+
+def test_a_value_is_shown_where_one_points_at_it(browser, run_report):
+    context = browser.new_context(viewport=DESKTOP, offline=True)
+    shown = context.new_page()
+    shown.goto(run_report.as_uri())
+    said = shown.locator(".says")
+    assert not said.is_visible()
+    point = shown.locator("[data-tip='test split, round 30: 0.9677']")
+    point.scroll_into_view_if_needed()
+    point.hover(force=True)
+    assert said.inner_text().endswith(": 0.9677")
+    cell = shown.locator("[data-tip^='ordinary, taken for ordinary']")
+    cell.hover()
+    assert said.inner_text() == "ordinary, taken for ordinary: 22"
+    shown.mouse.move(2, 2)
+    assert not said.is_visible()
+    context.close()
+
+
+def test_a_watched_page_loads_itself_again(browser, tmp_path):
+    folder = hard_folder(tmp_path, clients=2, rounds=2)
+    with LiveReport(folder) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        shown = browser.new_page(viewport=DESKTOP)
+        said: list[str] = []
+        shown.on("console", lambda message: said.append(message.text))
+        shown.goto(server.url)
+        assert shown.get_by_text("2 of 30", exact=True).count() == 1
+        with (folder / "metrics.csv").open("a") as file:
+            file.write("3,0.875\n")
+        shown.get_by_text("3 of 30", exact=True).wait_for(timeout=20_000)
+        assert [text for text in said if "favicon" not in text] == []
+        shown.close()
+        server.shutdown()

@@ -15,6 +15,7 @@ from ilora_app.cli.run import run
 from ilora_app.cli.runs import runs
 from ilora_app.cli.serve import serve
 from ilora_app.cli.supernode import supernode
+from ilora_app.cli.watch import watch
 
 app = typer.Typer(
     name="ilora",
@@ -36,6 +37,7 @@ app.command()(export)
 app.command()(predict)
 app.command()(serve)
 app.command()(report)
+app.command()(watch)
 app.command()(audit)
 app.command()(doctor)
 

@@ -95,7 +95,7 @@ def compare(
 ) -> None:
     """Compare strategies; run again to go on where it was stopped.
 
-    Writes table.md, table.csv, curves.png, cost.png and index.html.
+    Writes index.html, table.md, .csv and .tex, and figures as png, pdf and svg.
 
     Example: ilora compare --strategies ilora,fedit --seeds 3 --out comparison
     """
@@ -107,7 +107,7 @@ def compare(
     out = options.folder(out).resolve()
     request = Request(
         strategies, presets, seeds, lr, select_seeds, lr_from, tuple(set_ or ()),
-        clients, target, lr_search, lr_finalists, grid,
+        clients, target, lr_search, lr_finalists, grid, engine, workers,
     )  # fmt: skip
     try:
         there = next(place for place in (out, *out.parents) if place.exists())
@@ -148,7 +148,7 @@ def _run(
     progress = Progress(plan, console, getattr(engine, "workers", 1))
 
     def report_so_far() -> None:
-        report.write(plan, request)
+        report.write(plan, request, draft=True)
 
     with interruptible(), progress.shown():
         runner.run(plan, engine, progress, report_so_far)

@@ -138,6 +138,8 @@ def run(
         outcome = session.outcome()
     where = f"; run folder: {outcome.folder}" if outcome.folder else ""
     if outcome.status == "finished":
+        if outcome.worth:
+            typer.echo(outcome.worth, err=json_)
         typer.echo(f"finished in {duration(outcome.seconds)}{where}", err=json_)
     elif outcome.status == "failed":
         typer.echo(f"failed: {outcome.reason}{where}", err=True)

@@ -20,6 +20,8 @@ from ilora_app.launch.flower_log import message, reason_in
 from ilora_app.launch.superlink import SuperLink, SuperLinkError, existing, superlink
 from ilora_app.runs.event_lines import MARK, plain
 from ilora_app.runs.processes import stop
+from ilora_app.runs.reading import events_of
+from ilora_app.runs.worth import Worth
 from ilora_app.settings import Settings, parsing
 from ilora_app.watch.follow import Follower
 from ilora_app.watch.state import FAILED, FINISHED, STOPPED, RunState
@@ -43,6 +45,7 @@ class Outcome:
         round, rounds: the last that is over, and how many were asked for.
         metrics: row of the last round.
         best: round, metric and value; None where the folder is not here.
+        test: what the accuracy is worth; empty where the folder is not here.
         seconds: from the command to its end.
 
     """
@@ -55,7 +58,13 @@ class Outcome:
     rounds: int = 0
     metrics: dict[str, Any] = field(default_factory=dict)
     best: dict[str, Any] | None = None
+    test: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
+
+    @property
+    def worth(self) -> str:
+        """What the accuracy is worth, for people; empty where it is not known."""
+        return Worth(**self.test).line
 
     def line(self) -> str:
         """All of it as one line of JSON."""
@@ -127,6 +136,7 @@ class Session:
                 with suppress(OSError, ValueError):
                     best = follower.folder / "best" / "best.json"
                     found.best = json.loads(best.read_text(encoding="utf-8"))
+                found.test = asdict(Worth.of(state.rows, events_of(follower.folder)))
         return found
 
     def _run(self, place: Path, log: Path) -> Outcome:

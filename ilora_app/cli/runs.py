@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -106,6 +106,8 @@ def show(run: Id, root: Root = None, json_: Json = False) -> None:
         typer.echo(round_line(row, state))
     for event in details["failures"]:
         typer.echo(failure_of(event))
+    for line in _test_split(folder, details["test"]):
+        typer.echo(line)
     typer.echo("config:")
     for key, value in details["config"].items():
         typer.echo(f"  {key} = {json.dumps(value, default=str)}")
@@ -149,6 +151,21 @@ def rm(
         typer.echo(f"removed {folder}", err=json_)
     if json_:
         typer.echo(terminal.as_json({"removed": removed}))
+
+
+def _test_split(folder: Path, worth: dict[str, Any]) -> list[str]:
+    """What the accuracy is worth, the classes told worst, and what is confused most."""
+    from ilora_app.runs import class_scores
+    from ilora_app.runs.worth import Worth
+    from ilora_app.watch.state import printable
+
+    found = Worth(**worth)
+    lines = [f"test split: {found.line}"] if found.line else []
+    if found.best is not None:
+        lines.append(f"  best: accuracy {found.best:.4f}, round {found.best_round}")
+    by_class = class_scores.read(folder)
+    lines += [f"  {line}" for line in by_class.lines] if by_class else []
+    return [line[:2] + printable(line[2:]) for line in lines]
 
 
 def _place(root: Path | None) -> Path:

@@ -1,43 +1,16 @@
 """A grid of strategies and the values of one setting: what each value is worth."""
 
-import math
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from ilora_app.compare.results import Run, Summary
+from ilora_app.compare.differences import paired
+from ilora_app.compare.intervals import Difference
 from ilora_app.compare.rows import Row
 from ilora_app.compare.sections import Section
 from ilora_app.settings import Settings, parsing
 
 _STRATEGY, _BY, _AUTO = "strategy", " x ", "auto"
-
-
-@dataclass(frozen=True)
-class Difference:
-    """Accuracy of a cell less that of its strategy's first one, paired by seed.
-
-    Attributes:
-        mean: over the seeds that both have.
-        half: half the width of the 95 % interval of Student's t; None for one seed.
-        n: seeds.
-
-    """
-
-    mean: float
-    half: float | None
-    n: int
-
-    @property
-    def excludes_zero(self) -> bool:
-        """Whether the interval does."""
-        return self.half is not None and abs(self.mean) > self.half
-
-    def __str__(self) -> str:
-        # Signed zeros would say something that is not there.
-        text = f"{self.mean:+.3f}".replace("-0.000", "+0.000")
-        return text if self.half is None else f"{text} ± {self.half:.3f}"
 
 
 @dataclass(frozen=True)
@@ -99,9 +72,9 @@ class Grid:
             ground = summaries.get(self.name(row, self.values[0]))
             for value in self.values[1:]:
                 other = summaries.get(self.name(row, value))
-                paired = _paired(ground, other) if ground and other else None
-                if paired:
-                    found[row, value] = paired
+                gap = paired(ground.runs, other.runs) if ground and other else None
+                if gap:
+                    found[row, value] = gap
         return found
 
     def markdown(self, section: Section) -> list[str]:
@@ -122,25 +95,6 @@ class Grid:
                 texts.append(f"**{text}**" if cell and cell.excludes_zero else text)
             lines.append(f"| {row} | " + " | ".join(texts) + " |")
         return lines
-
-
-def _paired(ground: Summary, other: Summary) -> Difference | None:
-    from scipy import stats  # slow to import
-
-    before, after = _finals(ground.runs), _finals(other.runs)
-    gaps = [after[seed] - before[seed] for seed in sorted(before.keys() & after.keys())]
-    if not gaps:
-        return None
-    if len(gaps) == 1:
-        return Difference(gaps[0], None, 1)
-    error = statistics.stdev(gaps) / math.sqrt(len(gaps))
-    half = float(stats.t.ppf(0.975, len(gaps) - 1)) * error
-    return Difference(statistics.fmean(gaps), half, len(gaps))
-
-
-def _finals(runs: Sequence[Run]) -> dict[int, float]:
-    found = {run.seed: run.last("accuracy") for run in runs}
-    return {seed: value for seed, value in found.items() if value is not None}
 
 
 def _choices() -> dict[str, tuple[Any, ...]]:

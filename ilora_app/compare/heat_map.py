@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from ilora_app.compare.grid import Grid
 from ilora_app.compare.sections import Section
+from ilora_app.report.pictures import DPI
 
 # Blue is better and orange worse: told apart with every kind of colour vision.
 _COLOURS = "PuOr"
@@ -16,12 +17,14 @@ _LEAST = 0.01
 """Differences below this are never shown in full colour."""
 
 
-def draw(grid: Grid, sections: Sequence[Section]) -> bytes:
-    """A panel for each section, as PNG; bold where an interval excludes zero."""
+def draw(
+    grid: Grid, sections: Sequence[Section], kinds: Sequence[str] = ("png",)
+) -> dict[str, bytes]:
+    """A panel for each section, by kind of file; bold: an interval excludes zero."""
     values = grid.values[1:]
     heights = [max(len(grid.strategies(section)), 1) for section in sections]
     size = (2.5 + 1.35 * len(values), 1.5 + sum(1.2 + 0.5 * h for h in heights))
-    figure = Figure(figsize=size, layout="constrained", dpi=150)
+    figure = Figure(figsize=size, layout="constrained", dpi=DPI)
     FigureCanvasAgg(figure)
     panels = figure.subplots(len(sections), 1, squeeze=False, height_ratios=heights)
     found = [grid.differences(section) for section in sections]
@@ -55,6 +58,9 @@ def draw(grid: Grid, sections: Sequence[Section]) -> bytes:
     if image is not None:
         label = f"accuracy less that of {grid.key} = {grid.values[0]}"
         figure.colorbar(image, ax=panels[:, 0].tolist(), label=label)
-    file = io.BytesIO()
-    figure.savefig(file, format="png")
-    return file.getvalue()
+    made = {}
+    for kind in kinds:
+        file = io.BytesIO()
+        figure.savefig(file, format=kind)
+        made[kind] = file.getvalue()
+    return made

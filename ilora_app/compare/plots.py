@@ -1,42 +1,31 @@
-"""Two plots as PNG: accuracy by round, and accuracy by megabytes sent."""
+"""Figures of a comparison: final accuracy, accuracy by round, and by megabytes sent."""
 
-import io
-import math
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
-from ilora_app.compare.line_ends import label_ends
-from ilora_app.compare.results import BOUND, Spread, Summary, kind_of
+from ilora_app.compare.results import Spread, Summary
 from ilora_app.compare.sections import Section
+from ilora_app.compare.styles import OTHERS, Style, styles
+from ilora_app.report.drawing import INK
+from ilora_app.report.line_ends import label_ends
+from ilora_app.report.pictures import Picture
+from ilora_app.report.tips import Tips
 
-# Okabe and Ito's colours, told apart with every kind of colour vision, without yellow.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-DASHES = ("-", "--", ":", "-.")
-GREYS = ("#444444", "#777777", "#AAAAAA")
-
-# With more rows than these in a panel, the best ones alone have colours.
-FEW, BEST = 10, 6
-
-
-@dataclass(frozen=True)
-class Style:
-    """How the line of a row looks: its strategy's colour, dashed with settings."""
-
-    colour: str
-    dash: str
-    marker: str
+# With more rows than these in a panel, the best ones alone have styles of their own.
+FEW, BEST = 20, 6
+# With more rows than these, spreads along the lines would hide each other.
+_BANDS, _ACCURACY = 4, "accuracy on the test split"
+_WIDTH, _NAME = 7.2, 0.17
 
 
-OTHERS = Style("#C8C8C8", "-", "")
-"""Of rows that are not among the best, where there are many."""
+Panel = Callable[[Axes, Tips, Section, dict[str, Style]], None]
+"""Draws a section into its panel."""
 
 
 @dataclass(frozen=True)
@@ -48,14 +37,27 @@ class Point:
     std: float
 
 
-def curves(sections: Sequence[Section]) -> bytes:
-    """Accuracy by round with its spread, a panel for each section."""
-    return _plot(sections, "round", by_round, log=False)
-
-
-def cost(sections: Sequence[Section]) -> bytes:
-    """Accuracy by megabytes of training messages sent, a panel for each section."""
-    return _plot(sections, "MB sent so far, all clients, both ways", by_megabytes, True)
+def pictures(sections: Sequence[Section]) -> list[Picture]:
+    """All figures, a panel for each section."""
+    names = [max(len(section.shown), 1) for section in sections]
+    heights = [max(3.4, _NAME * n + 1.2) for n in names]
+    low = [max(1.2, 0.24 * n + 1.0) for n in names]
+    lines = _WIDTH, sum(heights)
+    made: list[tuple[str, str, tuple[float, float], Panel, list[float]]] = [
+        ("final", "Final accuracy", (_WIDTH, sum(low)), _final, low),
+        ("curves", "Accuracy by round", lines, partial(_lines, log=False), heights),
+        (
+            "cost",
+            "Accuracy by megabytes sent",
+            lines,
+            partial(_lines, log=True),
+            heights,
+        ),
+    ]
+    return [
+        Picture(name, title, size, partial(_panels, sections, kind, ratios))
+        for name, title, size, kind, ratios in made
+    ]
 
 
 def by_round(summary: Summary) -> list[Point]:
@@ -75,33 +77,17 @@ def by_megabytes(summary: Summary) -> list[Point]:
     ]
 
 
-def styles(summaries: Sequence[Summary]) -> dict[str, Style]:
-    """A style for each row; rows of one strategy share a colour."""
-    groups: dict[tuple[bool, str], list[str]] = {}
-    for summary in summaries:
-        fixed = summary.entry.preset.strategy is not None
-        strategy = str(dict(summary.entry.row.changes)["strategy"])
-        key = summary.name if fixed else strategy
-        names = groups.setdefault((kind_of(summary) == BOUND, key), [])
-        if summary.name not in names:
-            names.append(summary.name)
-    found = {}
-    for bound, palette in ((False, COLOURS), (True, GREYS)):
-        keys = [key for kind, key in groups if kind == bound]
-        for i, key in enumerate(keys):
-            # A row without settings is solid, whatever its place among the others.
-            names = sorted(groups[bound, key], key=_has_settings)
-            for j, name in enumerate(names, start=int(_has_settings(names[0]))):
-                found[name] = Style(
-                    palette[i % len(palette)],
-                    DASHES[j % len(DASHES)],
-                    MARKERS[(i // len(palette)) % len(MARKERS)],
-                )
-    return found
+def trained(points: Sequence[Point], numbers: Sequence[Point]) -> list[Point]:
+    """Leave out round 0, whose accuracy would squeeze all others; alone it stays."""
+    kept = [p for p, at in zip(points, numbers, strict=True) if at.x > 0]
+    return kept or list(points)
 
 
-def _has_settings(name: str) -> bool:
-    return "+" in name
+def drawn(section: Section) -> list[Summary]:
+    """Rows with a style of their own: all, or of many the best ones and the bounds."""
+    if len(section.shown) <= FEW:
+        return section.shown
+    return [*section.methods[:BEST], *section.bounds]
 
 
 def _accuracies(summary: Summary) -> list[tuple[int, Spread]]:
@@ -116,98 +102,112 @@ def _accuracies(summary: Summary) -> list[tuple[int, Spread]]:
     ]
 
 
-def _plot(
+def _panels(
     sections: Sequence[Section],
-    label: str,
-    points: Callable[[Summary], list[Point]],
-    log: bool,
-) -> bytes:
-    many = max((len(s.shown) for s in sections), default=0) > FEW
-    looks = styles(
-        [s for section in sections for s in (drawn(section) if many else section.shown)]
+    kind: Panel,
+    heights: Sequence[float],
+    figure: Figure,
+) -> list[Tips]:
+    looks = styles([s for section in sections for s in drawn(section)])
+    panels = figure.subplots(
+        max(len(sections), 1), 1, squeeze=False, height_ratios=heights or None
     )
-    # Names at the ends of lines need the width of a line of panels for themselves.
-    ends = many and not log
-    columns = 1 if ends else min(len(sections), 3) or 1
-    lines = math.ceil(len(sections) / columns) or 1
-    legend_height = 0 if ends else 0.19 * len(looks) + 0.5
-    width, height = (7.0, 4.8) if len(sections) == 1 or ends else (5.2, 3.8)
-    if ends:
-        height = max(height, 0.17 * max(len(s.shown) for s in sections) + 1.0)
-    figure = Figure(
-        figsize=(width * columns + 2.6, max(height * lines, legend_height)),
-        dpi=110,
-        layout="constrained",
-    )
-    FigureCanvasAgg(figure)
-    handles: dict[str, Artist] = {}
-    for i, section in enumerate(sections):
-        axes = figure.add_subplot(lines, columns, i + 1)
-        axes.set_title(section.name)
-        axes.set_xlabel(label)
-        axes.set_ylabel("accuracy on the test split")
-        axes.grid(alpha=0.25)
-        rows = section.shown
-        if not rows:
+    tips = []
+    for axes, section in zip(panels[:, 0], sections, strict=False):
+        axes.set_title(section.title, wrap=True)
+        if not section.shown:
             axes.text(0.5, 0.5, "no finished run", ha="center", va="center")
-        inside = {s.name for s in (drawn(section) if many else rows)}
-        others = [s for s in rows if s.name not in inside]
-        for summary in others:
-            handles["others"] = _line(axes, points(summary), OTHERS, log)
-        for summary in rows:
-            if summary.name in inside:
-                handle = _line(axes, points(summary), looks[summary.name], log)
-                handles.setdefault(summary.name, handle)
-        if log and any(p.x > 0 for s in rows for p in points(s)):
-            axes.set_xscale("log")
-            axes.xaxis.set_major_formatter("{x:g}")
-            axes.xaxis.set_minor_formatter(NullFormatter())
-        elif not log:
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        if ends:
-            found = {s.name: points(s)[-1] for s in rows if points(s)}
-            colours = {name: looks[name].colour for name in inside}
-            label_ends(axes, {n: (p.x, p.mean) for n, p in found.items()}, colours)
-    if handles and not ends:
-        others_last = {n: h for n, h in handles.items() if n != "others"}
-        others_last |= {n: h for n, h in handles.items() if n == "others"}
-        figure.legend(
-            list(others_last.values()),
-            list(others_last),
-            loc="outside right upper",
-            fontsize=8,
-            frameon=False,
-        )
-    file = io.BytesIO()
-    figure.savefig(file, format="png")
-    return file.getvalue()
+        tips.append(Tips(axes))
+        kind(axes, tips[-1], section, looks)
+    return tips
 
 
-def drawn(section: Section) -> list[Summary]:
-    """Rows with a colour where there are many: the best ones, and the bounds."""
-    return [*section.methods[:BEST], *section.bounds]
+def _lines(
+    axes: Axes, tips: Tips, section: Section, looks: dict[str, Style], *, log: bool
+) -> None:
+    """Draw every row by round, or by megabytes, with its name at its end."""
+    axes.set_ylabel(_ACCURACY)
+    axes.set_xlabel("MB sent so far, all clients, both ways" if log else "round")
+    rows = {}
+    for summary in section.shown:
+        numbers = by_round(summary)
+        rows[summary.name] = trained(by_megabytes(summary) if log else numbers, numbers)
+    rows = {name: points for name, points in rows.items() if points}
+    longest = max((len(points) for points in rows.values()), default=0)
+    level = {
+        name
+        for name, points in rows.items()
+        if (points[-1].x == 0 if log else len(points) == 1 < longest)
+    }
+    order = sorted(rows, key=lambda name: name in looks)
+    for name in order:
+        look = looks.get(name, OTHERS)
+        last = rows[name][-1]
+        if name in level:
+            axes.axhline(last.mean, color=look.colour, linestyle=look.dash, linewidth=1)
+            continue
+        _line(axes, rows[name], look, len(rows) <= _BANDS)
+        for number, point in enumerate(rows[name], start=1):
+            at = f"round {number}" if log else f"round {point.x:g}"
+            more = f" at {point.x:.3g} MB" if log else ""
+            said = f"{name}, {at}: {point.mean:.4f} ± {point.std:.4f}{more}"
+            tips.point(point.x, point.mean, said)
+    if log and len(level) < len(rows):
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    elif not log:
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    right = axes.get_xlim()[1]
+    ends = {
+        name: (right if name in level else points[-1].x, points[-1].mean)
+        for name, points in rows.items()
+    }
+    colours = {name: looks[name].colour for name in ends if name in looks}
+    height = max(3.4, _NAME * len(ends) + 1.2) - 0.8
+    label_ends(axes, ends, colours, INK, _NAME / height)
 
 
-def _line(axes: Axes, points: Sequence[Point], style: Style, log: bool) -> Artist:
-    """Draw a row; one that sends nothing is a level line where x is what it sends."""
-    width = 1.0 if style == OTHERS else 1.5
-    if log and points and points[-1].x == 0:
-        return axes.axhline(
-            points[-1].mean, color=style.colour, linestyle=style.dash, linewidth=1
-        )
-    points = [point for point in points if point.x > 0 or not log]
-    x = [point.x for point in points]
-    (line,) = axes.plot(
+def _line(axes: Axes, points: Sequence[Point], look: Style, band: bool) -> None:
+    """Draw a row, with the deviation of its last value as a bar."""
+    x, last = [point.x for point in points], points[-1]
+    axes.plot(
         x,
         [point.mean for point in points],
-        color=style.colour,
-        linestyle=style.dash,
-        marker=style.marker,
-        markersize=3,
-        linewidth=width,
+        color=look.colour,
+        linestyle=look.dash,
+        linewidth=1.0 if look == OTHERS else 1.5,
+        alpha=0.5 if look == OTHERS else 1.0,
+        marker=look.marker,
+        markersize=4,
+        markevery=max(len(points) // 8, 1),
     )
-    if style != OTHERS:
+    if look == OTHERS:
+        return
+    if last.std:
+        axes.errorbar(
+            [last.x], [last.mean], [last.std], color=look.colour, capsize=3,
+            elinewidth=1.2, fmt="none",
+        )  # fmt: skip
+    if band:
         low = [point.mean - point.std for point in points]
         high = [point.mean + point.std for point in points]
-        axes.fill_between(x, low, high, color=style.colour, alpha=0.1, linewidth=0)
-    return line
+        axes.fill_between(x, low, high, color=look.colour, alpha=0.1, linewidth=0)
+
+
+def _final(axes: Axes, tips: Tips, section: Section, looks: dict[str, Style]) -> None:
+    """Draw the last accuracy of every row: mean, deviation, and each seed."""
+    rows = [(s, final) for s in reversed(section.shown) if (final := s.final)]
+    for place, (summary, final) in enumerate(rows):
+        look = looks.get(summary.name, OTHERS)
+        values = [v for run in summary.runs if (v := run.last("accuracy")) is not None]
+        axes.plot(values, [place] * len(values), "|", color=look.colour, markersize=8)
+        axes.errorbar(
+            [final.mean], [place], xerr=[final.std], color=look.colour,
+            marker=look.marker or "o", markersize=5, capsize=3, linestyle="none",
+        )  # fmt: skip
+        said = f"{summary.name}: {final.mean:.4f} ± {final.std:.4f}, {final.n} seeds"
+        tips.point(final.mean, place, said)
+    axes.set_yticks(range(len(rows)), [s.name for s, _ in rows])
+    axes.set_ylim(-0.6, max(len(rows), 1) - 0.4)
+    axes.set_xlabel(f"{_ACCURACY}\n(bars: deviation, strokes: seeds)")

@@ -1,23 +1,28 @@
-"""Writes what a comparison came to: table.md, table.csv, two plots, index.html."""
+"""Writes what a comparison came to: tables, figures, and index.html."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ilora_app.compare.grid import Grid
 from ilora_app.compare.jobs import Record
+from ilora_app.compare.latex import latex
 from ilora_app.compare.plan import Plan
 from ilora_app.compare.request import Request
 from ilora_app.compare.results import Summary, summarise
 from ilora_app.compare.sections import Section
 from ilora_app.compare.tables import markdown, raw
+from ilora_app.report.pictures import FORMATS
 from ilora_app.settings.parsing import count
 
-_FILES = ("table.md", "table.csv", "curves.png", "cost.png", "index.html")
+_TABLES = ("index.html", "table.md", "table.csv", "table.tex")
+_FIGURES = ("final", "curves", "cost")
+_NAMED = 4
 
 
 def files(request: Request) -> tuple[str, ...]:
-    """Names of what is written."""
-    return (*_FILES, "grid.png") if request.grid else _FILES
+    """Names of what is written in the end."""
+    names = [*_FIGURES, "grid"] if request.grid else _FIGURES
+    return (*_TABLES, *(f"{name}.{kind}" for name in names for kind in FORMATS))
 
 
 def sections_of(plan: Plan, target: str) -> list[Section]:
@@ -28,28 +33,43 @@ def sections_of(plan: Plan, target: str) -> list[Section]:
     return [Section.of(name, found, target) for name, found in groups.items()]
 
 
-def write(plan: Plan, request: Request) -> list[Section]:
-    """Write all files into the comparison's folder; returns what is in them."""
+def write(plan: Plan, request: Request, draft: bool = False) -> list[Section]:
+    """Write all files into the comparison's folder; returns what is in them.
+
+    A draft, while runs are still to come, has tables and the page with its figures.
+    """
     from ilora_app.compare import heat_map, page, plots
 
     sections = sections_of(plan, request.target)
     about = about_lines(plan, request, sections)
-    grid, text = request.cells, markdown(sections, about)
+    grid, text = request.cells, markdown(sections, about, title(sections))
     if grid:
         text += "".join(_grid_table(grid, section) for section in sections)
     _write(plan.out / "table.md", text)
     _write(plan.out / "table.csv", raw(sections))
-    curves = plots.curves(sections)
-    cost = plots.cost(sections)
-    (plan.out / "curves.png").write_bytes(curves)
-    (plan.out / "cost.png").write_bytes(cost)
-    images = [("Accuracy by round", curves), ("Accuracy by megabytes", cost)]
+    _write(plan.out / "table.tex", latex(sections, about))
+    pictures = plots.pictures(sections)
+    images = [(picture.title, picture.svg()) for picture in pictures]
+    made: dict[str, Callable[[str], bytes]] = (
+        {} if draft else {p.name: p.file for p in pictures}
+    )
     if grid:
-        heat = heat_map.draw(grid, sections)
-        (plan.out / "grid.png").write_bytes(heat)
-        images.insert(0, (f"What {grid.key} is worth", heat))
-    _write(plan.out / "index.html", page.html(sections, about, images))
+        heat = heat_map.draw(grid, sections, FORMATS)
+        images.insert(0, (f"What {grid.key} is worth", page.image(heat["png"], "grid")))
+        made["grid"] = heat.__getitem__
+    for name, drawn in made.items():
+        for kind in FORMATS:
+            (plan.out / f"{name}.{kind}").write_bytes(drawn(kind))
+    _write(plan.out / "index.html", page.html(sections, about, images, title(sections)))
     return sections
+
+
+def title(sections: Sequence[Section]) -> str:
+    """What is compared, in a line."""
+    names = list(dict.fromkeys(s.name for one in sections for s in one.summaries))
+    shown = ", ".join(names[:_NAMED])
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"Comparison of {shown}{more}" if names else "Comparison"
 
 
 def _grid_table(grid: Grid, section: Section) -> str:
@@ -76,7 +96,7 @@ def about_lines(plan: Plan, request: Request, sections: Sequence[Section]) -> li
     )
     minutes = sum(record.seconds for record in records) / 60
     return [
-        f"Command: `{request.command()}`",
+        f"Command: `{request.command(plan.out)}`",
         f"Seeds {', '.join(map(str, plan.seeds))}: mean ± standard deviation.",
         chosen,
         "Accuracy on the test split. MB up and down: training messages of a round, "

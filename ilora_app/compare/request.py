@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -44,6 +45,8 @@ class Request:
         target: an accuracy, or ``auto``.
         lr_finalists: how many of a row's best rates are run with all seeds.
         grid: ``strategy x KEY`` runs every strategy with every value of a setting.
+        engine: that runs it.
+        workers: processes of the local engine; None: one a core.
         configs: folder of the presets.
 
     """
@@ -60,6 +63,8 @@ class Request:
     lr_search: str = "all"
     lr_finalists: int = 1
     grid: str = ""
+    engine: str = "ray"
+    workers: int | None = None
     configs: str = str(CONFIGS)
 
     def plan(self, out: Path) -> tuple[Plan, list[str]]:
@@ -154,11 +159,11 @@ class Request:
             right = "expected what a comparison of this version has written there"
             raise RequestError([f"{file} cannot be read ({error}): {right}"]) from error
 
-    def command(self) -> str:
-        """The command that asks for it, without the folder."""
+    def command(self, out: Path | None = None) -> str:
+        """The command that asks for it, into a folder of that name."""
         words = [f"--strategies {_quoted(self.strategies)}"]
         words += [f"--presets {_quoted(self.presets)}", f"--seeds {self.seeds}"]
-        words.append(f"--lr {self.lr}")
+        words.append(f"--lr {_quoted(self.lr)}")
         given, default = asdict(self), asdict(Request())
         for key in (
             "select_seeds",
@@ -167,12 +172,15 @@ class Request:
             "lr_finalists",
             "clients",
             "target",
+            "engine",
+            "workers",
         ):
             if given[key] != default[key]:
                 words.append(f"--{key.replace('_', '-')} {given[key]}")
         if self.grid:
             words.append(f"--grid {_quoted(self.grid)}")
         words += [f"--set {_quoted(pair)}" for pair in self.set]
+        words += [f"--out {_quoted(out.name)}"] if out else []
         return " ".join(["ilora compare", *words])
 
     def _rates(self, problems: list[str]) -> tuple[float, ...]:
@@ -196,4 +204,4 @@ def _is_part(text: str) -> bool:
 
 
 def _quoted(text: str) -> str:
-    return text if re.fullmatch(r"[\w.,:/=+-]+", text) else f"'{text}'"
+    return text if re.fullmatch(r"[\w.,:/=+-]+", text) else shlex.quote(text)

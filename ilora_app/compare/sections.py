@@ -13,7 +13,9 @@ from ilora_app.compare.results import (
     kind_of,
     target_of,
 )
-from ilora_app.report.baselines import BASELINES
+from ilora_app.runs.worth import BASELINES
+from ilora_app.settings import Settings, parsing
+from ilora_app.settings.parsing import count
 
 Value = Callable[[Run], float | None]
 
@@ -48,6 +50,20 @@ class Section:
     def of(cls, name: str, summaries: Sequence[Summary], target: str) -> "Section":
         """Make a section with a target by name or ``auto``."""
         return cls(name, tuple(summaries), target_of(summaries, target))
+
+    @property
+    def title(self) -> str:
+        """What is compared: preset, model, data, clients and seeds."""
+        if not self.summaries:
+            return self.name
+        entry = self.summaries[0].entry
+        config = parsing.dump(Settings()) | dict(entry.config)
+        model, data = (
+            str(config[key]).rstrip("/").split("/")[-1] for key in ("model", "dataset")
+        )
+        seeds = len({run.seed for s in self.summaries for run in s.runs})
+        over = f"{count(entry.clients, 'client')}, {count(seeds, 'seed')}"
+        return f"{self.name}: {model} on {data}, {over}"
 
     @property
     def methods(self) -> list[Summary]:

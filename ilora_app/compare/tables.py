@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Sequence
 
+from ilora_app.compare import differences
 from ilora_app.compare.results import Spread, Summary, kind_of
 from ilora_app.compare.sections import Column, Section
 
@@ -78,11 +79,13 @@ def notes(section: Section) -> list[str]:
     return found
 
 
-def markdown(sections: Sequence[Section], about: Sequence[str]) -> str:
+def markdown(
+    sections: Sequence[Section], about: Sequence[str], title: str = "Comparison"
+) -> str:
     """table.md."""
-    lines = ["# Comparison", ""]
+    lines = [f"# {title}", ""]
     for section in sections:
-        lines += [f"## {section.name}", ""]
+        lines += [f"## {section.title}", ""]
         if section.shown:
             width = heads(section)
             lines += [_row(width), _row(["---"] * len(width))]
@@ -92,11 +95,20 @@ def markdown(sections: Sequence[Section], about: Sequence[str]) -> str:
                 lines += [_row(row) for row in rows]
             lines.append("")
         lines += [line for note in notes(section) for line in (note, "")]
+        lines += _behind(section)
         if failures(section):
             lines += ["Failed:", ""]
             lines += [f"- {run}: {reason}" for run, reason in failures(section)]
             lines.append("")
     return "\n".join([*lines, *(f"{line}  " for line in about), ""])
+
+
+def _behind(section: Section) -> list[str]:
+    width, rows = differences.table(section)
+    if not rows:
+        return []
+    lines = [_row(width), _row(["---"] * len(width)), *map(_row, rows)]
+    return [differences.about(section), "", *lines, ""]
 
 
 def raw(sections: Sequence[Section]) -> str:

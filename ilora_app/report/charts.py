@@ -9,6 +9,7 @@ from ilora_app.report.drawing import (
     DASHES,
     INK,
     MARKERS,
+    Drawing,
     drawing,
     legend,
     whole_rounds,
@@ -18,7 +19,7 @@ from ilora_app.report.reading import RunData, Series
 NAMES = 30
 """So many rows or columns can be named beside a plot."""
 
-_MARKED = 15
+_MARKED, _SHORT = 15, 3
 
 
 def lines(
@@ -36,7 +37,7 @@ def lines(
         return ""
     with drawing(title, name) as made:
         for text, series, colour, dash in found:
-            line(made.axes, series, colour, dash, text)
+            line(made, series, colour, dash, text)
         whole_rounds(made.axes)
         made.axes.set_ylabel(label)
         legend(made.axes)
@@ -52,6 +53,8 @@ def by_rank(run: RunData, column: str, title: str, label: str) -> str:
         if all(len(series) == 1 for series in found.values()):
             names = [str(rank) for rank in found]
             values = [series[0][1] for series in found.values()]
+            for place, (name, value) in enumerate(zip(names, values, strict=True)):
+                made.tips.point(place, value, f"rank {name}: {value:.4f}")
             made.axes.plot(names, values, "o", color=COLOURS[0], markersize=7)
             for name, value in zip(names, values, strict=True):
                 made.axes.annotate(
@@ -62,7 +65,7 @@ def by_rank(run: RunData, column: str, title: str, label: str) -> str:
             made.axes.set_xlabel("rank")
         else:
             for place, (rank, series) in enumerate(found.items()):
-                line(made.axes, series, place, place, f"rank {rank}")
+                line(made, series, place, place, f"rank {rank}")
             whole_rounds(made.axes)
             legend(made.axes, 4)
         made.axes.set_ylabel(label)
@@ -91,6 +94,10 @@ def bars(
                 numbers, values, bottom=base, label=text, width=0.75,
                 color=COLOURS[place], edgecolor="none",
             )  # fmt: skip
+            for number, low, value in zip(numbers, base, values, strict=True):
+                said = f"{text}, round {number}: {value:.3g} {label}"
+                corners = (number - 0.375, low), (number + 0.375, low + value)
+                made.tips.box(*corners, said)
             base = [low + more for low, more in zip(base, values, strict=True)]
         made.axes.set_ylabel(label)
         whole_rounds(made.axes)
@@ -98,23 +105,46 @@ def bars(
     return made.svg
 
 
-def line(axes: Axes, series: Series, colour: int, dash: int, label: str | None) -> None:
-    """Draw one series, with markers where there is room for them."""
-    axes.plot(
+def line(
+    made: Drawing,
+    series: Series,
+    colour: int,
+    dash: int,
+    label: str,
+    mark: int | None = None,
+    named: bool = True,
+) -> None:
+    """Draw one series, with markers where there is room for them.
+
+    Args:
+        made: to draw in.
+        series: (round, value).
+        colour, dash, mark: numbers of each; None marks by colour.
+        label: in the legend, and of its values.
+        named: it stands in the legend.
+
+    """
+    sign = MARKERS[(colour if mark is None else mark) % len(MARKERS)]
+    made.axes.plot(
         [number for number, _ in series],
         [value for _, value in series],
         color=COLOURS[colour % len(COLOURS)],
         linestyle=DASHES[dash % len(DASHES)],
-        marker=MARKERS[colour % len(MARKERS)] if len(series) <= _MARKED else "",
-        label=label,
+        marker=sign if len(series) <= _MARKED else "",
+        label=label if named else None,
     )
+    for number, value in series:
+        made.tips.point(number, value, f"{label}, round {number}: {value:.4g}")
 
 
 def ticks(axes: Axes, across: Sequence[str], down: Sequence[str]) -> None:
     """Name as many rows and columns as can be read."""
-    step = -(-len(across) // NAMES)
+    longest = max(map(len, across), default=0)
+    room = 2 * NAMES if longest > _SHORT else NAMES
+    step = -(-len(across) // room)
     places = range(0, len(across), step)
-    axes.set_xticks(places, [across[i] for i in places], color=INK)
+    turned = 90 if longest > _SHORT else 0
+    axes.set_xticks(places, [across[i] for i in places], color=INK, rotation=turned)
     step = -(-len(down) // NAMES)
     places = range(0, len(down), step)
     axes.set_yticks(places, [down[i] for i in places], color=INK)

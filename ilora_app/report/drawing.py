@@ -13,6 +13,8 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from ilora_app.report.tips import Tips
+
 INK = "#010203"
 """Stands for the page's text colour."""
 
@@ -24,7 +26,7 @@ COLOURS = (
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES = ("-", "--", ":", "-.")
 
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "text.parse_math": False,
     "font.family": "sans-serif",
@@ -55,16 +57,22 @@ _STYLE: dict[Any, Any] = {
 
 
 class Drawing:
-    """One figure; ``svg`` is there when it has been drawn."""
+    """One figure; ``svg`` is there when it has been drawn.
+
+    Attributes:
+        tips: what is said of places in it.
+
+    """
 
     def __init__(self, figure: Figure, axes: Axes) -> None:
         self.figure, self.axes = figure, axes
+        self.tips = Tips(axes)
         self.svg = ""
 
 
 @contextmanager
 def drawing(
-    title: str, name: str, width: float = 4.4, height: float = 2.9
+    title: str, name: str, width: float = 5.0, height: float = 3.0
 ) -> Iterator[Drawing]:
     """Draw a figure with one pair of axes.
 
@@ -76,7 +84,7 @@ def drawing(
 
     """
     # Matplotlib reads part of its style when it draws, and part when it writes.
-    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": name}):
+    with matplotlib.rc_context({**STYLE, "svg.hashsalt": name}):
         figure = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasSVG(figure)
         made = Drawing(figure, figure.add_subplot())
@@ -85,7 +93,8 @@ def drawing(
         file = io.StringIO()
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         figure.savefig(file, format="svg", transparent=True, metadata=nothing)
-        made.svg = _inline(file.getvalue(), title, name)
+        svg = inline(file.getvalue(), title, name)
+        made.svg = svg.removesuffix("</svg>") + f"{made.tips.svg()}\n</svg>"
 
 
 def whole_rounds(axes: Axes) -> None:
@@ -112,8 +121,8 @@ def shades(counts: Sequence[Sequence[float]]) -> list[list[tuple[float, ...]]]:
     return [[(0.0, 0.45, 0.70, 0.62 * v / most) for v in row] for row in counts]
 
 
-def _inline(svg: str, title: str, name: str) -> str:
-    """Make a file of matplotlib's fit into a page."""
+def inline(svg: str, title: str, name: str) -> str:
+    """Make an SVG file of matplotlib's fit into a page."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     # A style of its own would hold for the whole page.

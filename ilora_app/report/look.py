@@ -10,7 +10,8 @@ _STYLE = """
   --line: #8885; --soft: #8881; --bad: #b42318;
   --c0: #0072b2; --c1: #d55e00; --c2: #009e73; --c3: #b8558f; --c4: #56b4e9;
   --c5: #c98a00; --c6: #6e7781; }
-@media (prefers-color-scheme: dark) { :root { --page: #14171c; --ink: #e2e6eb;
+@media (prefers-color-scheme: dark) { .plot { filter: invert(.92) hue-rotate(180deg); }
+  :root { --page: #14171c; --ink: #e2e6eb;
   --dim: #9aa4af; --bad: #ff8a7a; --c0: #4fa8e0; --c1: #ff8a3d; --c2: #2fc79a;
   --c3: #e39ac6; --c4: #a5dcff; --c5: #f5c04a; --c6: #9aa4af; } }
 * { box-sizing: border-box; }
@@ -37,6 +38,8 @@ th[aria-sort=ascending] button::after { content: " ↑"; }
 th[aria-sort=descending] button::after { content: " ↓"; }
 tbody + tbody tr:first-child td { border-top: 2px solid var(--line); }
 tbody.bounds td, tbody.no-federation td { color: var(--dim); }
+.fits td:first-child { white-space: normal; overflow-wrap: anywhere;
+  min-width: 5.5rem; }
 .bad { color: var(--bad); }
 .failures { padding-left: 1.2rem; }
 .plot { min-width: 46rem; max-width: 100%; height: auto; display: block;
@@ -47,10 +50,30 @@ tbody.bounds td, tbody.no-federation td { color: var(--dim); }
 .tile b { display: block; font-size: 1.35rem; line-height: 1.3; }
 .tile span { color: var(--dim); font-size: .85rem; }
 .charts { display: grid; gap: 1rem 1.5rem; align-items: start;
-  grid-template-columns: repeat(auto-fit, minmax(min(100%, 22rem), 1fr)); }
-figure { margin: 0; max-width: 32rem; }
-figure.full { max-width: 52rem; overflow-x: auto; }
-figure.full svg { min-width: 40rem; }
+  grid-template-columns: repeat(auto-fill, minmax(min(100%, 26rem), 1fr)); }
+.charts > * { min-width: 0; }
+figure { margin: 0; max-width: 42rem; }
+figure.full { grid-column: 1 / -1; max-width: none; overflow-x: auto; }
+figure.full svg { min-width: 46rem; }
+.charts > .wide, .charts > .tiles { margin: 0; }
+.verdict { background: var(--soft); border-left: 4px solid var(--c6);
+  border-radius: 6px; padding: .4rem .9rem; }
+.verdict.finished { border-color: var(--c2); }
+.verdict.live { border-color: var(--c0); }
+.verdict.failed { border-color: var(--bad); }
+.verdict p:first-child { font-weight: 600; }
+.verdict ul { margin: .2rem 0 .6rem; padding-left: 1.2rem; }
+code { background: var(--soft); border-radius: 4px; padding: .1rem .3rem; }
+h3 { font-size: 1rem; margin: .2rem 0; }
+dl { display: grid; gap: .3rem 1rem; margin: 0;
+  grid-template-columns: repeat(auto-fill, minmax(min(100%, 22rem), 1fr)); }
+dt { font-weight: 600; display: inline; }
+dd { display: inline; margin: 0; color: var(--dim); }
+.tip { fill: transparent; stroke: none; }
+.tip:hover { stroke: currentColor; }
+.says { position: fixed; z-index: 2; max-width: 20rem; padding: .2rem .5rem;
+  color: var(--page); background: var(--ink); border-radius: 4px; font-size: .85rem;
+  pointer-events: none; }
 figcaption { font-size: .85rem; }
 svg { display: block; width: 100%; height: auto; }
 svg text { font-family: system-ui, sans-serif !important; }
@@ -58,7 +81,12 @@ summary { cursor: pointer; padding: .3rem 0; }
 @media (max-width: 40rem) {
   .names th:first-child, .names td:first-child { white-space: normal;
     min-width: 9.5rem; overflow-wrap: anywhere; }
-  .left { min-width: 9rem; } }
+  .left { min-width: 9rem; }
+  .fits th, .fits td { padding: .3rem .15rem; font-size: .75rem;
+    white-space: normal; }
+  .fits th { font-size: .7rem; }
+  .fits table th:first-child, .fits table td:first-child, .fits .left {
+    min-width: 4rem; overflow-wrap: anywhere; } }
 @media print { .wide { overflow: visible; } }
 """
 
@@ -85,11 +113,27 @@ document.querySelectorAll("th button").forEach(button => {
     });
   });
 });
+const says = document.createElement("div");
+says.className = "says";
+says.hidden = true;
+document.body.append(says);
+document.addEventListener("pointerover", event => {
+  const at = event.target.closest("[data-tip]");
+  says.hidden = !at;
+  if (!at) return;
+  says.textContent = at.dataset.tip;
+  const box = at.getBoundingClientRect(), width = says.offsetWidth;
+  const left = Math.min(box.left + (box.width - width) / 2, innerWidth - width - 4);
+  const above = box.top - says.offsetHeight - 4;
+  says.style.left = `${Math.max(4, left)}px`;
+  says.style.top = `${above > 0 ? above : box.bottom + 4}px`;
+});
+addEventListener("scroll", () => { says.hidden = true; }, true);
 """
 
 
-_LONG = 20
-"""Names with more letters than this are broken where there is little room."""
+_BROKEN, _LONG = 12, 20
+"""Longer names may be broken at their marks, and are where there is little room."""
 
 
 def page(title: str, body: str) -> str:
@@ -107,6 +151,7 @@ def table(
     heads: Sequence[str],
     bodies: Sequence[tuple[str, Iterable[Sequence[str]]]],
     left: Sequence[str] = (),
+    kind: str = "",
 ) -> str:
     """Make a table that can be sorted by each of its columns.
 
@@ -114,21 +159,22 @@ def table(
         heads: of the columns.
         bodies: (class, rows of cells) of each group of rows; rows stay in their group.
         left: heads of the columns with running text.
+        kind: class of the table: ``fits`` has room on a phone.
 
     """
     places = {i for i, head in enumerate(heads) if head in left}
 
     def cell(tag: str, i: int, inner: str) -> str:
-        kind = ' class="left"' if i in places else ""
+        side = ' class="left"' if i in places else ""
         scope = ' scope="col"' if tag == "th" else ""
-        return f"<{tag}{scope}{kind}>{inner}</{tag}>"
+        return f"<{tag}{scope}{side}>{inner}</{tag}>"
 
     head = "".join(
         cell("th", i, f'<button type="button">{escape(name)}</button>')
         for i, name in enumerate(heads)
     )
     made, start = "", "<table>"
-    for kind, rows in bodies:
+    for group, rows in bodies:
         rows = list(rows)
         if any(len(row[0]) > _LONG for row in rows):
             start = '<table class="names">'
@@ -139,9 +185,9 @@ def table(
             for row in rows
         )
         if lines:
-            made += f'<tbody class="{kind}">{lines}</tbody>'
+            made += f'<tbody class="{group}">{lines}</tbody>'
     return (
-        '<div class="wide" tabindex="0">'
+        f'<div class="{f"wide {kind}".strip()}" tabindex="0">'
         f"{start}<thead><tr>{head}</tr></thead>{made}</table></div>"
     )
 
@@ -149,7 +195,25 @@ def table(
 def _words(text: str) -> str:
     """Escape a cell, and say where a long name may be broken."""
     safe = escape(text)
-    return re.sub(r"(?<=[+=/._,])(?=\w)", "<wbr>", safe) if len(text) > _LONG else safe
+    return (
+        re.sub(r"(?<=[+=/_,])(?=\w)|(?<=\.)(?=[^\W\d])", "<wbr>", safe)
+        if len(text) > _BROKEN
+        else safe
+    )
+
+
+def code(text: str) -> str:
+    """A command."""
+    return f"<code>{escape(text)}</code>"
+
+
+def words(entries: Iterable[tuple[str, str]]) -> str:
+    """A list of words with what they mean."""
+    lines = (
+        f"<div><dt>{escape(word)}</dt>: <dd>{escape(text)}</dd></div>"
+        for word, text in entries
+    )
+    return f"<dl>{''.join(lines)}</dl>"
 
 
 def prose(line: str) -> str:

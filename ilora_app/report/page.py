@@ -10,13 +10,36 @@ FILE = "report.html"
 _STUMBLES = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
 
 
-def write(folder: Path, out: Path | None = None, beside: Path | None = None) -> Path:
+def text(folder: Path, beside: Path | None = None, over: bool = False) -> str:
+    """The report of a run, as :func:`write` writes it.
+
+    Raises:
+        ReportError: the folder holds no run, no finished round, or what no run writes.
+
+    """
+    run, other = read(folder), read(beside) if beside else None
+    try:
+        return sections.page(run, other, over)
+    except _STUMBLES as error:
+        what = f"{type(error).__name__}: {error}"
+        raise ReportError(
+            f"{folder}: its events or its config are not what a run writes ({what})"
+        ) from error
+
+
+def write(
+    folder: Path,
+    out: Path | None = None,
+    beside: Path | None = None,
+    over: bool = False,
+) -> Path:
     """Write the report of a run.
 
     Args:
         folder: of the run.
         out: file to write; None: report.html in the folder.
         beside: folder of another run, whose client drift is drawn beside this one's.
+        over: the run itself writes it, just before it says that it has ended.
 
     Returns:
         The file.
@@ -27,18 +50,11 @@ def write(folder: Path, out: Path | None = None, beside: Path | None = None) -> 
 
     """
     file = out or folder / FILE
-    run, other = read(folder), read(beside) if beside else None
-    try:
-        text = sections.page(run, other)
-    except _STUMBLES as error:
-        what = f"{type(error).__name__}: {error}"
-        raise ReportError(
-            f"{folder}: its events or its config are not what a run writes ({what})"
-        ) from error
+    made_of = text(folder, beside, over)
     temporary = file.with_name(f".{file.name}.tmp")
     # Made anew: through a link it would be written to wherever that leads.
     temporary.unlink(missing_ok=True)
     with temporary.open("x", encoding="utf-8") as made:
-        made.write(text)
+        made.write(made_of)
     temporary.replace(file)
     return file

@@ -11,9 +11,13 @@ def section(name: str, inner: str) -> str:
 
 
 def charts(*drawn: str, full: bool = False) -> str:
-    """Lay out plots beside each other; those that are empty are left out."""
+    """Lay out plots, tables and text in two columns; what is empty is left out."""
     kind = ' class="full" tabindex="0"' if full else ""
-    figures = "".join(f"<figure{kind}>{svg}</figure>" for svg in drawn if svg)
+    figures = "".join(
+        f"<figure{kind}>{part}</figure>" if part.startswith("<svg") else part
+        for part in drawn
+        if part
+    )
     return f'<div class="charts">{figures}</div>' if figures else ""
 
 

@@ -176,6 +176,8 @@ def stored(config: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
         ("parts", "for each node what the correction holds of it: gradients", True),
         ("events.jsonl", f"what happened: {by_node}, hashes of messages", False),
         ("metrics.csv", "a row for each round: means over nodes", False),
+        ("classes.csv", "scores by class, of the server's own test split", False),
+        ("confusion.csv", "what was taken for what, of the same rows", False),
         ("report.html", f"the run as plots and tables: {by_node}", False),
         ("membership.*", "the result of the membership test", False),
     ]

@@ -30,8 +30,12 @@ def cost(run: RunData) -> str:
         [f"s, {name}", f"{run.total(key):.1f}", f"{run.total(key) / trained:.2f}"]
         for name, key in SECONDS
     ]
-    table = look.table(["part", "all rounds", "a round"], [("parts", rows)])
-    return charts(plots.traffic(run), plots.seconds(run)) + table
+    heads = ["part", "all rounds", "a round"]
+    tables = [
+        look.table(heads, [("parts", rows[start : start + len(BYTES)])])
+        for start in (0, len(BYTES))
+    ]
+    return charts(plots.traffic(run), plots.seconds(run), *tables)
 
 
 def failures(run: RunData) -> str:

@@ -1,22 +1,44 @@
 """What a report says, section by section; everything from data is escaped."""
 
-import time
-from html import escape
-
-from ilora_app.report import look, plots
-from ilora_app.report.baselines import BASELINES
+from ilora_app.report import classes, look, plots
+from ilora_app.report.head import head
 from ilora_app.report.pieces import charts, folded, last, note, section
 from ilora_app.report.reading import Client, RunData, client_name
-from ilora_app.report.records import BYTES, SECONDS, config, cost, failures, rounds
+from ilora_app.report.records import config, cost, failures, rounds
+from ilora_app.report.verdict import status_of, verdict
+from ilora_app.runs.history import RUNNING
 from ilora_app.settings.parsing import count
 
+WORDS = (
+    ("rank r", "the size of an adapter: how many directions each layer may learn"),
+    ("B, A", "the two factors of an adapter; a layer of weights W works as W + s B A"),
+    ("s", "the scaling of an adapter, lora-scaling in the config"),
+    ("s B A", "what was learned of a layer: the update to its weights"),
+    ("singular values", "how strong each direction of an update is, strongest first"),
+    (
+        "energy kept",
+        "part of the squared norm of what was learned that the cut to a rank keeps",
+    ),
+    ("norm", "the square root of the sum of squares of all numbers (Frobenius)"),
+    ("drift", "how far the clients' updates lie from their mean"),
+    ("held out", "rows that a client measures on and does not train on"),
+    ("test split", "rows of the server, of which no client has any"),
+    ("linear probe", "a linear model on what the frozen network makes of the rows"),
+    ("epsilon", "the bound of what a private run tells of one member; less is better"),
+)
+"""(what stands in a report, what it means)."""
 
-def page(run: RunData, other: RunData | None = None) -> str:
-    """Make the whole page of a run."""
+
+def page(run: RunData, other: RunData | None = None, over: bool = False) -> str:
+    """Make the whole page of a run; ``over`` where the run itself says that it is."""
     strategy = run.config.get("strategy", "")
+    status, reason = status_of(run, over)
+    running = status == RUNNING
+    by_class, when = classes.found_in(run, running)
     parts = [
-        _head(run),
+        head(run, verdict(run, by_class, status, reason)),
         section("Accuracy and loss", _course(run)),
+        section("Classes", classes.by_class(by_class, when)),
         section("Clients and ranks", _clients(run)),
         section("Data of the clients", _data(run)),
         section("What the ranks keep", _ranks(run)),
@@ -25,43 +47,10 @@ def page(run: RunData, other: RunData | None = None) -> str:
         section("Failures", failures(run)),
         section("Rounds", rounds(run)),
         section("Config and versions", config(run)),
+        section("Words", look.words(WORDS)),
     ]
-    return look.page(f"Run of {strategy}", "\n".join(parts))
-
-
-def _head(run: RunData) -> str:
-    c = run.config
-    what = f"{c.get('model')} on {c.get('dataset')}, seed {c.get('seed')}"
-    times = [event["time"] for event in run.events if "time" in event]
-    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(times[0])) if times else ""
-    done, wanted = int(run.rounds[-1]["round"]), c.get("num-server-rounds")
-    tiles = [(f"{done} of {wanted}", "rounds"), (str(len(run.clients())), "clients")]
-    accuracies = run.series("accuracy")
-    if accuracies:
-        number, best = max(accuracies, key=lambda pair: pair[1])
-        tiles.insert(0, (f"{accuracies[-1][1]:.4f}", "accuracy at the end"))
-        tiles.insert(1, (f"{best:.4f}", f"best accuracy, round {number}"))
-    for key, name in BASELINES:
-        value = run.last("baselines").get(key)
-        if isinstance(value, int | float):
-            tiles.append((f"{value:.4f}", name))
-    first = run.rounds[0]
-    if "head_examples" in first and "accuracy" in first:
-        tiles.append((f"{first['accuracy']:.4f}", "linear probe, round 0"))
-    worst = run.value("client_accuracy_worst")
-    if worst is not None:
-        tiles.append((f"{worst:.4f}", "worst client, held out"))
-    megabytes = run.total(*(key for _, key in BYTES)) / 1e6
-    minutes = run.total(*(key for _, key in SECONDS[:3])) / 60
-    tiles += [(f"{megabytes:.1f}", "MB sent"), (f"{minutes:.1f}", "minutes in rounds")]
-    bad = len(run.kind("reply-left-out"))
-    tiles.append((str(bad), "replies left out"))
-    boxes = "".join(
-        f'<div class="tile"><b>{escape(value)}</b><span>{escape(name)}</span></div>'
-        for value, name in tiles
-    )
-    begun = f" Begun {escape(when)}." if when else ""
-    return f'<p class="dim">{escape(what)}.{begun}</p><div class="tiles">{boxes}</div>'
+    live = "Live: run" if running else "Run"
+    return look.page(f"{live} of {strategy}", "\n".join(parts))
 
 
 def _course(run: RunData) -> str:
@@ -69,21 +58,21 @@ def _course(run: RunData) -> str:
 
 
 def _clients(run: RunData) -> str:
-    parts = [charts(plots.clients(run), plots.accuracy_by_rank(run))]
+    parts = [plots.clients(run), plots.accuracy_by_rank(run)]
+    notes = []
     found = run.clients()
     if any(c.accuracy or c.test_accuracy for c in found):
         heads = ["client", "rank", "examples", "held out", "accuracy", "best", "loss"]
         own = any(c.test_accuracy for c in found)
         heads += ["own model on the test split"] if own else []
         rows = [_client_row(client, own) for client in found]
-        parts.append(look.table(heads, [("clients", rows)]))
-        parts.append(
-            note("Accuracy and loss of the clients are on what each has held out.")
-        )
+        parts.append(look.table(heads, [("clients", rows)], kind="fits"))
+        notes.append("Accuracy and loss of the clients are on what each has held out.")
     elif found:
         rows = [[c.name, str(c.rank), str(c.examples)] for c in found]
-        parts.append(look.table(["client", "rank", "examples"], [("clients", rows)]))
-        parts.append(note("The clients measured nothing, or it was not recorded."))
+        table = look.table(["client", "rank", "examples"], [("clients", rows)])
+        parts.append(table)
+        notes.append("The clients measured nothing, or it was not recorded.")
     ranks = {rank: s for rank, s in run.by_rank("accuracy").items() if s}
     if ranks:
         losses = run.by_rank("loss")
@@ -92,7 +81,7 @@ def _clients(run: RunData) -> str:
             for rank, series in ranks.items()
         ]
         parts.append(look.table(["test split", "accuracy", "loss"], [("ranks", lines)]))
-    return "".join(parts)
+    return charts(*parts) + "".join(map(note, notes))
 
 
 def _client_row(client: Client, own: bool) -> list[str]:
@@ -115,7 +104,7 @@ def _data(run: RunData) -> str:
     alone = sorted({client_name(m) for m in members if m.get("partition") is None})
     parts = []
     if event:
-        parts.append(charts(plots.classes(run), full=len(event["counts"]) > plots.FEW))
+        parts.append(charts(plots.classes(run), full=plots.is_wide(run)))
         heads = ["class", *(f"client {i}" for i in range(len(event["counts"])))]
         rows = [
             [name, *(str(part[i]) for part in event["counts"])]
@@ -182,7 +171,7 @@ def _drift(run: RunData, other: RunData | None) -> str:
             f"This run had drift correction by {chosen} (scope: {scope}); "
             '`drift-correction = "none"` is the same run without.'
         )
-    parts = [look.prose(said), charts(plots.drift(run, other))]
+    parts = [look.prose(said)]
     if other:
         parts.append(look.prose(_between(run, other)))
     if run.series("drift"):
@@ -194,7 +183,7 @@ def _drift(run: RunData, other: RunData | None) -> str:
         )
     else:
         parts.append(note("It was not measured: not all that clients train is sent."))
-    return "".join(parts)
+    return charts(plots.drift(run, other), f"<div>{''.join(parts)}</div>")
 
 
 def _between(run: RunData, other: RunData) -> str:

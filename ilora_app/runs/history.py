@@ -5,14 +5,15 @@ import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from ilora_app.runs import processes
+from ilora_app.runs import class_scores, processes
 from ilora_app.runs.places import CONFIG, EVENTS, LATEST, RUNS
 from ilora_app.runs.reading import config_of, events_of, number, rows_of
+from ilora_app.runs.worth import Worth
 from ilora_app.settings import options
 
 RUNNING, FINISHED, FAILED, STOPPED = "running", "finished", "failed", "stopped"
@@ -134,13 +135,26 @@ def read(folder: Path, root: Path) -> Run:
 
 
 def details(folder: Path) -> dict[str, Any]:
-    """The config, the rows of metrics.csv, and what went wrong in them."""
+    """The config, the rows of metrics.csv, what went wrong in them, and the test split.
+
+    ``test`` is what the accuracy is worth; ``classes`` and ``confused`` are there where
+    a run with classes has ended.
+    """
     wrong = ("reply-left-out", "node-left-out", "node-struck-out", "model-unchanged")
-    return {
+    rows, events = rows_of(folder), events_of(folder)
+    found = {
         "config": config_of(folder),
-        "rows": rows_of(folder),
-        "failures": [e for e in events_of(folder) if e.get("event") in wrong],
+        "rows": rows,
+        "failures": [e for e in events if e.get("event") in wrong],
+        "test": asdict(Worth.of(rows, events)),
     }
+    if by_class := class_scores.read(folder):
+        found["classes"] = [asdict(score) for score in by_class.scores]
+        found["confused"] = [
+            {"class": true, "taken_for": told, "rows": rows}
+            for true, told, rows in by_class.confused
+        ]
+    return found
 
 
 def remove(folder: Path, root: Path) -> None:

@@ -8,6 +8,7 @@ from flwr.supercore import log
 from ilora_app import wire
 from ilora_app.federation.strategy import LoraStrategy
 from ilora_app.lora.factors import AdapterState
+from ilora_app.runs.class_scores import ByClass
 from ilora_app.server.preflight import RunInputs
 from ilora_app.tasks import training
 from ilora_app.tasks.causal_lm import LanguageExamples
@@ -28,6 +29,7 @@ class CentralEvaluation:
         hits: by rank, None for the global model, which rows of the test split the
             model measured last tells, in their order; none without classes.
         only_class: the one that the global model takes every row for, if it does.
+        by_class: scores of the global model that was measured last, by class.
 
     """
 
@@ -38,6 +40,7 @@ class CentralEvaluation:
         self._results: dict[int | None, dict[str, float]] = {}
         self.hits: dict[int | None, list[bool]] = {}
         self.only_class: int | None = None
+        self.by_class: ByClass | None = None
         self._labels = prepared.labels
 
     def __call__(self, server_round: int, arrays: ArrayRecord) -> MetricRecord | None:
@@ -78,7 +81,9 @@ class CentralEvaluation:
             model: at that rank.
 
         """
-        return self._results.get(rank) or self._measured(rank, model)
+        if rank not in self._results:
+            self._results[rank] = self._measured(rank, model)
+        return self._results[rank]
 
     def _measured(self, rank: int | None, model: AdapterState) -> dict[str, float]:
         """Loss and metrics of one model on the test split."""
@@ -91,6 +96,7 @@ class CentralEvaluation:
             self.hits[rank] = [hit for _, hit in placed]
             if rank is None:
                 self.only_class = scores.only_class
+                self.by_class = ByClass.of(self._labels, *scores.told)
         tokens = self._settings.data.generate_tokens
         if tokens and isinstance(test, LanguageExamples) and all(test.prompts):
             found["exact_match"] = exact_match(self._backbone, test, tokens, size)

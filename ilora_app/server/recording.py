@@ -17,6 +17,8 @@ from ilora_app.lora.decomposition import singular_values
 from ilora_app.runs.folder import RunFolder
 from ilora_app.runs.machine import hardware, versions
 from ilora_app.runs.partition_plot import draw
+from ilora_app.runs.reading import events_of
+from ilora_app.runs.worth import Worth
 from ilora_app.settings import Settings
 from ilora_app.settings.kinds import kind
 from ilora_app.tasks import baselines, partitions
@@ -128,8 +130,14 @@ def _tfidf(
         log(INFO, "A linear model on TF-IDF of the pooled texts has %.4f", linear)
 
 
-def say_baselines(rows: list[dict[str, Any]]) -> None:
-    """Log what a run began with beside what it came to, where its head was solved."""
+def say_worth(folder: RunFolder) -> None:
+    """Log what a run came to beside what is reached without it.
+
+    Where its head was solved, what it began with is the linear probe.
+    """
+    if line := Worth.of(folder.rows, events_of(folder.path)).line:
+        log(INFO, "Test split: %s", line)
+    rows: list[dict[str, Any]] = folder.rows
     first, last = rows[0], rows[-1]
     if "head_examples" in first and "accuracy" in first and "accuracy" in last:
         probe, accuracy = first["accuracy"], last["accuracy"]
@@ -178,7 +186,7 @@ def _singular_values(folder: RunFolder, strategy: LoraStrategy) -> None:
 def _report(folder: RunFolder) -> None:
     from ilora_app.report import page
 
-    log(INFO, "Report: %s", page.write(folder.path))
+    log(INFO, "Report: %s", page.write(folder.path, over=True))
 
 
 @_as_warning

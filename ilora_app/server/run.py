@@ -115,7 +115,7 @@ class Server:
         )
         self._save()
         self.checkpointer.close()
-        recording.say_baselines(folder.rows)
+        recording.say_worth(folder)
         recording.end(folder, self.strategy, settings.keeping.report)
         log(INFO, "Run folder: %s", folder.path)
         if self.strategy.method.trains:

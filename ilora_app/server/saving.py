@@ -1,8 +1,12 @@
-"""Writes the global model, and what a client of each rank holds."""
+"""Writes the global model with its scores by class, and what each rank holds."""
 
+from logging import WARNING
 from pathlib import Path
 
+from flwr.supercore import log
+
 from ilora_app.federation.strategy import LoraStrategy
+from ilora_app.runs import class_scores
 from ilora_app.runs.adapter import save_adapter
 from ilora_app.server.evaluation import CentralEvaluation
 from ilora_app.server.preflight import RunInputs
@@ -32,7 +36,11 @@ class ModelWriter:
         self._nothing = strategy.method.personal or not save
 
     def save_global(self, folder: Path) -> None:
-        """Write adapter/ into a folder, or model/ where the whole model trains."""
+        """Write adapter/ into a folder, or model/ where the whole model trains.
+
+        Beside it lies what it tells of each class of the test split.
+        """
+        self._save_by_class(folder)
         if self._nothing:
             return
         backbone = self._prepared.backbone
@@ -49,6 +57,17 @@ class ModelWriter:
             return
         for rank in sorted(set(self._strategy.membership.ranks)):
             self._save(folder / f"adapter-r{rank}", rank)
+
+    def _save_by_class(self, folder: Path) -> None:
+        """Write classes.csv and confusion.csv; no run ends for want of them."""
+        if self._strategy.method.personal or not self._prepared.labels:
+            return
+        self._evaluation.result(None, self._strategy.global_model())
+        if self._evaluation.by_class:
+            try:
+                class_scores.write(folder, self._evaluation.by_class)
+            except OSError as error:
+                log(WARNING, "scores by class cannot be written: %s", error)
 
     def _save(self, folder: Path, rank: int | None) -> None:
         backbone, model = self._prepared.backbone, self._strategy.global_model(rank)

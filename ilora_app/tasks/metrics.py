@@ -30,6 +30,11 @@ class ClassScores:
         return [a == b for a, b in zip(self._found, self._right, strict=True)]
 
     @property
+    def told(self) -> tuple[list[int], list[int]]:
+        """Class ids of the examples, and those that they were taken for."""
+        return self._right, self._found
+
+    @property
     def only_class(self) -> int | None:
         """The class that every example was taken for; None where there were several."""
         found = set(self._found)

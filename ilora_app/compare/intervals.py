@@ -12,11 +12,13 @@ rows, with five seeds, has intervals that are too narrow where seeds differ.
 """
 
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
-from scipy import stats
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @dataclass(frozen=True)
@@ -41,16 +43,22 @@ class Difference:
         """Whether the interval does."""
         return abs(self.mean) > self.half
 
+    def __str__(self) -> str:
+        # Signed zeros would say something that is not there.
+        text = f"{self.mean:+.3f}".replace("-0.000", "+0.000")
+        return text if math.isinf(self.half) else f"{text} ± {self.half:.3f}"
+
 
 def over_seeds(gaps: Sequence[float]) -> Difference:
     """Student's t over seeds alone, where there is nothing of single test rows."""
+    mean = statistics.fmean(gaps)
     if len(gaps) < 2:
-        return Difference(float(np.mean(gaps)), math.inf, 1.0, len(gaps))
-    error = float(np.std(gaps, ddof=1)) / math.sqrt(len(gaps))
-    return _of(float(np.mean(gaps)), error, len(gaps) - 1, len(gaps))
+        return Difference(mean, math.inf, 1.0, len(gaps))
+    error = statistics.stdev(gaps) / math.sqrt(len(gaps))
+    return _of(mean, error, len(gaps) - 1, len(gaps))
 
 
-def over_seeds_and_rows(D: np.ndarray) -> Difference:
+def over_seeds_and_rows(D: "np.ndarray") -> Difference:
     """Of differences of shape (S, N): seeds, test rows."""
     S, N = D.shape
     if S < 2:
@@ -83,6 +91,8 @@ def holm(values: Sequence[float]) -> list[float]:
 def _of(mean: float, error: float, freedom: float, seeds: int) -> Difference:
     if not error:
         return Difference(mean, 0.0, float(not mean), seeds)
+    from scipy import stats  # slow to import
+
     half = float(stats.t.ppf(0.975, freedom)) * error
     p = float(2 * stats.t.sf(abs(mean) / error, freedom))
     return Difference(mean, half, p, seeds)

@@ -1,0 +1,72 @@
+"""What the best row is ahead by, and the table for a paper that says so."""
+
+import math
+import re
+
+import pytest
+from scipy import stats
+
+from ilora_app.compare.differences import behind_best
+from ilora_app.compare.latex import escaped, latex
+from ilora_app.compare.tables import markdown
+from tests.made_up import entry, finish, plan, rounds, section_of
+
+FINALS = {
+    "ilora": (0.80, 0.82, 0.84),
+    "fedit": (0.79, 0.83, 0.82),
+    "flora": (0.70, 0.72, 0.73),
+    "centralized": (0.90, 0.90, 0.90),
+}
+
+
+@pytest.fixture
+def three(tmp_path):
+    made = plan(tmp_path, *map(entry, FINALS), seeds=3)
+    for one in made.entries:
+        for seed, value in enumerate(FINALS[one.row.name]):
+            finish(made.job(one, 0.003, seed), rounds(0.1, value))
+    return section_of(made)
+
+
+def test_gaps_are_paired_and_corrected_for_their_number(three):
+    tie, behind = behind_best(three)
+    assert (tie.name, behind.name) == ("fedit", "flora"), "no bound is among them"
+    oracle = stats.ttest_rel(FINALS["flora"], FINALS["ilora"])
+    low, high = oracle.confidence_interval(0.95)
+    assert behind.gap.mean - behind.gap.half == pytest.approx(low)
+    assert behind.gap.mean + behind.gap.half == pytest.approx(high)
+    assert behind.p == pytest.approx(2 * oracle.pvalue), "Holm, of two"
+    assert (tie.tied, behind.tied) == (True, False)
+
+
+def test_one_seed_tells_nothing(tmp_path):
+    made = plan(tmp_path, entry("ilora"), entry("fedit"), seeds=1)
+    for i, one in enumerate(made.entries):
+        finish(made.job(one, 0.003, 0), rounds(0.1, 0.5 + i / 10))
+    (row,) = behind_best(section_of(made))
+    assert (row.gap.half, row.tied) == (math.inf, False)
+    assert str(row.gap) == "-0.100"
+
+
+def test_people_read_them_below_the_table(three):
+    text = markdown([three], [])
+    assert "less that of ilora, paired by seed" in text
+    assert "| fedit = | -0.007 ± " in text
+    assert "| flora | -0.103 ± " in text
+
+
+def test_the_table_for_a_paper_has_the_best_bold_and_ties_marked(three):
+    text = latex([three], ["Command: `ilora compare`"])
+    assert text.startswith("% Command: `ilora compare`\n")
+    rows = dict(re.findall(r"^([a-z]+) & (.*) \\\\$", text, re.MULTILINE))
+    assert rows["ilora"].startswith(r"\textbf{0.820} $\pm$ 0.020 &")
+    assert rows["fedit"].startswith(r"0.813 $\pm$ 0.021$^{=}$ &")
+    assert rows["flora"].startswith(r"0.717 $\pm$ 0.015 &")
+    assert "textbf" not in rows["centralized"], "a bound takes part in nothing"
+    width = len(re.search(r"tabular}{l(r*)}", text)[1])
+    assert {row.count(" & ") for row in rows.values()} == {width - 1}
+    assert text.count("{") == text.count("}")
+
+
+def test_names_are_text_in_latex():
+    assert escaped(r"a_b+c=50%\{x}") == r"a\_b+c=50\%\textbackslash{}\{x\}"
