@@ -66,7 +66,8 @@ def draw(study: Study, setting: str, tasks: Sequence[str]) -> Figure:
             axes.text(j, i, text, ha="center", va="center", weight=weight, size=9)
     limit = max(0.01, float(np.nanmax(np.abs(shown))))
     drawn = axes.imshow(shown, cmap="PuOr", vmin=-limit, vmax=limit, aspect="auto")
-    axes.set_xticks(range(len(columns)), [f"{s}\n{task}" for task, s in columns])
+    names = [f"{s}\n{task}".replace(", ", ",\n") for task, s in columns]
+    axes.set_xticks(range(len(columns)), names)
     axes.set_yticks(range(len(rows)), rows)
     axes.tick_params(length=0)
     figure.colorbar(drawn, label="accuracy that it adds")
