@@ -79,22 +79,26 @@ def test_zeros_to_multiply_by_for_all_others_open_nothing(config):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("record", [wire.ARRAYS, wire.CONFIG])
+@pytest.mark.parametrize("record", [wire.ARRAYS, wire.CONFIG, wire.BASE])
 def test_a_dead_model_or_another_task_for_all_others_is_found(config, record):
     def change(content: RecordDict) -> None:
         if record == wire.ARRAYS:
             content[record] = zeros(content.array_records[record])
-        else:
-            content[record] = ConfigRecord(
-                {**content.config_records[record], wire.BATCH_SIZE: 1}
-            )
+            return
+        more = {wire.BATCH_SIZE: 1}
+        if record == wire.BASE:
+            content[record] = wire.encode_increment({"layer": torch.ones(1, 1)})
+            more = {wire.BASE_START: 0, wire.BASE_END: 1}
+        facts = content.config_records[wire.CONFIG]
+        content[wire.CONFIG] = ConfigRecord({**facts, **more})
 
     why = unchanged(
         config(**PLAIN, **SECURE),
         rewrite=to_all_but_the_victim(MessageType.TRAIN, change),
     )
     assert "1 nodes are left, 3 must" in why
-    assert why.count("sent something else than others are told") == 3
+    what = "no such record" if record == wire.BASE else "else than others are told"
+    assert why.count(what) == 3
 
 
 @pytest.mark.slow

@@ -13,6 +13,9 @@ from ilora_app.lora.factors import group_of
 from ilora_app.node.client_state import at_rank
 from ilora_app.node.instructions import Instructions
 
+_KNOWN = {wire.ARRAYS, wire.CONFIG, wire.CORRECTION, wire.SECURE}
+"""All of these are in a view; a base, say, would be a model of its own."""
+
 
 def asked(message: Message) -> bytes:
     """Hash of what a message asks of all nodes alike."""
@@ -34,6 +37,8 @@ def check(message: Message, instructions: Instructions, nested: bool) -> None:
 
     """
     content = message.content
+    if more := set(content) - _KNOWN:
+        raise wire.WireError(f"{', '.join(sorted(more))}: sums take no such record")
     facts: Any = content.config_records[wire.SECURE]
     views = wire.from_by_node(facts.get(wire.VIEWS))
     own, rank = instructions.plan.own, instructions.rank
