@@ -76,9 +76,13 @@ class BlindStrategy(LoraStrategy):
         if session is None:
             return []
         if (shared := session.key_set.shared_rank(session.peers)) < sketch.rank:
-            text = "round %d: fewer than %d nodes hold the directions beyond %d"
+            means = self.method.sums_directions()
+            what = "none is sent" if means else "no control variate of them is sent"
+            text = (
+                f"round %d: fewer than %d nodes hold the directions beyond %d: {what}"
+            )
             if by_direction:
-                log(WARNING, f"{text}: none is sent", server_round, self._least, shared)
+                log(WARNING, text, server_round, self._least, shared)
         evaluates = wire.EVALUATE in sent[0].content.config_records[wire.CONFIG]
         state, plan = self.state, self.model.plan()
         self._like = blind_sums.shapes(state, plan, sketch, control, evaluates)
