@@ -22,6 +22,8 @@ LAYERS, SIDE, RANKS = 12, 384, (2, 4, 8, 16)
 PASSES = 3
 """Y, R, and an evaluation, of which no vector is made here."""
 
+ASKED = b"the same of all"
+
 LENGTH = LAYERS * SIDE * max(RANKS)
 """Numbers of Y, and of R."""
 
@@ -78,6 +80,8 @@ class Round:
         """One vector: masked, summed, and opened."""
         point = FixedPoint(len(parts), 2.0**32)
         values = point.encode(np.linspace(-1, 1, LENGTH))
+        for i in left:
+            self._of_one(parts[i].enter, number, ASKED)
         masked = {i: self._of_one(parts[i].mask, number, values) for i in left}
         signed = {}
         if left != peers:
@@ -86,11 +90,11 @@ class Round:
             i: self._of_one(parts[i].reveal, number, left, signed) for i in left
         }
         clock = time.process_time()
-        total = opened(key_set, number, peers, masked, revealed)
+        total = opened(key_set, number, peers, masked, revealed, ASKED)
         self.server += time.process_time() - clock
         if not (total == keys.summed([values] * len(left), LENGTH)).all():
             raise AssertionError("the sum is wrong")
-        self.up += values.nbytes + len(peers) * (33 + 8) + (64 if signed else 0)
+        self.up += values.nbytes + 8 + len(peers) * (33 + 8) + (64 if signed else 0)
         self.down += len(left) * 8 * (2 if signed else 1) + len(signed) * (64 + 8)
         return left
 

@@ -76,6 +76,6 @@ def masked(server: Server, content: RecordDict, nodes: int) -> dict[str, Tensor]
     """A node's masked vector, read as if nothing masked it."""
     like = server.strategy._like  # type: ignore[attr-defined]
     length = sum(torch.Size(shape).numel() for shape in like.values())
-    vector = wire.read_masked(content[wire.SECURE], length)
+    vector = wire.read_masked(content[wire.SECURE], length + 1)[:-1]
     point, _ = of_clients(nodes)
     return wire.unflatten(vector.astype("i8") * 2.0**-point.bits, like)

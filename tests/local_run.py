@@ -19,12 +19,14 @@ Tamper = Callable[[Message], Message | None]
 class FaultyGrid(LocalGrid):
     """A LocalGrid whose replies pass through ``tamper``; None drops a reply.
 
-    ``arrivals`` maps a node to the number of exchanges before it is there.
+    ``rewrite`` changes messages to nodes, as a server that deviates does. ``arrivals``
+    maps a node to the number of exchanges before it is there.
     """
 
     def __init__(self, *args: Any, tamper: Tamper | None = None, **kwargs: Any):
         self.arrivals: dict[int, int] = kwargs.pop("arrivals", {})
         self.reverse: bool = kwargs.pop("reverse", False)
+        self.rewrite: Callable[[Message], None] | None = kwargs.pop("rewrite", None)
         self.tamper = tamper or (lambda reply: reply)
         self.exchanges = 0
         self.sent: list[Message] = []
@@ -39,6 +41,8 @@ class FaultyGrid(LocalGrid):
     ) -> Iterable[Message]:
         self.exchanges += 1
         messages = list(messages)
+        for message in messages if self.rewrite else ():
+            self.rewrite(message)
         self.sent += messages
         if self.reverse:
             messages = messages[::-1]

@@ -170,6 +170,8 @@ def test_other_tasks(name, tmp_path):
     found = json.loads(result.stdout)
     assert (found["members"], found["non_members"]) == (12, 12)
     if name == "vit":
+        result = ilora("audit", made.folder, "--most", 12)
+        assert "1 % of fewer than 100 non-members is no row" in result.output
         result = ilora("audit", made.folder, "--json")
         loss = json.loads(result.stdout)["mean_loss"]["non_members"]
         assert loss == pytest.approx(metrics(made.folder)["loss"].iloc[-1], rel=1e-3)

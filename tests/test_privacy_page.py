@@ -58,6 +58,7 @@ def test_who_sees_a_single_update(pages, way):
     assert ("control variate, a mean gradient" in page.text) is (way == "plain")
     assert ("exact number of its rows of each class" in page.text) is (way == "ridge")
     assert ("secure-key and secure-roster" in page.text) is secure
+    assert ("an operator that makes up models" in page.text) is secure
 
 
 @pytest.mark.slow
@@ -117,7 +118,7 @@ def test_hashes_of_rounds_and_what_a_run_cannot_know(pages):
     assert (
         "Whether connections are encrypted (TLS) is not known to the run" in page.text
     )
-    assert "Nodes are who they say they are" in page.text
+    assert "A node is taken for who it says it is" in page.text
     assert found["data_dealt_by_server"] is True
 
 

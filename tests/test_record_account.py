@@ -64,6 +64,8 @@ def test_what_makes_no_sense_is_refused_with_a_reason():
     ):
         name = key.replace("_", "-").replace("dp-noise-multiplier", "dp-target-epsilon")
         assert name in validity.problems(settings_of(**{key: value})), key
+    both = validity.problems(settings_of(secure_aggregation=True))
+    assert "no place for what a node has spent" in both["secure-aggregation"]
     strategies = ("fedavg-full", "local", "centralized", "linear-probe", "fedgalore")
     for strategy in (*strategies, "hetlora", "fedsa-lora"):
         assert "dp" in validity.problems(settings_of(strategy=strategy)), strategy

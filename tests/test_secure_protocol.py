@@ -17,6 +17,13 @@ from ilora_app.secure import (
 
 TERMS = Terms(run=7, round=3, purpose="train", passes=2, least=3)
 LENGTH = 50
+ASKED = b"the same of all"
+
+
+def vector(node: Participant, number: int, values, asked: bytes = ASKED):
+    """What a node masks in a pass."""
+    node.enter(number, asked)
+    return node.mask(number, values)
 
 
 class Session:
@@ -49,14 +56,14 @@ class Session:
     ) -> np.ndarray:
         """One pass; ``lost`` upload nothing, ``silent`` upload and reveal nothing."""
         there = [i for i in self.peers if i not in lost]
-        masked = {i: self.nodes[i].mask(number, self.values[i]) for i in there}
+        masked = {i: vector(self.nodes[i], number, self.values[i]) for i in there}
         signed = {}
         if lost:
             signed = {i: self.nodes[i].agree(number, there) for i in there}
         speaks = [i for i in there if i not in silent]
         revealed = {i: self.nodes[i].reveal(number, there, signed) for i in speaks}
         tamper(revealed)
-        total = opened(self.key_set, number, self.peers, masked, revealed)
+        total = opened(self.key_set, number, self.peers, masked, revealed, ASKED)
         self.peers = there
         return total
 
@@ -88,14 +95,14 @@ def test_sums_of_one_update_are_over_the_same_nodes():
     zeros = np.zeros(3, dtype=np.uint64)
     for i, node in nodes.items():
         node.receive({j: letters[j][i] for j in nodes if j != i})
-        node.mask(0, zeros)
+        vector(node, 0, zeros)
         node.reveal(0, list(nodes), {})
-        node.mask(1, zeros)
+        vector(node, 1, zeros)
     with pytest.raises(SecureError, match="between sums of one update"):
         nodes[1].agree(1, list(nodes)[:-1])
     for node in nodes.values():
         node.reveal(1, list(nodes), {})
-        node.mask(2, zeros)
+        vector(node, 2, zeros)
     assert nodes[1].agree(2, list(nodes)[:-1])  # a measurement stands alone
 
 
@@ -157,7 +164,7 @@ def test_a_node_masks_and_answers_once():
         (lambda: node.receive(session.inbox[3]), "has opened"),
         (lambda: node.share(session.key_set.adverts, None), "has shared"),
         (lambda: node.reveal(0, peers[:-1], {}), "has said that others"),
-        (lambda: node.mask(2, session.values[3]), "not begun"),
+        (lambda: vector(node, 2, session.values[3]), "not begun"),
         (lambda: node.reveal(1, peers, {}), "masked no vector"),
     ):
         with pytest.raises(SecureError, match=match):
@@ -169,7 +176,7 @@ def test_nobody_gets_both_kinds_of_shares_of_one_node():
     session = Session(6)
     session.receive()
     for i in session.peers:
-        session.nodes[i].mask(0, session.values[i])
+        vector(session.nodes[i], 0, session.values[i])
     all_of, without = session.peers, session.peers[:-1]
     signed = {i: session.nodes[i].agree(0, without) for i in without[:3]}
     with pytest.raises(SecureError, match="3 nodes have signed"):
@@ -197,11 +204,11 @@ def test_what_the_server_holds_of_one_node_is_uniform():
     zeros = np.zeros(length, dtype=np.uint64)
     node = session.nodes[3]
     seed = node.secrets[2 + TERMS.passes]
-    masked = node.mask(0, zeros)
+    masked = vector(node, 0, zeros)[:-1]
     own = keys.stream(keys.derived(seed, session.key_set.own_mask(0, 3)), length)
     second = Session(4)
     second.receive()
-    views = (masked, masked - own, second.nodes[3].mask(0, zeros) - masked)
+    views = (masked, masked - own, vector(second.nodes[3], 0, zeros)[:-1] - masked)
     for view in views:
         found = view.view(np.uint8)
         for sample in (found, found[:-1] ^ found[1:], (view >> np.uint64(61))):
@@ -220,6 +227,6 @@ def test_a_revealed_key_tells_nothing_of_another_pass():
     node = session.nodes[53]
     first, second = node.secrets[2], node.secrets[3]
     assert first != second
-    about = session.key_set.mask(0, 3, 53)
+    about = session.key_set.mask(0, 3, 53, ASKED)
     public = session.key_set.by_node[3].masks[0]
     assert keys.agreed(first, public, about) != keys.agreed(second, public, about)

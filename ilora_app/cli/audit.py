@@ -12,6 +12,9 @@ from ilora_app.cli.naming import MISTAKE, place_of
 if TYPE_CHECKING:
     from ilora_app.export.source import Source
 
+FEW = 100
+"""Non-members, of which one would be 1 %."""
+
 
 def audit(
     model: Annotated[
@@ -100,6 +103,8 @@ def audit(
         low, high = found[f"{name}_interval"]
         typer.echo(f"{text}: {found[name]:.4f} (95 %: {low:.4f} to {high:.4f})")
     typer.echo(f"{found['members']} members, {found['non_members']} non-members")
+    if found["non_members"] < FEW:
+        typer.echo(f"1 % of fewer than {FEW} non-members is no row: look at the AUC")
     if place:
         typer.echo(str(place / "membership.json"))
 

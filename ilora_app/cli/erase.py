@@ -20,7 +20,7 @@ _NOT_REACHED = (
     "removed files",
 )
 _KEPT = (
-    "config, metrics.csv, pages, models, and events.jsonl with what nodes said of "
+    "config, metrics.csv, log, pages, models, and events.jsonl with what nodes said of "
     "their ranks, rows, losses and accuracies; --all removes them too"
 )
 

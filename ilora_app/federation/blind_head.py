@@ -1,6 +1,5 @@
 """A head that is solved by sums over nodes of which the server sees the total alone."""
 
-from collections.abc import Sequence
 from logging import WARNING
 
 from flwr.app import Message
@@ -23,7 +22,7 @@ _HEAD = "head"
 def solve(
     ridge: RidgeHead,
     session: SecureSession,
-    sent: Sequence[Message],
+    sent: list[Message],
     model: GlobalModel,
 ) -> Row:
     """Ask the nodes of a session for their sums, and solve the head of the total.
@@ -31,7 +30,7 @@ def solve(
     Args:
         ridge: the layer.
         session: of one pass.
-        sent: the questions, without what a masked answer needs.
+        sent: the questions to its nodes.
         model: gets the head; it keeps the one it has where the sum cannot be opened.
 
     Returns:
@@ -43,22 +42,16 @@ def solve(
         wire.GRAM: tuple(like.gram.shape),
         wire.CROSS: tuple(like.cross.shape),
     }
-    asked = []
-    for message in sent:
-        node = message.metadata.dst_node_id
-        if node in session.peers:
-            message.content[wire.SECURE] = session.facts(node, 0)
-            asked.append(message)
     length, standing = blind_sums.size(shapes), session.events.standing
     seconds = standing.wait(_HEAD, session.peers, session.timeout)
     most = LEAST + 4 * 8e-6 * length
     payloads = session.events.payloads(session.terms.round, _HEAD)
     how = seconds, standing.came, most, None, payloads
-    replies = exchange(session.grid, asked, *how)
+    replies = exchange(session.grid, sent, *how)
     masked, _ = session.collect(replies, length, _HEAD)
     contents = [reply.content for reply in replies if reply.has_content()]
     row: Row = {
-        "bytes_down_head": sum(wire.content_bytes(m.content) for m in asked),
+        "bytes_down_head": sum(wire.content_bytes(m.content) for m in sent),
         "bytes_up_head": sum(wire.content_bytes(c) for c in contents),
         "head_examples": 0.0,
     }

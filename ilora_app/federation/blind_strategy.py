@@ -20,8 +20,10 @@ from ilora_app.corrections.summed_variates import SummedVariates
 from ilora_app.federation import blind_sums
 from ilora_app.federation.aggregation import UnusableError, aggregate
 from ilora_app.federation.blind_head import solve
+from ilora_app.federation.blind_views import views
 from ilora_app.federation.evaluation import EVALUATE, TRAIN
 from ilora_app.federation.member import Member
+from ilora_app.federation.replies import Request
 from ilora_app.federation.rounds import Row
 from ilora_app.federation.secure_session import SecureSession
 from ilora_app.federation.strategy import LoraStrategy
@@ -74,15 +76,19 @@ class BlindStrategy(LoraStrategy):
         if session is None:
             return []
         if (shared := session.key_set.shared_rank(session.peers)) < sketch.rank:
-            text = "round %d: fewer than %d nodes hold the directions beyond %d"
+            means = self.method.sums_directions()
+            what = "none is sent" if means else "no control variate of them is sent"
+            text = (
+                f"round %d: fewer than %d nodes hold the directions beyond %d: {what}"
+            )
             if by_direction:
-                log(WARNING, f"{text}: none is sent", server_round, self._least, shared)
+                log(WARNING, text, server_round, self._least, shared)
         evaluates = wire.EVALUATE in sent[0].content.config_records[wire.CONFIG]
         state, plan = self.state, self.model.plan()
         self._like = blind_sums.shapes(state, plan, sketch, control, evaluates)
         self._session = session
         facts = self._facts(sketch)
-        return self._with_letters(sent, 0, **facts)
+        return self._with_letters(sent, requests, 0, **facts)
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
@@ -137,7 +143,8 @@ class BlindStrategy(LoraStrategy):
         self._measured = bool(sent and self._session)
         if not self._measured or self._session is None:
             return []
-        return self._with_letters(sent, self._session.terms.passes - 1)
+        last = self._session.terms.passes - 1
+        return self._with_letters(sent, self.evaluation.requests, last)
 
     def aggregate_evaluate(
         self, server_round: int, replies: Iterable[Message]
@@ -165,7 +172,7 @@ class BlindStrategy(LoraStrategy):
         if ridge is None or not ridge.is_due(server_round, self._num_rounds):
             return None, {}
         members = self._present(grid)
-        _, sent = ridge.questions(
+        requests, sent = ridge.questions(
             server_round, self.method, self.model, members, config
         )
         run = sent[0].metadata.run_id if sent else 0
@@ -173,7 +180,8 @@ class BlindStrategy(LoraStrategy):
         session = self._begun(terms, members, grid, config)
         if session is None:
             return None, {}
-        row = solve(ridge, session, sent, self.model)
+        asked = self._with_letters(sent, requests, 0, session)
+        row = solve(ridge, session, asked, self.model)
         return self.model.arrays(), row
 
     def _sketch(self, server_round: int) -> Sketch:
@@ -218,15 +226,19 @@ class BlindStrategy(LoraStrategy):
         return session
 
     def _with_letters(
-        self, sent: Iterable[Message], number: int, **facts: Any
+        self,
+        sent: Iterable[Message],
+        requests: Mapping[int, Request],
+        number: int,
+        session: SecureSession | None = None,
+        **facts: Any,
     ) -> list[Message]:
-        """Messages to the nodes of the session, as parts of a pass."""
-        assert self._session is not None
-        found = []
-        for message in sent:
+        """Messages to the nodes of a session, as parts of a pass."""
+        session = session or self._session
+        assert session is not None
+        found = [m for m in sent if m.metadata.dst_node_id in session.peers]
+        facts |= views(found, requests)
+        for message in found:
             node = message.metadata.dst_node_id
-            if node in self._session.peers:
-                record = self._session.facts(node, number, **facts)
-                message.content[wire.SECURE] = record
-                found.append(message)
+            message.content[wire.SECURE] = session.facts(node, number, **facts)
         return found

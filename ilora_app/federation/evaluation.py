@@ -43,6 +43,7 @@ class Evaluation:
 
     Attributes:
         scored: what is learned has an accuracy.
+        requests: what nodes were asked in this round, by node id.
 
     """
 
@@ -60,7 +61,7 @@ class Evaluation:
         self._events = events
         self._every, self._limits = every, limits or Limits()
         self._on, self.scored = on, True
-        self._requests: dict[int, Request] = {}
+        self.requests: dict[int, Request] = {}
         self._earlier: dict[str, int | float] = {}
 
     def is_due(self, server_round: int, num_rounds: int) -> bool:
@@ -135,7 +136,7 @@ class Evaluation:
         clients end with models of their own, all of them are asked, and measure theirs
         on the test split as well.
         """
-        self._requests, plan = {}, model.plan()
+        self.requests, plan = {}, model.plan()
         later = server_round < num_rounds and self._is_on_training(plan)
         if later or not self.is_due(server_round, num_rounds):
             return []
@@ -144,7 +145,7 @@ class Evaluation:
             members = self._participation.draw_evaluate(
                 [member for member in members if member.held_out], server_round
             )
-        self._requests = {
+        self.requests = {
             member.node_id: Request(
                 member,
                 self._method.evaluation_share(model.state, member.rank),
@@ -155,7 +156,7 @@ class Evaluation:
         }
         facts = {**config, wire.ROUND: server_round, wire.TEST_SPLIT: personal}
         sent, shared = [], messages.Shared()
-        for node, request in self._requests.items():
+        for node, request in self.requests.items():
             own = {**facts, wire.RANK: request.member.rank}
             content = messages.write(request.share, plan, model, node, own)
             sent.append(Message(shared(content), node, MessageType.EVALUATE))
@@ -166,7 +167,7 @@ class Evaluation:
     ) -> MetricRecord | None:
         """Mean, worst and spread of what the clients measured on their own data."""
         waited = self._events.standing.waited
-        found, bad = collect(self._requests, replies, self._read, waited)
+        found, bad = collect(self.requests, replies, self._read, waited)
         results = self._said(server_round, server_round, found, bad)
         return MetricRecord({**self._columns(results)}) if results else None
 

@@ -69,6 +69,7 @@ class SecureSession:
     by_direction: bool = False
     costs: answers.Costs = field(default_factory=answers.Costs)
     peers: list[int] = field(default_factory=list)
+    _asked: dict[int, bytes] = field(default_factory=dict)
 
     def begin(self) -> None:
         """Have nodes make keys and share their secrets.
@@ -102,7 +103,7 @@ class SecureSession:
         )
         self._inbox = dict(sent)
         self.peers = sorted(self._inbox)
-        self._enough(self.peers, "have shared their secrets")
+        self.key_set.enough(self.peers, "have shared their secrets")
 
     @property
     def error(self) -> float:
@@ -115,10 +116,11 @@ class SecureSession:
         Args:
             node: who gets it; with the first pass come the letters to it.
             number: of the pass.
-            more: what else it needs.
+            more: what else it needs, the same for all.
 
         """
         found = self._named({wire.PASS: number, **more})
+        self._asked[number] = wire.asked(found)
         if not number:
             letters = {
                 sender: letters[node]
@@ -141,9 +143,10 @@ class SecureSession:
 
         """
         asked = {wire.STAGE: wire.FACTORS, wire.PASS: number, **facts}
+        self._asked[number] = wire.asked(self._named(asked), by)
         found = self._ask(
             dict.fromkeys(self.peers, asked),
-            lambda reply, _: wire.read_masked(reply.content.get(wire.SECURE), length),
+            lambda reply, _: _read(reply, length),
             {wire.FACTORS: by},
         )
         return self.open(number, dict(found))
@@ -163,8 +166,7 @@ class SecureSession:
         asked = {node: Request(members[node], _NOTHING) for node in self.peers}
 
         def read(reply: Message, request: Request) -> tuple[int, Masked]:
-            record = reply.content.get(wire.SECURE)
-            return request.member.node_id, wire.read_masked(record, length)
+            return request.member.node_id, _read(reply, length)
 
         good, bad = collect(asked, replies, read, self.events.standing.waited)
         nodes = [node for node, _ in good]
@@ -183,7 +185,7 @@ class SecureSession:
 
         """
         left = sorted(masked)
-        self._enough(left, "are left")
+        self.key_set.enough(left, "are left")
         if number < self.terms.joint and number and left != self.peers:
             gone = sorted(set(self.peers) - set(left))
             raise SecureError(f"nodes {gone} dropped out between sums of one update")
@@ -199,7 +201,8 @@ class SecureSession:
         revealed = dict(
             self._ask(dict.fromkeys(left, asked), partial(answers.shares, self.peers))
         )
-        total = opened(self.key_set, number, self.peers, masked, revealed)
+        asked_for = self._asked[number]
+        total = opened(self.key_set, number, self.peers, masked, revealed, asked_for)
         self.peers = left
         return self.point.decode(total)
 
@@ -241,7 +244,7 @@ class SecureSession:
         named = {wire.PURPOSE: self.terms.purpose, wire.ROUND: self.terms.round}
         return {**named, **facts}
 
-    def _enough(self, nodes: Sequence[int], what: str) -> None:
-        least = self.key_set.threshold
-        if len(nodes) < least:
-            raise SecureError(f"{len(nodes)} nodes {what}, {least} must")
+
+def _read(reply: Message, length: int) -> Masked:
+    """A masked vector, with what is behind it."""
+    return wire.read_masked(reply.content.get(wire.SECURE), length + 1)

@@ -89,14 +89,14 @@ class ClientState:
             WireError: it does not hold one of them, or at a smaller rank.
 
         """
-        kept = _at_rank(only(self.tensors(_KEPT) or {}, plan.kept), rank)
+        kept = at_rank(only(self.tensors(_KEPT) or {}, plan.kept), rank)
         lost = set(counted_on) - {group_of(name) for name in kept}
         if lost:
             raise wire.WireError(f"this client does not hold {', '.join(sorted(lost))}")
         if plan.kept:
             kept |= only(received, plan.kept)
             self.keep_tensors(_KEPT, kept)
-        own = _at_rank(only(self.tensors(_OWN) or {}, plan.own), rank)
+        own = at_rank(only(self.tensors(_OWN) or {}, plan.own), rank)
         return {**kept, **received, **own}
 
     def keep_own(self, trained: Mapping[str, Tensor], plan: Plan) -> None:
@@ -134,7 +134,7 @@ class ClientState:
         return base
 
 
-def _at_rank(tensors: Mapping[str, Tensor], rank: int) -> dict[str, Tensor]:
+def at_rank(tensors: Mapping[str, Tensor], rank: int) -> dict[str, Tensor]:
     """Cut factors to a rank, as a client's may have become smaller.
 
     Raises:

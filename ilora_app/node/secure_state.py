@@ -25,6 +25,7 @@ def save(records: RecordDict, node: Participant) -> None:
         "adverts": [advert.encoded().hex() for advert in node.adverts],
         "held": {str(peer): text.hex() for peer, text in node.held.items()},
         "peers": {str(number): peers for number, peers in node.peers.items()},
+        "asked": {str(number): text.hex() for number, text in node.asked.items()},
         "masked": node.masked,
         "left": {str(number): left for number, left in node.left.items()},
     }
@@ -59,6 +60,7 @@ def load(records: RecordDict, purpose: str, server_round: int) -> Participant:
         [advert(text) for text in facts["adverts"]],
         {int(peer): bytes.fromhex(text) for peer, text in facts["held"].items()},
         {int(number): peers for number, peers in facts["peers"].items()},
+        {int(number): bytes.fromhex(text) for number, text in facts["asked"].items()},
         facts["masked"],
         {int(number): left for number, left in facts["left"].items()},
     )

@@ -3,7 +3,6 @@
 What the server is told of a refusal never has a number of this node in it.
 """
 
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,9 +10,10 @@ from flwr.app import ConfigRecord, Context, Message, RecordDict
 from torch import Tensor
 
 from ilora_app import wire
-from ilora_app.node import noise_share, secure_sums
+from ilora_app.methods.state import MEANS
+from ilora_app.node import noise_share, secure_keys, secure_sums, secure_views
 from ilora_app.node.client_state import ClientState
-from ilora_app.node.config import NodeError
+from ilora_app.node.instructions import Instructions
 from ilora_app.node.local_round import LocalRound
 from ilora_app.node.node import Node
 from ilora_app.node.noise_share import NoiseShare
@@ -22,16 +22,10 @@ from ilora_app.node.secure_state import load, save
 from ilora_app.secure import (
     Advert,
     Participant,
-    Roster,
-    SecureError,
-    Signer,
-    Terms,
     of_clients,
 )
-from ilora_app.settings import options
 
 _LATER = SECRET + "factors"
-_MOST_PASSES = 8
 
 
 def step(node: Node, message: Message, context: Context) -> RecordDict:
@@ -46,7 +40,7 @@ def step(node: Node, message: Message, context: Context) -> RecordDict:
     facts, records = _facts(message), context.state
     stage, number = facts[wire.STAGE], int(facts.get(wire.PASS, 0))
     if stage == wire.KEYS:
-        part = _begin(node, facts, context)
+        part = secure_keys.begin(node, facts, context)
         answer: dict[str, Any] = {wire.KEYS: part.advert.encoded()}
         save(records, part)
         return RecordDict({wire.SECURE: ConfigRecord(answer)})
@@ -57,6 +51,7 @@ def step(node: Node, message: Message, context: Context) -> RecordDict:
         sketch = secure_sums.sketch_of(facts)
         if not 0 < number < sketch.passes <= part.terms.joint:
             raise wire.WireError(f"pass {number} sums no products")
+        _enter(part, number, message, records)
         share = _share(node, part, facts)
         if share:
             noise_share.check(number, by)
@@ -66,7 +61,7 @@ def step(node: Node, message: Message, context: Context) -> RecordDict:
         return _masked(node, part, number, sums, records, share)
     if stage == wire.SHARES:
         adverts = [Advert.decoded(text, part.terms.passes) for text in facts[wire.KEYS]]
-        letters = part.share(adverts, _roster(context))
+        letters = part.share(adverts, secure_keys.roster(context))
         least = int(context.node_config.get(wire.SECURE_LEAST, 0))
         if (stay := part.key_set.threshold) < least:
             raise wire.WireError(
@@ -90,11 +85,22 @@ def enter(local: LocalRound, message: Message, context: Context) -> None:
     """Open the letters that came with a message for training, before it begins.
 
     Raises:
-        WireError: it trains at another rank than the others were told.
+        WireError: it trains at another rank, or from another model, than the others
+            were told, or is asked for other sums than its strategy takes.
         SecureError: a letter is not what it must be.
 
     """
-    part, _ = _entered(local.node, message, context)
+    part, facts = _entered(message, context)
+    sketch, number = secure_sums.sketch_of(facts), int(facts[wire.PASS])
+    own = local.node.method.sums_directions()
+    if (sketch.sums.kind == MEANS) != own:
+        raise wire.WireError("these are not the sums that its strategy takes")
+    kind = part.terms.purpose, part.terms.passes, number
+    if kind != ("train", sketch.passes + 1, 0):
+        raise wire.WireError("this is not the session in which it trains")
+    # A qr start has a gain by rank in round 1, and another factor in each.
+    gains = local.node.settings.model.initialisation == "qr" and part.terms.round == 1
+    secure_views.check(message, local.instructions, nested=not gains)
     if not _by_direction(local, message):
         return
     if local.instructions.rank != part.advert.rank:
@@ -132,13 +138,18 @@ def evaluation(
     node: Node, content: RecordDict, message: Message, context: Context
 ) -> RecordDict:
     """Mask what was measured, or what solves a head."""
-    part, facts = _entered(node, message, context)
-    if wire.HEAD_SUMS in content:
+    part, facts = _entered(message, context)
+    heads, number = wire.HEAD_SUMS in content, int(facts[wire.PASS])
+    if (heads, number) != (part.terms.purpose == "head", part.terms.passes - 1):
+        raise wire.WireError("this pass of the session sums something else")
+    instructions = Instructions.read(message, context.state, keep=False)
+    secure_views.check(message, instructions, nested=False)
+    if heads:
         _, most = _written(node, part)
         sums = secure_sums.of_head(node, content, most)
     else:
         sums = secure_sums.of_evaluation(content.metric_records[wire.METRICS])
-    return _masked(node, part, int(facts[wire.PASS]), sums, context.state)
+    return _masked(node, part, number, sums, context.state)
 
 
 def expected(node: Node, message: Message) -> None:
@@ -157,41 +168,22 @@ def expected(node: Node, message: Message) -> None:
         )
 
 
-def _begin(node: Node, facts: Any, context: Context) -> Participant:
-    """Make keys of a session; of each round and purpose there is one."""
-    purpose, number = str(facts[wire.PURPOSE]), int(facts[wire.ROUND])
-    passes = int(facts[wire.PASSES])
-    if purpose not in ("train", "head") or not 1 <= passes <= _MOST_PASSES:
-        raise wire.WireError(f"no session of {passes} passes for {purpose[:20]!r}")
-    state, name = ClientState(context.state), f"secure-round-{purpose}"
-    if number + 1 <= state.number(name):
-        raise wire.WireError(
-            f"round {number} was masked before; a second set of nodes for it would "
-            "show what one of them has sent"
-        )
-    state.keep_number(name, number + 1)
-    least = int(facts[wire.SECURE_LEAST])
-    if least < node.settings.privacy.secure_min_nodes:
-        raise wire.WireError("the server asks for fewer nodes than secure-min-nodes")
-    terms = Terms(context.run_id, number, purpose, passes, least)
-    path = context.node_config.get(wire.SECURE_KEY)
-    signer = None
-    if path:
-        signer = _read(wire.SECURE_KEY, str(path), Signer.read)
-    rank = int(facts.get(wire.RANK, 1))
-    if not 0 < rank < 2**16:
-        raise wire.WireError(f"rank {rank}: there is none")
-    return Participant.begin(terms, int(context.node_id), signer, rank)
-
-
-def _entered(node: Node, message: Message, context: Context) -> tuple[Participant, Any]:
-    """The session of a message, with the letters that came with it."""
+def _entered(message: Message, context: Context) -> tuple[Participant, Any]:
+    """The session of a message, with the letters that came with it, and its pass."""
     facts = _facts(message)
     part = load(context.state, str(facts[wire.PURPOSE]), int(facts[wire.ROUND]))
     if wire.LETTERS in facts:
         part.receive(wire.from_by_node(facts[wire.LETTERS]))
-        save(context.state, part)
+    _enter(part, int(facts[wire.PASS]), message, context.state)
     return part, facts
+
+
+def _enter(
+    part: Participant, number: int, message: Message, records: RecordDict
+) -> None:
+    """Begin a pass, once: what comes of it says something, a refusal as well."""
+    part.enter(number, secure_views.asked(message))
+    save(records, part)
 
 
 def _written(node: Node, part: Participant) -> Any:
@@ -218,21 +210,6 @@ def _masked(
 def _share(node: Node, part: Participant, facts: Any) -> NoiseShare | None:
     point, _ = _written(node, part)
     return NoiseShare.of(node, facts, part.key_set.threshold, point.bits)
-
-
-def _roster(context: Context) -> Roster | None:
-    path = context.node_config.get(wire.SECURE_ROSTER)
-    return _read(wire.SECURE_ROSTER, str(path), Roster.read) if path else None
-
-
-def _read(key: str, path: str, read: Any) -> Any:
-    """Read a file of this node; the server is not told where it lies."""
-    told = f"--node-config {key}: expected a file with keys"
-    try:
-        file: Path = options.folder(path)
-        return read(file.read_bytes())
-    except (OSError, SecureError) as error:
-        raise NodeError(f"--node-config {key} = {path!r}: {error}", told) from error
 
 
 def _facts(message: Message) -> Any:

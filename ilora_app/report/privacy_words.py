@@ -49,7 +49,8 @@ def seen(config: Mapping[str, Any]) -> list[str]:
             "This holds against an operator that follows the protocol, together with "
             "less than a third of a round's nodes. Against one that does not, it holds "
             "for nodes that were started with secure-key and secure-roster, and that "
-            "run no program but one that they have checked. Which nodes do is "
+            "run no program but one that they have checked, as long as the models that "
+            "it sends are not made up to tell of single nodes. Which nodes do is "
             f"{NOT_KNOWN}.",
             "The server does see that a node takes part, when it answers, its rank, "
             "whether it dropped out, and that it refused.",
@@ -83,8 +84,8 @@ def cohort(config: Mapping[str, Any]) -> str:
     if config.get("secure-aggregation"):
         least = config.get("secure-min-nodes")
         return (
-            f"No sum over fewer than {least} nodes is opened, nor over less than two "
-            "thirds of the nodes that began the round. A node may ask for more."
+            f"No sum over fewer than {least} nodes is opened, nor without more than "
+            "two thirds of the nodes that began the round. A node may ask for more."
         )
     least = config.get("min-replies")
     return (
@@ -118,6 +119,8 @@ def unprotected(config: Mapping[str, Any]) -> list[str]:
         found += [
             "Sums over few nodes, and rounds whose nodes differ by one: they tell of "
             "single nodes.",
+            "Nodes from an operator that makes up models: of directions that one alone "
+            "trains, a sum may be its update alone.",
             "The model from a lying node: norms are checked by each node itself, and "
             "nobody can tell who lies.",
         ]
@@ -140,8 +143,8 @@ _KEYS = (
     f"{NOT_KNOWN}: see docs/deploy.md."
 )
 _SAID = (
-    "Nodes are who they say they are: in a simulation they are parts of one process, "
-    "and elsewhere this is no proof of identity."
+    "A node is taken for who it says it is: in a simulation all are parts of one "
+    "process, and elsewhere this is no proof of identity."
 )
 
 
@@ -179,6 +182,7 @@ def stored(config: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
         ("classes.csv", "scores by class, of the server's own test split", False),
         ("confusion.csv", "what was taken for what, of the same rows", False),
         ("report.html", f"the run as plots and tables: {by_node}", False),
+        ("flwr.log", "what Flower and the run have said: nodes, reasons", False),
         ("membership.*", "the result of the membership test", False),
     ]
     return found if corrected and not secure else [f for f in found if f[0] != "parts"]

@@ -18,52 +18,11 @@ from ilora_app.secure.keys import (
     packed,
     private_key,
 )
+from ilora_app.secure.terms import Terms
 
 _NODE, _SIZE = 8, 4
 _START = _NODE + _SIZE
 _FIXED = _START + 2 * KEY
-
-
-@dataclass(frozen=True)
-class Terms:
-    """What a session is: part of everything that is signed, derived and sealed in it.
-
-    Attributes:
-        run: id of the run.
-        round: of the server.
-        purpose: ``train`` or ``head``.
-        passes: how many vectors are summed.
-        least: nodes without which no sum is opened.
-
-    """
-
-    run: int
-    round: int
-    purpose: str
-    passes: int
-    least: int
-
-    @property
-    def joint(self) -> int:
-        """Passes, from the first, whose vectors a node makes of one update.
-
-        The same nodes must be in all of them: the sum over fewer, in a later pass,
-        would show what those that are missing had sent in the first. The last pass of
-        training is a measurement and stands alone.
-        """
-        return max(self.passes - 1, 1) if self.purpose == "train" else self.passes
-
-    @property
-    def text(self) -> bytes:
-        """All of it."""
-        return packed(
-            "ilora secure aggregation 1",
-            self.run,
-            self.round,
-            self.purpose,
-            self.passes,
-            self.least,
-        )
 
 
 @dataclass(frozen=True)
@@ -212,6 +171,17 @@ class KeySet:
         ranks = sorted((self.by_node[node].rank for node in nodes), reverse=True)
         return ranks[self.terms.least - 1] if len(ranks) >= self.terms.least else 0
 
+    def enough(self, nodes: Collection[int], what: str) -> list[int]:
+        """Nodes in order, as many as it takes to open a sum.
+
+        Raises:
+            SecureError: they are fewer.
+
+        """
+        if len(nodes) < self.threshold:
+            raise SecureError(f"{len(nodes)} nodes {what}, {self.threshold} must")
+        return sorted(nodes)
+
     def index(self, node: int) -> int:
         """I of a node: at which number its shares are taken, from 1."""
         return [advert.node for advert in self.adverts].index(node) + 1
@@ -220,9 +190,10 @@ class KeySet:
         """What a sealed letter is about: it opens under no other."""
         return packed(self.digest, "shares", sender, receiver)
 
-    def mask(self, number: int, one: int, other: int) -> bytes:
-        """What a mask between two nodes is derived for; the same for both."""
-        return packed(self.digest, "mask", number, min(one, other), max(one, other))
+    def mask(self, number: int, one: int, other: int, asked: bytes) -> bytes:
+        """What a mask between two is derived for; the same if both were asked alike."""
+        pair = min(one, other), max(one, other)
+        return packed(self.digest, "mask", number, *pair, asked)
 
     def own_mask(self, number: int, node: int) -> bytes:
         """What a node's own mask is derived for."""

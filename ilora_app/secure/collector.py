@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping
 
-from ilora_app.secure import keys, shamir
+from ilora_app.secure import keys, masking, shamir
 from ilora_app.secure.adverts import KeySet
 from ilora_app.secure.errors import SecureError
 from ilora_app.secure.fixed_point import Ring
@@ -16,6 +16,7 @@ def opened(
     peers: Collection[int],
     masked: Mapping[int, Ring],
     revealed: Mapping[int, Shares],
+    asked: bytes,
 ) -> Ring:
     """Sum of the vectors of the nodes that are left.
 
@@ -25,12 +26,14 @@ def opened(
         peers: nodes whose masks are in the vectors.
         masked: vectors of one length, by node: those that are left.
         revealed: by node, its shares: see ``Participant.reveal``.
+        asked: hash of what nodes were asked for: see ``Participant.enter``.
 
     Returns:
-        Modulo 2^64, of the same length.
+        Modulo 2^64, without what nodes have put behind it.
 
     Raises:
-        SecureError: too few nodes have revealed their shares, or a share is wrong.
+        SecureError: too few nodes have revealed their shares, a share is wrong, or
+            nodes were not asked for the same.
 
     """
     threshold, left = key_set.threshold, sorted(masked)
@@ -57,15 +60,13 @@ def opened(
         if node in masked:
             if keys.digest("seed", secret) != advert.seeds[number]:
                 raise SecureError(f"shares of the seed of node {node} are wrong")
-            own = keys.derived(secret, key_set.own_mask(number, node))
-            total -= keys.stream(own, length)
+            total -= masking.own(key_set, number, node, secret, length)
             continue
         if keys.public_key(secret) != advert.masks[number]:
             raise SecureError(f"shares of the key of node {node} are wrong")
         for other in left:
-            about = key_set.mask(number, node, other)
-            public = key_set.by_node[other].masks[number]
-            mask = keys.stream(keys.agreed(secret, public, about), length)
-            # The survivor has added it where its id is smaller, else taken it off.
-            total = total - mask if other < node else total + mask
-    return total
+            pair = node, other
+            total += masking.between(key_set, number, pair, secret, asked, length)
+    if total[-1] != len(left):
+        raise SecureError("the masks do not cancel: nodes were asked different things")
+    return total[:-1]

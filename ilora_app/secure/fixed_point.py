@@ -18,6 +18,9 @@ from ilora_app.secure.errors import SecureError
 Ring = NDArray[np.uint64]
 Reals = NDArray[np.float64]
 
+ONE = np.ones(1, dtype=np.uint64)
+"""Behind every vector: where masks have not all cancelled these do not add up to K."""
+
 LEAST_BITS = 24
 """f at least: a sum over 8 nodes is off by less than 3e-7."""
 

@@ -6,14 +6,17 @@ gets of it both the seed of a peer's own mask and the key of that peer's other m
 """
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from ilora_app.secure import keys, shamir
-from ilora_app.secure.adverts import Advert, KeySet, Terms
+import numpy as np
+
+from ilora_app.secure import keys, letters, masking, shamir
+from ilora_app.secure.adverts import Advert, KeySet
 from ilora_app.secure.errors import SecureError
-from ilora_app.secure.fixed_point import Ring
+from ilora_app.secure.fixed_point import ONE, Ring
 from ilora_app.secure.identity import Roster, Signer
+from ilora_app.secure.terms import Terms
 
 _LETTER = 2 * shamir.SHARE
 
@@ -31,6 +34,7 @@ class Participant:
         held: the shares it holds, of a node: for every pass that of the seed and that
             of the key.
         peers: with whom its vector is masked in each pass, itself included.
+        asked: hash of what it was asked for in each pass that it has entered.
         masked: passes whose vector it has masked.
         left: who is left of a pass, as it has said.
 
@@ -43,6 +47,7 @@ class Participant:
     adverts: list[Advert] = field(default_factory=list)
     held: dict[int, bytes] = field(default_factory=dict)
     peers: dict[int, list[int]] = field(default_factory=dict)
+    asked: dict[int, bytes] = field(default_factory=dict)
     masked: list[int] = field(default_factory=list)
     left: dict[int, list[int]] = field(default_factory=dict)
 
@@ -121,69 +126,70 @@ class Participant:
             for pair in zip(seeds, masks, strict=True)
             for secret in pair
         ]
-        letters = {}
-        for i, other in enumerate(key_set.adverts):
-            text = b"".join(share[i] for share in shares)
-            if other.node == self.node:
-                self.held[self.node] = text
-                continue
-            about = key_set.about(self.node, other.node)
-            key = keys.agreed(self.secrets[0], other.letters, about)
-            letters[other.node] = keys.seal(key, text, about)
-        return letters
+        texts = {
+            other.node: b"".join(share[i] for share in shares)
+            for i, other in enumerate(key_set.adverts)
+        }
+        self.held[self.node] = texts.pop(self.node)
+        private, own = self.secrets[0], self.node
+        return {
+            other: letters.sealed(key_set, own, other, private, text)
+            for other, text in texts.items()
+        }
 
-    def receive(self, letters: Mapping[int, bytes]) -> None:
+    def receive(self, sent: Mapping[int, bytes]) -> None:
         """Open the letters of the others; who sent one is masked with.
 
         Raises:
-            SecureError: too few, of nobody in the session, changed, sealed in another
-                session or for another set of keys; or they came before.
+            SecureError: as of :func:`letters.read`, too few, or they came before.
 
         """
-        key_set = self.key_set
         if self.peers:
             raise SecureError("it has opened the shares of this session")
-        for sender, sealed in letters.items():
-            if sender == self.node or sender not in key_set.by_node:
-                raise SecureError(f"shares of node {sender}, which has sent no keys")
-            about = key_set.about(sender, self.node)
-            public = key_set.by_node[sender].letters
-            key = keys.agreed(self.secrets[0], public, about)
-            try:
-                text = keys.unseal(key, sealed, about)
-            except SecureError as error:
-                raise SecureError(f"node {sender}: {error}") from error
-            if len(text) != _LETTER * self.terms.passes:
-                raise SecureError(f"node {sender}: shares of another length")
-            self.held[sender] = text
-        self.peers[0] = self._enough(self.held, "have shared their secrets")
+        length, how = _LETTER * self.terms.passes, (self.node, self.secrets[0])
+        self.held |= letters.read(self.key_set, *how, sent, length)
+        self.peers[0] = self.key_set.enough(self.held, "have shared their secrets")
 
-    def mask(self, number: int, values: Ring) -> Ring:
-        """Mask the vector of a pass; passes go in order, each a single time.
+    def enter(self, number: int, asked: bytes) -> None:
+        """Begin a pass: in order, each a single time, whatever comes of it.
+
+        A vector that is refused says something of its numbers, and is not tried again.
+
+        Args:
+            number: of the pass.
+            asked: hash of what the server wants of all nodes. Between two of whom it
+                wants something else the masks do not cancel.
 
         Raises:
-            SecureError: it has masked one in this pass, or has not said who is left of
-                the pass before.
+            SecureError: it has begun, or the pass before is not over.
+
+        """
+        if number in self.asked:
+            raise SecureError(f"it was asked for a vector in pass {number} before")
+        if number not in self.peers:
+            raise SecureError(f"pass {number} has not begun")
+        self.asked[number] = asked
+
+    def mask(self, number: int, values: Ring) -> Ring:
+        """Mask the vector of a pass, and :data:`ONE` behind it.
+
+        Raises:
+            SecureError: it has masked one in this pass, or has not entered it.
 
         """
         if number in self.masked:
             raise SecureError(f"it has masked a vector in pass {number}")
-        if number not in self.peers:
+        if number not in self.asked:
             raise SecureError(f"pass {number} has not begun")
         self.masked.append(number)
-        key_set, length = self.key_set, len(values)
+        values = np.append(values, ONE)
+        key_set, length, asked = self.key_set, len(values), self.asked[number]
+        private = self.secrets[2 + number]
         seed = self.secrets[2 + self.terms.passes + number]
-        own = keys.derived(seed, key_set.own_mask(number, self.node))
-        total = values + keys.stream(own, length)
-        for peer in self.peers[number]:
-            if peer == self.node:
-                continue
-            about = key_set.mask(number, self.node, peer)
-            public = key_set.by_node[peer].masks[number]
-            mask = keys.stream(
-                keys.agreed(self.secrets[2 + number], public, about), length
-            )
-            total = total + mask if self.node < peer else total - mask
+        total = values + masking.own(key_set, number, self.node, seed, length)
+        for peer in set(self.peers[number]) - {self.node}:
+            pair = self.node, peer
+            total += masking.between(key_set, number, pair, private, asked, length)
         return total
 
     def agree(self, number: int, survivors: Sequence[int]) -> bytes:
@@ -237,14 +243,8 @@ class Participant:
             raise SecureError("it is not among the nodes that are left")
         if 0 < number < self.terms.joint and left != self.peers[number]:
             raise SecureError("nodes dropped out between sums of one update")
-        self._enough(left, "are left")
+        self.key_set.enough(left, "are left")
         if not number and self.key_set.shared_rank(left) < self.shared_rank:
             raise SecureError("too few that are left hold a direction")
         if self.left.setdefault(number, left) != left:
             raise SecureError("it has said that others are left")
-
-    def _enough(self, nodes: Collection[int], what: str) -> list[int]:
-        least = self.key_set.threshold
-        if len(nodes) < least:
-            raise SecureError(f"{len(nodes)} nodes {what}, {least} must")
-        return sorted(nodes)

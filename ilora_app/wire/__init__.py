@@ -39,6 +39,7 @@ from ilora_app.wire.sums import (
     read_masked,
     unflatten,
 )
+from ilora_app.wire.views import asked, nested_part, view
 
 ARRAYS, CORRECTION, CONFIG, METRICS = "arrays", "correction", "config", "metrics"
 BASE, SLOTS, EXTRA = "base", "slots", "extra"
@@ -57,6 +58,8 @@ PURPOSE, PASSES, PASS = "purpose", "passes", "pass"
 LETTERS, SIGNED, LEFT, MASKED, BY = "letters", "signed", "left", "masked", "by"
 SUMS, CHANGED, SKETCH_SEED, TOP_RANK = "sums", "changed", "sketch-seed", "top-rank"
 NOISE = "noise-multiplier"
+# Hashes by rank of what nodes are sent, and how control variates begin in them.
+VIEWS, CORRECTED = "views", "correction/"
 # Fields of a plan that a client needs.
 PLAN, POOLED = ("trains", "up", "own", "kept"), "pooled"
 COUNTED_ON, HELD_AT, SENT_AT = "counted-on", "held-at-version", "sent-version"
@@ -78,6 +81,9 @@ DATA_PATH, CLASSES = "data-path", "classes"
 # the round whose state it has taken up again.
 RUN_KEY, IDENTITY, STATE_ROUND = "run-key", "identity", "state-of-round"
 
+PER_NODE = frozenset((RANK, FACTORS_RANK, COUNTED_ON, HELD_AT, BASE_START, LAST_TAKEN))
+"""Entries of a message's config in which those to two nodes may differ."""
+
 __all__ = [
     "DTYPES",
     "FLOAT32",
@@ -85,6 +91,7 @@ __all__ = [
     "Encoding",
     "Part",
     "WireError",
+    "asked",
     "bounded",
     "by_node",
     "content_bytes",
@@ -102,6 +109,7 @@ __all__ = [
     "masked",
     "model_record",
     "model_tensors",
+    "nested_part",
     "number",
     "pack",
     "read",
@@ -109,5 +117,6 @@ __all__ = [
     "readable",
     "unflatten",
     "unpack",
+    "view",
     "words",
 ]
