@@ -38,6 +38,7 @@ def test_a_run_records_and_leaves_what_it_promises(run_config):
         "aggregate": "increments",
         "residual": "send",
         "initialisation": "standard",
+        "partitioner": "dirichlet",
         "drift-correction": "control-variates",
         "target-modules": "query,value",
         "modules-to-save": "classifier,pooler",

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from ilora_app import wire
 from ilora_app.lora.factors import AdapterState
 from ilora_app.lora.initialisation import qr_directions
 from ilora_app.lora.spread import inner_products
@@ -102,6 +103,14 @@ def test_what_is_sent_by_svd_has_orthonormal_rows_and_the_scale_in_B():
         torch.testing.assert_close(B.norm(dim=0), values, atol=1e-5, rtol=1e-5)
 
 
+def test_a_start_that_nothing_takes_out_of_the_base_is_refused():
+    initial = AdapterState(qr_directions(random_weights().items(), 4), {})
+    record = wire.model_record(initial.named_tensors())
+    with pytest.raises(ValueError, match="B A != 0: expected B = 0"):
+        LoraStrategy(ILoRA()).begin(record)
+    LoraStrategy(ILoRA(qr_start=True)).begin(record)
+
+
 def test_what_is_sent_behind_the_rank_needs_increments_of_the_update():
     for wrong in ({"aggregate": "products"}, {"cut": "product"}):
         with pytest.raises(ValueError, match="is not all that it holds"):
@@ -110,8 +119,7 @@ def test_what_is_sent_behind_the_rank_needs_increments_of_the_update():
     state = trained_state(method, state, (2, 4, 6))
     assert method.model(state, 2).factors.rank == 6
     assert not method.share(state, 6).coefficients
-    sizes = {C.shape[1] for C in method.share(state, 2).coefficients.values()}
-    assert sizes == {4}
+    assert {C.shape[1] for C in method.share(state, 2).coefficients.values()} == {4}
     assert method.evaluation_share(state, 2).adapter.factors.rank == 2
 
 

@@ -1,11 +1,13 @@
 """The server beside it: ILoRA over the model of this project."""
 
+import torch
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 from my_data import RANKS, my_model
 
 from ilora_app import wire
 from ilora_app.lora.factors import AdapterState
+from ilora_app.lora.initialisation import standard_factors
 from ilora_app.strategies import ILoRA
 
 app = ServerApp()
@@ -15,8 +17,9 @@ app = ServerApp()
 def main(grid: Grid, context: Context) -> None:
     """Train; the log says how the loss of the clients falls."""
     backbone = my_model(str(context.run_config["model"]))
-    directions = backbone.directions(max(RANKS))
-    initial = AdapterState(directions, backbone.initial_head())
+    generator = torch.Generator().manual_seed(0)
+    factors = standard_factors(backbone.shapes(), max(RANKS), generator)
+    initial = AdapterState(factors, backbone.initial_head())
     strategy = ILoRA(fraction_evaluate=0.0)
     result = strategy.start(
         grid,

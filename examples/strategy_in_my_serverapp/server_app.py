@@ -3,11 +3,13 @@
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from flwr.app import ArrayRecord, Context, MetricRecord
 from flwr.serverapp import Grid, ServerApp
 
 from ilora_app import wire
 from ilora_app.lora.factors import AdapterState
+from ilora_app.lora.initialisation import standard_factors
 from ilora_app.runs.adapter import write_weights
 from ilora_app.settings import parsing
 from ilora_app.strategies import ILoRA
@@ -37,7 +39,9 @@ def main(grid: Grid, context: Context) -> None:
         return MetricRecord(found)
 
     rank = max(settings.ranks)
-    initial = AdapterState(backbone.directions(rank), backbone.initial_head())
+    generator = torch.Generator().manual_seed(seed)
+    factors = standard_factors(backbone.shapes(), rank, generator)
+    initial = AdapterState(factors, backbone.initial_head())
     strategy = ILoRA(fraction_train=1.0, fraction_evaluate=0.0, min_available_nodes=2)
     strategy.start(
         grid,

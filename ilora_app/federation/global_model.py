@@ -49,7 +49,13 @@ class GlobalModel:
         return self._state is not None
 
     def begin(self, initial: AdapterState) -> None:
-        """Make the state before round 1; nobody holds any of it yet."""
+        """Make the state before round 1; nobody holds any of it yet.
+
+        Raises:
+            ValueError: the method does not start from such arrays.
+
+        """
+        self._method.check_start(initial)
         self._state = self._method.begin(initial).contiguous()
         self.versions = ClientVersions()
 

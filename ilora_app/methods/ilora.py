@@ -15,6 +15,7 @@ from ilora_app.methods.qr_start import (
     energy_of_learned,
     mean_offset,
     products_before,
+    refuse_a_product,
     with_gain,
 )
 from ilora_app.methods.server_step import ServerStep
@@ -65,13 +66,11 @@ class ILoRA(Method):
     Args:
         cut, aggregate: as above; ``auto`` sums increments of the update, else products.
         decomposition: ``qr`` (the paper), ``pivoted-qr`` or ``svd``.
-        qr_start: initial arrays are QR directions of W0, from
-            :func:`~ilora_app.lora.initialisation.qr_directions`; otherwise B A = 0.
-            None: with ``cut="product"``.
+        qr_start: initial arrays are ``qr_directions`` of W0; otherwise B A = 0. None:
+            with ``cut="product"``.
         init_gain: ``paper`` (g = 1) or ``scaled``; read with ``qr_start``.
-        residual: see :mod:`~ilora_app.methods.residual`; ``auto`` sends where it can.
-        residual_energy: part of the squared norm of a round's increment that is
-            merged; its smallest directions are left out. Read with ``merge``.
+        residual: of :mod:`~ilora_app.methods.residual`; ``auto`` sends where it can.
+        residual_energy: part of an increment's squared norm that ``merge`` keeps.
         step: eta and beta, for increments.
 
     Raises:
@@ -139,6 +138,10 @@ class ILoRA(Method):
         aggregate, residual = residuals.summed(m.cut, m.aggregate, m.residual)
         wrong = residuals.problem(residual, m.cut, aggregate)
         return {"residual": f"residual = {m.residual!r}: {wrong}"} if wrong else {}
+
+    def check_start(self, initial: AdapterState) -> None:
+        """Without a QR start, B = 0."""
+        refuse_a_product(initial.factors if not self.qr_start else LoraFactors({}))
 
     def begin(self, initial: AdapterState) -> GlobalState:
         """Start from QR directions, all of them taken out, or from B A = 0."""

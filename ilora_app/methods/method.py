@@ -114,6 +114,9 @@ class Method(ABC):
         """Settings of this method, for the log."""
         return {}
 
+    def check_start(self, initial: AdapterState) -> None:  # noqa: B027
+        """Raise ValueError where the initial arrays are none that this starts from."""
+
     def begin(self, initial: AdapterState) -> GlobalState:
         """Make the global model before round 1 from the initial arrays."""
         return GlobalState(initial)

@@ -18,6 +18,20 @@ from ilora_app.methods.state import (
 )
 
 
+def refuse_a_product(factors: LoraFactors) -> None:
+    """Refuse a start that is not W0 where nothing of it is taken out of the base.
+
+    Raises:
+        ValueError: B is not 0.
+
+    """
+    if any(B.any() for B, _ in factors.pairs.values()):
+        raise ValueError(
+            "initial factors with B A != 0: expected B = 0 (standard_factors), or QR "
+            "directions with qr_start=True, which takes them out of the base"
+        )
+
+
 def with_gain(adapter: AdapterState, gain: str) -> AdapterState:
     """The start of a client: g_k (Q[:, :r_k], R[:r_k]), with the gain of its rank.
 
