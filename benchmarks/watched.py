@@ -23,7 +23,8 @@ COMMON: Config = {
     "num-server-rounds": 1, "head": "trained", "fraction-evaluate": 0.0,
     "test-examples": 64, "report": False, "keep-checkpoints": 0, "optimizer": "sgd",
     "learning-rate": 0.05, "save-adapters": False, "drift-correction": "none",
-    "decomposition": "qr", "label-column": "domain",
+    "decomposition": "qr", "label-column": "domain", "initialisation": "qr",
+    "aggregate": "products",
 }  # fmt: skip
 SECURE: Config = {"secure-aggregation": True}
 

@@ -63,7 +63,8 @@ def test_the_wire_has_the_bytes_of_the_formula_for_every_strategy(tmp_path):
     # Zeros that clients of fedgalore hold are not sent again.
     assert ratios.pop("fedgalore, float32") < 1
     assert len(ratios) == len(METHODS) - 2 - 1 + 4  # two more of ilora, two more types
-    assert all(1 <= ratio < 1.05 for ratio in ratios.values()), ratios
+    # Of such small layers the scales of int8 are a larger part.
+    assert all(1 <= ratio < 1.07 for ratio in ratios.values()), ratios
 
 
 @pytest.mark.slow

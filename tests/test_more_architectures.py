@@ -42,7 +42,11 @@ CONFIGS = {
     ),
     "phi3": Phi3Config(**LAYERS, **WORDS, pad_token_id=2),
     "convnext": ConvNextConfig(
-        hidden_sizes=[8, 8, 16, 16], depths=[1, 1, 1, 1], image_size=32
+        hidden_sizes=[8, 8, 16, 16],
+        depths=[1, 1, 1, 1],
+        image_size=32,
+        # At 1e-6, as it is drawn, blocks add nothing to random weights.
+        layer_scale_init_value=1.0,
     ),
     "resnet": ResNetConfig(
         embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic"

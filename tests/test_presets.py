@@ -49,7 +49,7 @@ def test_the_papers_settings_are_those_of_the_paper(name):
     assert preset.clients == 3
     settings = parsing.dump(parsing.load(SETTINGS[name]))
     skew = 0.3 if name in VISION else 0.5
-    expected = PAPER | {"dirichlet-alpha": skew, "partitioner": "dirichlet"}
+    expected = PAPER | {"dirichlet-alpha": skew, "partitioner": "auto"}
     assert {key: settings[key] for key in expected} == expected
     assert settings["strategy"] == "ilora"
     assert settings["max-length"] == 64

@@ -80,7 +80,6 @@ def test_one_file_is_a_node_s_own_data_whatever_its_split_is_called(tmp_path):
         ({"text_columns": "body"}, TEXT, "text-columns = 'body': "),
         ({"label_column": "kind"}, TEXT, "label-column = 'kind': "),
         ({}, IMAGE, "image-column = 'auto': "),
-        ({"text_columns": "text"}, LANGUAGE, "answer-column = 'auto': "),
         (
             {
                 "text_columns": "text",

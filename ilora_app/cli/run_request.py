@@ -11,6 +11,14 @@ from ilora_app.settings import Settings, parsing
 
 CLIENTS = 8
 _FOLDERS = ("model", "dataset", "output-dir", "resume")
+_MOST = 800  # letters of a line for people
+
+
+def _short(text: str) -> str:
+    """A mistake without the middle of a value that fills pages."""
+    if len(text) <= _MOST:
+        return text
+    return f"{text[: _MOST // 2]} ... {text[-_MOST // 2 :]}"
 
 
 class RequestError(ValueError):
@@ -18,7 +26,7 @@ class RequestError(ValueError):
 
     def __init__(self, problems: list[str]) -> None:
         self.problems = problems
-        lines = "".join(f"\n  - {problem}" for problem in problems)
+        lines = "".join(f"\n  - {_short(problem)}" for problem in problems)
         number = parsing.count(len(problems), "mistake")
         super().__init__(f"the command has {number}, and nothing was run:{lines}")
 
@@ -91,7 +99,7 @@ class Request:
         for pair in self.pairs:
             key, equals, text = pair.partition("=")
             if not equals or not key:
-                problems.append(f"--set {pair!r}: expected KEY=VALUE")
+                problems.append(f"--set {pair[:100]!r}: expected KEY=VALUE")
             else:
                 settings[key] = parsing.value_of(key, text)
         settings |= self.options
