@@ -66,12 +66,11 @@ FORMULAS: dict[str, tuple[Formula, Formula]] = {
         _factors,
         lambda s, r, t: s.both(r) + (t > 1) * s.both(s.rho + s.most),
     ),
-    # Behind the QR start of round 1 everybody gets all of the update.
-    "ilora-send": (
-        _factors,
-        lambda s, r, t: s.both(s.most if t > 1 else r),
+    # Behind round 1, before which there is none, everybody gets all of the update.
+    **dict.fromkeys(
+        ("ilora-default", "ilora-send"),
+        (_factors, lambda s, r, t: s.both(s.most if t > 1 else r)),
     ),
-    "ilora-default": (_factors, lambda s, r, t: s.both(s.most)),
     **dict.fromkeys(
         (
             "ilora-svd", "ilora-products", "ilora-products-svd", "ilora-update",

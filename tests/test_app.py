@@ -64,8 +64,8 @@ def test_each_node_gets_factors_of_its_rank_and_nothing_more(
 ):
     """Numbers sent: sum over layers of r_k (d_in + d_out), and the head.
 
-    Where the update is cut, r_max in the place of r_k; where the product is, r_k r_max
-    more a layer say from round 2 on what the base gives up.
+    From round 2 on r_max in the place of r_k where the update is cut; where the product
+    is, r_k r_max more a layer say what the base gives up.
     """
     run_config |= {"drift-correction": correction, "cut": cut}
     _, grid, server = run(run_config)
@@ -85,7 +85,7 @@ def test_each_node_gets_factors_of_its_rank_and_nothing_more(
         later = message.content.config_records[wire.CONFIG][wire.ROUND] > 1
         more = later * rank * 8 * len(shapes)
         if cut == "update":
-            more = (8 - rank) * sum(d_out + d_in for d_out, d_in in shapes)
+            more = later * (8 - rank) * sum(d_out + d_in for d_out, d_in in shapes)
         expected = {wire.ARRAYS: trained + more}
         if correction != "none":
             expected[wire.CORRECTION] = trained

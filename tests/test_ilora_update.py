@@ -119,7 +119,7 @@ def test_what_is_sent_behind_the_rank_needs_increments_of_the_update():
     state = trained_state(method, state, (2, 4, 6))
     assert method.model(state, 2).factors.rank == 6
     assert not method.share(state, 6).coefficients
-    assert {C.shape[1] for C in method.share(state, 2).coefficients.values()} == {4}
+    assert {C.shape[0] for C in method.share(state, 2).coefficients.values()} == {4}
     assert method.evaluation_share(state, 2).adapter.factors.rank == 2
 
 

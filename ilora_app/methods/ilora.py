@@ -161,7 +161,7 @@ class ILoRA(Method):
         if state.ledger is not None or (state.offset is not None and not state.step):
             return Share(cut, basis=PRODUCT)
         if state.offset is None:
-            send = self.residual == "send"
+            send = self.residual == "send" and state.step > 0  # before, U is 0
             rest = residuals.behind(state.adapter.factors, rank) if send else {}
             return Share(cut, rest, BEHIND)
         coefficients = {

@@ -54,17 +54,27 @@ def problem(residual: str, cut: str, aggregate: str) -> str:
 def behind(factors: LoraFactors, rank: int) -> dict[str, Tensor]:
     """Directions of (B, A) behind the first ``rank``, as one tensor a module.
 
+    Row i is (c_i b_i, a_i / c_i) with c_i^2 = ||a_i|| / ||b_i||: the product is that of
+    (B, A), and one scale serves both halves where numbers travel in int8.
+
     Returns:
-        module -> [B[:, rank:]; A[rank:]^T] of shape (d_out + d_in, r_max - rank); empty
-        where there are none.
+        module -> shape (r_max - rank, d_out + d_in); empty where there are none.
 
     """
     if rank >= factors.rank:
         return {}
     return {
-        module: torch.cat([B[:, rank:], A[rank:].T])
-        for module, (B, A) in factors.items()
+        module: _rows(B[:, rank:].T, A[rank:]) for module, (B, A) in factors.items()
     }
+
+
+def _rows(b: Tensor, a: Tensor) -> Tensor:
+    """Of b (n, d_out) and a (n, d_in), balanced."""
+    lengths = [side.norm(dim=1, keepdim=True) for side in (b, a)]
+    c = torch.ones_like(lengths[0])
+    both = (lengths[0] > 0) & (lengths[1] > 0)
+    c[both] = (lengths[1][both] / lengths[0][both]).sqrt()
+    return torch.cat([b * c, a / c], dim=1)
 
 
 def merge(

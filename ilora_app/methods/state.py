@@ -84,12 +84,12 @@ class Share:
 
     Attributes:
         adapter: factors of the client's rank r_k, and the head.
-        coefficients: module -> C of shape (r_k, r_max), or (d_out + d_in, n), by which
+        coefficients: module -> C of shape (r_k, r_max), or (n, d_out + d_in), by which
             O is written; empty where there is none, and for ``product``.
         basis: ``received``: O = B C R with B as received; ``directions``: O = Q C R
             with Q, R the QR directions of W0; ``product``: O = B A as received, so that
-            the client starts at its base plus T; ``behind``: O = - C[:d_out]
-            C[d_out:]^T, n directions of the model behind those that it trains.
+            the client starts at its base plus T; ``behind``: O = - C[:, :d_out]^T
+            C[:, d_out:], n directions of the model behind those that it trains.
 
     """
 
@@ -110,7 +110,7 @@ class Share:
         for module, C in self.coefficients.items():
             B = self.adapter.factors[module][0]
             if self.basis == BEHIND:
-                found[module] = (-C[: len(B)], C[len(B) :].T)
+                found[module] = (-C[:, : len(B)].T, C[:, len(B) :])
                 continue
             Q, R = directions(C.shape[1])[module]
             left = B if self.basis == RECEIVED else Q[:, : C.shape[0]]
