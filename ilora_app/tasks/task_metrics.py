@@ -78,8 +78,9 @@ class NumberScores:
 class TagScores:
     """Mean loss over words, accuracy over them, and F1 of entities.
 
-    F1 is seqeval's, micro over the entities, where the tags are of the IOB kind
-    (B-PER, I-PER, O); other tags have none.
+    F1 is nervaluate's ``strict``, micro over the entities, of the same kind and from
+    the same word to the same, where the tags are of the IOB kind (B-PER, I-PER, O);
+    other tags have none.
 
     Args:
         tags: by id.
@@ -116,8 +117,9 @@ class TagScores:
             "accuracy": hits / max(self._words, 1),
         }
         if all(tag == "O" or tag[:2] in ("B-", "I-") for tag in self._tags):
-            from seqeval.metrics import f1_score
+            from nervaluate import Evaluator
 
-            f1 = f1_score(self._right, self._found, zero_division=0)
-            result["f1"] = float(f1)
+            kinds = sorted({tag[2:] for tag in self._tags if tag != "O"})
+            scored = Evaluator(self._right, self._found, tags=kinds, loader="list")
+            result["f1"] = float(scored.evaluate()["overall"]["strict"].f1)
         return result
