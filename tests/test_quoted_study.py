@@ -205,3 +205,10 @@ def test_the_figure_shows_every_row_of_all_tasks_with_all_seeds(study):
     assert {"fedit", "flora", "fedgalore", "ffa-lora"} <= set(names)
     assert not {"ilora", "local", "fedsa-lora"} & set(names)
     assert len(axes.containers) == 3
+
+
+def test_what_a_linear_probe_has_of_it(study):
+    text = text_of("README.md").replace("of ILoRA's", "of")
+    for task in (INTENTS, BANKING, CIFAR):
+        rows = [cell(study, task, "skewed", row) for row in ("linear-probe", "ilora")]
+        assert "{:.3f} of {:.3f}".format(*(row.final() for row in rows)) in text
