@@ -1,12 +1,14 @@
 """A strategy of somebody else, and a strategy in somebody else's ServerApp."""
 
 import pytest
+import torch
 from flwr.app import ArrayRecord, ConfigRecord, MetricRecord
 
 from ilora_app import client_app, wire
 from ilora_app.corrections import ControlVariates
 from ilora_app.lora.factors import AdapterState, mean_head
 from ilora_app.lora.factors import LoraFactors as Factors
+from ilora_app.lora.initialisation import standard_factors
 from ilora_app.methods import METHODS, Method
 from ilora_app.methods.state import Aggregate, GlobalState, Share, weights_of
 from ilora_app.strategies import ILoRA
@@ -70,7 +72,8 @@ def test_ilora_runs_in_any_server_app(run_config):
 
     prepared = preflight.prepare(run_config)
     backbone = load_backbone(prepared.settings.model, prepared.labels, 0)
-    initial = AdapterState(backbone.directions(8), backbone.initial_head())
+    factors = standard_factors(backbone.shapes(), 8, torch.Generator().manual_seed(0))
+    initial = AdapterState(factors, backbone.initial_head())
     seen = []
 
     def evaluate_fn(server_round: int, arrays: ArrayRecord) -> MetricRecord:
