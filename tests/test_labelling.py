@@ -119,7 +119,8 @@ def test_rows_that_fill_up_a_joint_batch_add_nothing(tokenizer, task):
 def test_scores_of_classes():
     scores = MultiLabelScores()
     right = [[1.0, 0.0, 0.0], [1.0, 1.0, 0.0]]
-    scores.add(Output([[2.0, -1.0, -1.0], [2.0, -1.0, 3.0]]), torch.tensor(right))
+    # 0.1 is above a half, as a probability.
+    scores.add(Output([[0.1, -0.1, -1.0], [2.0, -1.0, 3.0]]), torch.tensor(right))
     found = scores.result()
     assert found["accuracy"] == 0.5
     assert found["micro_f1"] == pytest.approx(2 * 2 / (2 * 2 + 1 + 1))

@@ -1,13 +1,13 @@
 """``ilora audit``: whether a model tells what it was trained on."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ilora_app.cli import terminal
 from ilora_app.cli.complete import runs
-from ilora_app.cli.naming import MISTAKE, place_of
+from ilora_app.cli.naming import MISTAKE, Base, Round, place_of
 
 if TYPE_CHECKING:
     from ilora_app.export.source import Source
@@ -47,16 +47,8 @@ def audit(
             "or found by its name."
         ),
     ] = "",
-    base: Annotated[
-        str,
-        typer.Option(
-            help="Base model of an adapter, a folder or a hub id; else that of its "
-            "name here, in $ILORA_MODELS, or on the hub."
-        ),
-    ] = "",
-    round_: Annotated[
-        Literal["last", "best"], typer.Option("--round", help="Of a run.")
-    ] = "last",
+    base: Base = "",
+    round_: Round = "last",
     most: Annotated[
         int, typer.Option(min=10, help="Rows of each kind; of more, so many are drawn.")
     ] = 5000,

@@ -1,10 +1,20 @@
-"""The run that a word of the command line names, the same way for every command."""
+"""How a word of the command line names a run or a model, for every command alike."""
 
 from pathlib import Path
+from typing import Annotated, Literal
 
 import typer
 
 MISTAKE = 2
+
+Base = Annotated[
+    str,
+    typer.Option(
+        help="Base model of an adapter, a folder or a hub id; else that of its name "
+        "here, in $ILORA_MODELS, or on the hub."
+    ),
+]
+Round = Annotated[Literal["last", "best"], typer.Option("--round", help="Of a run.")]
 
 
 def place_of(run: str) -> str:

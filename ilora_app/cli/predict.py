@@ -2,13 +2,13 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ilora_app.cli import terminal
 from ilora_app.cli.complete import runs
-from ilora_app.cli.naming import MISTAKE, place_of
+from ilora_app.cli.naming import MISTAKE, Base, Round, place_of
 
 if TYPE_CHECKING:
     from ilora_app.predict.answers import Prediction
@@ -40,16 +40,8 @@ def predict(
         int, typer.Option(min=1, help="That a language model writes at most.")
     ] = 64,
     batch_size: Annotated[int, typer.Option(min=1, help="Rows at a time.")] = 32,
-    base: Annotated[
-        str,
-        typer.Option(
-            help="Base model of an adapter, a folder or a hub id; else that of its "
-            "name here, in $ILORA_MODELS, or on the hub."
-        ),
-    ] = "",
-    round_: Annotated[
-        Literal["last", "best"], typer.Option("--round", help="Of a run.")
-    ] = "last",
+    base: Base = "",
+    round_: Round = "last",
 ) -> None:
     """Predict with an exported adapter, a merged model, or a run.
 

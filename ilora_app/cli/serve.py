@@ -1,12 +1,12 @@
 """``ilora serve``: a model behind HTTP, with a page to try it in the browser."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from ilora_app.cli import terminal
 from ilora_app.cli.complete import runs
-from ilora_app.cli.naming import MISTAKE, place_of
+from ilora_app.cli.naming import MISTAKE, Base, Round, place_of
 
 
 def serve(
@@ -25,16 +25,8 @@ def serve(
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="0: any that is free.")
     ] = 8000,
-    base: Annotated[
-        str,
-        typer.Option(
-            help="Base model of an adapter, a folder or a hub id; else that of its "
-            "name here, in $ILORA_MODELS, or on the hub."
-        ),
-    ] = "",
-    round_: Annotated[
-        Literal["last", "best"], typer.Option("--round", help="Of a run.")
-    ] = "last",
+    base: Base = "",
+    round_: Round = "last",
     max_inputs: Annotated[int, typer.Option(min=1, help="Rows of one request.")] = 64,
     max_megabytes: Annotated[
         float, typer.Option(min=0.001, help="Size of one request.")

@@ -1,5 +1,6 @@
 """FlexLoRA (arXiv 2402.11505): SVD of the exact mean, cut to every client's rank."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from ilora_app.methods.state import (
     weights_of,
 )
 from ilora_app.settings import Settings
+from ilora_app.settings.head import AUTO
 from ilora_app.settings.method import AGGREGATES, PRODUCTS
 
 
@@ -53,6 +55,14 @@ class FlexLoRA(Method):
         self.step = step or ServerStep()
         if not (self.increments or self.step.is_plain):
             raise ValueError(f"step {step}: needs aggregate = 'increments'")
+
+    @classmethod
+    def resolved(cls, settings: Settings) -> Settings:
+        """Products are summed, as published."""
+        settings, chosen = super().resolved(settings), settings.method
+        if chosen.aggregate == AUTO:
+            chosen = replace(chosen, aggregate=PRODUCTS)
+        return replace(settings, method=chosen)
 
     @classmethod
     def options(cls, settings: Settings) -> dict[str, Any]:

@@ -7,17 +7,11 @@ import torch
 from ilora_app.lora.decomposition import truncate_mean
 from ilora_app.lora.factors import AdapterState, LoraFactors, mean_head
 from ilora_app.lora.ledger import Ledger
+from ilora_app.methods import qr_start as starts
 from ilora_app.methods import residual as residuals
 from ilora_app.methods.flexlora import singular_vectors
 from ilora_app.methods.increments import received_terms, returned_terms, scale
 from ilora_app.methods.method import Method
-from ilora_app.methods.qr_start import (
-    energy_of_learned,
-    mean_offset,
-    products_before,
-    refuse_a_product,
-    with_gain,
-)
 from ilora_app.methods.server_step import ServerStep
 from ilora_app.methods.state import (
     BEHIND,
@@ -66,8 +60,7 @@ class ILoRA(Method):
     Args:
         cut, aggregate: as above; ``auto`` sums increments of the update, else products.
         decomposition: ``qr`` (the paper), ``pivoted-qr`` or ``svd``.
-        qr_start: initial arrays are ``qr_directions`` of W0; otherwise B A = 0. None:
-            with ``cut="product"``.
+        qr_start: initial arrays are ``qr_directions`` of W0; None: where D is cut.
         init_gain: ``paper`` (g = 1) or ``scaled``; read with ``qr_start``.
         residual: of :mod:`~ilora_app.methods.residual`; ``auto`` sends where it can.
         residual_energy: part of an increment's squared norm that ``merge`` keeps.
@@ -122,6 +115,11 @@ class ILoRA(Method):
             raise ValueError(f"step {step}: needs aggregate = 'increments'")
 
     @classmethod
+    def resolved(cls, settings: Settings) -> Settings:
+        """As measured to be best where the update is cut, else as published."""
+        return residuals.resolved(settings)
+
+    @classmethod
     def options(cls, settings: Settings) -> dict[str, Any]:
         """Read what the constructor takes."""
         names = ("cut", "aggregate", "decomposition", "residual", "residual_energy")
@@ -135,13 +133,13 @@ class ILoRA(Method):
     def problems(cls, settings: Settings) -> dict[str, str]:
         """Refuse to keep what is cut away where nothing of the product is."""
         m = settings.method
-        aggregate, residual = residuals.summed(m.cut, m.aggregate, m.residual)
-        wrong = residuals.problem(residual, m.cut, aggregate)
+        wrong = residuals.problem(m.residual, m.cut, m.aggregate)
         return {"residual": f"residual = {m.residual!r}: {wrong}"} if wrong else {}
 
     def check_start(self, initial: AdapterState) -> None:
         """Without a QR start, B = 0."""
-        refuse_a_product(initial.factors if not self.qr_start else LoraFactors({}))
+        if not self.qr_start:
+            starts.refuse_a_product(initial.factors)
 
     def begin(self, initial: AdapterState) -> GlobalState:
         """Start from QR directions, all of them taken out, or from B A = 0."""
@@ -157,7 +155,7 @@ class ILoRA(Method):
         """
         cut = state.adapter.cut(rank)
         if state.offset is not None and state.step == 0:
-            cut = with_gain(cut, self.init_gain)
+            cut = starts.with_gain(cut, self.init_gain)
         if state.ledger is not None or (state.offset is not None and not state.step):
             return Share(cut, basis=PRODUCT)
         if state.offset is None:
@@ -212,7 +210,7 @@ class ILoRA(Method):
         offset = None
         if not update:
             kept = self.increments and not first
-            offset = state.offset if kept else mean_offset(state, updates)
+            offset = state.offset if kept else starts.mean_offset(state, updates)
         if self.increments:
             start = [(state.adapter.factors, 1.0)]
             if first:  # of U nothing is there, of D what clients started from
@@ -226,12 +224,12 @@ class ILoRA(Method):
         rank = state.adapter.factors.rank
         cut, energy = truncate_mean(factors, by, rank, self.decomposition)
         if offset is not None:
-            energy = energy_of_learned(factors, by, cut, offset)
+            energy = starts.energy_of_learned(factors, by, cut, offset)
         head, buffers = self.step.head(state, mean, eta)
         if self.residual == "send" and self.decomposition == "svd":
             cut = singular_vectors(cut)
         adapter = AdapterState(cut.to(torch.float32), head)
-        buffers |= self.step.remember(products_before(state, offset))
+        buffers |= self.step.remember(starts.products_before(state, offset))
         return Aggregate(state.next(adapter, offset=offset, buffers=buffers), energy)
 
     def sums(self, state: GlobalState) -> Sums:

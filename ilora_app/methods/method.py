@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -19,7 +20,7 @@ from ilora_app.methods.state import (
     Update,
 )
 from ilora_app.settings import MethodSettings, Settings
-from ilora_app.settings.head import RIDGE
+from ilora_app.settings.head import AUTO, RIDGE
 
 
 class Method(ABC):
@@ -99,6 +100,14 @@ class Method(ABC):
         made, chosen = cls(**cls.options(settings)), settings.method
         made.step = ServerStep.of(chosen.server_rate, chosen.server_momentum)
         return made
+
+    @classmethod
+    def resolved(cls, settings: Settings) -> Settings:
+        """Put what ``auto`` means of this method's own settings in its place."""
+        model = settings.model
+        if model.initialisation == AUTO:
+            model = replace(model, initialisation=cls.initialisations[0])
+        return replace(settings, model=model)
 
     @classmethod
     def options(cls, settings: Settings) -> dict[str, Any]:

@@ -6,6 +6,7 @@ directions of the model that its rank cannot train, for the round.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from ilora_app.lora.decomposition import truncate_mean
 from ilora_app.lora.factors import AdapterState, LoraFactors
 from ilora_app.methods.increments import received_terms, returned_terms, scale
 from ilora_app.methods.state import Aggregate, GlobalState, Update, weights_of
+from ilora_app.settings import Settings
 from ilora_app.settings.head import AUTO
 from ilora_app.settings.method import INCREMENTS, PRODUCTS, UPDATE
 
@@ -38,6 +40,17 @@ def summed(cut: str, aggregate: str, residual: str) -> tuple[str, str]:
     if residual == AUTO:
         residual = "send" if (cut, aggregate) == (UPDATE, INCREMENTS) else "drop"
     return aggregate, residual
+
+
+def resolved(settings: Settings) -> Settings:
+    """What ``auto`` means under ILoRA: as :func:`summed`; QR start as published."""
+    chosen, model = settings.method, settings.model
+    aggregate, residual = summed(chosen.cut, chosen.aggregate, chosen.residual)
+    if model.initialisation == AUTO:
+        start = "standard" if chosen.cut == UPDATE else "qr"
+        model = replace(model, initialisation=start)
+    chosen = replace(chosen, aggregate=aggregate, residual=residual)
+    return replace(settings, model=model, method=chosen)
 
 
 def problem(residual: str, cut: str, aggregate: str) -> str:

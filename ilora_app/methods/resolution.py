@@ -1,19 +1,12 @@
 """What ``auto`` means under a method."""
 
-from collections.abc import Set
 from dataclasses import replace
 
-from ilora_app.methods import residual as residuals
 from ilora_app.methods.registry import find
 from ilora_app.settings import Settings
 from ilora_app.settings.head import AUTO, RIDGE, TRAINED
 from ilora_app.settings.kinds import kind
-from ilora_app.settings.method import (
-    CONTROL_VARIATES,
-    SECOND_MOMENTS,
-    UPDATE,
-    MethodSettings,
-)
+from ilora_app.settings.method import CONTROL_VARIATES, SECOND_MOMENTS
 
 ACCURACY = "accuracy"
 
@@ -26,18 +19,10 @@ def resolve(settings: Settings) -> Settings:
     where a head trains: a frozen one leaves them nothing to add. Second moments are
     AdamW's. Both count whole steps, which a deadline does not wait for. A task without
     accuracy has its best round by loss.
-
-    ILoRA cuts the update, sums increments, sends what a rank cannot train and starts
-    with B A = 0, which ended best; with ``cut = "product"`` it is as published.
     """
     method = find(settings.run.strategy)
-    model, head = settings.model, settings.head
-    chosen = _summed(settings.method, method.setting_keys)
-    if model.initialisation == AUTO:
-        start = method.initialisations[0]
-        if "cut" in method.setting_keys:
-            start = "standard" if chosen.cut == UPDATE else "qr"
-        model = replace(model, initialisation=start)
+    settings = method.resolved(settings)
+    model, chosen, head = settings.model, settings.method, settings.head
     if not method.trains:
         head = replace(head, head=RIDGE)
     elif head.head == AUTO:
@@ -56,13 +41,4 @@ def resolve(settings: Settings) -> Settings:
         if method.projects and settings.training.optimizer == "adamw":
             name = SECOND_MOMENTS
         chosen = replace(chosen, drift_correction=name)
-    return replace(settings, model=model, method=chosen, head=head, keeping=keeping)
-
-
-def _summed(chosen: MethodSettings, keys: Set[str]) -> MethodSettings:
-    """What is summed, and what becomes of the rest, of a method with such keys."""
-    cut = chosen.cut if "cut" in keys else "product"
-    aggregate, residual = residuals.summed(cut, chosen.aggregate, chosen.residual)
-    if "residual" in keys:
-        chosen = replace(chosen, residual=residual)
-    return replace(chosen, aggregate=aggregate) if "aggregate" in keys else chosen
+    return replace(settings, method=chosen, head=head, keeping=keeping)
