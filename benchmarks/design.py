@@ -68,7 +68,13 @@ _CORRECTIONS = (
     "fedzmg",
     "second-moments",
 )
+_WIRE: dict[str, Config] = {
+    "": {},
+    ", bfloat16 on the wire": {"wire-dtype": "bfloat16"},
+    ", int8 on the wire": {"wire-dtype": "int8"},
+}
 _NEED_A_BASIS = ("fedsmoo", "fedglomo")  # that lasts from round to round
+_ANY_BASIS = tuple(c for c in _CORRECTIONS if c not in _NEED_A_BASIS)
 TABLES: dict[str, dict[str, Config]] = {
     # All with the head solved, and the base without dropout.
     "strategies": {
@@ -86,17 +92,24 @@ TABLES: dict[str, dict[str, Config]] = {
         "fedgalore": {"strategy": "fedgalore"},
     },
     "corrections": {
+        "ilora": _ILORA,
+        **{f"ilora + {c}": {**_ILORA, "drift-correction": c} for c in _ANY_BASIS},
         "ilora, rest dropped": _DROPPED,
         **{
             f"ilora, rest dropped + {c}": {**_DROPPED, "drift-correction": c}
-            for c in _CORRECTIONS
-            if c not in _NEED_A_BASIS
+            for c in _ANY_BASIS
         },
         **_plain("fedit"),
         **{
             f"fedit + {c}": {"strategy": "fedit", "drift-correction": c}
             for c in _CORRECTIONS
         },
+    },
+    # In which numbers the factors travel.
+    "wire": {
+        name + suffix: {**row, **dtype}
+        for name, row in {"ilora": _ILORA, **_plain("fedit")}.items()
+        for suffix, dtype in _WIRE.items()
     },
     # What fine-tuning adds on a task: three times the steps, on all data in one place.
     "headroom": {

@@ -5,13 +5,22 @@ from pathlib import Path
 import pytest
 
 from benchmarks import private
-from benchmarks.private import CLIENT, LEVELS, RECORD, ROWS, TASKS, UNITS, Record, Run
+from benchmarks.private import Record, Run
+from benchmarks.private_design import (
+    CLIENT,
+    LADDER,
+    LEVELS,
+    RECORD,
+    ROWS,
+    TASKS,
+    UNITS,
+)
 from ilora_app import methods
 from ilora_app.federation import validity
 from ilora_app.privacy.budget import Budget
 from ilora_app.settings import Settings, parsing
 
-BEST = CLIENT.rates[1], CLIENT.clips[0]
+BEST = CLIENT.rates[1], LADDER[LADDER.index(CLIENT.clips[0]) - 1]
 
 
 @pytest.fixture
@@ -19,9 +28,23 @@ def empty(tmp_path: Path) -> Record:
     return Record(tmp_path / "private.jsonl")
 
 
-def result(run: Run) -> dict:
-    held_out = 0.9 if (run.rate, run.clip or BEST[1]) == BEST else 0.5
-    return {"rows": [{"accuracy": held_out, "held_out_accuracy": held_out}]}
+def result(run: Run, best: tuple[float, float] = BEST) -> dict:
+    """The further from the best on the ladder, the worse."""
+    steps = abs(LADDER.index(run.rate) - LADDER.index(best[0]))
+    if run.clip:
+        steps += abs(LADDER.index(run.clip) - LADDER.index(best[1]))
+    return {"rows": [{"accuracy": 0.9**steps, "held_out_accuracy": 0.9**steps}]}
+
+
+def run_grids(record: Record, asked, best: tuple[float, float] = BEST) -> int:
+    """Run what is asked for until a row's choice is known; how many runs that took."""
+    tasks, (row,), levels, _ = asked
+    count = 0
+    while left := [r for v in levels for r in record.chosen(tasks[0], row, v)[1]]:
+        for run in dict.fromkeys(left):
+            record.add(run, result(run, best))
+            count += 1
+    return count
 
 
 @pytest.mark.parametrize("unit", UNITS.values(), ids=list(UNITS))
@@ -46,8 +69,10 @@ def test_grids_are_run_before_what_follows_from_them(empty):
     first = empty.missing(*asked)
     assert {run.level for run in first} == {"4", "none"}
     assert len(first) == len(CLIENT.rates) * (len(CLIENT.clips) + 1)
-    for run in first:
-        empty.add(run, result(run))
+    # The best clip is one below those tried first, and what is below it is worse.
+    assert run_grids(empty, asked) > len(first)
+    tried = {run.clip for run in empty.results if run.level == "4"}
+    assert min(tried) < BEST[1]
     left = empty.missing(*asked)
     assert {(run.level, run.seed) for run in left} == {
         ("1", 0),
@@ -70,8 +95,7 @@ def test_where_nodes_measure_nothing_the_choice_is_of_other_rows(tmp_path):
         (tmp_path / run.task).mkdir(exist_ok=True)
         config = private.config_of(run, tmp_path, tmp_path, RECORD)
         assert (config["train-split"], config["seed"]) == ("train[:90%]", 0)
-        held_out = 0.9 if (run.rate, run.clip) == (3.0, 0.1) else 0.5
-        record.add(run, {"rows": [{"accuracy": held_out}]})
+    run_grids(record, asked, (3.0, 0.1))
     [last] = record.missing(*asked)
     assert (last.rate, last.clip, last.seed) == (3.0, 0.1, 0)
     assert "train-split" not in private.config_of(last, tmp_path, tmp_path, RECORD)
