@@ -73,6 +73,8 @@ _WIRE: dict[str, Config] = {
     ", bfloat16 on the wire": {"wire-dtype": "bfloat16"},
     ", int8 on the wire": {"wire-dtype": "int8"},
 }
+# Rows that take the rate of another: what is asked is what changes at one rate.
+RATE_OF = {name + suffix: name for name in ("ilora", "fedit") for suffix in _WIRE}
 _NEED_A_BASIS = ("fedsmoo", "fedglomo")  # that lasts from round to round
 _ANY_BASIS = tuple(c for c in _CORRECTIONS if c not in _NEED_A_BASIS)
 TABLES: dict[str, dict[str, Config]] = {

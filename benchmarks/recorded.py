@@ -49,6 +49,7 @@ class Study:
 
     def rate(self, task: str, row: str) -> tuple[float | None, list[float]]:
         """The rate that is chosen, or None and those to try next."""
+        row = design.RATE_OF.get(row, row)
         if row in UNTRAINED:
             return START[0], []
         scores = {
@@ -83,10 +84,12 @@ class Study:
         found = []
         for task in tasks:
             for row in design.rows(table, task):
-                found += [
-                    Run(task, "skewed", row, rate, 0)
+                tried = design.RATE_OF.get(row, row)
+                runs = [
+                    Run(task, "skewed", tried, rate, 0)
                     for rate in self.rate(task, row)[1]
                 ]
+                found += [run for run in runs if run not in found]
         for seed in range(seeds):
             for task in tasks:
                 rows = design.rows(table, task)

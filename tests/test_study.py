@@ -49,6 +49,18 @@ def fill(made: Study, row: str, chance: float, seeds: int = 5, rate: float = 0.0
             made.add(Run(TASK, SETTING, row, one, seed), result(hits, score))
 
 
+def test_what_travels_otherwise_is_run_at_the_rate_of_what_it_is_compared_with(empty):
+    asked = [TASK], [SETTING], "wire", 1
+    first = empty.missing(*asked)
+    assert {run.row for run in first} == {"ilora", "fedit"}
+    assert len(first) == len(set(first)) == 2 * len(design.START)
+    for row in ("ilora", "fedit"):
+        fill(empty, row, 0.8, 1)
+    left = empty.missing(*asked)
+    assert {run.row for run in left} == set(design.RATE_OF) - {"ilora", "fedit"}
+    assert {(run.rate, run.seed) for run in left} == {(0.003, 0)}
+
+
 @pytest.mark.parametrize("table", design.TABLES)
 @pytest.mark.parametrize("task", laboratory.TASKS)
 def test_every_row_is_a_run_config_that_the_app_takes(table, task, tmp_path):
