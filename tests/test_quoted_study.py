@@ -1,10 +1,11 @@
 """Tables and differences that documents quote of the study are those of its runs."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from benchmarks import heat_map
+from benchmarks import heat_map, targets
 from benchmarks.analysis import cell, difference, table
 from benchmarks.design import TABLES
 from benchmarks.figure import draw
@@ -48,6 +49,28 @@ def test_tables_are_those_of_the_runs(study, task, name, setting, reference):
     told = (ROOT / "docs" / "results.md").read_text(encoding="utf-8").splitlines()
     assert made
     assert not [line for line in made if line not in told]
+
+
+def test_bytes_to_a_target_are_those_of_the_runs(study):
+    told = (ROOT / "docs" / "results.md").read_text(encoding="utf-8").splitlines()
+    made = targets.table(study)
+    assert len(made) == 2 + len(TABLES["strategies"]) - 2
+    assert not [line for line in made if line not in told]
+
+
+def test_a_target_is_reached_at_the_first_evaluation_that_has_it():
+    rows = [
+        {"round": 0, "accuracy": 0.9, "loss": 0.1},
+        {"round": 1, "bytes_up": 1_000_000, "bytes_down_head": 500_000},
+        {"round": 2, "bytes_up": 1_000_000, "accuracy": 0.7, "loss": 1.0},
+        {"round": 4, "bytes_up": 1_000_000, "accuracy": 0.8, "loss": 0.8},
+    ]
+    of = partial(targets.reached, {"rows": rows})
+    assert of(0.7, False) == targets.Reached(2, 2.5)
+    assert of(0.75, False) == targets.Reached(4, 3.5)
+    assert of(0.8, True) == targets.Reached(4, 3.5)
+    assert of(0.85, False) is None
+    assert of(0.7, True) is None
 
 
 @pytest.mark.parametrize(
