@@ -2,11 +2,11 @@
 
     python -m benchmarks.targets [--runs FILE] [--setting skewed]
 
-The target of a task is where FedIT ends, the mean of its seeds: accuracy, or the loss of
-a language model. A row has reached it at the first evaluation (after half of the rounds,
-and at the end) that is at least as good, and has sent by then what all clients have sent
-and received. All rows make the same local steps in a round, so that rounds stand for
-seconds, which the machine's other work decides here.
+The target of a task is where FedIT ends, the mean of its seeds: accuracy, or the loss
+of a language model. A row has reached it at the first evaluation (after half of the
+rounds, and at the end) that is at least as good, and has sent by then what all
+clients have sent and received. All rows make the same local steps in a round, so that
+rounds stand for seconds, which the machine's other work decides here.
 """
 
 import argparse
