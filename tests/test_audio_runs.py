@@ -1,14 +1,20 @@
 """Recordings from a folder to a prediction, and the architectures that hear them."""
 
+import base64
 import json
 import shutil
 from dataclasses import replace
 
 import pytest
+from fastapi.testclient import TestClient
 from typer.testing import CliRunner
 
 from ilora_app.cli import app
+from ilora_app.predict.predictor import Predictor
 from ilora_app.runs.adapter import read_weights
+from ilora_app.serve.app import make
+from ilora_app.serve.asked import Limits
+from ilora_app.server.run import UntrainedError
 from ilora_app.settings import ModelSettings
 from ilora_app.settings.parsing import ConfigError
 from ilora_app.tasks.loading import load_backbone
@@ -158,3 +164,31 @@ def test_a_model_of_another_kind_says_what_to_do(finished):
     with pytest.raises(ConfigError, match="kind wav2vec2, which text-class") as raised:
         run({**media.job("text-classification", root / "model", root / "data")}, 2)
     assert "expected task = 'audio-classification' with this one" in str(raised.value)
+
+
+def test_gradients_of_single_rows_are_refused_where_they_cannot_be_had(
+    finished, tmp_path
+):
+    root, _, _ = finished
+    config = media.job(
+        TASK, root / "model", root / "data", strategy="fedit", num_server_rounds=1,
+        dp="record", dp_noise_multiplier=1.0, output_dir=str(tmp_path / "run"),
+    )  # fmt: skip
+    with pytest.raises(UntrainedError):
+        run(config, 2)
+    log = (tmp_path / "run" / "events.jsonl").read_text()
+    assert "is changed in place (Wav2Vec2's kin; not AST, Whisper)" in log
+
+
+@pytest.mark.slow
+def test_a_server_takes_a_recording_as_a_data_url(finished):
+    root, folder, _ = finished
+    client = TestClient(make(Predictor(str(folder)), "tones", Limits()))
+    assert 'accept="audio/*"' in client.get("/").text
+    held = base64.b64encode((root / "data" / "low" / "01.wav").read_bytes()).decode()
+    sent = {"inputs": [f"data:audio/wav;base64,{held}"]}
+    said = client.post("/predict", json=sent).json()["answers"][0]
+    assert said["input"] == {"audio": "audio 1 of 1"}
+    assert said["labels"][0]["label"] == "low"
+    bare = client.post("/predict", json={"inputs": ["/etc/passwd"]})
+    assert "expected a recording as data:audio/wav;base64" in bare.json()["error"]
