@@ -46,6 +46,7 @@ def test_a_run_records_and_leaves_what_it_promises(run_config):
         "label-column": "domain",
         "partition-by": "domain",
         "image-column": "",
+        "audio-column": "",
         "answer-column": "",
     }
     assert written == run_config | resolved

@@ -65,7 +65,7 @@ def test_lines_of_stdin(made):
     assert texts == [line for line in given.split("\n") if line.strip()]
     result = CliRunner().invoke(app, words, input="\n")
     assert result.exit_code == 2
-    assert "expected texts or images" in result.output
+    assert "expected texts or files" in result.output
 
 
 def test_a_run_goes_by_a_beginning_of_its_id(made, tmp_path, monkeypatch):

@@ -31,7 +31,7 @@ def failure(*words: object) -> str:
 def test_what_it_cannot_do(made, tmp_path):
     run = made["bert"].folder
     assert "expected a run folder" in failure(tmp_path, "text")
-    assert "expected texts or images, or --file" in failure(run)
+    assert "expected texts or files, or --file" in failure(run)
     assert "and not both" in failure(run, "text", "--file", tmp_path / "x.csv")
     assert "expected a .csv or .jsonl file" in failure(run, "--file", "x.txt")
     assert "cannot be read" in failure(run, "--file", tmp_path / "absent.csv")

@@ -7,7 +7,8 @@ from PIL import Image
 from transformers import ViTImageProcessor
 
 from ilora_app.settings import DataSettings
-from ilora_app.tasks import vision
+from ilora_app.settings.kinds import IMAGE
+from ilora_app.tasks import files, vision
 from ilora_app.tasks.sources import DataError
 
 SETTINGS = DataSettings(image_column="img", label_column="label")
@@ -114,9 +115,9 @@ def torn(rows: datasets.Dataset, index: int, keep: int) -> datasets.Dataset:
 def test_a_torn_image_is_counted_and_named_before_round_one(rows, processor, keep):
     bad = torn(rows, 2, keep) if keep else rows
     if not keep:
-        assert vision.unreadable(rows, "img", "here") == []
+        assert files.unreadable(rows, SETTINGS, IMAGE, "here") == []
         return
-    (found,) = vision.unreadable(bad, "img", "/data/train")
+    (found,) = files.unreadable(bad, SETTINGS, IMAGE, "/data/train")
     assert "1 of 6 images of /data/train" in found
     assert "row 2 (scan.png) cannot be read" in found
     with pytest.raises(DataError, match=r"image 2 of partition 0 \(scan.png\)"):
@@ -126,6 +127,6 @@ def test_a_torn_image_is_counted_and_named_before_round_one(rows, processor, kee
 def test_many_torn_images_make_one_short_message(rows):
     for index in range(5):
         rows = torn(rows, index, 20)
-    (found,) = vision.unreadable(rows, "img", "the split test")
+    (found,) = files.unreadable(rows, SETTINGS, IMAGE, "the split test")
     assert "5 of 6 images" in found
     assert "and 2 more" in found

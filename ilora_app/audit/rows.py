@@ -35,10 +35,13 @@ def settings_of(
             prompt_template=facts.prompt_template, max_length=facts.max_length
         )
         chosen = facts.task
-        if kind(chosen).images:
-            found = replace(found, image_column=facts.columns)
-        else:
-            found = replace(found, text_columns=facts.columns)
+        file, read = kind(chosen).file, predictor.columns
+        if file == "audio":
+            found = replace(found, audio_column=read[0], max_seconds=facts.max_seconds)
+        elif file:
+            found = replace(found, image_column=read[0])
+        texts = ",".join(read[1:] if file else read)
+        found = replace(found, text_columns=texts or found.text_columns)
     if not column:
         return found
     if kind(chosen).writes:

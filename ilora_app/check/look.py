@@ -1,5 +1,6 @@
 """What a settled data set is like: both splits, their overlap, and the deal."""
 
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -110,10 +111,10 @@ class Look:
         return found
 
     def lengths(self) -> Lengths | None:
-        """How long the texts are: in tokens where the model is on this machine."""
+        """How long texts are, in tokens where the model is here, or recordings."""
         rows = self.rows(self._data.train_split or self._data.test_split)
         tokens = (
-            None if kind(self._task).images else _counter(self._settings.model.model)
+            _counter(self._settings.model.model) if kind(self._task).tokens else None
         )
         return description.lengths(rows, self._data, self._task, tokens)
 
@@ -166,7 +167,7 @@ class Look:
 
 
 def longer(lengths: Lengths | None, longest: int) -> Suggestion | None:
-    """A ``max-length`` that leaves 95 of 100 texts whole, where many are cut.
+    """A length that leaves 95 of 100 texts or recordings whole, where many are cut.
 
     Args:
         lengths: of the texts.
@@ -175,7 +176,11 @@ def longer(lengths: Lengths | None, longest: int) -> Suggestion | None:
     """
     if lengths is None or lengths.cut is None or lengths.cut <= _MOST_CUT:
         return None
-    value = min(-(-lengths.most // _STEP) * _STEP, longest)
+    if lengths.unit == "seconds":
+        why = f"{lengths.cut:.0%} of the recordings are longer than max-seconds"
+        value = float(math.ceil(lengths.most))
+        return Suggestion("max-seconds", value, f"{why}; longer ones take longer")
+    value = min(-(-int(lengths.most) // _STEP) * _STEP, longest)
     why = f"{lengths.cut:.0%} of the texts are longer than max-length"
     return Suggestion("max-length", value, f"{why}; longer texts take longer")
 
@@ -213,7 +218,7 @@ def _tokenizer(model: str) -> Any:
         return AutoTokenizer.from_pretrained(
             where, local_files_only=True, trust_remote_code=False
         )
-    except (models.ModelError, OSError, ValueError):
+    except (models.ModelError, OSError, TypeError, ValueError):
         return None
 
 

@@ -75,7 +75,7 @@ def frozen(settings: Settings) -> Score | None:
         backbone = load_backbone(settings.model, labels, seed)
         parts = []
         whole = sources.split(data, data.train_split, seed), test_rows(data, seed)
-        for rows, most in zip(whole, _ROWS[kind(task).images], strict=True):
+        for rows, most in zip(whole, _ROWS[bool(kind(task).file)], strict=True):
             part = rows.select(range(min(len(rows), most)))
             encode = TASKS[task].encode
             examples = encode(part, data, labels, backbone.processor, "the data")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ilora_app.settings import Settings, parsing
-from ilora_app.settings.kinds import IMAGE, LANGUAGE, SEQ2SEQ
+from ilora_app.settings.kinds import example, kind
 
 CONFIG, README = "config.toml", "README.md"
 
@@ -16,9 +16,9 @@ _SECTIONS = (
     (
         "From which data",
         (
-            "dataset", "text-columns", "label-column", "image-column", "answer-column",
-            "train-split", "test-split", "test-fraction", "drop-unlabelled",
-            "max-length",
+            "dataset", "text-columns", "label-column", "image-column", "audio-column",
+            "answer-column", "train-split", "test-split", "test-fraction",
+            "drop-unlabelled", "max-length", "max-seconds",
         ),
     ),
     (
@@ -36,19 +36,9 @@ _SECTIONS = (
         ),
     ),
 )  # fmt: skip
-_UNUSED_BY_WRITERS = {
-    "image-column", "label-column", "dirichlet-alpha", "drop-unlabelled",
-}  # fmt: skip
-_UNUSED = {
-    IMAGE: {"text-columns", "answer-column", "max-length"},
-    LANGUAGE: _UNUSED_BY_WRITERS,
-    SEQ2SEQ: _UNUSED_BY_WRITERS,
-}
-_UNUSED_BY_TEXTS = {"image-column", "answer-column"}
 _COMMENT = textwrap.TextWrapper(
     86, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False
 )
-_INPUTS = {IMAGE: "image.png", LANGUAGE: '"a prompt"', SEQ2SEQ: '"a prompt"'}
 
 
 def write(
@@ -72,7 +62,7 @@ def write(
     text = _README.format(
         name=folder.resolve().name,
         config=CONFIG,
-        input=_INPUTS.get(settings.model.task, '"a text"'),
+        input=example(settings.model.task),
     )
     (folder / README).write_text(text, encoding="utf-8")
 
@@ -81,7 +71,7 @@ def config_text(settings: Settings, clients: int, lines: Mapping[str, str]) -> s
     """Write the run config: the keys of a first run, each under its help."""
     values = parsing.dump(settings)
     helps = {key: entry.metadata for _, key, entry in parsing.options(settings)}
-    unused = _UNUSED.get(settings.model.task, _UNUSED_BY_TEXTS)
+    unused = _unused(settings.model.task)
     # The number in the first line is what `ilora run` and `ilora check` read.
     written = [
         f"# ilora run {CONFIG}   (num-supernodes={clients}: so many simulated clients)",
@@ -100,6 +90,20 @@ def config_text(settings: Settings, clients: int, lines: Mapping[str, str]) -> s
             line = f"{key} = {json.dumps(values[key], ensure_ascii=False)}"
             written += ["", *_COMMENT.wrap(comment), line]
     return "\n".join(written) + "\n"
+
+
+def _unused(task: str) -> set[str]:
+    """Keys of a first run that a task has no use for."""
+    reads, found = kind(task), {"answer-column"}
+    if reads.writes:
+        found = {"label-column", "dirichlet-alpha", "drop-unlabelled"}
+    if not reads.tokens:
+        found |= {"text-columns", "max-length"}
+    if reads.file != "image":
+        found.add("image-column")
+    if reads.file != "audio":
+        found |= {"audio-column", "max-seconds"}
+    return found
 
 
 _README = """# {name}

@@ -84,7 +84,13 @@ def _seen(
 ) -> Iterator[tuple[str, Report]]:
     look, settings = Look(settled), settled.settings
     found.columns, found.splits = look.columns, look.splits
-    keys = ("text_columns", "label_column", "image_column", "answer_column")
+    keys = (
+        "text_columns",
+        "label_column",
+        "image_column",
+        "audio_column",
+        "answer_column",
+    )
     named = {key.replace("_", "-"): getattr(settings.data, key) for key in keys}
     found.read = {key: value for key, value in named.items() if value}
     if kind(settings.model.task).writes:
@@ -92,7 +98,9 @@ def _seen(
     found.problems, found.notes = look.problems, look.notes
     yield "data", found
     found.lengths = look.lengths()
-    if more := longer(found.lengths, positions(settings.model.model)):
+    reads = kind(settings.model.task).tokens
+    longest = positions(settings.model.model) if reads else 0
+    if more := longer(found.lengths, longest):
         found.suggestions.append(more)
     yield "lengths", found
     if found.problems or not settings.data.train_split:

@@ -10,7 +10,9 @@ from datasets import Dataset
 
 from ilora_app.settings import DataSettings, Settings
 from ilora_app.settings.kinds import (
+    AUDIO,
     IMAGE,
+    IMAGE_TEXT,
     LANGUAGE,
     MULTI_LABEL,
     REGRESSION,
@@ -82,7 +84,7 @@ def settle(settings: Settings, given: frozenset[str]) -> Settled:
         found.append(one)
         settings = changed(settings, one.key, one.value)
     task = settings.model.task
-    wrong = rows.problems(settings.data, task, seed, read_images=False)
+    wrong = rows.problems(settings.data, task, seed, read_files=False)
     if wrong:
         return Settled(settings, settings, tuple(found), tuple(wrong))
     named = rows.resolve_columns(settings.data, task, seed)
@@ -118,18 +120,34 @@ def _first_rows(settings: Settings) -> Dataset:
 def _task(
     settings: Settings, first: Dataset, given: frozenset[str]
 ) -> Iterator[Suggestion]:
-    images = [n for n, f in first.features.items() if isinstance(f, datasets.Image)]
     task = settings.model.task
     if "task" not in given:
-        guess = IMAGE if images else _by_labels(first) or _by_names(first) or task
+        guess, why = _by_files(first)
+        guess = guess or _by_labels(first) or _by_names(first) or task
         if guess != task:
             task = guess
-            why = f"the column {images[0]} holds images" if images else "by its columns"
-            yield Suggestion("task", task, why)
+            yield Suggestion("task", task, why or "by its columns")
     other = kind(task).model
     if other and settings.model.model == ModelSettings().model:
         why = "the default reads texts; this is one of the hub, a folder does too"
         yield Suggestion("model", other, why)
+
+
+def _by_files(first: Dataset) -> tuple[str, str]:
+    """Task of a set whose schema has images or audio, and why."""
+    for kind_of, files in ((datasets.Image, "images"), (datasets.Audio, "recordings")):
+        named = [n for n, one in first.features.items() if isinstance(one, kind_of)]
+        if not named:
+            continue
+        why = f"the column {named[0]} holds {files}"
+        if files == "recordings":
+            return AUDIO, why
+        data = DataSettings(partitioner="iid")
+        found, _ = columns.find(data, IMAGE_TEXT, first.features)
+        if not found.text_columns:
+            return IMAGE, why
+        return IMAGE_TEXT, f"{why}, {found.text_columns} a text beside each"
+    return "", ""
 
 
 def _by_labels(first: Dataset) -> str:

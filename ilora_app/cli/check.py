@@ -107,13 +107,15 @@ def _data(found: "Report", console: "Console") -> None:
 
 def _lengths(found: "Report", console: "Console") -> None:
     if lengths := found.lengths:
-        limit = found.settings.data.max_length
+        data, sound = found.settings.data, lengths.unit == "seconds"
+        limit = f"max-seconds = {data.max_seconds:g}"
+        limit = limit if sound else f"max-length = {data.max_length}"
         cut = (
-            f"; max-length = {limit} cuts {lengths.cut:.1%}"
+            f"; {limit} cuts {lengths.cut:.1%}"
             if lengths.cut is not None
             else "; how many max-length cuts is not known without the model's tokenizer"
         )
-        _title(console, "length of the texts")
+        _title(console, f"length of the {'recordings' if sound else 'texts'}")
         _line(
             console,
             f"{lengths.unit}: median {lengths.median}, 95 % up to {lengths.most}, "

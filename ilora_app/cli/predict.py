@@ -26,7 +26,9 @@ def predict(
     ],
     inputs: Annotated[
         list[str] | None,
-        typer.Argument(help="Texts, or files of images; - reads lines from stdin."),
+        typer.Argument(
+            help="Texts, or files of images or recordings; - reads lines from stdin."
+        ),
     ] = None,
     file: Annotated[
         Path | None,
@@ -63,13 +65,13 @@ def predict(
         words = [line.rstrip("\n") for line in sys.stdin if line.strip()]
     try:
         if bool(words) == bool(file):
-            raise ReleaseError("expected texts or images, or --file, and not both")
+            raise ReleaseError("expected texts or files, or --file, and not both")
         predictor = Predictor(place_of(source), round_, base)
         if predictor.note:
             typer.echo(predictor.note, err=True)
         if file:
             rows = inputs_.of_file(file, predictor.columns)
-            if kind(predictor.facts.task).images:
+            if kind(predictor.facts.task).file:
                 rows = inputs_.beside(rows, predictor.columns[0], file.parent)
         else:
             rows = inputs_.of_words(words, predictor.columns)

@@ -66,7 +66,7 @@ def data(settings: Settings, known: set[str]) -> tuple[list[str], list[str]]:
     from ilora_app.tasks import data as rows  # the library takes a second
     from ilora_app.tasks import labelling, sources
 
-    wrong = rows.problems(source, task, seed, read_images=False)
+    wrong = rows.problems(source, task, seed, read_files=False)
     if not wrong:
         try:
             labelling.names_of(rows.resolve_columns(source, task, seed), task, seed)

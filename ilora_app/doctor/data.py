@@ -18,7 +18,7 @@ from ilora_app.node.node import Node
 from ilora_app.settings import DataSettings
 from ilora_app.settings.kinds import kind
 from ilora_app.settings.mistake import MistakeError
-from ilora_app.tasks import labels, sources, vision
+from ilora_app.tasks import files, labels, sources
 from ilora_app.tasks.task import TASKS
 
 _FILES, _CLASSES = 5, 30
@@ -61,8 +61,7 @@ def data(
     yield _columns(source, rows)
     if source.label_column:
         yield from _classes(node, source, rows)
-    if kind(node.model.task).images:
-        yield from _images(node, source, rows)
+    yield from _torn(node, source, rows)
 
 
 def _files(folder: Path) -> Finding:
@@ -79,6 +78,7 @@ def _columns(source: DataSettings, rows: Dataset) -> Finding:
     used = {
         "text-columns": source.text_columns,
         "image-column": source.image_column,
+        "audio-column": source.audio_column,
         "label-column": source.label_column,
         "answer-column": source.answer_column,
     }
@@ -109,13 +109,15 @@ def _classes(node: NodeData, source: DataSettings, rows: Dataset) -> Iterator[Fi
         yield Finding("classes of the run", WARNING, found, advice)
 
 
-def _images(node: NodeData, source: DataSettings, rows: Dataset) -> Iterator[Finding]:
+def _torn(node: NodeData, source: DataSettings, rows: Dataset) -> Iterator[Finding]:
+    """Images and recordings that cannot be read."""
+    task = node.model.task
     try:
-        found = vision.unreadable(rows, source.image_column, node.where)
+        found = files.unreadable(rows, source, task, node.where)
     except MistakeError as error:
         found = [str(error)]
     for text in found:
-        yield Finding("images", PROBLEM, text, _MEND)
+        yield Finding(files.WORDS[kind(task).file], PROBLEM, text, _MEND)
 
 
 def _looked(look: Callable[[], object], name: str) -> Iterator[Finding]:

@@ -55,7 +55,8 @@ def check(source: Source, adapter: AdapterState | None, target: str) -> None:
     wanted = targets.TARGETS[target]
     found = targets.refusals(wanted, source, adapter, transposed)
     if found:
-        merge = " expected --merge, for the whole model" if adapter else ""
+        mended = adapter and source.settings.model.task in wanted.merged
+        merge = " expected --merge, for the whole model" if mended else ""
         reasons = "; ".join(found) + (":" if merge else "")
         raise ReleaseError(f"--for {target}: {reasons}{merge} ({wanted.rules})")
 

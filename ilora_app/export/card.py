@@ -13,7 +13,15 @@ from ilora_app.export import licences, serving, targets
 from ilora_app.export.source import Source
 from ilora_app.runs.card import learned, literal, loading
 from ilora_app.settings import Settings, options, parsing
-from ilora_app.settings.kinds import MULTI_LABEL, REGRESSION, SEQ2SEQ, TAGS
+from ilora_app.settings.kinds import (
+    AUDIO,
+    IMAGE_TEXT,
+    MULTI_LABEL,
+    REGRESSION,
+    SEQ2SEQ,
+    TAGS,
+)
+from ilora_app.settings.kinds import example as example_of
 from ilora_app.settings.model import IMAGE, LANGUAGE, TEXT
 
 _PIPELINES = {
@@ -23,6 +31,8 @@ _PIPELINES = {
     MULTI_LABEL: "text-classification",
     REGRESSION: "text-classification",
     TAGS: "token-classification",
+    AUDIO: "audio-classification",
+    IMAGE_TEXT: "image-classification",
     SEQ2SEQ: "text2text-generation",
 }
 # Columns of metrics.csv that say how good the exported model is, not another cut of it.
@@ -97,7 +107,7 @@ def card(source: Source, made: Summary) -> str:
 ## Use
 
 {loading(model.task, base, source.labels, made.merged)}
-or `ilora predict this/folder {_example(s)}`.
+or `ilora predict this/folder {example_of(model.task)}`.
 {_served(made, base)}
 ## Trained with
 
@@ -222,10 +232,6 @@ def _clients(source: Source) -> str:
 def _subset(settings: Settings) -> str:
     subset = settings.data.dataset_subset
     return f" ({subset})" if subset else ""
-
-
-def _example(settings: Settings) -> str:
-    return "image.png" if settings.model.task == IMAGE else '"a text"'
 
 
 def write(folder: Path, source: Source, made: Summary) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from ilora_app.export.source import STUMBLES, ReleaseError, Source
-from ilora_app.settings import ModelSettings, options, parsing
+from ilora_app.settings import DataSettings, ModelSettings, options, parsing
+from ilora_app.tasks.columns import read_by
 
 NAME = "ilora.json"
 _FORMAT = 1
@@ -14,6 +15,7 @@ _FORMAT = 1
 _KEYS = {
     "task": "task", "dtype": "dtype", "base": "model", "columns": "text-columns",
     "max_length": "max-length", "image_size": "image-size", "seed": "seed",
+    "max_seconds": "max-seconds",
 }  # fmt: skip
 
 
@@ -26,13 +28,14 @@ class Facts:
         base: name of the model that was fine-tuned, its hub id or a folder's.
         merged: the folder holds the whole model, not an adapter.
         labels: names of the classes in the order of their ids.
-        columns: of the texts, or of the image.
+        columns: of the texts, or of the image or the recording, that one first.
         prompt_template: of a language model; empty: see the setting of that name.
         max_length: texts are cut at so many tokens.
         image_size: 0: that of the model.
         dtype: of the frozen model.
         seed: drew the weights that neither the base nor the adapter holds.
         base_sha256: tells a local base from others; empty for one of a hub.
+        max_seconds: recordings are cut after so many.
 
     """
 
@@ -47,6 +50,7 @@ class Facts:
     dtype: str
     seed: int
     base_sha256: str = ""
+    max_seconds: float = DataSettings.max_seconds
 
     @classmethod
     def of(cls, source: Source, merged: bool) -> "Facts":
@@ -57,10 +61,11 @@ class Facts:
             base=model.model,
             merged=merged,
             labels=source.labels,
-            columns=data.text_columns or data.image_column,
+            columns=",".join(read_by(data, model.task)),
             prompt_template=data.prompt_template,
             max_length=data.max_length,
             image_size=model.image_size,
+            max_seconds=data.max_seconds,
             dtype=model.dtype,
             seed=source.settings.run.seed,
         )

@@ -55,7 +55,10 @@ def write_merged(source: Source, folder: Path) -> None:
 
 def _shared(model: Any) -> tuple[Any, Any] | None:
     """Input and output embeddings where they are one tensor."""
-    into, out = model.get_input_embeddings(), model.get_output_embeddings()
+    try:
+        into, out = model.get_input_embeddings(), model.get_output_embeddings()
+    except NotImplementedError:  # a model of recordings, which has neither
+        return None
     weights = [getattr(module, "weight", None) for module in (into, out)]
     if weights[0] is None or weights[0] is not weights[1]:
         return None

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from ilora_app.export.source import Source
 from ilora_app.lora.factors import AdapterState
-from ilora_app.settings.model import IMAGE, LANGUAGE, TEXT
+from ilora_app.settings.kinds import AUDIO, IMAGE, IMAGE_TEXT, LANGUAGE, TEXT
 
 SUFFICIENT = 0.999
 """Part of the update's squared norm from which a smaller rank is said to do."""
@@ -78,8 +78,8 @@ TARGETS = {
     ),
     "transformers": Target(
         title="transformers",
-        adapters=(LANGUAGE, TEXT, IMAGE),
-        merged=(LANGUAGE, TEXT, IMAGE),
+        adapters=(LANGUAGE, TEXT, IMAGE, AUDIO),
+        merged=(LANGUAGE, TEXT, IMAGE, AUDIO),
         rules="PEFT's own format",
         heads=True,
         transposed=True,
@@ -100,6 +100,11 @@ def refusals(
 
     """
     task, title = source.settings.model.task, target.title
+    if task == IMAGE_TEXT:
+        return [
+            f"{title} has no class for {task}, which this app brings along: expected "
+            "no --for, and ilora predict or ilora serve on what is exported"
+        ]
     if task not in target.merged:
         return [f"{title} serves no {task}: expected --for transformers"]
     if adapter is None:

@@ -9,7 +9,7 @@ from safetensors import SafetensorError, safe_open
 
 from ilora_app.export.source import ReleaseError
 from ilora_app.runs.adapter import CONFIG, WEIGHTS
-from ilora_app.settings.model import IMAGE
+from ilora_app.settings.kinds import kind
 
 TOKENIZER = "tokenizer.json"
 # Entries of adapter_config.json that the app sets.
@@ -18,9 +18,15 @@ _WRITTEN = {
     "lora_dropout", "target_modules", "modules_to_save", "layers_to_transform",
     "fan_in_fan_out", "peft_version",
 }  # fmt: skip
+READERS = {
+    "image": ("preprocessor_config.json",),
+    "audio": ("preprocessor_config.json",),
+    "image and text": ("processor_config.json", "tokenizer_config.json"),
+}
+"""Files of what reads the rows, by what they are; else it is a tokenizer's."""
 _JSON = (
     CONFIG, "config.json", "generation_config.json", TOKENIZER,
-    "tokenizer_config.json", "preprocessor_config.json",
+    "tokenizer_config.json", "preprocessor_config.json", "processor_config.json",
 )  # fmt: skip
 
 
@@ -37,9 +43,7 @@ def check(folder: Path, task: str, merged: bool) -> None:
 
     """
     wanted = ["config.json"] if merged else [CONFIG, WEIGHTS]
-    wanted.append(
-        "preprocessor_config.json" if task == IMAGE else "tokenizer_config.json"
-    )
+    wanted += READERS.get(kind(task).reads, ("tokenizer_config.json",))
     for name in wanted:
         if not (folder / name).is_file():
             raise ReleaseError(f"{folder}: expected {name} in it, and there is none")

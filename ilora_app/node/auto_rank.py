@@ -33,6 +33,8 @@ import torch
 from ilora_app.settings import Settings
 from ilora_app.settings.kinds import kind
 
+_FRAMES = 50
+"""A second, as models of recordings have them."""
 RESERVE = 0.2
 PER_WEIGHT = 36
 AUTO = "auto"
@@ -106,11 +108,6 @@ def load_of(
     """
     widest = max((d_in for _, d_in in shapes.values()), default=1)
     layers = getattr(config, "num_hidden_layers", None)
-    image = settings.model.image_size or getattr(config, "image_size", None)
-    patch = getattr(config, "patch_size", None)
-    tokens = settings.data.max_length
-    if isinstance(image, int) and isinstance(patch, int):
-        tokens = (image // patch) ** 2 + 1
     heads = getattr(config, "num_attention_heads", None)
     training = settings.training
     batch = -(-training.batch_size // training.gradient_accumulation)
@@ -121,12 +118,31 @@ def load_of(
         hidden=getattr(config, "hidden_size", None) or widest,
         # Swin has heads by stage; the most of them bound the others.
         heads=max(heads) if isinstance(heads, list | tuple) else heads or 1,
-        tokens=tokens,
+        tokens=_tokens(config, settings),
         batch=batch,
         vocabulary=config.vocab_size if kind(settings.model.task).writes else 0,
         width=4 if settings.model.dtype == "float32" else 2,
         checkpointing=settings.model.gradient_checkpointing,
     )
+
+
+def _tokens(config: Any, settings: Settings) -> int:
+    """Length of what the layers compute on: of a row, the longer of its two sides."""
+    found = settings.data.max_length
+    if kind(settings.model.task).file == "audio":
+        heard = round(settings.data.max_seconds * _FRAMES)
+        if hasattr(config, "frequency_stride"):  # AST: patches of a fixed length
+            high = (config.num_mel_bins - config.patch_size) // config.frequency_stride
+            long = (config.max_length - config.patch_size) // config.time_stride
+            return int((high + 1) * (long + 1) + 2)
+        return max(heard, getattr(config, "max_source_positions", None) or 0)
+    seen = getattr(config, "vision_config", None) or config
+    image = settings.model.image_size or getattr(seen, "image_size", None)
+    patch = getattr(seen, "patch_size", None)
+    if isinstance(image, int) and isinstance(patch, int):
+        patches = (image // patch) ** 2 + 1
+        found = patches if seen is config else max(found, patches)
+    return found
 
 
 def free_memory(device: torch.device) -> int:

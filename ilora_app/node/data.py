@@ -8,7 +8,7 @@ from datasets import Dataset
 
 from ilora_app.settings import DataSettings, ModelSettings
 from ilora_app.settings.kinds import kind
-from ilora_app.tasks import data, labelling, sources, vision
+from ilora_app.tasks import data, files, labelling, sources
 from ilora_app.tasks.backbone import Backbone
 from ilora_app.tasks.encoded_split import encoded_test
 from ilora_app.tasks.examples import Examples
@@ -90,8 +90,8 @@ class NodeData:
         """Look for what is wrong with this node's rows, without the model.
 
         Raises:
-            DataError: there are none, or some have no class of the federation, or are
-                images that cannot be read.
+            DataError: there are none, or some have no class of the federation, or a
+                file that cannot be read.
 
         """
         if len(part.train) == 0:
@@ -102,10 +102,10 @@ class NodeData:
             if len(rows):
                 how = labelling.of_task(self.model.task)
                 how.read(rows, self.source, self.labels, self.where)
-            if kind(self.model.task).images:
-                found += vision.unreadable(rows, self.source.image_column, self.where)
+            found += files.unreadable(rows, self.source, self.model.task, self.where)
         if found:
-            raise DataError("; ".join(found), "some of its images cannot be read")
+            which = files.WORDS[kind(self.model.task).file]
+            raise DataError("; ".join(found), f"some of its {which} cannot be read")
 
     def backbone(self) -> Backbone:
         """Load the model, once a process."""

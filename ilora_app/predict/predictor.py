@@ -23,10 +23,12 @@ from ilora_app.settings import options
 from ilora_app.settings.kinds import kind
 from ilora_app.settings.options import names
 from ilora_app.tasks import tags
+from ilora_app.tasks.audio import AudioExamples
+from ilora_app.tasks.image_text import ImageTextExamples, tokens_of
 from ilora_app.tasks.label_lists import words_in
 from ilora_app.tasks.loading import load_pretrained
 from ilora_app.tasks.models import ModelError, refuse_other_weights
-from ilora_app.tasks.modules import has_positions
+from ilora_app.tasks.modules import forward_options
 from ilora_app.tasks.places import DataError
 from ilora_app.tasks.task import TASKS
 from ilora_app.tasks.text import TextExamples, filled, token_blanks
@@ -87,7 +89,7 @@ class Predictor:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """What a row holds: the texts, or the image's file."""
+        """What a row holds: the file of an image or a recording first, and texts."""
         return names(self.facts.columns)
 
     def predict(
@@ -102,7 +104,7 @@ class Predictor:
             batch_size: rows at a time.
 
         Raises:
-            DataError: an image cannot be read.
+            DataError: an image or a recording cannot be read.
             ReleaseError: the language model has no room for so many tokens, or nothing
                 to go on from.
 
@@ -177,12 +179,8 @@ class Predictor:
     def logits(self, batch: dict[str, Tensor]) -> Tensor:
         """What the model says of a batch without labels, in memory of the CPU."""
         moved = {key: value.to(self._device) for key, value in batch.items()}
-        extra = {}
-        own = getattr(self.model.config, "image_size", None)
         base = self.model if self.facts.merged else self.model.get_base_model()
-        other = self.facts.image_size and own != self.facts.image_size
-        if other and has_positions(base):
-            extra["interpolate_pos_encoding"] = True
+        extra = forward_options(base, self.facts.model_settings)
         logits: Tensor = self.model(**moved, **extra).logits
         return logits.cpu()
 
@@ -190,25 +188,32 @@ class Predictor:
         """Make a batch exactly as training and evaluation make theirs."""
         unknown = [0] * len(rows)
         everything = list(range(len(rows)))
-        if kind(self.facts.task).images:
-            (column,) = self.columns
-            files = [_file(row[column]) for row in rows]
-            images = ImageExamples(files, unknown, self.processor, False, "the request")
+        reads, reader, of = kind(self.facts.task), self.processor, "the request"
+        if reads.file:
+            sent = [_file(row[self.columns[0]], reads.file) for row in rows]
+        if reads.file == "audio":
+            length = self.facts.max_seconds
+            batch = AudioExamples(sent, unknown, reader, length, of).batch(everything)
+        elif reads.file:
+            pixels = getattr(reader, "image_processor", reader)
+            images: Any = ImageExamples(sent, unknown, pixels, False, of)
+            if reads.tokens:
+                texts = [row[self.columns[1]] for row in rows]
+                tokens = tokens_of(reader.tokenizer, texts, self.facts.max_length)
+                images = ImageTextExamples(images, tokens, reader.tokenizer)
             batch = images.batch(everything)
         else:
-            texts = [[row[name] for row in rows] for name in self.columns]
-            encoded = self.processor(
-                *texts, truncation=True, max_length=self.facts.max_length
-            )
+            parts = [[row[name] for row in rows] for name in self.columns]
+            encoded = reader(*parts, truncation=True, max_length=self.facts.max_length)
             tokens = [{key: encoded[key][i] for key in encoded} for i in everything]
-            batch = TextExamples(tokens, unknown, self.processor).batch(everything)
+            batch = TextExamples(tokens, unknown, reader).batch(everything)
         batch.pop("labels")
         return batch
 
 
-def _file(given: str) -> dict[str, bytes | str | None]:
-    """An image: the path of its file, or the file itself as a data URL."""
-    if not given.startswith("data:image/"):
+def _file(given: str, kind_of: str) -> dict[str, bytes | str | None]:
+    """An image or a recording: the path of its file, or itself as a data URL."""
+    if not given.startswith(f"data:{kind_of}/"):
         return {"bytes": None, "path": given}
     try:
         held = base64.b64decode(given.partition(",")[2], validate=True)
@@ -219,8 +224,9 @@ def _file(given: str) -> dict[str, bytes | str | None]:
 
 def _unloadable(path: Path, task: str, error: Exception) -> str:
     """Say why a tokenizer or an image processor cannot be loaded."""
-    what = "image processor" if kind(task).images else "tokenizer"
+    what = "image processor" if kind(task).file == "image" else "feature extractor"
+    what = "tokenizer" if kind(task).tokens else what
     cause = whole.reason(error)
-    if not kind(task).images and not (path / whole.TOKENIZER).is_file():
+    if kind(task).tokens and not (path / whole.TOKENIZER).is_file():
         cause = f"there is no {whole.TOKENIZER} in it"
     return f"{path}: its {what} cannot be loaded: {cause}"

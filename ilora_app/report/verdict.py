@@ -11,7 +11,7 @@ from ilora_app.runs import history
 from ilora_app.runs.class_scores import ByClass
 from ilora_app.runs.history import FAILED, FINISHED, RUNNING
 from ilora_app.runs.worth import Worth
-from ilora_app.settings.model import IMAGE, LANGUAGE
+from ilora_app.settings.kinds import LANGUAGE, TASKS, example
 
 
 def status_of(run: RunData, over: bool) -> tuple[str, str]:
@@ -81,11 +81,9 @@ def next_steps(run: RunData, worth: Worth, status: str) -> list[tuple[str, str]]
     earlier = worth.best is not None and worth.best > (worth.accuracy or 0.0)
     best = " --round best" if earlier and worth.best_round else ""
     if c.get("save-adapters", True) and (run.folder / "config.toml").is_file():
-        example = {IMAGE: "picture.png", LANGUAGE: '"a question"'}.get(
-            str(task), '"a text"'
-        )
+        row = example(str(task)) if task in TASKS else '"a text"'
         of = "the best round" if best else "the model"
-        found.append((f"ilora predict {name} {example}{best}", f"asks {of}"))
+        found.append((f"ilora predict {name} {row}{best}", f"asks {of}"))
         found.append((f"ilora export {name} --out adapter{best}", "takes it elsewhere"))
     if worth.linear_probe is None and worth.accuracy is not None and task != LANGUAGE:
         data = shlex.quote(str(c.get("dataset", "")))

@@ -5,7 +5,9 @@ from collections.abc import Mapping
 
 from ilora_app.settings import Settings
 from ilora_app.settings.kinds import (
+    AUDIO,
     IMAGE,
+    IMAGE_TEXT,
     LANGUAGE,
     MULTI_LABEL,
     REGRESSION,
@@ -21,6 +23,8 @@ _CLASSES = {
     TAGS: ("AutoModelForTokenClassification", "AutoTokenizer"),
     SEQ2SEQ: ("AutoModelForSeq2SeqLM", "AutoTokenizer"),
     IMAGE: ("AutoModelForImageClassification", "AutoImageProcessor"),
+    AUDIO: ("AutoModelForAudioClassification", "AutoFeatureExtractor"),
+    IMAGE_TEXT: ("CLIPForImageTextClassification", "AutoProcessor"),
     LANGUAGE: ("AutoModelForCausalLM", "AutoTokenizer"),
 }
 
@@ -81,10 +85,16 @@ def loading(task: str, base: str, labels: tuple[str, ...], merged: bool = False)
 
     """
     model, processor = _CLASSES[task]
+    config = "" if merged else "AutoConfig, "
+    imports = f"from transformers import {config}{model}, {processor}"
+    if task == IMAGE_TEXT:  # transformers has no class of the kind
+        imports = f"""from transformers import {config}{processor}
+
+from ilora_app.tasks.image_text_model import {model}"""
     classes = f"\nlabels = {list(labels)!r}  # by id" if labels else ""
     if merged:
         return f"""```python
-from transformers import {model}, {processor}
+{imports}
 
 model = {model}.from_pretrained("this/folder").eval()
 processor = {processor}.from_pretrained("this/folder"){classes}
@@ -94,7 +104,7 @@ processor = {processor}.from_pretrained("this/folder"){classes}
     resized = ", ignore_mismatched_sizes=True" if kind(task).has_head else ""
     return f"""```python
 from peft import PeftModel
-from transformers import AutoConfig, {model}, {processor}
+{imports}
 
 config = AutoConfig.from_pretrained("this/folder")
 base = {model}.from_pretrained("{base}", config=config{resized})

@@ -14,7 +14,7 @@ from ilora_app.predict.as_json import answer
 from ilora_app.predict.predictor import Predictor
 from ilora_app.serve import page
 from ilora_app.serve.asked import Asked, AskedError, Limits, read
-from ilora_app.settings.model import IMAGE
+from ilora_app.settings.kinds import kind
 from ilora_app.tasks.places import DataError
 
 _WAITING = 16
@@ -49,6 +49,7 @@ def make(
         "task": facts.task,
         "columns": list(predictor.columns),
         "classes": len(facts.labels),
+        "file": kind(facts.task).file,
         "limits": {
             "inputs": limits.inputs,
             "characters": limits.characters,
@@ -70,8 +71,8 @@ def make(
 
     @app.post("/predict")
     async def predict(request: Request) -> JSONResponse:
-        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind != "application/json":
+        sent = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if sent != "application/json":
             # A page of another site could send the others without being asked first.
             raise HTTPException(415, "expected the Content-Type application/json")
         body = await _body(request, limits)
@@ -112,10 +113,11 @@ class _Queue:
         with self._lock:
             found = self._predictor.predict(asked.rows, asked.top, asked.new_tokens)
             made = [answer(one) for one in found]
-        if self._predictor.facts.task == IMAGE:  # what was sent need not come back
-            for number, one in enumerate(made, 1):
-                of = f"image {number} of {len(made)}"
-                one["input"] = dict.fromkeys(self._predictor.columns, of)
+        if file := kind(self._predictor.facts.task).file:
+            column = self._predictor.columns[0]
+            for number, (one, row) in enumerate(zip(made, asked.rows, strict=True), 1):
+                # The file that was sent need not come back.
+                one["input"] = row | {column: f"{file} {number} of {len(made)}"}
         return made
 
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ilora_app.predict.inputs import Row
-from ilora_app.settings.model import IMAGE, LANGUAGE
+from ilora_app.settings.kinds import LANGUAGE, kind
 
 _KEYS = ("inputs", "top", "max_new_tokens")
-_IMAGE = "data:image/"
+_FORMATS = {"image": "png", "audio": "wav"}
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ def read(body: bytes, task: str, columns: Sequence[str], limits: Limits) -> Aske
 
     Args:
         body: JSON, {"inputs": [...], "top": 3, "max_new_tokens": 64}; an input is a
-            text, or an object or a list with all columns. Of images each is a data
-            URL: a path would be one of this machine.
+            text, or an object or a list with all columns. An image or a
+            recording is a data URL: a path would be one of this machine.
         task: of the model.
         columns: of its rows.
         limits: of one request.
@@ -98,12 +98,12 @@ def _row(
         raise AskedError(f"input {number}: expected {right}")
     for name in columns:
         if not isinstance(values[name], str):
-            kind = type(values[name]).__name__
-            raise AskedError(f"input {number}: {name} is {kind}, expected text")
+            given_as = type(values[name]).__name__
+            raise AskedError(f"input {number}: {name} is {given_as}, expected text")
         if any("\ud800" <= letter <= "\udfff" for letter in values[name]):
             raise AskedError(f"input {number}: {name} holds half a character")
-        if task == IMAGE:
-            _check_image(number, values[name])
+        if name == columns[0] and (file := kind(task).file):
+            _check_file(number, values[name], file)
         elif len(values[name]) > limits.characters:
             raise AskedError(
                 f"input {number}: {name} has {len(values[name])} characters, expected "
@@ -112,9 +112,11 @@ def _row(
     return {name: values[name] for name in columns}
 
 
-def _check_image(number: int, given: str) -> None:
-    right = f"input {number}: expected an image as {_IMAGE}png;base64,..."
-    if not given.startswith(_IMAGE):
+def _check_file(number: int, given: str, file: str) -> None:
+    what = {"image": "an image", "audio": "a recording"}[file]
+    begin = f"data:{file}/"
+    right = f"input {number}: expected {what} as {begin}{_FORMATS[file]};base64,..."
+    if not given.startswith(begin):
         raise AskedError(right)
     try:
         base64.b64decode(given.partition(",")[2], validate=True)

@@ -40,7 +40,7 @@ pre { white-space: pre-wrap; background: var(--soft); border-radius: 6px;
 _SCRIPT = """
 const about = JSON.parse(document.getElementById("about").textContent);
 const form = document.querySelector("form"), out = document.getElementById("out");
-const button = form.querySelector("button"), image = form.querySelector("[type=file]");
+const button = form.querySelector("button"), sent = about.file && about.columns[0];
 const made = (name, text, to) => { const e = document.createElement(name);
   e.textContent = text; to.append(e); return e; };
 const read = file => new Promise((done, failed) => { const r = new FileReader();
@@ -70,9 +70,9 @@ form.addEventListener("submit", async event => {
     const input = {}, asked = { inputs: [input] };
     for (const name of about.columns) {
       const field = form.elements.namedItem(`column-${name}`);
-      input[name] = image ? await read(field.files[0]) : field.value;
+      input[name] = name === sent ? await read(field.files[0]) : field.value;
     }
-    if (image) { made("img", "", out).src = input[about.columns[0]];
+    if (about.file === "image") { made("img", "", out).src = input[sent];
       out.firstChild.alt = "what was sent"; }
     const number = form.elements.namedItem("number");
     asked[number.dataset.key] = Number(number.value);
@@ -98,9 +98,9 @@ def html(about: Mapping[str, Any]) -> str:
         about: what ``GET /health`` says.
 
     """
-    image = about["task"] == "image-classification"
     language = about["task"] == "causal-lm"
-    fields = "\n".join(_field(name, image) for name in about["columns"])
+    files = [about["file"], *[""] * len(about["columns"])]
+    fields = "\n".join(map(_field, about["columns"], files))
     what = f"{about['task']}, {about['classes']} classes"
     if language:
         what = about["task"]
@@ -135,11 +135,11 @@ def html(about: Mapping[str, Any]) -> str:
 """
 
 
-def _field(name: str, image: bool) -> str:
+def _field(name: str, file: str) -> str:
     shown, key = escape(name), f"column-{escape(name)}"
     label = f'<label for="{key}">{shown}</label>'
-    if image:
-        more = 'type="file" accept="image/*" required'
+    if file:
+        more = f'type="file" accept="{file}/*" required'
         return f'{label}<input id="{key}" name="{key}" {more}>'
     return f'{label}<textarea id="{key}" name="{key}" required></textarea>'
 

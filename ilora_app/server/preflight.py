@@ -94,7 +94,7 @@ def prepare(run_config: Mapping[str, object]) -> RunInputs:
         ]
     if backbone and "client-ranks" not in problems:
         found += fits(backbone, "client-ranks", max(settings.ranks))
-    if backbone and not kind(task).images and source.max_length > backbone.longest:
+    if backbone and kind(task).tokens and source.max_length > backbone.longest:
         right = f"at most {backbone.longest}, the positions of {settings.model.model}"
         found.append(parsing.describe("max-length", source.max_length, right))
     asked, unsure = settings.model, set(problems)

@@ -50,6 +50,7 @@ class DataSettings:
         "name.",
     )
     image_column: str = option(AUTO, "Column with the image; auto finds it.")
+    audio_column: str = option(AUTO, "Column with the recording; auto finds it.")
     answer_column: str = option(
         AUTO,
         "Column with the answer that a causal-lm or seq2seq-lm learns; auto finds it "
@@ -129,6 +130,11 @@ class DataSettings:
     )
     max_length: int = option(
         64, "Tokens after which a text is cut. Paper: 64.", check=at_least(2)
+    )
+    max_seconds: float = option(
+        20.0,
+        "Seconds after which a recording is cut, before its model has a say.",
+        check=above(0),
     )
     packing: bool = option(
         False, "Put several answers of a causal-lm into one row of max-length tokens."

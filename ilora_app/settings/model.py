@@ -29,9 +29,9 @@ class ModelSettings:
     task: str = option(
         TEXT,
         "What is learned: the class of a text or a pair of texts, the class of an "
-        "image, the answer to a prompt; all classes of a text that has several, a "
-        "number for it, a tag for each of its words, or the answer of an "
-        "encoder-decoder such as T5.",
+        "image, of a recording or of an image with a text, the answer to a prompt; all "
+        "classes of a text that has several, a number for it, a tag for each of its "
+        "words, or the answer of an encoder-decoder such as T5.",
         choices=TASKS,
     )
     model: str = option(

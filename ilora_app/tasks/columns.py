@@ -8,48 +8,17 @@ from typing import TYPE_CHECKING
 
 from ilora_app.settings import DataSettings
 from ilora_app.settings.data import AUTO
-from ilora_app.settings.kinds import IMAGE, LANGUAGE, kind
+from ilora_app.settings.kinds import AUDIO, IMAGE, LANGUAGE, kind
 from ilora_app.settings.options import names
+from ilora_app.tasks import usual_columns as usual
 
 if TYPE_CHECKING:
     from datasets import Features
 
-_PAIRS = (
-    ("question", "sentence"),
-    ("sentence1", "sentence2"),
-    ("question1", "question2"),
-    ("premise", "hypothesis"),
-)
-_TEXTS = (
-    "text", "sentence", "content", "review", "document", "question", "comment",
-    "message", "body",
-)  # fmt: skip
-_LABELS = (
-    "label", "labels", "class", "category", "topic", "intent", "domain", "sentiment",
-    "target",
-)  # fmt: skip
-_NUMBERS = ("score", "rating", "similarity", "value", *_LABELS)
-_TAGS = ("ner_tags", "tags", "pos_tags", "labels", "label")
-_WORDS = ("tokens", "words", "text", "sentence")
-_IMAGES = ("image", "img")
-_PROMPTS = (
-    ("instruction", "context"),
-    ("instruction", "input"),
-    ("instruction",),
-    ("question",),
-    ("prompt",),
-    ("input",),
-    ("mr",),
-)
-_SOURCES = (
-    *_PROMPTS, ("document",), ("article",), ("dialogue",), ("source",), ("text",),
-)  # fmt: skip
-_CHATS = ("messages", "conversations", "conversation")
-_PLAIN = ("text", "content", "document", "body")
-_ANSWERS = ("answer", "response", "output", "completion", "ref")
-_TARGETS = (*_ANSWERS, "target", "summary", "highlights", "translation")
-_CLIENTS = ("client", "client_id", "user", "user_id")
 _BY_COLUMN = ("dirichlet", "pathological", "shard", "natural-id")
+_KEYS = (
+    "text_columns", "label_column", "image_column", "audio_column", "answer_column",
+)  # fmt: skip
 
 
 def find(
@@ -92,9 +61,10 @@ def find(
         for key, found in wanted.items()
         if not found or not set(found) <= set(have)
     ]
-    blank = dict.fromkeys(
-        ("text_columns", "label_column", "image_column", "answer_column"), ""
-    )
+    if kind(task).file and len(wanted.get("text_columns", ())) > 1:
+        right = "expected one column, as one text stands beside an image"
+        problems.append(f"text-columns = {settings.text_columns!r}: {right}")
+    blank = dict.fromkeys(_KEYS, "")
     if task == LANGUAGE and "answer_column" not in wanted and wanted["text_columns"]:
         name = wanted["text_columns"][0]
         if not is_list_of(features.get(name)) and not settings.prompt_template:
@@ -104,9 +74,23 @@ def find(
     return replace(settings, **chosen), problems  # type: ignore[arg-type]
 
 
+def read_by(settings: DataSettings, task: str) -> tuple[str, ...]:
+    """Columns that a model of the task reads of a row, that with a file first.
+
+    Args:
+        settings: with the columns by name.
+        task: which columns are read.
+
+    """
+    file = kind(task).file
+    first = {"image": settings.image_column, "audio": settings.audio_column}.get(file)
+    texts = names(settings.text_columns) if kind(task).tokens else ()
+    return (*((first,) if first else ()), *texts)
+
+
 def label_of(settings: DataSettings, have: Sequence[str]) -> str:
     """Column with the class, as :func:`find` finds it; empty where there is none."""
-    label = _given(settings.label_column, have) or _first(_LABELS, have)
+    label = _given(settings.label_column, have) or _first(usual.LABELS, have)
     return label[0] if label and label[0] in have else ""
 
 
@@ -126,8 +110,13 @@ def _problem(
             f"partition-by = {given!r}: {columns}; partitioner "
             f"{settings.partitioner} needs the one to go by, iid needs none"
         )
-    if not found and key == "text_columns" and _image(features):
-        return f"{name} = {given!r}: {columns}: images want task = {IMAGE!r}"
+    if not found and key == "text_columns" and not kind(task).file:
+        for what, task, there in (
+            ("images", IMAGE, _image(features)),
+            ("recordings", AUDIO, _typed(features, "Audio")),
+        ):
+            if there:
+                return f"{name} = {given!r}: {columns}: {what} want task = {task!r}"
     if not found:
         return f"{name} = {given!r}: {columns}; name the one to use"
     return f"{name} = {given!r}: {columns}"
@@ -139,16 +128,23 @@ def _inputs(
     """Columns that a task reads, and that with the answer, by key."""
     have, texts = list(features), _given(settings.text_columns, list(features))
     answer = _given(settings.answer_column, have)
-    if kind(task).images:
-        image = _given(settings.image_column, have)
-        return {"image_column": image or _image(features)}
+    if kind(task).file == "audio":
+        sound = _given(settings.audio_column, have)
+        sound = sound or _typed(features, "Audio") or _first(usual.SOUNDS, have)
+        return {"audio_column": sound}
+    if kind(task).file:
+        image = _given(settings.image_column, have) or _image(features)
+        if not kind(task).tokens:
+            return {"image_column": image}
+        texts = texts or _first(usual.CAPTIONS, have)
+        return {"image_column": image, "text_columns": texts}
     if kind(task).reads == "words":
-        return {"text_columns": texts or _first(_WORDS, have)}
+        return {"text_columns": texts or _first(usual.WORDS, have)}
     if not kind(task).writes:
         return {"text_columns": texts or _texts(have)}
     decoder = task == LANGUAGE
-    prompts: Sequence[tuple[str, ...]] = _PROMPTS if decoder else _SOURCES
-    answer = answer or _first(_ANSWERS if decoder else _TARGETS, have)
+    prompts: Sequence[tuple[str, ...]] = usual.PROMPTS if decoder else usual.SOURCES
+    answer = answer or _first(usual.ANSWERS if decoder else usual.TARGETS, have)
     found = texts or next(filter(None, (_all(p, have) for p in prompts)), ())
     if decoder and (alone := _alone(settings, features, texts, answer and found)):
         return {"text_columns": alone}
@@ -171,15 +167,15 @@ def _alone(
 
     """
     have = list(features)
-    chats = texts or _first(_CHATS, have)
+    chats = texts or _first(usual.CHATS, have)
     if len(chats) == 1 and is_list_of(features.get(chats[0])):
         return chats
     if pair and settings.answer_column:
         return ()
-    plain = texts or _first(_PLAIN, have)
-    usual = {name.casefold() for name in plain} <= set(_PLAIN)
+    plain = texts or _first(usual.PLAIN, have)
+    known = {name.casefold() for name in plain} <= set(usual.PLAIN)
     told = not settings.answer_column  # named as none
-    return plain if len(plain) == 1 and (usual or told) else ()
+    return plain if len(plain) == 1 and (known or told) else ()
 
 
 def is_list_of(feature: object) -> bool:
@@ -189,7 +185,9 @@ def is_list_of(feature: object) -> bool:
 
 def _labels(task: str) -> tuple[str, ...]:
     """Usual names of the label column."""
-    return {"number": _NUMBERS, "tags": _TAGS}.get(kind(task).learns, _LABELS)
+    return {"number": usual.NUMBERS, "tags": usual.TAGS}.get(
+        kind(task).learns, usual.LABELS
+    )
 
 
 def _partitioner(settings: DataSettings, task: str, label: tuple[str, ...]) -> str:
@@ -206,8 +204,9 @@ def _dealt_by(
     """Column that the partitioner goes by; none where it needs none."""
     if settings.partitioner not in _BY_COLUMN:
         return ()
-    usual = label if settings.partitioner != "natural-id" else _first(_CLIENTS, have)
-    return _given(settings.partition_by, have) or usual
+    by_name = settings.partitioner == "natural-id"
+    found = _first(usual.CLIENTS, have) if by_name else label
+    return _given(settings.partition_by, have) or found
 
 
 def _given(value: str, have: Sequence[str]) -> tuple[str, ...]:
@@ -234,12 +233,17 @@ def _first(candidates: Sequence[str], have: Sequence[str]) -> tuple[str, ...]:
 
 
 def _texts(have: Sequence[str]) -> tuple[str, ...]:
-    pair = next(filter(None, (_all(pair, have) for pair in _PAIRS)), ())
-    return pair or _first(_TEXTS, have)
+    pair = next(filter(None, (_all(pair, have) for pair in usual.PAIRS)), ())
+    return pair or _first(usual.TEXTS, have)
 
 
 def _image(features: Mapping[str, object]) -> tuple[str, ...]:
-    from datasets import Image
+    return _typed(features, "Image") or _first(usual.IMAGES, list(features))
 
-    typed = [n for n, kind in features.items() if isinstance(kind, Image)]
-    return tuple(typed[:1]) or _first(_IMAGES, list(features))
+
+def _typed(features: Mapping[str, object], name: str) -> tuple[str, ...]:
+    """The first column whose schema says that it holds images, or audio."""
+    import datasets
+
+    kind_of = getattr(datasets, name)
+    return tuple(n for n, one in features.items() if isinstance(one, kind_of))[:1]

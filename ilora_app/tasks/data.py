@@ -7,7 +7,7 @@ from datasets import Dataset, Features
 
 from ilora_app.settings import DataSettings
 from ilora_app.settings.kinds import TEXT, kind
-from ilora_app.tasks import columns, labels, sources
+from ilora_app.tasks import columns, files, labels, sources
 from ilora_app.tasks.sources import DataError, split
 
 
@@ -52,9 +52,9 @@ def test_rows(settings: DataSettings, seed: int) -> Dataset:
 
 
 def problems(
-    settings: DataSettings, task: str, seed: int, read_images: bool = True
+    settings: DataSettings, task: str, seed: int, read_files: bool = True
 ) -> list[str]:
-    """Every mistake in splits and columns, and images of the test split."""
+    """Every mistake in splits, columns, and images or recordings of the test split."""
     wrong: list[str] = []
     for name in filter(None, (settings.train_split, settings.test_split)):
         try:
@@ -76,12 +76,9 @@ def problems(
             from ilora_app.tasks import causal_lm
 
             wrong += causal_lm.template_problems(settings, loaded.column_names)
-        # Of the training images every node looks at its own.
-        tested = name == settings.test_split and read_images
-        if kind(task).images and not missing and tested:
-            from ilora_app.tasks import vision
-
-            wrong += vision.unreadable(loaded, chosen.image_column, f"the split {name}")
+        # Of the training files every node looks at its own.
+        if name == settings.test_split and read_files and not missing:
+            wrong += files.unreadable(loaded, chosen, task, f"the split {name}")
     if not wrong:
         wrong += sources.overlap(settings)
     return list(dict.fromkeys(wrong))

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from datasets import ClassLabel, Dataset
@@ -12,7 +13,7 @@ from datasets import ClassLabel, Dataset
 from ilora_app.settings import DataSettings
 from ilora_app.settings.kinds import kind
 from ilora_app.settings.options import names
-from ilora_app.tasks import label_lists, splits
+from ilora_app.tasks import files, label_lists, splits
 
 MOST_ROWS = 20_000
 """So many rows are measured for their length at most."""
@@ -23,19 +24,20 @@ Count = Callable[[list[list[str]]], list[int]]
 
 @dataclass(frozen=True)
 class Lengths:
-    """How long the texts of rows are.
+    """How long the texts of rows are, or the recordings.
 
     Attributes:
-        unit: tokens or words.
+        unit: tokens, words or seconds.
         median, most, longest: most are up to the second: 95 in 100.
-        cut: part of the rows that ``max-length`` cuts; None where words are counted.
+        cut: part of the rows that ``max-length`` or ``max-seconds`` cuts; None where
+            words are counted.
 
     """
 
     unit: str
-    median: int
-    most: int
-    longest: int
+    median: float
+    most: float
+    longest: float
     cut: float | None
 
 
@@ -49,7 +51,8 @@ class Description:
         unlabelled: rows without a class.
         empty: rows without a value, by column that the task reads.
         repeated: rows whose input an earlier one has.
-        unreadable: images that cannot be read, as one problem; empty where all can.
+        unreadable: images or recordings that cannot be read, as one problem; empty
+            where all can.
 
     """
 
@@ -82,13 +85,9 @@ def describe(
     read = names(settings.text_columns)
     if kind(task).writes and settings.answer_column:
         read += (settings.answer_column,)
-    values = {name: rows[name] for name in read} if not kind(task).images else {}
+    values = {name: rows[name] for name in read} if kind(task).tokens else {}
     empty = {name: sum(map(_is_blank, column)) for name, column in values.items()}
-    unreadable: list[str] = []
-    if kind(task).images:
-        from ilora_app.tasks import vision  # the libraries of models take seconds
-
-        unreadable = vision.unreadable(rows, settings.image_column, where)
+    unreadable = files.unreadable(rows, settings, task, where)
     classes: tuple[tuple[str, int], ...] = ()
     unlabelled = 0
     if kind(task).one_class:
@@ -111,10 +110,10 @@ def describe(
 
 def inputs(rows: Dataset, settings: DataSettings, task: str) -> list[str]:
     """What tells the input of a row from that of others, case and spaces aside."""
-    if kind(task).images:
-        from ilora_app.tasks import vision
-
-        return [_digest(image) for image in vision.encoded(rows, settings.image_column)]
+    if kind(task).file:
+        found = [_digest(one) for one in files.encoded(rows, settings, task)]
+        said = texts(rows, settings) if kind(task).tokens else [""] * len(found)
+        return [a + b.casefold() for a, b in zip(found, said, strict=True)]
     if kind(task).reads == "words":
         words = label_lists.values(rows, settings.text_columns, label_lists.words_in)
         return [" ".join(row).casefold() for row in words]
@@ -136,18 +135,20 @@ def lengths(
     task: str,
     tokens: Count | None,
 ) -> Lengths | None:
-    """Measure the texts of rows; None for images and where there are no rows.
+    """Measure texts or recordings; None for images and where there are no rows.
 
     Args:
         rows: of one split.
-        settings: with the columns by name, and ``max-length``.
+        settings: with the columns by name, ``max-length`` and ``max-seconds``.
         task: which columns are read.
         tokens: counts tokens; None counts words.
 
     """
-    if kind(task).images or not len(rows):
+    if not len(rows) or kind(task).reads == "image":
         return None
     rows = rows.select(range(min(len(rows), MOST_ROWS)))
+    if kind(task).file == "audio":
+        return _seconds(files.encoded(rows, settings, task), settings.max_seconds)
     read = names(settings.text_columns)
     if kind(task).writes and settings.answer_column:
         read += (settings.answer_column,)
@@ -157,6 +158,18 @@ def lengths(
     cut = float((found > settings.max_length).mean()) if tokens else None
     unit = "tokens" if tokens else "words"
     return Lengths(unit, int(median), int(most), int(found.max()), cut)
+
+
+def _seconds(sounds: Sequence[dict[str, Any]], limit: float) -> Lengths | None:
+    from ilora_app.tasks import audio
+
+    all_ = (audio.duration(sound) for sound in sounds)
+    found = np.array([length for length in all_ if length is not None])
+    if not len(found):
+        return None
+    middle, most = np.percentile(found, [50, 95], method="higher")
+    a, b, c = (round(float(one), 2) for one in (middle, most, found.max()))
+    return Lengths("seconds", a, b, c, float((found > limit).mean()))
 
 
 def _classes(

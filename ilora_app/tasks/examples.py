@@ -47,6 +47,11 @@ class Examples(ABC):
         """Whether an example is another one each time it is drawn for training."""
         return False
 
+    @property
+    def alone(self) -> bool:
+        """Whether what a model makes of one hangs on no other of its batch."""
+        return True
+
     def ready(self) -> bool:
         """Do now what is otherwise done at the first batch."""
         return True

@@ -12,6 +12,9 @@ from ilora_app.settings.options import names
 
 # Modules that a classification model draws anew: without training they are noise.
 _NEW_HEADS = ("classifier", "score")
+# Attention that takes the weights of its layers instead of calling them, so that
+# factors beside them would do nothing, by the model's kind.
+_UNCALLED = {"wavlm": ("q_proj", "k_proj", "v_proj", "out_proj")}
 
 
 def problems(model: PreTrainedModel, settings: ModelSettings) -> list[str]:
@@ -39,6 +42,14 @@ def problems(model: PreTrainedModel, settings: ModelSettings) -> list[str]:
             f"target-modules = {settings.target_modules!r}: no layer of "
             f"{settings.model} ends in {', '.join(unmatched)}; its linear layers end "
             f"in {_ends(layers)}"
+        )
+    uncalled = _UNCALLED.get(model.config.model_type, ())
+    useless = [t for t in targets if t.rsplit(".", 1)[-1] in uncalled]
+    if useless:
+        found.append(
+            f"target-modules = {settings.target_modules!r}: {settings.model} computes "
+            f"with the weights of {', '.join(useless)} past factors beside them; "
+            "expected others, such as intermediate_dense,output_dense"
         )
     known = layer_numbers(targets, model)
     unknown = [n for n in settings.layers or () if n not in known]
@@ -78,8 +89,31 @@ def problems(model: PreTrainedModel, settings: ModelSettings) -> list[str]:
 
 def _outside_the_head(model: PreTrainedModel, layers: Iterable[str]) -> bool:
     """Whether a linear layer is in what transformers calls the base of a model."""
-    begin = f"{model.base_model_prefix}."
+    begin = f"{encoder(model)}."
     return any(name.startswith(begin) for name in layers)
+
+
+def encoder(model: PreTrainedModel) -> str:
+    """Name of the part that is not the head.
+
+    It is what transformers calls the base of a model; where that is none of its parts,
+    as in Whisper's classifier and CLIP's of images, the largest one.
+    """
+    parts = dict(model.named_children())
+    if model.base_model_prefix in parts:
+        return str(model.base_model_prefix)
+    sizes = {n: sum(p.numel() for p in m.parameters()) for n, m in parts.items()}
+    return max(sizes, key=lambda name: sizes[name], default="")
+
+
+def adaptable(model: PreTrainedModel) -> list[str]:
+    """Names of the linear layers beside which factors count."""
+    uncalled = _UNCALLED.get(model.config.model_type, ())
+    return [
+        name
+        for name, module in model.named_modules()
+        if is_linear(module) and name.rsplit(".", 1)[-1] not in uncalled
+    ]
 
 
 def is_linear(module: nn.Module) -> bool:

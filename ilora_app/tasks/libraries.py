@@ -22,5 +22,6 @@ def quiet_libraries() -> None:
         loaded.disable_progress_bars()
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*")
+    warnings.filterwarnings("ignore", message=".*mismatched key_padding_mask.*")
     warnings.filterwarnings("ignore", message=".*min_partition_size.*")
     warnings.filterwarnings("ignore", message=".*RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO.*")

@@ -1,4 +1,4 @@
-"""Loads a model with its tokenizer or image processor, once a process."""
+"""Loads a model with its tokenizer or whatever reads the rows, once a process."""
 
 from functools import cache
 from typing import Any
@@ -8,8 +8,8 @@ from safetensors import SafetensorError
 from transformers import AutoConfig
 
 from ilora_app.settings import ModelSettings
-from ilora_app.settings.kinds import kind
-from ilora_app.tasks import models, modules, quantised
+from ilora_app.settings.kinds import AUDIO, kind
+from ilora_app.tasks import models, modules, quantised, suited
 from ilora_app.tasks.backbone import Backbone
 from ilora_app.tasks.frozen_layers import stop_dropout
 from ilora_app.tasks.task import TASKS, Task
@@ -62,12 +62,17 @@ def load_pretrained(
     """
     task = TASKS[settings.task]
     where, local = models.locate(settings.model)
-    cause = ""
+    cause, told = "", ""
     for only_local in (True,) if local else (True, False):
         torch.manual_seed(seed)  # before each try: the first may have drawn a head
         try:
+            config = AutoConfig.from_pretrained(
+                where, local_files_only=only_local, trust_remote_code=False
+            )
+            if told := suited.problem(settings, config):
+                break
             processor = _processor(task, where, settings, only_local)
-            model = _model(task, where, settings, labels, only_local)
+            model = _model(task, where, settings, labels, only_local, config)
         except (
             OSError,
             ImportError,
@@ -77,17 +82,21 @@ def load_pretrained(
         ) as error:
             cause = (str(error).splitlines() or [type(error).__name__])[0]
             continue
-        if not kind(settings.task).images and processor.pad_token_id is None:
-            processor.pad_token = processor.eos_token
+        tokenizer = getattr(processor, "tokenizer", processor)
+        reads = kind(settings.task).tokens
+        if reads and tokenizer.pad_token_id is None:
+            tokenizer.pad_token = tokenizer.eos_token
         if told := _without_end(settings, model, processor):
             raise models.ModelError.openly(told)
         if labels:
             model.config.id2label = dict(enumerate(labels))
             model.config.label2id = {label: i for i, label in enumerate(labels)}
-        if not kind(settings.task).images:
-            model.config.pad_token_id = processor.pad_token_id
+        if reads:
+            model.config.pad_token_id = tokenizer.pad_token_id
             _give_first_token(model)
         return model, processor
+    if told:
+        raise models.ModelError.openly(told)
     told = f"model = {settings.model!r}: it cannot be loaded"
     if local:
         whole = f"model = {settings.model!r}: {where} cannot be loaded ({cause})"
@@ -128,11 +137,12 @@ def _processor(
     found = task.auto_processor.from_pretrained(
         where, local_files_only=only_local, trust_remote_code=False
     )
-    if kind(settings.task).images and settings.image_size:
+    if kind(settings.task).file == "image" and settings.image_size:
         side = {"height": settings.image_size, "width": settings.image_size}
-        found.size = side
-        if getattr(found, "crop_size", None):
-            found.crop_size = side
+        images = getattr(found, "image_processor", found)
+        images.size = side
+        if getattr(images, "crop_size", None):
+            images.crop_size = side
     return found
 
 
@@ -142,11 +152,13 @@ def _model(
     settings: ModelSettings,
     labels: tuple[str, ...],
     only_local: bool,
+    config: Any,
 ) -> Any:
     models.refuse_other_weights(where, only_local)
-    config = AutoConfig.from_pretrained(
-        where, local_files_only=only_local, trust_remote_code=False
-    )
+    if settings.task == AUDIO:
+        # Spans masked by NumPy's own random numbers, which no seed of a round sets, and
+        # layers left out, whose factors would have no gradient.
+        config.apply_spec_augment, config.layerdrop = False, 0.0
     if not settings.base_dropout:
         stop_dropout(config)
     options: dict[str, Any] = {}

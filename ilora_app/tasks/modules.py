@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 from ilora_app.settings import ModelSettings
 from ilora_app.settings.data import AUTO
 from ilora_app.settings.options import names
-from ilora_app.tasks.fit import is_linear, layer_numbers, matching
+from ilora_app.tasks.fit import adaptable, encoder, is_linear, layer_numbers, matching
 
 # Names of query and value, alone or fused with the key, as architectures have them.
 _QUERY_AND_VALUE = (
@@ -27,6 +27,7 @@ _QUERY_AND_VALUE = (
     ("Wqkv",),
     ("qkv_proj",),
     ("pwconv1", "pwconv2"),  # ConvNeXt has no attention, but two layers a block
+    ("intermediate_dense", "output_dense"),  # WavLM's attention takes no factors
 )
 _ALL = "all-linear"
 
@@ -53,7 +54,7 @@ def resolved(
 
 
 def _targets(model: PreTrainedModel) -> Sequence[str]:
-    layers = [name for name, module in model.named_modules() if is_linear(module)]
+    layers = adaptable(model)
     known = TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING.get(
         model.config.model_type
     )
@@ -81,6 +82,7 @@ def _all_linear(model: PreTrainedModel, apart: Sequence[str]) -> list[str]:
         if model.get_submodule(name) is output
         or any(name == m or name.startswith(m + ".") for m in whole)
     }
+    out |= layers - set(adaptable(model))
     found = set()
     for name in layers - out:
         parts = name.split(".")
@@ -91,11 +93,11 @@ def _all_linear(model: PreTrainedModel, apart: Sequence[str]) -> list[str]:
 
 def _head(model: PreTrainedModel) -> list[str]:
     """Modules beside the encoder, and a pooler that has weights of its own."""
-    encoder = model.base_model_prefix
+    body = encoder(model)
     head = [
         name
         for name, module in model.named_children()
-        if name != encoder and _has_weights(module)
+        if name != body and _has_weights(module)
     ]
     poolers = [
         name
@@ -133,9 +135,11 @@ def has_positions(model: PreTrainedModel) -> bool:
 
 def positions(model: Any, processor: Any) -> int:
     """Tokens that a model has positions for, and its tokenizer takes."""
+    config = getattr(model.config, "text_config", None) or model.config
+    tokenizer = getattr(processor, "tokenizer", processor)
     found = [
-        int(getattr(model.config, "max_position_embeddings", sys.maxsize)),
-        int(getattr(processor, "model_max_length", sys.maxsize)),
+        int(getattr(config, "max_position_embeddings", sys.maxsize)),
+        int(getattr(tokenizer, "model_max_length", sys.maxsize)),
     ]
     for name, module in model.named_modules():
         ends = name.endswith("position_embeddings")

@@ -120,7 +120,16 @@ def _backward(
         for parameter in parameters:
             parameter.grad_sample = parameter.new_zeros((0, *parameter.shape))
         return
-    losses: Any = losses_of(backbone, examples.batch(rows, generator))
+    batch = examples.batch(rows, generator)
+    try:
+        losses: Any = losses_of(backbone, batch)
+    except RuntimeError as error:
+        if "inplace" not in str(error):
+            raise
+        why = (
+            "what a layer gives is changed in place (Wav2Vec2's kin; not AST, Whisper)"
+        )
+        raise _refused(why) from error
     losses.sum().backward()
     for parameter in parameters:
         kept = getattr(parameter, "grad_sample", None)

@@ -106,6 +106,8 @@ class RememberedExamples(Examples):
 
     def _computed(self) -> list[Tensor] | None:
         """What every example becomes; None where it is too much, or no one tensor."""
+        if not self.inner.alone:
+            return None
         found: dict[int, Tensor] = {}
         size, order = 0, self.order()
         for start in range(0, len(order), _AT_ONCE):
@@ -114,8 +116,12 @@ class RememberedExamples(Examples):
             hidden = self._backbone.below(made)
             if not isinstance(hidden, Tensor) or hidden.dim() != 3:
                 return None
-            mask = made.get("attention_mask", torch.ones(hidden.shape[:2])).bool()
-            for index, rows, there in zip(indices, hidden.cpu(), mask, strict=True):
+            mask = made.get("attention_mask")
+            if mask is None or mask.shape != hidden.shape[:2]:
+                mask = torch.ones(hidden.shape[:2])  # a recording's is of its samples
+            for index, rows, there in zip(
+                indices, hidden.cpu(), mask.bool(), strict=True
+            ):
                 found[index] = rows[there]
                 size += found[index].nbytes
             if size > self._most:

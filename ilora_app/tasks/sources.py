@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ilora_app.settings import DataSettings
 from ilora_app.settings.data import TEST
-from ilora_app.tasks import columns, splits, tables
+from ilora_app.tasks import columns, folders, splits, tables
 from ilora_app.tasks.places import PACKAGED, DataError, resolve
 
 __all__ = [
@@ -198,9 +198,9 @@ def _opened(name: str, subset: str) -> DatasetDict:
         whole = _unavailable(name, place, cause)
         kind = type(error).__name__
         raise DataError(whole, f"its data cannot be loaded ({kind})") from error
-    if isinstance(found, datasets.DatasetDict):
-        return found
-    return datasets.DatasetDict({"train": found})
+    if not isinstance(found, datasets.DatasetDict):
+        found = datasets.DatasetDict({"train": found})
+    return folders.undecoded(found)
 
 
 def _cause(error: BaseException) -> str:
@@ -215,12 +215,16 @@ def _cause(error: BaseException) -> str:
 def _read(place: Path) -> Dataset | DatasetDict | None:
     """Read what is here; None for a folder that is for ``load_dataset``."""
     if place.is_file():
-        return tables.open_file(place)
+        return folders.typed(tables.open_file(place), place.parent)
     if any((place / mark).is_file() for mark in _SAVED):
         from datasets import load_from_disk
 
         return load_from_disk(str(place))
-    return tables.open_columns(place) or tables.open_texts(place)
+    return (
+        tables.open_columns(place)
+        or folders.open_classes(place)
+        or folders.open_beside(place)
+    )
 
 
 def _unavailable(name: str, place: Path, cause: str) -> str:
@@ -232,8 +236,8 @@ def _unavailable(name: str, place: Path, cause: str) -> str:
     if place.is_dir():
         return (
             f"dataset = {name!r}: the folder cannot be read ({cause}); expected "
-            "parquet, csv or jsonl files, folders of images or texts by class, or what "
-            "save_to_disk wrote"
+            "parquet, csv or jsonl files, folders of images, texts or recordings by "
+            "class, or what save_to_disk wrote"
         )
     return (
         f"dataset = {name!r}: no packaged set, no local file or folder, and not to be "

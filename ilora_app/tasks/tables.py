@@ -1,4 +1,4 @@
-"""One file, or a folder of texts by class, as an open data set."""
+"""Files of columns as an open data set: one, or a folder of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ilora_app.settings.data import TEST, TRAIN
 from ilora_app.tasks.places import DataError
 
 # Who predicts needs no data set: what imports ``datasets`` does so when it is called.
@@ -97,7 +96,7 @@ def csv_options(file: Path) -> dict[str, Any]:
 def notes(place: Path) -> list[str]:
     """Say what was guessed of a file, or of the files of a folder."""
     kinds = (".csv", ".tsv", ".txt")
-    files = [place] if place.is_file() else _files(place)
+    files = [place] if place.is_file() else files_of(place)
     texts = [file for file in files if file.suffix.lower() in kinds]
     guessed = [file for file in texts if encoding(file).guessed]
     if not guessed:
@@ -115,7 +114,7 @@ def notes(place: Path) -> list[str]:
 
 def open_columns(folder: Path) -> DatasetDict | None:
     """Open a folder of csv or tsv files; None where it holds anything else."""
-    files = _files(folder)
+    files = files_of(folder)
     if not files or any(file.suffix.lower() not in (".csv", ".tsv") for file in files):
         return None
     # They have one encoding; plain letters alone do not tell which.
@@ -125,45 +124,7 @@ def open_columns(folder: Path) -> DatasetDict | None:
     return datasets.load_dataset("csv", data_dir=str(folder), **csv_options(told))
 
 
-def open_texts(folder: Path) -> DatasetDict | None:
-    """Read folders of plain text files: CLASS/x.txt, or SPLIT/CLASS/x.txt.
-
-    Returns:
-        The columns text and label; None where the folder holds anything else.
-
-    """
-    files = _files(folder)
-    paths = [file.relative_to(folder).parts for file in files]
-    depths = {len(parts) for parts in paths}
-    if not files or any(file.suffix.lower() != ".txt" for file in files):
-        return None
-    if depths not in ({2}, {3}):
-        return None
-    rows: dict[str, list[tuple[str, str]]] = {}
-    for file, parts in zip(files, paths, strict=True):
-        split = parts[0] if len(parts) == 3 else TRAIN
-        text = file.read_text(encoding=encoding(file).encoding)
-        rows.setdefault(split, []).append((text, parts[-2]))
-    from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
-
-    classes = sorted({label for part in rows.values() for _, label in part})
-    features = Features({"text": Value("string"), "label": ClassLabel(names=classes)})
-    ordered = sorted(rows, key=lambda name: (name != TRAIN, name != TEST, name))
-    return DatasetDict(
-        {
-            name: Dataset.from_dict(
-                {
-                    "text": [text for text, _ in rows[name]],
-                    "label": [classes.index(label) for _, label in rows[name]],
-                },
-                features=features,
-            )
-            for name in ordered
-        }
-    )
-
-
-def _files(folder: Path) -> list[Path]:
+def files_of(folder: Path) -> list[Path]:
     """Files of a folder and of folders in it, but hidden ones and a plain README.md."""
     return [
         file

@@ -9,18 +9,23 @@ from typing import TYPE_CHECKING, Any
 
 from peft import TaskType
 from transformers import (
+    AutoFeatureExtractor,
     AutoImageProcessor,
+    AutoModelForAudioClassification,
     AutoModelForCausalLM,
     AutoModelForImageClassification,
     AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
+    AutoProcessor,
     AutoTokenizer,
 )
 
 from ilora_app.settings import DataSettings
 from ilora_app.settings.kinds import (
+    AUDIO,
     IMAGE,
+    IMAGE_TEXT,
     LANGUAGE,
     MULTI_LABEL,
     REGRESSION,
@@ -28,8 +33,9 @@ from ilora_app.settings.kinds import (
     TAGS,
     TEXT,
 )
-from ilora_app.tasks import causal_lm, seq2seq, tags, text, vision
+from ilora_app.tasks import audio, causal_lm, image_text, seq2seq, tags, text, vision
 from ilora_app.tasks.examples import Examples
+from ilora_app.tasks.image_text_model import CLIPForImageTextClassification
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -42,8 +48,9 @@ class Task:
     """One kind of task.
 
     Attributes:
-        auto_model: transformers' class that loads the model.
-        auto_processor: transformers' class that loads tokenizer or image processor.
+        auto_model: class that loads the model, of transformers or as they have it.
+        auto_processor: transformers' class that loads what reads the rows: tokenizer,
+            image processor, both, or what reads recordings.
         peft_type: as it stands in the config of an exported adapter.
         has_classes: the model has a head for names of the data: classes, or tags.
         encode: rows -> examples.
@@ -107,6 +114,24 @@ TASKS = {
         True,
         vision.encode,
         vision.joined,
+        "single_label_classification",
+    ),
+    IMAGE_TEXT: Task(
+        CLIPForImageTextClassification,
+        AutoProcessor,
+        None,
+        True,
+        image_text.encode,
+        image_text.joined,
+        "single_label_classification",
+    ),
+    AUDIO: Task(
+        AutoModelForAudioClassification,
+        AutoFeatureExtractor,
+        None,
+        True,
+        audio.encode,
+        audio.joined,
         "single_label_classification",
     ),
     TAGS: Task(

@@ -153,23 +153,6 @@ def read(image: dict[str, Any], what: str) -> Image.Image:
         raise DataError(whole, "an image of its data cannot be read") from error
 
 
-def unreadable(data: Dataset, column: str, where: str) -> list[str]:
-    """Read every image once; one problem that counts and names those that are torn."""
-    bad = []
-    for index, image in enumerate(encoded(data, column)):
-        try:
-            read(image, f"row {index}")
-        except (DataError, TypeError) as error:
-            bad.append(str(error))
-    if not bad:
-        return []
-    more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
-    return [
-        f"image-column = {column!r}: {len(bad)} of {len(data)} images of {where} "
-        f"cannot be read; repair them or take them out: {'; '.join(bad[:3])}{more}"
-    ]
-
-
 def flipped_and_cropped(pixels: Tensor, generator: torch.Generator) -> Tensor:
     """Mirror half of the images, and shift each by up to an eighth of its side.
 
