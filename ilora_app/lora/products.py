@@ -51,10 +51,7 @@ class Buffers:
         like = next((part for part in parts if part.dtype == torch.float64), parts[0])
         joined = self.get(name, tuple(shape), like)
         torch.cat(list(parts), dim=dim, out=joined)
-        if joined.dtype == torch.float64:
-            return joined
-        both = joined.new_empty(0, dtype=torch.float64)
-        return self.get(name, tuple(shape), both).copy_(joined)
+        return self.double(name, joined)
 
     def stack(self, name: str, parts: Sequence[Tensor]) -> Tensor:
         """Matrices of one shape above one another."""
@@ -62,6 +59,13 @@ class Buffers:
         like = next((part for part in parts if part.dtype == torch.float64), parts[0])
         found = self.get(name, shape, like)
         return torch.stack(list(parts), out=found)
+
+    def double(self, name: str, values: Tensor) -> Tensor:
+        """The same numbers in float64."""
+        if values.dtype == torch.float64:
+            return values
+        like = values.new_empty(0, dtype=torch.float64)
+        return self.get(name, tuple(values.shape), like).copy_(values)
 
 
 @dataclass(frozen=True)
