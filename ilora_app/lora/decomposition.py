@@ -74,15 +74,16 @@ def _by_core(
     """:func:`truncate_product` through a core, which has the norm of D; its square."""
     noise = _ROUNDINGS * torch.finfo(B.dtype).eps * torch.linalg.vector_norm(B)
     roundings = noise * torch.linalg.vector_norm(A)
-    Q_B, R_B = torch.linalg.qr(B)  # (d_out, k), (k, rho)
+    reflectors, tau = torch.geqrf(B)  # Q_B, which is not formed: it would cost as much
+    R_B = reflectors[: len(tau)].triu()  # (k, rho)
     if method == "svd":
         core = R_B @ torch.linalg.qr(A.T, mode="r").R.T  # (k, l)
         within, kept = singular_basis(core, rank, roundings)
-        basis = signed(Q_B @ within)
+        basis = signed(_reflected(reflectors, tau, within))
     else:
         core = R_B @ A  # has the column lengths of D
         within, kept = pivoted_basis(core, rank, roundings)
-        basis = Q_B @ within
+        basis = _reflected(reflectors, tau, within)
     B_r, A_r = _projected(basis, kept, (basis.T @ B) @ A)
     return B_r, A_r, float(_squares(core))
 
@@ -198,6 +199,14 @@ def _projected(basis: Tensor, kept: Tensor, A: Tensor) -> tuple[Tensor, Tensor]:
         A[~kept] = 0.0
         basis = complete_basis(basis, kept)
     return basis, A
+
+
+def _reflected(reflectors: Tensor, tau: Tensor, M: Tensor) -> Tensor:
+    """Q M for the Q of a QR as LAPACK keeps it, and M of shape (k, r)."""
+    k = len(tau)
+    rows = M.new_zeros(len(reflectors), M.shape[1])
+    rows[:k] = M
+    return torch.ormqr(reflectors[:, :k], tau, rows)
 
 
 def _squares(M: Tensor, dim: int | None = None) -> Tensor:
