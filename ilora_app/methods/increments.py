@@ -5,7 +5,6 @@ factors ([B_k, -B], [A_k; A]); so sums of increments stay factored and are never
 """
 
 from collections.abc import Sequence
-from itertools import groupby
 
 import torch
 from torch import Tensor
@@ -90,9 +89,11 @@ def gathered(terms: Weighted) -> Weighted:
     noise = _ROUNDING * max((abs(weight) for _, weight in terms), default=0.0)
     parts: Weighted = []
     for factors, by in found:
-        start = 0
-        for weight, run in groupby(by.tolist()):
-            end = start + len(list(run))
+        start, weights = 0, by.tolist()
+        for end in range(1, len(weights) + 1):
+            weight = weights[start]
+            if end < len(weights) and weights[end] == weight:
+                continue
             if abs(weight) > noise:
                 parts.append((_directions(factors, start, end), weight))
             start = end
