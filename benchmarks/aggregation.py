@@ -140,7 +140,7 @@ def layer(size: int, targets: bool) -> list[Row]:
 def rounds(
     modules: int, size: int, counts: Iterable[int], target: str
 ) -> tuple[list[Row], list[Point]]:
-    """Rounds of many clients of one rank."""
+    """Rounds of many clients of one rank; svd is the default of the app."""
     rows, points = [], []
     words = f"{modules} modules of {size} x {size}, rank {RANK}"
     against = "reading the factors once"

@@ -100,7 +100,7 @@ def test_the_newest_stay(tmp_path):
     for number in (8, 9, 10):
         made.save(checkpoint(number))
     folders = {path.name for path in (tmp_path / "checkpoints").iterdir()}
-    assert folders == {"round-9", "round-10"}
+    assert folders == {"round-9", "round-10", "facts.log"}
     found = made.load()
     assert found.round == 10
     assert found.rows == checkpoint(10).rows
@@ -138,7 +138,7 @@ def test_a_run_keeps_its_last_rounds(run_config):
     assert (found.round, len(found.rows)) == (3, 4)
     assert found.rows == server.folder.rows
     names = {path.name for path in (folder / "checkpoints").iterdir()}
-    assert names == {"round-2", "round-3"}
+    assert names == {"round-2", "round-3", "facts.log"}
 
 
 def test_a_crash_between_two_renames_leaves_the_old_folder(tmp_path, monkeypatch):

@@ -43,11 +43,10 @@ def test_replies_are_counted_as_they_come():
     grid, came = Pulled(client_app.app, {}, 3), []
     replies = exchange(grid, messages(3), 5.0, lambda nodes: came.append(len(nodes)))
     assert len(replies) == 3
-    assert came == sorted(came)
-    assert came[-1] == 3
+    assert sum(came) == 3, "each is told of once"
     assert "pull_messages" not in vars(grid), "the grid is as it was"
     exchange(grid, messages(2), 5.0, lambda nodes: came.append(len(nodes)))
-    assert came[-1] == 2
+    assert sum(came) == 5
 
 
 def test_a_grid_that_answers_at_once_is_counted_at_the_end():

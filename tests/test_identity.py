@@ -142,13 +142,14 @@ def test_what_auto_is_and_what_cannot_be(run_config):
     nodes = [NodeInfo(node_id=7, public_key=key("a")), NodeInfo(node_id=8)]
     answer = GetNodesResponse(nodes=nodes)
     grid._client = SimpleNamespace(GetNodes=lambda _: answer)  # type: ignore[assignment]
-    found = identity.names(grid, "auto")
-    assert (found[7] or "").startswith(identity.KEY)
-    assert found[8] == ""
-    assert identity.names(grid, "partition") == {7: None, 8: None}
-    assert identity.claimed(found[7]) == "", "nobody calls itself by a key"
+    found = identity.keys(grid, "auto")
+    name = identity.name(found[7] or b"")
+    assert name.startswith(identity.KEY)
+    assert identity.name(found[8] or b"") == ""
+    assert identity.keys(grid, "partition") == {7: None, 8: None}
+    assert identity.claimed(name) == "", "nobody calls itself by a key"
     local = FaultyGrid(client_app.app, run_config, 2)
-    assert identity.names(local, "auto") == {1: None, 2: None}
+    assert identity.keys(local, "auto") == {1: None, 2: None}
     prepared = preflight.prepare(run_config | {"identity": "key"})
     with pytest.raises(FederationError, match="identity = 'key': expected partition"):
         enrolment.meet(local, prepared)

@@ -7,7 +7,13 @@ import torch
 from flwr.app import Message, MessageType
 
 from ilora_app import wire
-from ilora_app.federation.limits import Limits, norm_of, update_norm
+from ilora_app.federation.limits import (
+    Limits,
+    begun,
+    change_norms,
+    norm_of,
+    update_norm,
+)
 from ilora_app.federation.outliers import FAR, hold, shrink
 from ilora_app.lora.factors import AdapterState
 from ilora_app.methods.state import Share
@@ -15,6 +21,7 @@ from tests.builders import random_state, update
 from tests.conftest import read_events
 from tests.local_run import metrics, run
 from tests.test_faults import BAD
+from tests.test_limits import dense_norm
 
 SCALING = 1.7
 
@@ -82,6 +89,30 @@ def test_clients_that_have_pruned_their_rank_are_measured():
     assert update_norm(pruned[0], None) == pytest.approx(
         update_norm(replace(pruned[0], received=Share(received.cut(1))), None)
     )
+
+
+@pytest.mark.parametrize("size", [0.0, 1e-6, 1.0, 1e15, 1e30])
+def test_both_norms_of_many_are_those_of_each_in_one_pass(size):
+    """Of two ranks and of clients that have pruned theirs; nothing moved is 0."""
+    starts = {rank: random_state(rank, seed=rank) for rank in (4, 3)}
+    some = []
+    for k, (sent, returned) in enumerate([(4, 4), (4, 2), (3, 3), (4, 4), (3, 1)]):
+        start, way = starts[sent], random_state(returned, seed=10 + k)
+        before, towards = start.cut(returned).named_tensors(), way.named_tensors()
+        flat = {n: v + size * towards[n] for n, v in before.items()}
+        end = AdapterState.from_named_tensors(flat)
+        one = update(k, end, Share(start))
+        some.append(replace(one, rank=sent))
+    products, tensors = change_norms(some, 1.7)
+    for one, product, moved in zip(some, products, tensors, strict=True):
+        dense = dense_norm(one.received.adapter, one.adapter, 1.7)
+        assert product == pytest.approx(dense, rel=1e-9, abs=1e-5)
+        old, new = begun(one).named_tensors(), one.adapter.named_tensors()
+        each = sum(
+            (v.double() - old[n].double()).square().sum() for n, v in new.items()
+        )
+        assert moved == pytest.approx(float(each) ** 0.5, rel=1e-6)
+        assert bool(moved) is bool(size)
 
 
 def test_who_is_like_the_others_is_not_touched():

@@ -172,13 +172,11 @@ class Contributions:
         nodes: Mapping[str, int],
     ) -> None:
         """Go on from what :meth:`saved` gave, with node ids in place of names."""
-        for name, fact in taken.items():
+        for number, (name, fact) in enumerate(taken.items()):
             if isinstance(fact, int):  # the part is in the checkpoint
-                self._keys[nodes[name]], self._taken[nodes[name]] = (
-                    f"{fact}-{name}",
-                    fact,
-                )
-                self._store.write(f"{fact}-{name}", saved[name])
+                key = f"{fact}-{number}"
+                self._keys[nodes[name]], self._taken[nodes[name]] = key, fact
+                self._store.write(key, saved[name])
             else:
                 node, weight = nodes[name], fact[1]
                 self._taken[node], self._keys[node] = fact[0], fact[2]

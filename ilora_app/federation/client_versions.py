@@ -91,7 +91,7 @@ class ClientVersions:
         """Plain values of all this, with names in place of node ids."""
         return {
             "time": self._time,
-            "changed": self._changed,
+            "changed": dict(self._changed),
             "groups": {names[n]: v for n, v in self._groups.items() if n in names},
             "base": {names[n]: v for n, v in self._base.items() if n in names},
             "taken": {names[n]: v for n, v in self._taken.items() if n in names},

@@ -54,7 +54,7 @@ class EventLog:
         self._recorder: Recorder = recorder or Silent()
         self.standing = standing or Standing()
         self._met: set[int] = set()
-        self._claims = 0
+        self._arrivals = self._claims = 0
 
     def round(self, row: dict[str, Any]) -> None:
         """Record a finished round."""
@@ -109,9 +109,12 @@ class EventLog:
 
     def nodes(self, membership: Membership) -> None:
         """Record members, nodes that cannot take part and those asked no more, once."""
-        for member in membership.members:
-            if member.node_id not in self._met:
-                self._recorder.event("member", **vars(member))
+        new = dict.fromkeys(membership.arrivals[self._arrivals :])
+        self._arrivals = len(membership.arrivals)
+        there = [membership.find(node) for node in new if node not in self._met]
+        found = sorted(filter(None, there), key=lambda member: member.order)
+        for member in found:
+            self._recorder.event("member", **vars(member))
         for one, other, reason in membership.claimed_twice[self._claims :]:
             nodes = [one.node_id, other.node_id]
             part = other.partition
@@ -122,13 +125,12 @@ class EventLog:
         for node, reason in membership.left_out.items():
             if node not in self._met:
                 self._recorder.event("node-left-out", node=node, reason=reason)
-        self._met.update(member.node_id for member in membership.members)
+        self._met.update(member.node_id for member in found)
         self._met.update(membership.left_out)
-        known = {member.node_id: member for member in membership.members}
         for node, reason in membership.standing.take_new():
-            found = known.get(node)
-            log(WARNING, "%s is asked no more: %s", found or f"node {node}", reason)
-            part = found.partition if found else None
+            known = membership.find(node)
+            log(WARNING, "%s is asked no more: %s", known or f"node {node}", reason)
+            part = known.partition if known else None
             facts = {"node": node, "partition": part, "reason": reason}
             self._recorder.event("node-struck-out", **facts)
 

@@ -40,7 +40,7 @@ def exchange(
         grid: of the run.
         messages: one for each node that is asked.
         timeout: seconds to wait for replies.
-        came: is told whose replies there are, whenever there are more.
+        came: is told whose replies have come, whenever there are more: each once.
         most: megabytes of a reply; 0: several times what was sent.
         spool: takes replies out of memory as they come.
         payloads: hashes what is sent, and what comes.
@@ -52,8 +52,10 @@ def exchange(
         payloads.send(messages)
     with _Pulling(grid, came, most, spool) as pulling:
         replies = list(grid.send_and_receive(messages, timeout=timeout))
-    if len(replies) > len(pulling.came):
-        came([_sender(reply) for reply in replies])
+    there = set(pulling.came)  # none where a grid hands out all at once
+    others = [n for reply in replies if (n := _sender(reply)) not in there]
+    if others:
+        came(others)
     if payloads:
         payloads.receive(replies)
     return replies
@@ -106,8 +108,9 @@ class _Pulling:
         for name in names if there is None else there:
             found += self._one(name, there and there[name])
         if found:
-            self.came += [_sender(reply) for reply in found]
-            self._tell(self.came)
+            new = [_sender(reply) for reply in found]
+            self.came += new
+            self._tell(new)
         return found
 
     def _one(self, name: str, head: Any) -> list[Message]:

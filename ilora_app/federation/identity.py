@@ -19,12 +19,12 @@ _PEM = b"-----BEGIN PUBLIC KEY-----"
 _DIGITS = 32
 
 
-Names = dict[int, str | None]
-"""By node id; None: a node is who it says."""
+Keys = dict[int, bytes | None]
+"""Public keys by node id; None: a node is who it says."""
 
 
-def names(grid: Grid, known_by: str) -> Names:
-    """Name connected nodes by their public keys; empty for one that has none.
+def keys(grid: Grid, known_by: str) -> Keys:
+    """Public keys of connected nodes, of which :func:`name` makes names.
 
     Flower does not say whether SuperNodes are authenticated. Where they are not, a node
     that was started again is another one by its key, which loses it its place, and
@@ -32,25 +32,26 @@ def names(grid: Grid, known_by: str) -> Names:
 
     Args:
         grid: of the run.
-        known_by: ``key``, or ``partition``: a node is who it says, and its name is
+        known_by: ``key``, or ``partition``: a node is who it says, and its key is
             None; ``auto`` is the first in deployment, the second in simulation.
 
     """
     # Flower gives a ServerApp this grid in deployment, and another in simulation.
     deployed = known_by == AUTO and isinstance(grid, HttpGrid)
     if deployed or known_by == "key":
-        return {node.node_id: _name(node.public_key) for node in grid.get_nodes()}
+        return {node.node_id: node.public_key for node in grid.get_nodes()}
     return dict.fromkeys(grid.get_node_ids())
+
+
+def name(public_key: bytes) -> str:
+    """Name of a node by its public key; empty for what is none."""
+    # The simulation engine puts random bytes there.
+    if not public_key.startswith(_PEM):
+        return ""
+    return KEY + hashlib.sha256(public_key).hexdigest()[:_DIGITS]
 
 
 def claimed(value: object) -> str:
     """Read what a node calls itself; empty where that makes no sense."""
     fits = isinstance(value, str) and not value.startswith(KEY)
     return str(value)[:80] if fits else ""
-
-
-def _name(public_key: bytes) -> str:
-    # The simulation engine puts random bytes there.
-    if not public_key.startswith(_PEM):
-        return ""
-    return KEY + hashlib.sha256(public_key).hexdigest()[:_DIGITS]

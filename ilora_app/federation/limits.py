@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ilora_app import wire
 from ilora_app.lora.factors import AdapterState
-from ilora_app.lora.spread import squared_norms
+from ilora_app.lora.spread import squared_changes
 from ilora_app.methods.increments import received
 from ilora_app.methods.state import Update
 
@@ -105,18 +105,23 @@ def update_norm(update: Update, scaling: float | None) -> float:
 
 
 def update_norms(updates: Sequence[Update], scaling: float | None) -> list[float]:
-    """:func:`update_norm` of several, whose products are measured together."""
-    if scaling is None:
-        ends = [update.adapter.named_tensors() for update in updates]
-        starts = [begun(update).named_tensors() for update in updates]
-        pairs = zip(starts, ends, strict=True)
-        return [math.sqrt(_squared(start, end)) for start, end in pairs]
+    """:func:`update_norm` of several."""
+    products, tensors = change_norms(updates, scaling or 0.0)
+    return tensors if scaling is None else products
+
+
+def change_norms(
+    updates: Sequence[Update], scaling: float
+) -> tuple[list[float], list[float]]:
+    """:func:`update_norm` of several with products, and without, in one pass."""
     parts = [update.adapter.factors for update in updates]
-    products = squared_norms(parts, *received(updates))
-    return [
-        math.sqrt(_squared(u.received.adapter.head, u.adapter.head) + scaling**2 * n)
-        for u, n in zip(updates, products.tolist(), strict=True)
-    ]
+    products, tensors = squared_changes(parts, *received(updates))
+    heads = torch.tensor(
+        [_squared(u.received.adapter.head, u.adapter.head) for u in updates],
+        dtype=torch.float64,
+    )
+    norms = (scaling**2 * products + heads).sqrt(), (tensors + heads).sqrt()
+    return norms[0].tolist(), norms[1].tolist()
 
 
 def begun(update: Update) -> AdapterState:

@@ -1,6 +1,6 @@
 """Who is in the federation: nodes, their ranks, and the order they are taken in."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import replace
 from logging import INFO, WARNING
 
@@ -12,12 +12,16 @@ from ilora_app import wire
 from ilora_app.federation import identity, messages
 from ilora_app.federation.exchange import exchange, reason_of
 from ilora_app.federation.member import Member, Rejoin, most_say, read
+from ilora_app.federation.roster import Roster
 from ilora_app.federation.standing import Standing
 from ilora_app.federation.waiting import Patience
 
 # A node that comes later and does not say its rank in this time is asked again later,
 # with twice the time: a slow one would never get in otherwise.
 _QUERY_SECONDS = 60.0
+
+_LISTED = 30
+"""Of more members the log counts the ranks."""
 
 
 class Membership:
@@ -50,7 +54,8 @@ class Membership:
         self._finished_round = 0
         self._rejoins: list[Rejoin] = []
         self.left_out: dict[int, str] = {}
-        self._members: dict[int, Member] = {}
+        self.arrivals: list[int] = []
+        self._roster = Roster()
         self._waiting: set[int] = set()
         self._patience = _QUERY_SECONDS
         self._until_enough = Patience()
@@ -58,17 +63,21 @@ class Membership:
     @property
     def members(self) -> list[Member]:
         """Every node ever met that takes part, in its fixed order."""
-        return sorted(self._members.values(), key=lambda member: member.order)
+        return list(self._roster)
 
     @property
     def ranks(self) -> list[int]:
-        """Rank r_k of every member."""
-        return [member.rank for member in self.members]
+        """Ranks r_k of members, each once."""
+        return sorted(self._roster.ranks)
 
     @property
     def partitions(self) -> int:
         """In how many parts the data is dealt out, as most members say; 0: in none."""
-        return most_say(self._members.values())
+        return most_say(self._roster)
+
+    def find(self, node: int) -> Member | None:
+        """The member with a node id."""
+        return self._roster.find(node)
 
     def meet(self, grid: Grid, timeout: float, least: int = 0) -> list[Member]:
         """Ask connected nodes not met before for their facts; return who is here.
@@ -77,11 +86,10 @@ class Membership:
         strikes and ``least`` members are here. One that says it cannot take part is
         left out from then on, and the reason is logged.
         """
-        names = identity.names(grid, self.known_by)
-        connected = set(names)
-        strangers = sorted(connected - set(self._members) - set(self.left_out))
-        enough = len(self.connected(grid)) >= least
-        strangers = self.standing.asked(strangers, enough)
+        keys = identity.keys(grid, self.known_by)
+        strangers = sorted(keys.keys() - self._roster.nodes - self.left_out.keys())
+        here = self._among(keys)
+        strangers = self.standing.asked(strangers, len(here) >= least)
         if strangers:
             facts = {**self.facts, wire.ROUND: self._finished_round}
             questions = messages.questions(strangers, facts)
@@ -91,13 +99,13 @@ class Membership:
             silent = [node for node in strangers if node not in said]
             self.standing.note("query", good, silent)
             self._patience = 2 * self._patience if silent else _QUERY_SECONDS
-            self._read(replies, names)
-        return self.connected(grid)
+            self._read(replies, keys)
+            here = self.connected(grid)
+        return here
 
     def connected(self, grid: Grid) -> list[Member]:
         """Members that are connected."""
-        there = set(grid.get_node_ids())
-        return [member for member in self.members if member.node_id in there]
+        return self._among(set(grid.get_node_ids()))
 
     def present(self, grid: Grid, least: int, timeout: float) -> list[Member]:
         """Wait for ``least`` nodes, but go on without; return who is to be asked."""
@@ -121,23 +129,23 @@ class Membership:
     def set_ranks(self, ranks: Mapping[int, int]) -> None:
         """Note the ranks that members go on with, where they have pruned their own."""
         for node, rank in ranks.items():
-            known = self._members.get(node)
+            known = self._roster.find(node)
             if known and rank < known.rank:
-                self._members[node] = replace(known, rank=rank)
+                self._roster.put(replace(known, rank=rank))
 
     def expect(self, members: Iterable[Member]) -> None:
         """Count these as members that are away; they may come back."""
         for number, member in enumerate(members):
-            self._members[-1 - number] = replace(member, node_id=-1 - number)
+            self._add(replace(member, node_id=-1 - number))
 
     def leave_out(self, member: Member, reason: str) -> None:
         """Take a member out of the federation for the rest of the run."""
-        self._members.pop(member.node_id, None)
+        self._roster.remove(member.node_id)
         self.left_out[member.node_id] = reason
         log(WARNING, "%s is left out: %s", member, reason)
 
     def _restore_place(
-        self, member: Member, state_round: int, connected: set[int]
+        self, member: Member, state_round: int, connected: Container[int]
     ) -> Member | None:
         """Give a member the place that it had before, if it had one.
 
@@ -146,7 +154,7 @@ class Membership:
             be itself before a restart, which Flower notices after a minute.
 
         """
-        named = [old for old in self.members if old.identity == member.identity != ""]
+        named = self._roster.named(member.identity)
         if twin := next((old for old in named if old.node_id in connected), None):
             if member.node_id not in self._waiting:
                 name, gone = wire.readable(member.identity), f"node {twin.node_id}"
@@ -154,14 +162,12 @@ class Membership:
                 self._twice(member, twin, text)
             self._waiting.add(member.node_id)
             return None
-        away = [old for old in self.members if old.node_id not in connected]
-        by_name = [old for old in away if old in named]
         # A registered node has its id for good, and may have lost what it kept.
-        by_id = [old for old in away if old.home == member.node_id]
-        if not by_name + by_id:
+        met = [*named, *self._roster.first_met_as(member.node_id)]
+        old = next((old for old in met if old.node_id not in connected), None)
+        if old is None:
             return member
-        old = (by_name + by_id)[0]
-        del self._members[old.node_id]
+        self._roster.remove(old.node_id)
         restored = state_round > 0
         rank = min(member.rank, old.rank)
         smaller = rank if rank < old.rank else None
@@ -177,15 +183,22 @@ class Membership:
         log(WARNING, "%s", text)
 
     def _same_partition(self, member: Member) -> None:
-        """Say who else claims a partition; either may lie, so both count."""
-        for other in self.members:
-            same = other.partition == member.partition is not None
-            # A negative one is of a checkpoint, and not back yet.
-            if same and 0 < other.node_id != member.node_id:
-                text = f"{other} and {member} claim one partition: both count"
-                self._twice(member, other, f"{text}, each by its own key")
+        """Say who claimed a partition before; either may lie, so both count."""
+        if member.partition is None:
+            return
+        other = self._roster.first_holder(member.partition, beside=member.node_id)
+        if other:
+            text = f"{other} and {member} claim one partition: both count"
+            self._twice(member, other, f"{text}, each by its own key")
 
-    def _read(self, replies: Iterable[Message], names: identity.Names) -> None:
+    def _add(self, member: Member) -> None:
+        self._roster.put(member)
+        self.arrivals.append(member.node_id)
+
+    def _among(self, nodes: Container[int]) -> list[Member]:
+        return [member for member in self._roster if member.node_id in nodes]
+
+    def _read(self, replies: Iterable[Message], keys: identity.Keys) -> None:
         for reply in replies:
             node = reply.metadata.src_node_id
             if not reply.has_content():
@@ -199,16 +212,23 @@ class Membership:
                 self.left_out[node] = wire.readable(str(error), 4000)
                 log(WARNING, "node %d is left out: %s", node, self.left_out[node])
                 continue
-            name = names.get(node)
-            if name is not None:
-                member = replace(member, identity=name)
-            found = self._restore_place(member, state_round, set(names))
+            key = keys.get(node)
+            if key is not None:
+                member = replace(member, identity=identity.name(key))
+            found = self._restore_place(member, state_round, keys)
             if found:
-                self._members[node] = found
-                if name is not None:
+                self._add(found)
+                if key is not None:
                     self._same_partition(found)
         self._log_members()
 
     def _log_members(self) -> None:
-        ranks = ", ".join(str(rank) for rank in self.ranks)
-        log(INFO, "Federation: %d members of ranks %s", len(self._members), ranks)
+        many = len(self._roster) > _LISTED
+        counts = sorted(self._roster.ranks.items())
+        ranks = (
+            [f"{rank} ({count:,})" for rank, count in counts]
+            if many
+            else [str(member.rank) for member in self._roster]
+        )
+        text = "Federation: %d members of ranks %s"
+        log(INFO, text, len(self._roster), ", ".join(ranks))

@@ -15,7 +15,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ilora_app.federation.limits import begun, norm_of, update_norm, update_norms
+from ilora_app.federation.limits import begun, change_norms, norm_of, update_norm
 from ilora_app.lora.factors import AdapterState, LoraFactors
 from ilora_app.lora.spread import inner_products
 from ilora_app.methods.state import Update
@@ -69,7 +69,8 @@ def hold(
 
 def _norms(updates: Sequence[Update], scaling: float | None) -> list[dict[str, float]]:
     """Of all that a client can move; a large A can hide behind a small B."""
-    moved = update_norms(updates, scaling), update_norms(updates, None)
+    products, tensors = change_norms(updates, scaling or 0.0)
+    moved = tensors if scaling is None else products, tensors
     return [
         {
             "update": product,

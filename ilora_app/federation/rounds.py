@@ -136,11 +136,13 @@ class Rounds:
         """Send and receive, and count the bytes of the contents both ways."""
         sent, number = list(messages), row["round"]
         self.events.asked(number, purpose, len(sent))
-        standing = self.events.standing
+        standing, replied = self.events.standing, 0
 
         def came(nodes: Sequence[int]) -> None:
+            nonlocal replied
+            replied += len(nodes)
             standing.came(nodes)
-            self.events.replied(number, purpose, len(nodes))
+            self.events.replied(number, purpose, replied)
 
         asked = [message.metadata.dst_node_id for message in sent]
         seconds = standing.wait(purpose, asked, timeout)

@@ -1,8 +1,9 @@
 """All that a strategy carries from round to round, as tensors and plain values.
 
 What goes into a checkpoint and comes out of it: the global model with its ledger, the
-drift correction, the members in their order, and what each of them holds. Node ids are
-random in every run, so members go by their place in that order.
+drift correction, the members, and what each of them holds. Facts of a member go by its
+node id as a name, which no other member changes: so what has changed since the last
+checkpoint is what its round has changed.
 """
 
 from collections.abc import Mapping
@@ -49,12 +50,12 @@ def take(
     """Read all that a strategy carries."""
     state = model.state
     members = [member for member in membership.members if member.identity]
-    names = {member.node_id: str(i) for i, member in enumerate(members)}
+    names = {member.node_id: str(member.node_id) for member in members}
     tensors = _under(_ADAPTER, state.adapter.named_tensors())
     tensors |= _under(_BUFFERS, state.buffers)
     facts: dict[str, Any] = {
         "step": state.step,
-        "members": [vars(member) for member in members],
+        "members": {names[member.node_id]: vars(member) for member in members},
         "largest-rank": membership.largest_rank,
         "client-versions": model.versions.facts(names),
         "standing": membership.standing.saved(names),
@@ -78,7 +79,7 @@ def take(
 def expect_members(membership: Membership, snapshot: Snapshot) -> None:
     """Tell a membership that has met nobody yet who belongs to it."""
     membership.limit_rank(snapshot.facts["largest-rank"])
-    membership.expect(Member(**facts) for facts in snapshot.facts["members"])
+    membership.expect(member for _, member in _members(snapshot))
     if "standing" in snapshot.facts:  # not in those of before it was counted
         membership.standing.load(snapshot.facts["standing"], _nodes(snapshot))
 
@@ -109,7 +110,16 @@ def put_back(
 
 def _nodes(snapshot: Snapshot) -> dict[str, int]:
     """Node ids that a membership gives to members it expects, by their names."""
-    return {str(i): -1 - i for i in range(len(snapshot.facts["members"]))}
+    return {name: -1 - i for i, (name, _) in enumerate(_members(snapshot))}
+
+
+def _members(snapshot: Snapshot) -> list[tuple[str, Member]]:
+    """Members with the names under which facts of them go, in their order."""
+    named = snapshot.facts["members"]
+    if isinstance(named, list):  # of before they were named by their node ids
+        named = {str(i): facts for i, facts in enumerate(named)}
+    found = [(name, Member(**facts)) for name, facts in named.items()]
+    return sorted(found, key=lambda pair: pair[1].order)
 
 
 def _state(snapshot: Snapshot) -> GlobalState:

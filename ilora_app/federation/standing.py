@@ -33,6 +33,7 @@ class Standing:
     def __init__(self, strikes: int = 3, ratio: float = 0.0) -> None:
         self._most, self._ratio = strikes, ratio
         self._strikes: dict[str, dict[int, int]] = {}
+        self._out: set[int] = set()  # by their strikes
         self._slowest: dict[str, float] = {}
         self._began = 0.0
         self._came: dict[int, float] = {}
@@ -52,9 +53,9 @@ class Standing:
         return self.waited
 
     def came(self, nodes: Iterable[int]) -> None:
-        """Note who has replied so far in an exchange."""
+        """Note who has replied in an exchange since this was last told."""
         now = time.monotonic() - self._began
-        self._came = {node: self._came.get(node, now) for node in nodes}
+        self._came |= {node: now for node in nodes if node not in self._came}
 
     def note(self, kind: str, good: Sequence[int], bad: Sequence[int]) -> None:
         """Count an exchange: whose replies are used, and whose are not or never came.
@@ -67,6 +68,7 @@ class Standing:
             strikes[node] = strikes.get(node, 0) + 1
         for node in good:
             strikes[node] = 0
+        self._judge([*good, *bad])
         self._left -= {node for node in good if not self.is_out(node)}
         if good and self._ratio:
             longest = max(self._came.get(node, 0.0) for node in good)
@@ -76,7 +78,7 @@ class Standing:
 
     def is_out(self, node: int) -> bool:
         """Whether a node has let down so many rounds that it is asked no more."""
-        return bool(self._most) and self._worst(node) >= self._most
+        return node in self._out
 
     def asked(self, nodes: Sequence[int], enough: bool = True) -> list[int]:
         """Those of some nodes that are asked: all, where there are not enough."""
@@ -90,6 +92,8 @@ class Standing:
 
         Those that are asked all the same are the ones with the fewest strikes.
         """
+        if not self._out:
+            return list(members)
         out = [m for m in members if self.is_out(m.node_id)]
         missing = max(least - (len(members) - len(out)), 0)
         out = sorted(out, key=lambda m: self._worst(m.node_id))[missing:]
@@ -116,6 +120,7 @@ class Standing:
         for strikes in self._strikes.values():
             if old in strikes:
                 strikes[new] = strikes.pop(old)
+        self._judge([old, new])
         if old in self._apart:
             self._apart = self._apart - {old} | {new}
 
@@ -137,6 +142,15 @@ class Standing:
             kind: {nodes[name]: count for name, count in found.items()}
             for kind, found in strikes.items()
         }
+        self._judge(node for found in self._strikes.values() for node in found)
+
+    def _judge(self, nodes: Iterable[int]) -> None:
+        """Note which of some nodes are out."""
+        for node in nodes:
+            if self._most and self._worst(node) >= self._most:
+                self._out.add(node)
+            else:
+                self._out.discard(node)
 
     def _worst(self, node: int) -> int:
         return max((found.get(node, 0) for found in self._strikes.values()), default=0)

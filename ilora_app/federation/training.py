@@ -196,13 +196,10 @@ class Training:
         """What the drift correction sends, at r_max, by the prefix of its names."""
         if self._correction is None:
             return {}
+        trained, counted = self._method.trained_rank, self.reader.limits.examples
+        ranks = {r: trained(state, r) for r in {member.rank for member in federation}}
         holders = [
-            Holder(
-                m.node_id,
-                self._method.trained_rank(state, m.rank),
-                self.reader.limits.examples(m.examples),
-            )
-            for m in federation
+            Holder(m.node_id, ranks[m.rank], counted(m.examples)) for m in federation
         ]
         found = self._correction.broadcast(holders, self._broadcast(state))
         more = self._correction.more()

@@ -63,17 +63,29 @@ def truncate_product(
     """
     _check(B, A, rank, method)
     if method == "qr":
-        return qr_in_two_passes([(B, A, B.new_ones(B.shape[1]))], rank)
+        return qr_in_two_passes([Block(B, A, B.new_ones(B.shape[1]))], rank)
+    B_r, A_r, _ = _by_core(B, A, rank, method)
+    return B_r, A_r
+
+
+def _by_core(
+    B: Tensor, A: Tensor, rank: int, method: str
+) -> tuple[Tensor, Tensor, float]:
+    """:func:`truncate_product` through a core, which has the norm of D; its square."""
     noise = _ROUNDINGS * torch.finfo(B.dtype).eps * torch.linalg.vector_norm(B)
     roundings = noise * torch.linalg.vector_norm(A)
-    Q_B, R_B = torch.linalg.qr(B)  # (d_out, k), (k, rho)
+    reflectors, tau = torch.geqrf(B)  # Q_B, which is not formed: it would cost as much
+    R_B = reflectors[: len(tau)].triu()  # (k, rho)
     if method == "svd":
-        R_A = torch.linalg.qr(A.T, mode="r").R  # (l, rho)
-        core, kept = singular_basis(R_B @ R_A.T, rank, roundings)
-    else:  # R_B A has the column lengths of D
-        core, kept = pivoted_basis(R_B @ A, rank, roundings)
-    basis = signed(Q_B @ core) if method == "svd" else Q_B @ core
-    return _projected(basis, kept, (basis.T @ B) @ A)
+        core = R_B @ torch.linalg.qr(A.T, mode="r").R.T  # (k, l)
+        within, kept = singular_basis(core, rank, roundings)
+        basis = signed(_reflected(reflectors, tau, within))
+    else:
+        core = R_B @ A  # has the column lengths of D
+        within, kept = pivoted_basis(core, rank, roundings)
+        basis = _reflected(reflectors, tau, within)
+    B_r, A_r = _projected(basis, kept, (basis.T @ B) @ A)
+    return B_r, A_r, float(_squares(core))
 
 
 def qr_in_two_passes(
@@ -89,7 +101,7 @@ def qr_in_two_passes(
     """
     found: list[Tensor] = []
     for block in blocks:
-        B, A, w = block
+        B, A, w, _ = block
         leading = A[:, :rank] * w.unsqueeze(1)  # (n, r)
         new = [B @ leading, _squares(B), _squares(leading, dim=0)]
         found = [a + b for a, b in zip(found, new, strict=True)] if found else new
@@ -99,7 +111,7 @@ def qr_in_two_passes(
     roundings = _ROUNDINGS * torch.finfo(Y.dtype).eps * (squared * columns).sqrt()
     basis, kept = leading_basis(Y, roundings)
     R = torch.zeros(rank, A.shape[1], dtype=Y.dtype, device=Y.device)
-    for B, A, w in blocks:
+    for B, A, w, _ in blocks:
         R.addmm_((basis.T @ B) * w, A)
     return _projected(basis, kept, R)
 
@@ -139,8 +151,8 @@ def truncate_mean(
 
     Returns:
         The cut factors in float64, and the part of ||D||_F^2, over all layers together,
-        that their first j directions hold, for j = 1..r; of many clients, with what
-        is cut off estimated (``folding.Norm``).
+        that their first j directions hold, for j = 1..r; under ``qr``, of many
+        clients, with what is cut off estimated (``folding.Norm``).
 
     """
     pairs, kept, total = {}, torch.zeros(rank, dtype=torch.float64), 0.0
@@ -149,14 +161,15 @@ def truncate_mean(
             D, length = layer.dense()
             B, A = truncate_dense(D, rank, method, length)
             total += float(torch.linalg.vector_norm(D)) ** 2
-        else:
+        elif method == "qr":
             norm = Norm(module, layer)
-            if method == "qr":
-                B, A = qr_in_two_passes(layer, rank, norm.add)
-            else:
-                B, A = truncate_product(*layer.stacked, rank, method)
-                norm.add_all()
+            B, A = qr_in_two_passes(layer, rank, norm.add)
             total += norm.squared(B, A)
+        else:
+            stacked = layer.stacked
+            _check(*stacked, rank, method)
+            B, A, squared = _by_core(*stacked, rank, method)
+            total += squared
         kept += (A * A).sum(dim=1).cpu()
         pairs[module] = (B, A)
     energy = kept.cumsum(0) / total if total > 0 else torch.ones_like(kept)
@@ -186,6 +199,14 @@ def _projected(basis: Tensor, kept: Tensor, A: Tensor) -> tuple[Tensor, Tensor]:
         A[~kept] = 0.0
         basis = complete_basis(basis, kept)
     return basis, A
+
+
+def _reflected(reflectors: Tensor, tau: Tensor, M: Tensor) -> Tensor:
+    """Q M for the Q of a QR as LAPACK keeps it, and M of shape (k, r)."""
+    k = len(tau)
+    rows = M.new_zeros(len(reflectors), M.shape[1])
+    rows[:k] = M
+    return torch.ormqr(reflectors[:, :k], tau, rows)
 
 
 def _squares(M: Tensor, dim: int | None = None) -> Tensor:

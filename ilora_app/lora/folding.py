@@ -94,9 +94,9 @@ class Norm:
         """Take a block of the layer: every one is to be given once."""
         if self._layer.rho <= EXACT:
             return
-        B, A, w = block
-        B, A = self._fold.sides(B, A)
-        B = B * w
+        # What is folded is an estimate, to many times the rounding of what came.
+        B, A = self._fold.sides(*(block.given or (block.B, block.A)))
+        B = B * block.w
         self._found = B @ A if self._found is None else self._found.addmm_(B, A)
 
     def add_all(self) -> None:

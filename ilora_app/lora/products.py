@@ -11,14 +11,29 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ilora_app.lora.factors import LoraFactors, Pair
 
-Block = tuple[Tensor, Tensor, Tensor]
-"""[B_1 ... B_n], [A_1; ...; A_n], and w of every column of B, or row of A."""
+
+class Block(NamedTuple):
+    """Products side by side.
+
+    Attributes:
+        B, A: [B_1 ... B_n] and [A_1; ...; A_n], in float64.
+        w: of every column of B, or row of A.
+        given: B and A in the type that they came in; None: float64.
+
+    """
+
+    B: Tensor
+    A: Tensor
+    w: Tensor
+    given: Pair | None = None
+
 
 BLOCK = 256
 """So many columns of B and rows of A are taken at once."""
@@ -44,17 +59,13 @@ class Buffers:
         return self._held[key][:size].view(shape)
 
     def cat(self, name: str, parts: Sequence[Tensor], dim: int) -> Tensor:
-        """Matrices side by side, in float64."""
+        """Matrices side by side."""
         shape = list(parts[0].shape)
         shape[dim] = sum(part.shape[dim] for part in parts)
         # Means beside what clients sent may be more exact than that, and stay so.
         like = next((part for part in parts if part.dtype == torch.float64), parts[0])
         joined = self.get(name, tuple(shape), like)
-        torch.cat(list(parts), dim=dim, out=joined)
-        if joined.dtype == torch.float64:
-            return joined
-        both = joined.new_empty(0, dtype=torch.float64)
-        return self.get(name, tuple(shape), both).copy_(joined)
+        return torch.cat(list(parts), dim=dim, out=joined)
 
     def stack(self, name: str, parts: Sequence[Tensor]) -> Tensor:
         """Matrices of one shape above one another."""
@@ -62,6 +73,13 @@ class Buffers:
         like = next((part for part in parts if part.dtype == torch.float64), parts[0])
         found = self.get(name, shape, like)
         return torch.stack(list(parts), out=found)
+
+    def double(self, name: str, values: Tensor) -> Tensor:
+        """The same numbers in float64."""
+        if values.dtype == torch.float64:
+            return values
+        like = values.new_empty(0, dtype=torch.float64)
+        return self.get(name, tuple(values.shape), like).copy_(values)
 
 
 @dataclass(frozen=True)
@@ -93,7 +111,7 @@ class ProductSum:
     @property
     def stacked(self) -> Pair:
         """[B_1 ... B_K], [w_1 A_1; ...; w_K A_K] in float64, whose product is D."""
-        B, A, w = self._all
+        B, A, w, _ = self._all
         return B, A * w.unsqueeze(1)
 
     def __iter__(self) -> Iterator[Block]:
@@ -137,7 +155,7 @@ class ProductSum:
         shape = B.shape[0], A.shape[1]
         D = torch.zeros(shape, dtype=torch.float64, device=B.device)
         squared = torch.zeros(2, dtype=torch.float64)
-        for B, A, w in self:
+        for B, A, w, _ in self:
             weighted = A * w.unsqueeze(1)
             D.addmm_(B, weighted)
             norms = [torch.linalg.vector_norm(side).cpu() for side in (B, weighted)]
@@ -159,11 +177,15 @@ class ProductSum:
 
     def _side_by_side(self, name: str, some: slice) -> Block:
         pairs, weights = self.pairs[some], self.weights[some]
-        B = self.buffers.cat(f"{name} B", [B for B, _ in pairs], 1)
-        A = self.buffers.cat(f"{name} A", [A for _, A in pairs], 0)
-        w = A.new_tensor(weights)
-        ranks = torch.tensor([A.shape[0] for _, A in pairs], device=A.device)
-        return B, A, torch.repeat_interleave(w, ranks)
+        given = (
+            self.buffers.cat(f"{name} B", [B for B, _ in pairs], 1),
+            self.buffers.cat(f"{name} A", [A for _, A in pairs], 0),
+        )
+        B = self.buffers.double(f"{name} B", given[0])
+        A = self.buffers.double(f"{name} A", given[1])
+        each = zip(pairs, weights, strict=True)
+        w = A.new_tensor([w for (_, A_k), w in each for _ in range(len(A_k))])
+        return Block(B, A, w, given)
 
 
 def of_layers(

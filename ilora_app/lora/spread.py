@@ -54,6 +54,39 @@ def squared_norms(
     return found.clamp_(min=0)
 
 
+def squared_changes(
+    parts: Sequence[LoraFactors],
+    bases: Sequence[LoraFactors],
+    base_of: Sequence[int],
+) -> tuple[Tensor, Tensor]:
+    """||B_k A_k - P_k||_F^2, and ||B_k - B||_F^2 + ||A_k - A||_F^2, over all layers.
+
+    Both in one pass over the factors. What one of B_k and B has columns more than the
+    other counts as new in the second where it is in B_k, and not where it is in B.
+
+    Args:
+        parts, bases, base_of: as in :func:`squared_norms`, P_k being B A.
+
+    Returns:
+        Both of shape (K,), in float64.
+
+    """
+    products, tensors = torch.zeros(2, len(parts), dtype=torch.float64)
+    for module, layer in of_layers(parts, [1.0] * len(parts)):
+        for some, B, A in layer.alike(base_of):
+            base = bases[base_of[some[0]]].pairs.get(module)
+            B = layer.buffers.double("B in float64", B)
+            A = layer.buffers.double("A in float64", A)
+            products[some] += _lengths(B, A, base).cpu()
+            for M, at, dim in ((B, 0, 2), (A, 1, 1)):
+                if base is not None:
+                    rank = min(M.shape[dim], base[at].shape[dim - 1])
+                    M.narrow(dim, 0, rank).sub_(base[at].narrow(dim - 1, 0, rank))
+                moved = torch.linalg.vector_norm(M.flatten(1), dim=1)
+                tensors[some] += moved.square().cpu()
+    return products.clamp_(min=0), tensors
+
+
 def spread(
     parts: Sequence[LoraFactors],
     bases: Sequence[LoraFactors],

@@ -17,6 +17,9 @@ from ilora_app.methods.state import Update, weights_of
 Weighted = list[tuple[LoraFactors, float]]
 """Products B A with their weights in a sum."""
 
+_ROUNDING = 1e-12
+"""A weight of this part of the largest is what rounding left of a sum of weights."""
+
 
 def received_terms(updates: Sequence[Update]) -> Weighted:
     """sum_k p_k P_k: one product a rank, as clients of one rank receive the same."""
@@ -64,3 +67,55 @@ def returned_terms(updates: Sequence[Update]) -> Weighted:
 def scale(parts: Weighted, by: float) -> Weighted:
     """Multiply a sum by a number."""
     return [(part, by * weight) for part, weight in parts]
+
+
+def gathered(terms: Weighted) -> Weighted:
+    """The same sum, in which directions that several terms share are there once.
+
+    What clients receive are mostly the leading directions of the model, as they lie in
+    its memory: of U - sum_k p_k P_k nothing is left in those that all received.
+
+    Args:
+        terms: few; each is compared with each.
+
+    """
+    found: list[tuple[LoraFactors, Tensor]] = []
+    for factors, weight in sorted(terms, key=lambda term: -term[0].rank):
+        of = next((held for held in found if _leads(factors, held[0])), None)
+        if of is None:
+            of = (factors, torch.zeros(factors.rank, dtype=torch.float64))
+            found.append(of)
+        of[1][: factors.rank] += weight
+    noise = _ROUNDING * max((abs(weight) for _, weight in terms), default=0.0)
+    parts: Weighted = []
+    for factors, by in found:
+        start, weights = 0, by.tolist()
+        for end in range(1, len(weights) + 1):
+            weight = weights[start]
+            if end < len(weights) and weights[end] == weight:
+                continue
+            if abs(weight) > noise:
+                parts.append((_directions(factors, start, end), weight))
+            start = end
+    return parts
+
+
+def _leads(part: LoraFactors, whole: LoraFactors) -> bool:
+    """Whether these are the leading directions of others, in the same memory."""
+    if part.pairs.keys() != whole.pairs.keys() or part.rank > whole.rank:
+        return False
+    return all(
+        M.data_ptr() == of.data_ptr()
+        and M.stride() == of.stride()
+        and M.dtype == of.dtype
+        for module, pair in part.items()
+        for M, of in zip(pair, whole[module], strict=True)
+    )
+
+
+def _directions(factors: LoraFactors, start: int, end: int) -> LoraFactors:
+    if (start, end) == (0, factors.rank):
+        return factors
+    return LoraFactors(
+        {m: (B[:, start:end], A[start:end]) for m, (B, A) in factors.items()}
+    )

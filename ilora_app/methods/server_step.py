@@ -13,6 +13,7 @@ from torch import Tensor
 from ilora_app.lora.factors import AdapterState, LoraFactors, group_of
 from ilora_app.methods.increments import (
     Weighted,
+    gathered,
     received_terms,
     returned_terms,
     scale,
@@ -107,11 +108,11 @@ class ServerStep:
             eta: of the round.
 
         """
-        deltas = [*returned_terms(updates), *scale(received_terms(updates), -1.0)]
         before = self.before(state)
         if before is not None:
             start = [*scale(start, 1 + self.momentum), (before, -self.momentum)]
-        return [*start, *scale(deltas, eta)]
+        known = gathered([*start, *scale(received_terms(updates), -eta)])
+        return [*known, *scale(returned_terms(updates), eta)]
 
     def head(
         self, state: GlobalState, mean: dict[str, Tensor], eta: float

@@ -1,4 +1,7 @@
-"""The server's checkpoints: ``<run folder>/checkpoints/round-<n>/``, one a round."""
+"""The server's checkpoints: ``<run folder>/checkpoints/round-<n>/``, one a round.
+
+What single members are known for is in one file beside them: see ``fact_log``.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,9 +12,11 @@ from typing import Any
 from flwr.supercore import log
 from torch import Tensor
 
-from ilora_app.runs import parts, store
+from ilora_app.runs import fact_log, parts, store
+from ilora_app.runs.fact_log import FactLog
 
 FOLDER, _PREFIX = "checkpoints", "round-"
+_LOG = "log"
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,7 @@ class Checkpoints:
 
     def __init__(self, run_folder: Path, keep: int = 2) -> None:
         self._run, self._folder = run_folder, run_folder / FOLDER
-        self._keep = keep
+        self._keep, self._facts = keep, FactLog(self._folder)
 
     @property
     def newest(self) -> Path | None:
@@ -74,6 +79,7 @@ class Checkpoints:
             name: getattr(checkpoint, name)
             for name in ("round", "key", "config", "rows", "best", "facts", "weights")
         }
+        facts["facts"] = {_LOG: self._facts.write(checkpoint.facts)}
         folder = self._folder / f"{_PREFIX}{checkpoint.round}"
         store.write(folder, checkpoint.tensors, facts)
         store.keep_newest(self._folder, _PREFIX, self._keep)
@@ -89,10 +95,13 @@ class Checkpoints:
         for number, folder in store.numbered(self._folder, _PREFIX).items():
             try:
                 tensors, facts = store.read(folder)
+                if _LOG in facts["facts"]:  # not in those of before there was one
+                    mark = facts["facts"][_LOG]
+                    facts |= {"facts": fact_log.read(self._folder, mark)}
                 found = Checkpoint(**facts, tensors=tensors)
                 if lost := parts.absent(self._run, found.facts):
                     raise store.TornError(f"{folder} lacks parts/{lost[0]}")
-            except (store.TornError, TypeError) as error:
+            except (store.TornError, LookupError, TypeError) as error:
                 problems.append(str(error))
                 continue
             for problem in problems:

@@ -68,7 +68,8 @@ def meet(grid: Grid, prepared: preflight.RunInputs) -> Membership:
     if membership.largest_rank is None:
         membership.limit_rank(max(run.max_rank, *prepared.settings.ranks))
     wait(grid, run.min_available_nodes, run.round_timeout, settle=True)
-    if "" in identity.names(grid, run.identity).values():
+    keys = identity.keys(grid, run.identity).values()
+    if not all(key is None or identity.name(key) for key in keys):
         raise FederationError(
             f"identity = {run.identity!r}: expected partition, as Flower names no key "
             "of these nodes"
@@ -78,12 +79,13 @@ def meet(grid: Grid, prepared: preflight.RunInputs) -> Membership:
         for problem in preflight.fits(prepared.backbone, wire.RANK, member.rank):
             membership.leave_out(member, f"--node-config {problem}")
     _same_split(membership)
-    if not membership.connected(grid):
+    here = membership.connected(grid)
+    if not here:
         reasons = "".join(
             f"\n  - {reason}" for reason in sorted(set(membership.left_out.values()))
         )
         raise FederationError(f"no node can take part:{reasons or ' none answered'}")
-    _hidden(prepared.settings, len(membership.connected(grid)))
+    _hidden(prepared.settings, len(here))
     return membership
 
 

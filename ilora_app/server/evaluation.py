@@ -60,7 +60,7 @@ class CentralEvaluation:
         every = run.rank_eval_every
         due = bool(every and server_round and server_round % every == 0)
         if due or server_round == run.num_server_rounds:
-            for rank in sorted(set(strategy.membership.ranks)):
+            for rank in strategy.membership.ranks:
                 held = strategy.global_model(rank)
                 same = _equal(held, model)  # at r_max it often is the global model
                 if same:

@@ -55,7 +55,7 @@ class ModelWriter:
         """Write adapter-r<rank>/ for each rank into a folder."""
         if self._nothing or isinstance(self._prepared.backbone, WholeModel):
             return
-        for rank in sorted(set(self._strategy.membership.ranks)):
+        for rank in self._strategy.membership.ranks:
             self._save(folder / f"adapter-r{rank}", rank)
 
     def _save_by_class(self, folder: Path) -> None:
