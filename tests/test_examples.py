@@ -9,13 +9,18 @@ from types import ModuleType
 
 import pytest
 import torch
-from flwr.app import Context, RecordDict
+from flwr.app import Context, MessageType, RecordDict
+from flwr.serverapp.strategy import Result
 from peft import PeftModel
 from transformers import AutoModelForSequenceClassification
 
-from ilora_app import client_app
+from ilora_app import client_app, wire
+from ilora_app.federation.training import Training
+from ilora_app.federation.waiting import FederationError
 from ilora_app.launch.local_grid import LocalGrid
+from ilora_app.lora.factors import AdapterState, LoraFactors
 from ilora_app.methods import METHODS, Method
+from ilora_app.strategies import ILoRA
 from tests.local_run import metrics, run
 from tests.oracles import Row
 from tests.quadratic import Dense, Problem
@@ -74,6 +79,40 @@ def test_the_strategy_in_a_server_of_ones_own(
     assert float(lines[-1][1]) > 0.15
     base = AutoModelForSequenceClassification.from_pretrained(tiny_model, num_labels=10)
     PeftModel.from_pretrained(base, tmp_path / "adapter")
+
+
+class Busy(LocalGrid):
+    """Nodes whose first answer does not come in time, so many times."""
+
+    misses = 0
+
+    def send_and_receive(self, messages, *, timeout=None):
+        messages = list(messages)
+        if messages[0].metadata.message_type == MessageType.QUERY and self.misses:
+            self.misses -= 1
+            return []
+        return super().send_and_receive(messages, timeout=timeout)
+
+
+def busy_start(misses: int, run_config) -> Result:
+    grid = Busy(client_app.app, run_config, nodes=2)
+    grid.misses = misses
+    layers = {"layer": (torch.zeros(6, 2), torch.ones(2, 5))}
+    start = AdapterState(LoraFactors(layers), {})
+    strategy = ILoRA(fraction_evaluate=0.0)
+    return strategy.start(grid, wire.model_record(start.named_tensors()), num_rounds=2)
+
+
+def test_a_strategy_waits_for_the_first_answers_of_busy_nodes(run_config, monkeypatch):
+    asked = []
+    monkeypatch.setattr(Training, "configure", lambda *a: asked.append(len(a[3])) or [])
+    busy_start(2, run_config)
+    assert asked == [2, 2], "nobody is missing in the first round"
+
+
+def test_a_strategy_of_which_nobody_hears_ends_with_an_error(run_config):
+    with pytest.raises(FederationError, match="no node can take part in round 1"):
+        busy_start(1000, run_config)
 
 
 @pytest.mark.slow
