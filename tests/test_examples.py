@@ -1,11 +1,7 @@
 """The examples run as they stand, in this process, with a tiny model."""
 
-import importlib.util
 import re
-import sys
 import tomllib
-from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
@@ -21,31 +17,13 @@ from ilora_app.launch.local_grid import LocalGrid
 from ilora_app.lora.factors import AdapterState, LoraFactors
 from ilora_app.methods import METHODS, Method
 from ilora_app.strategies import ILoRA
+from tests.example_apps import EXAMPLES, load, run_config_of
 from tests.local_run import metrics, run
 from tests.oracles import Row
 from tests.quadratic import Dense, Problem
 from tests.test_strategies import EVENTS, check, toy
 
-ROOT = Path(__file__).parent.parent
-EXAMPLES = ROOT / "examples"
-
-
-def load(folder: str, name: str) -> ModuleType:
-    """Import a file of an example under its own name, as Flower does."""
-    spec = importlib.util.spec_from_file_location(
-        name, EXAMPLES / folder / f"{name}.py"
-    )
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture
-def names(monkeypatch):
-    """Modules of the examples are forgotten again."""
-    for name in ("my_data", "client_app", "server_app", "median"):
-        monkeypatch.setitem(sys.modules, name, None)
+ROOT = EXAMPLES.parent
 
 
 @pytest.mark.parametrize(
@@ -65,8 +43,7 @@ def test_the_strategy_in_a_server_of_ones_own(
     names, capsys, tmp_path, tiny_model, small_data
 ):
     folder = "strategy_in_my_serverapp"
-    text = (EXAMPLES / folder / "pyproject.toml").read_text()
-    run_config = tomllib.loads(text)["tool"]["flwr"]["app"]["config"] | {
+    run_config = run_config_of(folder) | {
         "model": tiny_model,
         "dataset": small_data,
         "output-dir": str(tmp_path / "adapter"),
@@ -118,9 +95,7 @@ def test_a_strategy_of_which_nobody_hears_ends_with_an_error(run_config):
 @pytest.mark.slow
 def test_the_client_half_in_a_loop_of_ones_own(names, capsys):
     folder = "client_half_in_my_loop"
-    text = (EXAMPLES / folder / "pyproject.toml").read_text()
-    run_config = tomllib.loads(text)["tool"]["flwr"]["app"]["config"]
-    run_config |= {"steps": 4, "rate": 0.003}
+    run_config = run_config_of(folder) | {"steps": 4, "rate": 0.003}
     load(folder, "my_data")
     grid = LocalGrid(load(folder, "client_app").app, run_config, nodes=3)
     app = load(folder, "server_app").app
