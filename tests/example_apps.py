@@ -7,11 +7,16 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import pytest
 from flwr.app import MessageType
 
 from ilora_app.launch.local_grid import LocalGrid
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
+needs_trl = pytest.mark.skipif(
+    importlib.util.find_spec("trl") is None,
+    reason="trl is not installed: pip install 'trl>=1.16,<2'",
+)
 MODULES = ("my_data", "client_app", "server_app", "median")
 
 

@@ -17,7 +17,7 @@ from ilora_app.launch.local_grid import LocalGrid
 from ilora_app.lora.factors import AdapterState, LoraFactors
 from ilora_app.methods import METHODS, Method
 from ilora_app.strategies import ILoRA
-from tests.example_apps import EXAMPLES, load, run_config_of
+from tests.example_apps import EXAMPLES, load, needs_trl, run_config_of
 from tests.local_run import metrics, run
 from tests.oracles import Row
 from tests.quadratic import Dense, Problem
@@ -27,12 +27,19 @@ ROOT = EXAMPLES.parent
 
 
 @pytest.mark.parametrize(
-    "folder", ["strategy_in_my_serverapp", "client_half_in_my_loop", "add_a_method"]
+    "folder",
+    [
+        "strategy_in_my_serverapp",
+        "client_half_in_my_loop",
+        "add_a_method",
+        "trainer_in_my_client",
+        pytest.param("sft_trainer_in_my_client", marks=needs_trl),
+    ],
 )
 def test_flower_takes_them_for_apps(folder, names, monkeypatch):
     config = tomllib.loads((EXAMPLES / folder / "pyproject.toml").read_text())
     monkeypatch.syspath_prepend(str(EXAMPLES / folder))
-    if folder == "client_half_in_my_loop":
+    if (EXAMPLES / folder / "my_data.py").exists():
         load(folder, "my_data")
     for reference in config["tool"]["flwr"]["app"]["components"].values():
         module, _, attribute = reference.partition(":")

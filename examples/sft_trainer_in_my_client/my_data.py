@@ -65,6 +65,7 @@ def tiny_model() -> Backbone:
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=4,
+        initializer_range=0.1,
     )
     with torch.random.fork_rng():
         torch.manual_seed(0)

@@ -1,0 +1,95 @@
+"""The examples around a Trainer run as they stand, in this process."""
+
+import re
+
+import pytest
+import torch
+from flwr.app import ConfigRecord, Context, RecordDict
+
+from ilora_app import wire
+from ilora_app.corrections import ControlVariates
+from ilora_app.lora.factors import AdapterState
+from ilora_app.lora.initialisation import standard_factors
+from ilora_app.settings import MethodSettings
+from ilora_app.strategies import ILoRA
+from ilora_app.trainer import ClientRound
+from tests.example_apps import Watched, apps, load, needs_trl, run_config_of
+
+
+def losses(folder: str, capsys, **changes) -> tuple[list[float], Watched]:
+    """Train loss of every round, and the grid."""
+    server, client = apps(folder)
+    run_config = run_config_of(folder) | changes
+    grid = Watched(client.app, run_config, nodes=3)
+    server.app(grid, Context(1, 0, {}, RecordDict(), run_config))
+    text = capsys.readouterr().out
+    found = re.findall(r"^round \d: .*'train_loss': (\d+\.\d+)", text, re.M)
+    assert len(found) == run_config["rounds"]
+    return [float(loss) for loss in found], grid
+
+
+def corrects(grid: Watched) -> None:
+    """Every node is sent c and keeps c_k from the second round on."""
+    content, state, _ = grid.seen[-1]
+    c = wire.decode_tensors(content.array_records[wire.CORRECTION])
+    assert sum(float(value.norm()) for value in c.values()) > 0
+    assert "control-variate-pending" in state
+
+
+@pytest.mark.slow
+def test_a_trainer_in_a_client(names, capsys):
+    found, grid = losses("trainer_in_my_client", capsys, steps=4)
+    assert found[-1] < found[0] - 0.1
+    corrects(grid)
+
+
+@pytest.mark.slow
+@needs_trl
+def test_an_sft_trainer_in_a_client(names, capsys):
+    found, grid = losses("sft_trainer_in_my_client", capsys, steps=10)
+    assert found[-1] < found[0] - 0.5
+    corrects(grid)
+    model = load("sft_trainer_in_my_client", "my_data").my_model("tiny").model
+    wrapped = [name for name, m in model.named_modules() if "forward" in vars(m)]
+    assert not wrapped, "what a trainer puts around a model stays for no other round"
+
+
+@needs_trl
+def test_the_template_says_what_the_assistant_says(names):
+    data = load("sft_trainer_in_my_client", "my_data")
+    tokenizer = data.my_model("tiny").processor
+    (row,) = data.my_rows(0, len(data.CHATS))
+    found = tokenizer.apply_chat_template(
+        row["messages"],
+        return_dict=True,
+        return_assistant_tokens_mask=True,
+    )
+    marked = zip(found["input_ids"], found["assistant_masks"], strict=True)
+    said = tokenizer.decode([token for token, own in marked if own])
+    assert said == row["messages"][1]["content"] + " </s>"
+
+
+def test_a_correction_that_is_no_matter_of_steps_is_refused(names, tiny_model):
+    backbone = load("trainer_in_my_client", "my_data").my_model(tiny_model)
+    factors = standard_factors(backbone.shapes(), 4, torch.Generator())
+    start = AdapterState(factors, backbone.initial_head())
+    settings = MethodSettings(control_estimator="full-pass")
+    strategy = ILoRA(drift_correction=ControlVariates())
+    content = strategy_message(strategy, start)
+    with pytest.raises(ValueError, match=r"ControlVariates replaces .*'local-mean'"):
+        ClientRound.begin(content, RecordDict(), backbone, ILoRA.client_half(settings))
+    half = ILoRA.client_half(MethodSettings())
+    taken = ClientRound.begin(content, RecordDict(), backbone, half)
+    with pytest.raises(ValueError, match=r"no step was corrected.*taken\.callback"):
+        taken.reply(1, 0.0)
+
+
+def strategy_message(strategy: ILoRA, start: AdapterState) -> RecordDict:
+    """What a strategy sends the first node in round 1."""
+    folder = "trainer_in_my_client"
+    client = load(folder, "client_app")
+    run_config = run_config_of(folder)
+    grid = Watched(client.app, run_config, nodes=2)
+    arrays = wire.model_record(start.named_tensors())
+    strategy.begin(arrays)
+    return next(iter(strategy.configure_train(1, arrays, ConfigRecord(), grid))).content
