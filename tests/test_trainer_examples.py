@@ -8,12 +8,13 @@ from flwr.app import ConfigRecord, Context, RecordDict
 
 from ilora_app import wire
 from ilora_app.corrections import ControlVariates
+from ilora_app.launch.superlink import superlink
 from ilora_app.lora.factors import AdapterState
 from ilora_app.lora.initialisation import standard_factors
 from ilora_app.settings import MethodSettings
 from ilora_app.strategies import ILoRA
 from ilora_app.trainer import ClientRound
-from tests.example_apps import Watched, apps, load, needs_trl, run_config_of
+from tests.example_apps import EXAMPLES, Watched, apps, load, needs_trl, run_config_of
 
 
 def losses(folder: str, capsys, **changes) -> tuple[list[float], Watched]:
@@ -93,3 +94,18 @@ def strategy_message(strategy: ILoRA, start: AdapterState) -> RecordDict:
     arrays = wire.model_record(start.named_tensors())
     strategy.begin(arrays)
     return next(iter(strategy.configure_train(1, arrays, ConfigRecord(), grid))).content
+
+
+@pytest.mark.long
+def test_a_trainer_in_two_processes_of_a_flower_client(tmp_path, tiny_model):
+    """In Flower's engine, whose nodes are processes that Ray has started."""
+    log = tmp_path / "run.log"
+    settings = f"model='{tiny_model}' steps=3 rounds=2 processes=2"
+    nodes = "num-supernodes=2 client-resources-num-cpus=1 init-args-num-cpus=2"
+    with superlink(tmp_path) as link:
+        link.run(EXAMPLES / "trainer_in_my_client", settings, nodes, log, 500)
+        assert list(link.statuses().values()) == ["finished:completed"], log.read_text()
+    assert re.findall(r"round (\d): {'clients': (\d)", log.read_text()) == [
+        ("1", "2"),
+        ("2", "2"),
+    ]

@@ -1,7 +1,11 @@
 """A local round in two processes: the same numbers as in one, and clear failures."""
 
 import json
+import os
+import subprocess
+import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,7 +14,10 @@ from flwr.app import ConfigRecord, Context, MetricRecord, RecordDict
 
 from ilora_app import wire
 from ilora_app.trainer import ProcessesError, carried, in_processes
-from tests.example_apps import Watched, apps, run_config_of
+from ilora_app.trainer.worker import lives
+from tests.example_apps import EXAMPLES, Watched, apps, run_config_of
+
+ROOT = EXAMPLES.parent
 
 
 def fails(content: RecordDict, context: Context) -> RecordDict:
@@ -128,3 +135,39 @@ def test_records_come_as_they_went(tmp_path):
         for key, value in sent.items():
             assert read[key].dtype == value.dtype
             assert torch.equal(read[key], value)
+
+
+def notes(content: RecordDict, context: Context) -> RecordDict:
+    """Say by which id it runs, and go on."""
+    folder = Path(str(context.run_config["folder"]))
+    (folder / os.environ["RANK"]).write_text(str(os.getpid()))
+    time.sleep(600)
+    return content
+
+
+def begins(folder: Path) -> None:
+    """As a ClientApp: a process whose round two others train."""
+    one = Context(1, 7, {}, RecordDict(), {"folder": str(folder)})
+    in_processes(notes, RecordDict(), one, 2)
+
+
+@pytest.mark.long
+def test_processes_end_with_the_client_that_started_them(tmp_path):
+    code = "from tests import test_trainer_processes as t; "
+    code += f"t.begins(t.Path({str(tmp_path)!r}))"
+    client = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
+    try:
+        until(lambda: len(list(tmp_path.glob("?"))) == 2, 120)
+        workers = [int(file.read_text()) for file in tmp_path.glob("?")]
+        assert all(map(lives, workers))
+    finally:
+        client.kill()
+        client.wait()
+    until(lambda: not any(map(lives, workers)), 60)
+
+
+def until(reached: Callable[[], bool], seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not reached():
+        assert time.monotonic() < end, "in vain"
+        time.sleep(0.2)

@@ -41,12 +41,13 @@ def main(folder: Path) -> None:
 
 def _watch(client: int, launcher: int) -> None:
     """End where nobody is left who waits for the answer."""
-    while os.getppid() == launcher and _lives(client):
+    while os.getppid() == launcher and lives(client):
         time.sleep(_LOOK_SECONDS)
     os._exit(1)
 
 
-def _lives(process: int) -> bool:
+def lives(process: int) -> bool:
+    """Whether a process is there; one that has ended and is not read yet counts."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
