@@ -5,6 +5,7 @@ import re
 import pytest
 import torch
 from flwr.app import ConfigRecord, Context, RecordDict
+from transformers import Trainer
 
 from ilora_app import wire
 from ilora_app.corrections import ControlVariates
@@ -13,8 +14,10 @@ from ilora_app.lora.factors import AdapterState
 from ilora_app.lora.initialisation import standard_factors
 from ilora_app.settings import MethodSettings
 from ilora_app.strategies import ILoRA
+from ilora_app.tasks.backbone import Backbone
 from ilora_app.trainer import ClientRound
 from tests.example_apps import EXAMPLES, Watched, apps, load, needs_trl, run_config_of
+from tests.trainer_client import arguments
 
 
 def losses(folder: str, capsys, **changes) -> tuple[list[float], Watched]:
@@ -29,6 +32,12 @@ def losses(folder: str, capsys, **changes) -> tuple[list[float], Watched]:
     return [float(loss) for loss in found], grid
 
 
+def wrapped(backbone: Backbone) -> list[str]:
+    """Modules whose ``forward`` is not that of their class."""
+    named = backbone.model.named_modules()
+    return [name for name, module in named if "forward" in vars(module)]
+
+
 def corrects(grid: Watched) -> None:
     """Every node is sent c and keeps c_k from the second round on."""
     content, state, _ = grid.seen[-1]
@@ -39,7 +48,7 @@ def corrects(grid: Watched) -> None:
 
 @pytest.mark.slow
 def test_a_trainer_in_a_client(names, capsys):
-    found, grid = losses("trainer_in_my_client", capsys, steps=4)
+    found, grid = losses("trainer_in_my_client", capsys, rounds=2, steps=3)
     assert found[-1] < found[0] - 0.1
     corrects(grid)
 
@@ -47,12 +56,11 @@ def test_a_trainer_in_a_client(names, capsys):
 @pytest.mark.slow
 @needs_trl
 def test_an_sft_trainer_in_a_client(names, capsys):
-    found, grid = losses("sft_trainer_in_my_client", capsys, steps=10)
+    found, grid = losses("sft_trainer_in_my_client", capsys, rounds=2, steps=8)
     assert found[-1] < found[0] - 0.5
     corrects(grid)
-    model = load("sft_trainer_in_my_client", "my_data").my_model("tiny").model
-    wrapped = [name for name, m in model.named_modules() if "forward" in vars(m)]
-    assert not wrapped, "what a trainer puts around a model stays for no other round"
+    model = load("sft_trainer_in_my_client", "my_data").my_model("tiny")
+    assert not wrapped(model), "nothing is left for other rounds"
 
 
 @needs_trl
@@ -83,6 +91,31 @@ def test_a_correction_that_is_no_matter_of_steps_is_refused(names, tiny_model):
     taken = ClientRound.begin(content, RecordDict(), backbone, half)
     with pytest.raises(ValueError, match=r"no step was corrected.*taken\.callback"):
         taken.reply(1, 0.0)
+
+
+def test_what_trainers_put_around_a_model_is_taken_off(names, tiny_model, tmp_path):
+    backbone = load("trainer_in_my_client", "my_data").my_model(tiny_model)
+    factors = standard_factors(backbone.shapes(), 4, torch.Generator())
+    start = AdapterState(factors, backbone.initial_head())
+    content = strategy_message(ILoRA(drift_correction=ControlVariates()), start)
+    batch = dict(backbone.processor(["a", "b"], return_tensors="pt"))
+    batch["labels"] = torch.tensor([0, 1])
+    half = ILoRA.client_half(MethodSettings())
+    before = wrapped(backbone)
+    taken = ClientRound.begin(content, RecordDict(), backbone, half)
+    trainer = Trainer(
+        backbone.model,
+        arguments(tmp_path, bf16=True, use_cpu=True, max_steps=1),
+        train_dataset=[0, 1],
+        data_collator=lambda _: batch,
+        callbacks=[taken.callback],
+    )
+    trainer.train()
+    assert "forward" in vars(backbone.model), "mixed precision wraps it"
+    reply = taken.reply(2, 1.0)
+    assert wrapped(backbone) == before
+    assert backbone.forward(batch).logits.dtype == torch.float32
+    assert wire.CORRECTION in reply
 
 
 def strategy_message(strategy: ILoRA, start: AdapterState) -> RecordDict:
