@@ -14,6 +14,7 @@ from transformers import AutoTokenizer, BertConfig, BertModel
 from ilora_app.federation import waiting
 from ilora_app.settings import Settings, parsing
 from ilora_app.tasks import models, sources
+from tests.example_apps import MODULES
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 
@@ -83,6 +84,13 @@ def heeds_hangups():
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
     signal.signal(signal.SIGHUP, before)
+
+
+@pytest.fixture
+def names(monkeypatch: pytest.MonkeyPatch):
+    """Modules of the examples are forgotten again."""
+    for name in MODULES:
+        monkeypatch.setitem(sys.modules, name, None)
 
 
 @pytest.fixture(scope="session")

@@ -25,6 +25,7 @@ ROOMS: dict[str, str] = {
     "federation": "lora settings secure wire methods corrections privacy",
     "strategies": "settings methods corrections privacy federation",
     "node": "lora settings secure wire methods corrections privacy tasks runs",
+    "trainer": "lora settings wire methods corrections tasks runs node",
     "server": "lora settings track wire methods tasks runs report federation "
     "strategies",
     "client_app": "wire tasks node",

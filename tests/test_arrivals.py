@@ -1,6 +1,10 @@
 """Nodes that come later, go away, or cannot take part."""
 
+import pytest
+
 from ilora_app import client_app
+from ilora_app.federation.waiting import FederationError
+from ilora_app.runs.checkpoint import Checkpoints
 from ilora_app.server import enrolment, preflight
 from ilora_app.server.run import Server
 from tests.conftest import read_events
@@ -34,21 +38,34 @@ def test_a_node_that_cannot_take_part_is_recorded(run_config):
     assert "lora-rank: expected a whole number" in event["reason"]
 
 
+class Leaving(FaultyGrid):
+    """From the third exchange on, so many of its nodes are there."""
+
+    stay = 0
+
+    def get_node_ids(self):
+        nodes = list(super().get_node_ids())
+        return nodes[: self.stay] if self.exchanges >= 3 else nodes
+
+
+def leave(run_config, stay) -> Server:
+    run_config |= {"round-timeout": 0.3, "fraction-evaluate": 0.0}
+    run_config |= {"num-server-rounds": 4}
+    grid = Leaving(client_app.app, run_config, 3)
+    grid.stay = stay
+    prepared = preflight.prepare(run_config)
+    return Server(prepared, enrolment.meet(grid, prepared), grid, run_id=1)
+
+
 def test_rounds_wait_for_nodes_that_went_away(run_config):
     """With too few nodes connected a round waits, and then goes on with those."""
+    rows = leave(run_config, stay=1).run()
+    assert [row.get("asked") for row in rows] == [None, 3, 3, 1, 1]
 
-    class Leaving(FaultyGrid):
-        def get_node_ids(self):
-            return [] if self.exchanges in (3, 4) else super().get_node_ids()
 
-        def send_and_receive(self, messages, *, timeout=None):
-            self.asked = list(messages)
-            return super().send_and_receive(self.asked, timeout=timeout)
-
-    run_config |= {"round-timeout": 0.3}
-    grid = Leaving(client_app.app, run_config, 3)
-    prepared = preflight.prepare(run_config)
-    server = Server(prepared, enrolment.meet(grid, prepared), grid, run_id=1)
-    rows = server.run()
-    assert [row.get("asked") for row in rows] == [None, 3, 0]
-    assert rows[2]["loss"] == rows[1]["loss"]
+def test_a_round_that_nobody_is_there_for_is_none(run_config):
+    server = leave(run_config, stay=0)
+    with pytest.raises(FederationError, match="round 3: none is connected"):
+        server.run()
+    assert len(metrics(server.folder.path)) == 3, "the start and two rounds"
+    assert Checkpoints(server.folder.path).newest.name.endswith("2")

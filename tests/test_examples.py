@@ -1,55 +1,45 @@
 """The examples run as they stand, in this process, with a tiny model."""
 
-import importlib.util
 import re
-import sys
 import tomllib
-from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
-from flwr.app import Context, RecordDict
+from flwr.app import Context, MessageType, RecordDict
+from flwr.serverapp.strategy import Result
 from peft import PeftModel
 from transformers import AutoModelForSequenceClassification
 
-from ilora_app import client_app
+from ilora_app import client_app, wire
+from ilora_app.federation.training import Training
+from ilora_app.federation.waiting import FederationError
 from ilora_app.launch.local_grid import LocalGrid
+from ilora_app.lora.factors import AdapterState, LoraFactors
 from ilora_app.methods import METHODS, Method
+from ilora_app.strategies import ILoRA
+from tests.example_apps import EXAMPLES, load, needs_trl, run_config_of
 from tests.local_run import metrics, run
 from tests.oracles import Row
 from tests.quadratic import Dense, Problem
 from tests.test_strategies import EVENTS, check, toy
 
-ROOT = Path(__file__).parent.parent
-EXAMPLES = ROOT / "examples"
-
-
-def load(folder: str, name: str) -> ModuleType:
-    """Import a file of an example under its own name, as Flower does."""
-    spec = importlib.util.spec_from_file_location(
-        name, EXAMPLES / folder / f"{name}.py"
-    )
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture
-def names(monkeypatch):
-    """Modules of the examples are forgotten again."""
-    for name in ("my_data", "client_app", "server_app", "median"):
-        monkeypatch.setitem(sys.modules, name, None)
+ROOT = EXAMPLES.parent
 
 
 @pytest.mark.parametrize(
-    "folder", ["strategy_in_my_serverapp", "client_half_in_my_loop", "add_a_method"]
+    "folder",
+    [
+        "strategy_in_my_serverapp",
+        "client_half_in_my_loop",
+        "add_a_method",
+        "trainer_in_my_client",
+        pytest.param("sft_trainer_in_my_client", marks=needs_trl),
+    ],
 )
 def test_flower_takes_them_for_apps(folder, names, monkeypatch):
     config = tomllib.loads((EXAMPLES / folder / "pyproject.toml").read_text())
     monkeypatch.syspath_prepend(str(EXAMPLES / folder))
-    if folder == "client_half_in_my_loop":
+    if (EXAMPLES / folder / "my_data.py").exists():
         load(folder, "my_data")
     for reference in config["tool"]["flwr"]["app"]["components"].values():
         module, _, attribute = reference.partition(":")
@@ -60,8 +50,7 @@ def test_the_strategy_in_a_server_of_ones_own(
     names, capsys, tmp_path, tiny_model, small_data
 ):
     folder = "strategy_in_my_serverapp"
-    text = (EXAMPLES / folder / "pyproject.toml").read_text()
-    run_config = tomllib.loads(text)["tool"]["flwr"]["app"]["config"] | {
+    run_config = run_config_of(folder) | {
         "model": tiny_model,
         "dataset": small_data,
         "output-dir": str(tmp_path / "adapter"),
@@ -76,12 +65,44 @@ def test_the_strategy_in_a_server_of_ones_own(
     PeftModel.from_pretrained(base, tmp_path / "adapter")
 
 
+class Busy(LocalGrid):
+    """Nodes whose first answer does not come in time, so many times."""
+
+    misses = 0
+
+    def send_and_receive(self, messages, *, timeout=None):
+        messages = list(messages)
+        if messages[0].metadata.message_type == MessageType.QUERY and self.misses:
+            self.misses -= 1
+            return []
+        return super().send_and_receive(messages, timeout=timeout)
+
+
+def busy_start(misses: int, run_config) -> Result:
+    grid = Busy(client_app.app, run_config, nodes=2)
+    grid.misses = misses
+    layers = {"layer": (torch.zeros(6, 2), torch.ones(2, 5))}
+    start = AdapterState(LoraFactors(layers), {})
+    strategy = ILoRA(fraction_evaluate=0.0)
+    return strategy.start(grid, wire.model_record(start.named_tensors()), num_rounds=2)
+
+
+def test_a_strategy_waits_for_the_first_answers_of_busy_nodes(run_config, monkeypatch):
+    asked = []
+    monkeypatch.setattr(Training, "configure", lambda *a: asked.append(len(a[3])) or [])
+    busy_start(2, run_config)
+    assert asked == [2, 2], "nobody is missing in the first round"
+
+
+def test_a_strategy_of_which_nobody_hears_ends_with_an_error(run_config):
+    with pytest.raises(FederationError, match="no node can take part in round 1"):
+        busy_start(1000, run_config)
+
+
 @pytest.mark.slow
 def test_the_client_half_in_a_loop_of_ones_own(names, capsys):
     folder = "client_half_in_my_loop"
-    text = (EXAMPLES / folder / "pyproject.toml").read_text()
-    run_config = tomllib.loads(text)["tool"]["flwr"]["app"]["config"]
-    run_config |= {"steps": 4, "rate": 0.003}
+    run_config = run_config_of(folder) | {"steps": 4, "rate": 0.003}
     load(folder, "my_data")
     grid = LocalGrid(load(folder, "client_app").app, run_config, nodes=3)
     app = load(folder, "server_app").app

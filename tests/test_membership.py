@@ -8,6 +8,7 @@ from ilora_app import wire
 from ilora_app.federation.member import Member
 from ilora_app.federation.membership import Membership
 from ilora_app.federation.participation import Participation
+from ilora_app.federation.waiting import FederationError
 
 
 def member(partition: int | None, node_id: int) -> Member:
@@ -88,14 +89,28 @@ class SlowGrid:
 
 def test_a_slow_newcomer_gets_more_time_until_it_is_in():
     grid, federation = SlowGrid(200), Membership()
-    came = [federation.present(grid, 1, 600.0) for _ in range(4)]
+    came = [federation.present(grid, 0, 600.0) for _ in range(4)]
     assert [len(present) for present in came] == [0, 0, 1, 1]
     assert grid.given == [60, 120, 240]
 
 
+def test_who_the_run_needs_is_asked_until_it_is_in():
+    grid, federation = SlowGrid(200), Membership()
+    assert len(federation.present(grid, 1, 600.0)) == 1
+    assert grid.given == [60, 120, 240]
+
+
+def test_a_run_waits_for_nobody_longer_than_for_a_round():
+    grid, federation = SlowGrid(10_000), Membership()
+    assert federation.present(grid, 1, 600.0) == []
+    assert grid.given == [60, 120, 240, 180]
+    with pytest.raises(FederationError, match=r"round 3:\n  - no answer .* 180 s \(1"):
+        federation.some([], 3)
+
+
 def test_a_newcomer_gets_no_more_time_than_a_round():
     grid, federation = SlowGrid(200), Membership()
-    assert [federation.present(grid, 1, 90.0) for _ in range(3)] == [[], [], []]
+    assert [federation.present(grid, 0, 90.0) for _ in range(3)] == [[], [], []]
     assert grid.given == [60, 90, 90]
     assert federation.present(grid, 0, 90.0) == []
     assert grid.given == [60, 90, 90], "three times in a row are enough"

@@ -205,14 +205,14 @@ print(round_of(1500))
 
 @pytest.mark.slow
 def test_memory_beside_the_replies_does_not_grow_with_them():
-    """1,500 replies are 200 MB here, 400 in float64."""
+    """1,500 replies are 200 MB here, 400 in float64; a tensor that is read has 1 KB."""
     done = subprocess.run(
         [sys.executable, "-P", "-c", PEAK, "ilora", "fedit"],
         capture_output=True,
         text=True,
         check=True,
     )
-    assert int(done.stdout) < 16 * 1024  # KiB
+    assert int(done.stdout) < 16 * 1200 * 1.5  # KiB, of 16 tensors and 1,200 more
 
 
 def test_what_is_more_exact_than_the_clients_stays_so():

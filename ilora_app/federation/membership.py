@@ -1,5 +1,6 @@
 """Who is in the federation: nodes, their ranks, and the order they are taken in."""
 
+from collections import Counter
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import replace
 from logging import INFO, WARNING
@@ -14,7 +15,7 @@ from ilora_app.federation.exchange import exchange, reason_of
 from ilora_app.federation.member import Member, Rejoin, most_say, read
 from ilora_app.federation.roster import Roster
 from ilora_app.federation.standing import Standing
-from ilora_app.federation.waiting import Patience
+from ilora_app.federation.waiting import FederationError, Patience
 
 # A node that comes later and does not say its rank in this time is asked again later,
 # with twice the time: a slow one would never get in otherwise.
@@ -59,6 +60,8 @@ class Membership:
         self._waiting: set[int] = set()
         self._patience = _QUERY_SECONDS
         self._until_enough = Patience()
+        self._unsaid: dict[int, str] = {}
+        self._silent = False
 
     @property
     def members(self) -> list[Member]:
@@ -90,6 +93,7 @@ class Membership:
         strangers = sorted(keys.keys() - self._roster.nodes - self.left_out.keys())
         here = self._among(keys)
         strangers = self.standing.asked(strangers, len(here) >= least)
+        self._unsaid, self._silent = {}, False
         if strangers:
             facts = {**self.facts, wire.ROUND: self._finished_round}
             questions = messages.questions(strangers, facts)
@@ -99,6 +103,8 @@ class Membership:
             silent = [node for node in strangers if node not in said]
             self.standing.note("query", good, silent)
             self._patience = 2 * self._patience if silent else _QUERY_SECONDS
+            why = f"no answer to the question for its rank within {timeout:g} s"
+            self._unsaid, self._silent = dict.fromkeys(silent, why), bool(silent)
             self._read(replies, keys)
             here = self.connected(grid)
         return here
@@ -108,10 +114,34 @@ class Membership:
         return self._among(set(grid.get_node_ids()))
 
     def present(self, grid: Grid, least: int, timeout: float) -> list[Member]:
-        """Wait for ``least`` nodes, but go on without; return who is to be asked."""
-        self._until_enough.wait(grid, least, timeout)
-        here = self.meet(grid, min(timeout, self._patience), least)
+        """Wait for ``least`` members, but go on without; return who is to be asked.
+
+        A node that is connected may need long for its first answer: it is asked again
+        while too few have given theirs, for as long as nodes are waited for.
+        """
+        left = self._until_enough.wait(grid, least, timeout)
+        given = min(timeout, self._patience)
+        here = self.meet(grid, given, least)
+        while len(here) < least and self._silent and (left := left - given) > 0:
+            given = min(left, self._patience)
+            here = self.meet(grid, given, least)
+        if len(here) < least:
+            self._until_enough.short(len(here), least)
         return self.standing.among(here, least)
+
+    def some(self, present: list[Member], server_round: int) -> list[Member]:
+        """Give those that are there; a round that nobody can take part in is none.
+
+        Raises:
+            FederationError: nobody is, with what nodes said.
+
+        """
+        if present:
+            return present
+        reasons = Counter({**self._unsaid, **self.left_out}.values())
+        lines = [f"\n  - {why} ({n} nodes)" for why, n in sorted(reasons.items())]
+        why = "".join(lines) or " none is connected"
+        raise FederationError(f"no node can take part in round {server_round}:{why}")
 
     def limit_rank(self, largest: int | None) -> None:
         """Set r_max, where there are factors at all."""
@@ -202,7 +232,7 @@ class Membership:
         for reply in replies:
             node = reply.metadata.src_node_id
             if not reply.has_content():
-                said = reason_of(reply)
+                said = self._unsaid[node] = reason_of(reply)
                 log(WARNING, "node %d did not say its rank: %s", node, said)
                 continue
             try:

@@ -176,15 +176,15 @@ class LoraStrategy(Strategy):
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Send each sampled node its factors, cut to its rank, and its correction."""
+        """Send each sampled node its factors and its correction; with nobody, raise."""
         if not self.model.has_begun:
             self.begin(arrays)
-        plan = self.model.plan()
-        present = self.events.standing.agreeing(self._present(grid))
+        there = self.membership.some(self._present(grid), server_round)
+        present = self.events.standing.agreeing(there)
         chosen = self.method.participants(self.state, [m.rank for m in present])
         members = [present[i].at_rank(rank) for i, rank in chosen]
         measure, rounds = self.evaluation.with_training, self._num_rounds
-        evaluation = partial(measure, server_round, rounds, plan)
+        evaluation = partial(measure, server_round, rounds, self.model.plan())
         return self._training.configure(
             server_round,
             self.model,

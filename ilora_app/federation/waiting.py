@@ -49,8 +49,8 @@ class Patience:
     def __init__(self) -> None:
         self._in_vain = False
 
-    def wait(self, grid: Grid, least: int, timeout: float) -> None:
-        """Wait for so many nodes, and go on without."""
+    def wait(self, grid: Grid, least: int, timeout: float) -> float:
+        """Wait for so many nodes, and go on without; returns the seconds it had."""
         seconds = min(timeout, _AGAIN_SECONDS) if self._in_vain else timeout
         try:
             wait(grid, least, seconds)
@@ -59,3 +59,11 @@ class Patience:
             self._in_vain = True
         else:
             self._in_vain = False
+        return seconds
+
+    def short(self, here: int, least: int) -> None:
+        """Note that of the nodes that are connected too few can take part."""
+        if not self._in_vain:
+            text = "%d nodes can take part, min-available-nodes asks for %d; going on"
+            log(WARNING, text, here, least)
+        self._in_vain = True

@@ -2,28 +2,28 @@
 
 from typing import Any
 
-from flwr.app import Message
+from flwr.app import RecordDict
 
 from ilora_app import wire
 from ilora_app.corrections import ClientCorrection, client_half
 from ilora_app.lora.factors import AdapterState
 from ilora_app.methods import ClientHalf
 from ilora_app.node.instructions import Instructions
-from ilora_app.node.node import Node
+from ilora_app.settings import MethodSettings
 
 
 def correction_half(
-    node: Node,
+    settings: MethodSettings,
     half: ClientHalf,
-    message: Message,
+    content: RecordDict,
     instructions: Instructions,
     start: AdapterState,
 ) -> ClientCorrection:
     """Make the client half of the drift correction."""
-    config: Any = message.content.config_records[wire.CONFIG]
-    record = message.content.array_records.get(wire.CORRECTION)
+    config: Any = content.config_records[wire.CONFIG]
+    record = content.array_records.get(wire.CORRECTION)
     return client_half(
-        node.settings.method,
+        settings,
         config,
         None if record is None else wire.decode_tensors(record),
         start,

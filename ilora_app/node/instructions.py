@@ -51,7 +51,11 @@ class Instructions:
             WireError: this client does not hold what the server counts on.
 
         """
-        content = message.content
+        return cls.of(message.content, records, keep)
+
+    @classmethod
+    def of(cls, content: RecordDict, records: RecordDict, keep: bool) -> "Instructions":
+        """Read the content of a message, as :meth:`read` does."""
         config: Any = content.config_records[wire.CONFIG]
         groups = {name: wire.from_words(config[name]) for name in wire.PLAN}
         plan = Plan(**groups, pooled=bool(config[wire.POOLED]))

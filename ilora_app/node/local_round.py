@@ -92,13 +92,14 @@ class LocalRound:
         start, offset = install_start(node, half, instructions, backbone)
         private = private_part(node, backbone, instructions.state)
         content: dict[str, Any] = {}
+        of = node.settings.method, half, message.content
         if config.get(wire.EVALUATE):
             content[wire.EVALUATION] = measure(node, backbone, config[wire.TEST_SPLIT])
         return cls(
             node,
             instructions,
             half,
-            correction_half(node, half, message, instructions, start),
+            correction_half(*of, instructions, start),
             start,
             offset,
             node.pooled() if plan.pooled else node.data.examples()[0],
