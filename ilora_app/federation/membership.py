@@ -1,6 +1,5 @@
 """Who is in the federation: nodes, their ranks, and the order they are taken in."""
 
-from collections import Counter
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import replace
 from logging import INFO, WARNING
@@ -15,14 +14,11 @@ from ilora_app.federation.exchange import exchange, reason_of
 from ilora_app.federation.member import Member, Rejoin, most_say, read
 from ilora_app.federation.roster import Roster
 from ilora_app.federation.standing import Standing
-from ilora_app.federation.waiting import FederationError, Patience
+from ilora_app.federation.waiting import Patience, nobody
 
 # A node that comes later and does not say its rank in this time is asked again later,
 # with twice the time: a slow one would never get in otherwise.
 _QUERY_SECONDS = 60.0
-
-_LISTED = 30
-"""Of more members the log counts the ranks."""
 
 
 class Membership:
@@ -138,10 +134,7 @@ class Membership:
         """
         if present:
             return present
-        reasons = Counter({**self._unsaid, **self.left_out}.values())
-        lines = [f"\n  - {why} ({n} nodes)" for why, n in sorted(reasons.items())]
-        why = "".join(lines) or " none is connected"
-        raise FederationError(f"no node can take part in round {server_round}:{why}")
+        raise nobody(server_round, {**self._unsaid, **self.left_out})
 
     def limit_rank(self, largest: int | None) -> None:
         """Set r_max, where there are factors at all."""
@@ -250,15 +243,5 @@ class Membership:
                 self._add(found)
                 if key is not None:
                     self._same_partition(found)
-        self._log_members()
-
-    def _log_members(self) -> None:
-        many = len(self._roster) > _LISTED
-        counts = sorted(self._roster.ranks.items())
-        ranks = (
-            [f"{rank} ({count:,})" for rank, count in counts]
-            if many
-            else [str(member.rank) for member in self._roster]
-        )
         text = "Federation: %d members of ranks %s"
-        log(INFO, text, len(self._roster), ", ".join(ranks))
+        log(INFO, text, len(self._roster), self._roster.told_ranks())

@@ -14,6 +14,9 @@ from ilora_app.federation.member import Member
 _FEW = 8
 """A list is put in order as a whole where more than one in so many members is new."""
 
+_LISTED = 30
+"""Of more members the log counts the ranks."""
+
 _order = attrgetter("order")
 
 
@@ -30,6 +33,13 @@ class Roster:
 
     def __len__(self) -> int:
         return len(self._by_node)
+
+    def told_ranks(self) -> str:
+        """Ranks of all, in their order; of many how many have each."""
+        if len(self) <= _LISTED:
+            return ", ".join(str(member.rank) for member in self)
+        counts = sorted(self.ranks.items())
+        return ", ".join(f"{rank} ({count:,})" for rank, count in counts)
 
     def __iter__(self) -> Iterator[Member]:
         """All of them, in their order."""

@@ -1,6 +1,8 @@
 """Waiting for as many nodes as a run needs."""
 
 import time
+from collections import Counter
+from collections.abc import Mapping
 from logging import INFO, WARNING
 
 from flwr.serverapp import Grid
@@ -67,3 +69,11 @@ class Patience:
             text = "%d nodes can take part, min-available-nodes asks for %d; going on"
             log(WARNING, text, here, least)
         self._in_vain = True
+
+
+def nobody(server_round: int, reasons: Mapping[int, str]) -> FederationError:
+    """Make the error of a round that no node can take part in, with why, by node."""
+    counts = sorted(Counter(reasons.values()).items())
+    lines = [f"\n  - {why} ({nodes} nodes)" for why, nodes in counts]
+    why = "".join(lines) or " none is connected"
+    return FederationError(f"no node can take part in round {server_round}:{why}")
