@@ -15,7 +15,8 @@ def report(
         str,
         typer.Argument(
             metavar="RUN",
-            help="Id of a run, a beginning of it that no other has, or its folder.",
+            help="A run: its id, a beginning of it that no other has, its folder, or "
+            "latest.",
             autocompletion=runs,
         ),
     ],

@@ -58,7 +58,8 @@ def run(
         ),
     ] = None,
     resume: Annotated[
-        str | None, typer.Option(help="Go on with a run: latest, or its folder.")
+        str | None,
+        typer.Option(help="Go on with a run: latest, its folder, or its id."),
     ] = None,
     clients: Annotated[
         int | None, typer.Option(help="Simulated clients; else the preset's, else 8.")

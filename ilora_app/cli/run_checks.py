@@ -35,7 +35,7 @@ def folders(settings: Settings) -> list[str]:
             found.append(parsing.describe("output-dir", out, right))
     elif resume:
         if not options.folder(resume).is_dir():
-            right = f"{LATEST}, or the folder of a run"
+            right = f"{LATEST}, or the folder of a run, or its id"
             found.append(parsing.describe("resume", resume, right))
         if out and folder != options.folder(resume):
             right = f"{resume}, as in resume, or none: a run goes on where it is"

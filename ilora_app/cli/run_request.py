@@ -1,13 +1,16 @@
 """What ``ilora run`` is asked for, from the words of the command to a run config."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from ilora_app import methods
 from ilora_app.cli import run_checks
 from ilora_app.compare.presets import Preset, read_preset
 from ilora_app.launch.config_files import absolute, find
-from ilora_app.settings import Settings, parsing
+from ilora_app.runs import history
+from ilora_app.runs.places import LATEST
+from ilora_app.settings import Settings, options, parsing
 
 CLIENTS = 8
 _FOLDERS = ("model", "dataset", "output-dir", "resume")
@@ -107,7 +110,8 @@ class Request:
         for key in _FOLDERS:
             # Those of a file are of its own folder, and absolute already.
             if key in given and isinstance(value := settings.get(key), str):
-                settings[key] = absolute(key, value)
+                by_id = key == "resume" and self.simulated
+                settings[key] = absolute(key, _by_id(value) if by_id else value)
         parsed, wrong = methods.parse(settings)
         problems += wrong.values()
         if self.clients is not None and self.clients < 1:
@@ -143,6 +147,15 @@ class Request:
         return " ".join(
             f"{key}={value:g}" for key, value in given.items() if value is not None
         )
+
+
+def _by_id(run: str) -> str:
+    """Folder of a run that goes by its id, or by a beginning that no other has."""
+    if run == LATEST or not run.strip() or options.folder(run).is_dir():
+        return run
+    with suppress(history.HistoryError):
+        return str(history.find(run, history.default_root()))
+    return run
 
 
 def title_of(settings: Mapping[str, object]) -> str:
