@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from ilora_app.launch.superlink import BIN, superlink
-from ilora_app.runs import processes
+from ilora_app.runs import history, processes
+from ilora_app.runs.checkpoint import Checkpoints
 from ilora_app.settings import Settings, parsing
 from tests.conftest import read_events
 
@@ -76,14 +77,17 @@ def test_a_real_run_shows_its_rounds_and_ends_with_json(words, tmp_path, tempora
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("heeds_hangups")
-def test_a_closed_terminal_stops_all_that_was_started(words, tmp_path, temporary):
+def test_a_request_to_end_stops_all_that_was_started(words, tmp_path, temporary):
+    """As Ctrl-C does; what a closed terminal does is in ``test_interrupts``."""
+    folder = tmp_path / "run"
     with start([*words, "--rounds", "500"], temporary) as command:
-        wait_for_folder(command)
-        command.send_signal(signal.SIGHUP)
+        wait_for(command, "round 1/500")
+        command.send_signal(signal.SIGTERM)
         _, err = command.communicate(timeout=300)
-    assert command.returncode == 130, err
-    assert f"--resume {tmp_path / 'run'} goes on" in err
+    assert command.returncode == 143, err
+    assert f"stopped; run folder: {folder}; --resume {folder} goes on" in err
+    assert history.read(folder, tmp_path).status == history.STOPPED
+    assert Checkpoints(folder).load().round >= 1
     assert_nothing_is_left(temporary)
 
 
@@ -99,7 +103,7 @@ def test_a_superlink_that_is_there_goes_on_after_failure_and_ctrl_c(
         assert command.returncode == 1, err
         assert "client-ranks = 999: expected ranks up to 32" in err
         with start([*words, "--rounds", "500"], temporary, **env) as command:
-            wait_for_folder(command)
+            wait_for(command, "run folder: ")
             command.send_signal(signal.SIGINT)
             _, err = command.communicate(timeout=300)
         assert command.returncode == 130, err
@@ -110,11 +114,11 @@ def test_a_superlink_that_is_there_goes_on_after_failure_and_ctrl_c(
     assert_nothing_is_left(temporary)
 
 
-def wait_for_folder(command: subprocess.Popen[str]) -> None:
-    """Read what the command says until it has begun its run."""
+def wait_for(command: subprocess.Popen[str], beginning: str) -> None:
+    """Read what the command says until a line begins so."""
     said = []
     for line in command.stdout or ():
         said.append(line)
-        if line.startswith("run folder: "):
+        if line.startswith(beginning):
             return
     raise AssertionError("".join(said) + command.communicate()[1])

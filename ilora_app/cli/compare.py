@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from ilora_app.cli import terminal
-from ilora_app.cli.interrupts import interruptible
+from ilora_app.cli.interrupts import exit_code, interruptible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ilora_app.compare.request import Request
 
 # Exit codes.
-RUN_FAILED, MISTAKE, INTERRUPTED = 1, 2, 130
+RUN_FAILED, MISTAKE = 1, 2
 
 
 def compare(
@@ -134,9 +134,9 @@ def compare(
     except (RequestError, FolderError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(MISTAKE) from error
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stopped:
         console.print("stopped; the same command goes on from here")
-        raise typer.Exit(INTERRUPTED) from None
+        raise typer.Exit(exit_code(stopped)) from None
 
 
 def _run(

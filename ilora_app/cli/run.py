@@ -7,10 +7,10 @@ import typer
 
 from ilora_app.cli import run_data, terminal
 from ilora_app.cli.complete import presets, strategies, superlinks, trackers
-from ilora_app.cli.interrupts import interruptible
+from ilora_app.cli.interrupts import exit_code, interruptible
 
 # Exit codes.
-RUN_FAILED, MISTAKE, INTERRUPTED = 1, 2, 130
+RUN_FAILED, MISTAKE = 1, 2
 
 
 def run(
@@ -100,7 +100,8 @@ def run(
     """Run a federation, and show how it goes.
 
     Options win over --set, and --set over CONFIG. Exits with 0 where the run
-    finished, 1 where it failed, 2 where the command has mistakes, 130 on Ctrl-C.
+    finished, 1 where it failed, 2 where the command has mistakes, 130 on Ctrl-C, and
+    143 on SIGTERM, which ends it as Ctrl-C does.
 
     Example: ilora run --clients 8 --strategy ilora --rounds 10 --set local-steps=20
     """
@@ -132,11 +133,12 @@ def run(
         typer.echo(f"note: {note}", err=True)
     view = terminal.console(stderr=json_, plain=plain)
     session = Session(settings, federation, superlink, view, ray_address)
+    code = RUN_FAILED
     try:
         with interruptible():
             outcome = session.run()
-    except KeyboardInterrupt:
-        outcome = session.outcome()
+    except KeyboardInterrupt as stopped:
+        outcome, code = session.outcome(), exit_code(stopped)
     where = f"; run folder: {outcome.folder}" if outcome.folder else ""
     if outcome.status == "finished":
         if outcome.worth:
@@ -149,8 +151,7 @@ def run(
         typer.echo(f"stopped{where}{on}", err=True)
     if json_:
         typer.echo(outcome.line())
-    codes = {"finished": 0, "failed": RUN_FAILED}
-    raise typer.Exit(codes.get(outcome.status, INTERRUPTED))
+    raise typer.Exit(0 if outcome.status == "finished" else code)
 
 
 def _refuse_early(*problems: str) -> None:
