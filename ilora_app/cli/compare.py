@@ -100,7 +100,6 @@ def compare(
     Example: ilora compare --strategies ilora,fedit --seeds 3 --out comparison
     """
     from ilora_app.compare.request import Request, RequestError
-    from ilora_app.compare.runner import FolderError, locked
     from ilora_app.settings import options
 
     console = terminal.console(stderr=json_)
@@ -117,6 +116,14 @@ def compare(
             request = Request.load(out)
             if target != "auto":
                 request = replace(request, target=target)
+        request.check()
+    except RequestError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(MISTAKE) from error
+    from ilora_app.compare.runner import FolderError, locked
+
+    try:
+        if report_only:
             plan, left_out = request.plan(out)
             _finish(plan, request, console, json_)
             return

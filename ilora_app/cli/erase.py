@@ -65,7 +65,6 @@ def erase(
 
     Example: ilora runs erase 20260102-101500-123 --yes
     """
-    from ilora_app.runs import erase as erasing
     from ilora_app.runs import history, lock
     from ilora_app.runs.places import node_states
     from ilora_app.settings import options
@@ -78,6 +77,8 @@ def erase(
         _refuse("--json: expected with --yes, as there is nobody to ask")
     place = history.default_root() if root is None else options.folder(root)
     folder = find(run, place) if run else None
+    from ilora_app.runs import erase as erasing  # with torch
+
     states = options.folder(state_path or node_states())
     items: list[Item] = []
     held = None

@@ -46,12 +46,12 @@ def report(
 
     Example: ilora report ~/.ilora/runs/20260102-101500-123 --open
     """
+    folder = Path(place_of(run)).resolve()
+    other = Path(place_of(beside)).resolve() if beside else None
     from ilora_app.report.page import write
     from ilora_app.report.reading import ReportError
     from ilora_app.settings import options
 
-    folder = Path(place_of(run)).resolve()
-    other = Path(place_of(beside)).resolve() if beside else None
     try:
         file = write(folder, out and options.folder(out).resolve(), other)
     except (ReportError, OSError) as error:

@@ -105,13 +105,8 @@ def run(
 
     Example: ilora run --clients 8 --strategy ilora --rounds 10 --set local-steps=20
     """
-    _refuse_early(
-        file and config and f"CONFIG {file!r} and --config {config!r}: expected one",
-        "" if superlink else run_data.absent(file or config, set_ or (), dataset),
-    )
+    from ilora_app.cli import run_checks
     from ilora_app.cli.run_request import Request, RequestError
-    from ilora_app.cli.run_session import Session
-    from ilora_app.watch.lines import duration
 
     options = {
         "strategy": strategy, "num-server-rounds": rounds, "client-ranks": ranks,
@@ -124,6 +119,12 @@ def run(
         file or config, tuple(set_ or ()), given, clients, cpus, gpus, not superlink,
         ray_address,
     )  # fmt: skip
+    both = file and config and f"CONFIG {file!r} and --config {config!r}: expected one"
+    absent = "" if superlink else run_data.absent(file or config, set_ or (), dataset)
+    _refuse_early(both, absent, run_checks.superlink(superlink), *request.early())
+    from ilora_app.cli.run_session import Session
+    from ilora_app.watch.lines import duration
+
     try:
         settings, federation = request.resolve()
     except RequestError as error:
@@ -156,9 +157,8 @@ def run(
 
 def _refuse_early(*problems: str) -> None:
     """End the command over what is known before anything that takes time is loaded."""
-    found = [problem for problem in problems if problem]
-    if found:
-        lines = "".join(f"\n  - {problem}" for problem in found)
-        number = "1 mistake" if len(found) == 1 else f"{len(found)} mistakes"
-        typer.echo(f"the command has {number}, and nothing was run:{lines}", err=True)
+    from ilora_app.cli.run_request import RequestError
+
+    if found := [problem for problem in dict.fromkeys(problems) if problem]:
+        typer.echo(str(RequestError(found)), err=True)
         raise typer.Exit(MISTAKE)
