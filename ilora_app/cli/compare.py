@@ -100,6 +100,7 @@ def compare(
     Example: ilora compare --strategies ilora,fedit --seeds 3 --out comparison
     """
     from ilora_app.compare.request import Request, RequestError
+    from ilora_app.runs.places import outside
     from ilora_app.settings import options
 
     console = terminal.console(stderr=json_)
@@ -112,6 +113,8 @@ def compare(
         there = next(place for place in (out, *out.parents) if place.exists())
         if not there.is_dir():
             raise RequestError([f"--out {out}: expected a folder; {there} is a file"])
+        if not report_only and (right := outside(out)):
+            raise RequestError([f"--out {out}: expected {right}"])
         if report_only:
             request = Request.load(out)
             if target != "auto":
