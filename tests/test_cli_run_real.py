@@ -6,6 +6,8 @@ import re
 import signal
 import subprocess
 import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -33,11 +35,13 @@ def temporary():
         yield Path(place)
 
 
-def start(words: list[str], temporary: Path, **env: str) -> subprocess.Popen[str]:
-    """The command in a process, with all of its temporary files in a folder."""
+def start(
+    words: list[str], temporary: Path, name: str = "run", **env: str
+) -> subprocess.Popen[str]:
+    """A command in a process, with all of its temporary files in a folder."""
     environment = os.environ | {"TMPDIR": str(temporary), "COLUMNS": "80"} | env
     return subprocess.Popen(
-        [BIN / "ilora", "run", *words],
+        [BIN / "ilora", name, *words],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -92,6 +96,25 @@ def test_a_request_to_end_stops_all_that_was_started(words, tmp_path, temporary)
 
 
 @pytest.mark.slow
+def test_a_request_to_end_stops_the_workers_of_a_comparison(words, tmp_path, temporary):
+    kept = [word for word in words if "output-dir" not in word]
+    kept = ["--engine=local", "--workers=2", "--strategies=fedit,flora", *kept]
+    kept += ["--out", str(tmp_path / "all"), "--set=num-server-rounds=500"]
+    with start(kept, temporary, "compare") as command:
+        begun = "all/runs/**/metrics.csv"
+        wait_until(lambda: len(list(tmp_path.glob(begun))) == 2, command)
+        below = processes.descendants(command.pid)
+        command.send_signal(signal.SIGTERM)
+        out, err = command.communicate(timeout=60)
+    assert command.returncode == 143, out + err
+    assert "stopped; the same command goes on from here" in out
+    assert len(below) >= 2
+    assert not [pid for pid in below if processes.alive(pid)]
+    runs = history.listed(tmp_path / "all")
+    assert {run.status for run in runs} == {history.STOPPED}
+
+
+@pytest.mark.slow
 def test_a_superlink_that_is_there_goes_on_after_failure_and_ctrl_c(
     words, tmp_path, temporary
 ):
@@ -112,6 +135,15 @@ def test_a_superlink_that_is_there_goes_on_after_failure_and_ctrl_c(
             "finished:stopped",
         ]
     assert_nothing_is_left(temporary)
+
+
+def wait_until(there: Callable[[], bool], command: subprocess.Popen[str]) -> None:
+    """Wait until something is there, as long as the command runs."""
+    end = time.monotonic() + 120
+    while not there():
+        assert command.poll() is None, command.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.1)
 
 
 def wait_for(command: subprocess.Popen[str], beginning: str) -> None:
