@@ -49,7 +49,7 @@ def draw(study: Study, table: str, setting: str, tasks: Sequence[str]) -> Figure
         )
     axes.set_yticks(range(len(order)), order)
     axes.set_xlabel(f"test accuracy less that of {reference}, 95 % intervals")
-    axes.legend(loc="lower left", frameon=False)
+    figure.legend(loc="outside upper center", ncols=len(tasks), frameon=False)
     return figure
 
 

@@ -10,15 +10,18 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from benchmarks.analysis import cell, difference
 from benchmarks.design import TABLES
 from benchmarks.recorded import Study
+from ilora_app.compare.heat_map import text_on
 from ilora_app.compare.intervals import Difference
 
 STRATEGIES = ("ilora, rest dropped", "fedit")
 TABLE = "corrections"
+COLOURS = "PuOr"
 
 
 def added(study: Study, task: str, setting: str) -> dict[tuple[str, str], Difference]:
@@ -52,6 +55,8 @@ def draw(study: Study, setting: str, tasks: Sequence[str]) -> Figure:
         key=lambda c: -np.mean([gaps[c, k].mean for k in columns if (c, k) in gaps]),
     )
     shown = np.full((len(rows), len(columns)), np.nan)
+    limit = max(0.01, *(abs(gap.mean) for gap in gaps.values()))
+    scale = Normalize(-limit, limit)
     figure = Figure(figsize=(7, 0.9 + 0.38 * len(rows)), layout="constrained")
     FigureCanvasSVG(figure)
     axes = figure.add_subplot()
@@ -63,9 +68,10 @@ def draw(study: Study, setting: str, tasks: Sequence[str]) -> Figure:
             shown[i, j] = gap.mean
             weight = "bold" if gap.excludes_zero else "normal"
             text = f"{gap.mean:+.3f} ± {gap.half:.3f}"
-            axes.text(j, i, text, ha="center", va="center", weight=weight, size=9)
-    limit = max(0.01, float(np.nanmax(np.abs(shown))))
-    drawn = axes.imshow(shown, cmap="PuOr", vmin=-limit, vmax=limit, aspect="auto")
+            cell_colour = matplotlib.colormaps[COLOURS](scale(gap.mean))[:3]
+            look = {"ha": "center", "va": "center", "size": 9, "weight": weight}
+            axes.text(j, i, text, color=text_on(cell_colour), **look)
+    drawn = axes.imshow(shown, cmap=COLOURS, norm=scale, aspect="auto")
     names = [f"{s}\n{task}".replace(", ", ",\n") for task, s in columns]
     axes.set_xticks(range(len(columns)), names)
     axes.set_yticks(range(len(rows)), rows)

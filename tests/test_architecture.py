@@ -39,7 +39,7 @@ ROOMS: dict[str, str] = {
     "doctor": "settings wire tasks runs node launch",
     "check": "settings tasks",
     "compare": "settings methods node runs report federation server client_app launch",
-    "cli": "settings deploy methods tasks runs report federation launch watch export "
+    "cli": "settings deploy tasks runs report federation launch watch export "
     "predict audit serve doctor check compare",
 }
 LOOSE = {"__init__.py", "client_app.py", "server_app.py"}

@@ -22,7 +22,7 @@ from ilora_app.launch.app_files import copy_app
 from ilora_app.launch.config_files import absolute
 from ilora_app.launch.superlink import BIN, SuperLinkError
 from ilora_app.methods import METHODS
-from ilora_app.settings import keeping
+from ilora_app.settings import MethodSettings, keeping, strategies
 
 ROOT = Path(__file__).parent.parent
 
@@ -232,6 +232,8 @@ def test_the_shell_completes_commands_options_and_values(tmp_path, monkeypatch):
     assert "mlflow" not in shell("ilora run --track mlflow,").split()
 
 
-def test_what_completion_knows_by_heart_is_what_there_is():
-    assert tuple(METHODS) == complete.STRATEGIES
+def test_names_that_are_known_by_heart_are_what_there_is():
+    assert tuple(METHODS) == strategies.NAMES
+    own = {method.settings for method in METHODS.values()}
+    assert own == {MethodSettings}, "strategies.parse knows no other keys"
     assert complete.TRACKERS == keeping.TRACKERS

@@ -6,12 +6,15 @@ import re
 import signal
 import subprocess
 import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from ilora_app.launch.superlink import BIN, superlink
-from ilora_app.runs import processes
+from ilora_app.runs import history, processes
+from ilora_app.runs.checkpoint import Checkpoints
 from ilora_app.settings import Settings, parsing
 from tests.conftest import read_events
 
@@ -32,11 +35,13 @@ def temporary():
         yield Path(place)
 
 
-def start(words: list[str], temporary: Path, **env: str) -> subprocess.Popen[str]:
-    """The command in a process, with all of its temporary files in a folder."""
+def start(
+    words: list[str], temporary: Path, name: str = "run", **env: str
+) -> subprocess.Popen[str]:
+    """A command in a process, with all of its temporary files in a folder."""
     environment = os.environ | {"TMPDIR": str(temporary), "COLUMNS": "80"} | env
     return subprocess.Popen(
-        [BIN / "ilora", "run", *words],
+        [BIN / "ilora", name, *words],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -76,15 +81,37 @@ def test_a_real_run_shows_its_rounds_and_ends_with_json(words, tmp_path, tempora
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("heeds_hangups")
-def test_a_closed_terminal_stops_all_that_was_started(words, tmp_path, temporary):
+def test_a_request_to_end_stops_all_that_was_started(words, tmp_path, temporary):
+    """As Ctrl-C does; what a closed terminal does is in ``test_interrupts``."""
+    folder = tmp_path / "run"
     with start([*words, "--rounds", "500"], temporary) as command:
-        wait_for_folder(command)
-        command.send_signal(signal.SIGHUP)
+        wait_for(command, "round 1/500")
+        command.send_signal(signal.SIGTERM)
         _, err = command.communicate(timeout=300)
-    assert command.returncode == 130, err
-    assert f"--resume {tmp_path / 'run'} goes on" in err
+    assert command.returncode == 143, err
+    assert f"stopped; run folder: {folder}; --resume {folder} goes on" in err
+    assert history.read(folder, tmp_path).status == history.STOPPED
+    assert Checkpoints(folder).load().round >= 1
     assert_nothing_is_left(temporary)
+
+
+@pytest.mark.slow
+def test_a_request_to_end_stops_the_workers_of_a_comparison(words, tmp_path, temporary):
+    kept = [word for word in words if "output-dir" not in word]
+    kept = ["--engine=local", "--workers=2", "--strategies=fedit,flora", *kept]
+    kept += ["--out", str(tmp_path / "all"), "--set=num-server-rounds=500"]
+    with start(kept, temporary, "compare") as command:
+        begun = "all/runs/**/metrics.csv"
+        wait_until(lambda: len(list(tmp_path.glob(begun))) == 2, command)
+        below = processes.descendants(command.pid)
+        command.send_signal(signal.SIGTERM)
+        out, err = command.communicate(timeout=60)
+    assert command.returncode == 143, out + err
+    assert "stopped; the same command goes on from here" in out
+    assert len(below) >= 2
+    assert not [pid for pid in below if processes.alive(pid)]
+    runs = history.listed(tmp_path / "all")
+    assert {run.status for run in runs} == {history.STOPPED}
 
 
 @pytest.mark.slow
@@ -99,7 +126,7 @@ def test_a_superlink_that_is_there_goes_on_after_failure_and_ctrl_c(
         assert command.returncode == 1, err
         assert "client-ranks = 999: expected ranks up to 32" in err
         with start([*words, "--rounds", "500"], temporary, **env) as command:
-            wait_for_folder(command)
+            wait_for(command, "run folder: ")
             command.send_signal(signal.SIGINT)
             _, err = command.communicate(timeout=300)
         assert command.returncode == 130, err
@@ -110,11 +137,20 @@ def test_a_superlink_that_is_there_goes_on_after_failure_and_ctrl_c(
     assert_nothing_is_left(temporary)
 
 
-def wait_for_folder(command: subprocess.Popen[str]) -> None:
-    """Read what the command says until it has begun its run."""
+def wait_until(there: Callable[[], bool], command: subprocess.Popen[str]) -> None:
+    """Wait until something is there, as long as the command runs."""
+    end = time.monotonic() + 120
+    while not there():
+        assert command.poll() is None, command.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def wait_for(command: subprocess.Popen[str], beginning: str) -> None:
+    """Read what the command says until a line begins so."""
     said = []
     for line in command.stdout or ():
         said.append(line)
-        if line.startswith("run folder: "):
+        if line.startswith(beginning):
             return
     raise AssertionError("".join(said) + command.communicate()[1])

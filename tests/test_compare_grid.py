@@ -142,3 +142,16 @@ def test_a_grid_of_real_runs_from_the_command(tmp_path, tiny_model, small_data):
     assert (tmp_path / "out" / "grid.png").read_bytes().startswith(b"\x89PNG")
     page = (tmp_path / "out" / "index.html").read_text()
     assert "What drift-correction is worth" in page
+
+
+@pytest.mark.parametrize(
+    ("colour", "text"),
+    [
+        ("#7f3b08", "white"),
+        ("#e08214", "black"),
+        ("#2d004b", "white"),
+        ("#f7f7f7", "black"),
+    ],
+)
+def test_text_on_a_cell_can_be_told_from_it(colour, text):
+    assert heat_map.text_on(colour) == text

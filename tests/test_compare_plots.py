@@ -6,9 +6,10 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
 from PIL import Image
 
-from ilora_app.compare import plots
+from ilora_app.compare import differences, plots
 from ilora_app.compare.report import title
 from ilora_app.compare.styles import styles as styles_of
 from ilora_app.methods import METHODS
@@ -139,3 +140,23 @@ def test_the_title_says_what_is_compared(section):
         "ilora+local-steps=1"
     )
     assert title([]) == "Comparison"
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(3, 4.5), (2.3, 10), (7, 60), (1, 900), (0.01, 5000)]
+)
+def test_every_axis_of_megabytes_has_two_numbers_or_more(low, high):
+    axes = Figure().add_subplot()
+    axes.plot([low, high], [0, 1])
+    plots._magnitudes(axes, high / low)
+    left, right = axes.get_xlim()
+    shown = [x for x in axes.get_xticks() if left <= x <= right]
+    assert 2 <= len(shown) <= 12
+
+
+def test_a_small_p_is_not_written_as_zero():
+    assert [differences._p(p) for p in (0.0, 0.0005, 0.041)] == [
+        "<0.001",
+        "0.001",
+        "0.041",
+    ]

@@ -183,6 +183,13 @@ def test_rm_wants_the_whole_id(root):
     assert (root / "group" / "one").is_dir()
 
 
+def test_rm_takes_the_latest(root):
+    with_events(root, "new", {"event": "finished", "time": 4e9})
+    result = runs("rm", "latest", "--yes", "--json", "--root", str(root))
+    assert json.loads(result.stdout) == {"removed": [str(root / "new")]}
+    assert (root / "group" / "one").is_dir()
+
+
 def test_one_that_is_absent_keeps_all_others(root):
     result = runs("rm", "group/one", "nope", "--yes", "--root", str(root))
     assert result.exit_code == 2

@@ -15,7 +15,7 @@ from ilora_app.cli.interrupts import interruptible
 SCRIPT = """
 import os, sys, time
 from pathlib import Path
-from ilora_app.cli.interrupts import interruptible
+from ilora_app.cli.interrupts import exit_code, interruptible
 
 try:
     with interruptible():
@@ -26,8 +26,8 @@ try:
             print("stopping", flush=True)
             os.kill(os.getpid(), int(sys.argv[2]))
             Path(sys.argv[1]).write_text("cleaned up")
-except KeyboardInterrupt:
-    sys.exit(130)
+except KeyboardInterrupt as stopped:
+    sys.exit(exit_code(stopped))
 """
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
@@ -44,7 +44,7 @@ def test_a_signal_stops_once_and_the_clean_up_runs(tmp_path, number):
     with start(tmp_path / "f", number, stdout=subprocess.PIPE) as process:
         assert process.stdout.readline() == b"ready\n"
         process.send_signal(number)
-        assert process.wait(30) == 130
+        assert process.wait(30) == 128 + number
     assert (tmp_path / "f").read_text() == "cleaned up"
 
 
@@ -64,7 +64,7 @@ def test_a_closed_terminal_stops_too_and_what_is_said_then_harms_nothing(tmp_pat
     assert b"ready" in os.read(master, 100)
     os.close(master)
     _, status = os.waitpid(child, 0)
-    assert os.waitstatus_to_exitcode(status) == 130
+    assert os.waitstatus_to_exitcode(status) == 128 + signal.SIGHUP
     assert (tmp_path / "f").read_text() == "cleaned up"
 
 

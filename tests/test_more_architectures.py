@@ -1,5 +1,6 @@
 """Architectures that are not told what to adapt: trained, or refused in a sentence."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from transformers import (
     Phi3Config,
     ResNetConfig,
     T5Config,
+    T5EncoderModel,
     ViTImageProcessor,
 )
 from typer.testing import CliRunner
@@ -23,6 +25,8 @@ from typer.testing import CliRunner
 from ilora_app.cli import app
 from ilora_app.settings import ModelSettings, Settings, parsing
 from ilora_app.settings.parsing import ConfigError
+from ilora_app.tasks.loading import load_pretrained
+from ilora_app.tasks.models import ModelError
 from ilora_app.tasks.modules import resolved
 from ilora_app.tasks.task import TASKS
 from tests import task_data, tiny_models
@@ -127,6 +131,20 @@ def test_the_encoder_of_t5_tags_words(tmp_path):
     folder, _, _ = run(parsing.dump(Settings()) | config | {"model": model})
     table = metrics(folder)
     assert table["loss"].iloc[-1] < table["loss"].iloc[0]
+
+
+@pytest.mark.parametrize("task", ["text-classification", "seq2seq-lm"])
+def test_an_encoder_alone_is_not_given_a_random_decoder(tmp_path, task):
+    """As in sentence-t5, and the text encoders of image models."""
+    torch.manual_seed(0)
+    T5EncoderModel(copy.copy(CONFIGS["t5"])).save_pretrained(tmp_path)
+    tokenizer(ends=True).save_pretrained(tmp_path)
+    settings = ModelSettings(model=str(tmp_path), task=task)
+    labels = ("a", "b") if task == "text-classification" else ()
+    with pytest.raises(ModelError, match=r"holds no decoder.*task = 'token-class"):
+        load_pretrained(settings, labels, 0)
+    tags = ModelSettings(model=str(tmp_path), task="token-classification")
+    assert load_pretrained(tags, ("a", "b"), 0)[0].config.num_labels == 2
 
 
 def test_an_image_size_without_positions_to_interpolate(tmp_path):

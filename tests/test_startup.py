@@ -1,5 +1,6 @@
 """What commands import before they answer: no times, as those hang on the machine."""
 
+import json
 import os
 import subprocess
 import sys
@@ -29,3 +30,69 @@ def test_a_command_that_only_reads_imports_nothing_heavy(tmp_path, words):
     if words[-1] != "list":
         assert all(name.startswith("ilora_app.cli") for name in ours)
         assert "rich" not in loaded
+
+
+MISTAKES = [
+    (["run", "--strategy", "fedot"], "did you mean fedit?"),
+    (["run", "nope-preset"], "--config 'nope-preset': expected the path of a"),
+    (["run", "--set", "learnin-rate=1"], "did you mean learning-rate?"),
+    (["run", "--set", "optimizer=adam", "--set", "seed=-1"], "did you mean adamw?"),
+    (["run", "--dataset", "nope.csv"], "dataset = 'nope.csv': there is no such"),
+    (["run", "--model", "/nope"], "model = '/nope': there is no such folder"),
+    (["run", "--resume", "nope"], "expected latest, or the folder of a run"),
+    (["run", "--clients", "0", "--track", "nope"], "2 mistakes"),
+    (["run", "--superlink", "nope"], "--superlink nope: expected one of mine"),
+    (["compare", "--out", "X"], "--out {here}/X: expected a folder under"),
+    (["compare", "--out", "runs/X", "--strategies", "fedot"], "did you mean fedit?"),
+    (["compare", "--out", "runs/X", "--presets", "nope"], "--presets 'nope': expected"),
+    (["compare", "--out", "runs/X", "--set", "sed=1", "--lr", "x"], "2 mistakes"),
+    (["compare", "--out", "X", "--report-only"], "no comparison is in it"),
+    (["check", "clinc150", "--task", "nope"], "task = 'nope': expected one of text"),
+    (["check", "nope.csv"], "dataset = 'nope.csv': there is no such"),
+    (["check", "nope.toml"], "--config 'nope.toml': expected the path of a"),
+    (["init", "X", "--model", "m", "--task", "nope"], "expected one of text"),
+    (["predict", "EXPORTED", "--file", "nope.csv"], "cannot be read"),
+    (["predict", "EXPORTED"], "expected texts or images, or --file"),
+    *(
+        ([*words, "nope"], "there is no run 'nope'")
+        for words in (
+            *(["runs", "show"], ["runs", "rm"], ["runs", "erase"], ["report"]),
+            *(["serve"], ["audit"], ["watch"], ["predict"], ["export", "--out", "X"]),
+        )
+    ),
+]
+SCRIPT = """
+import json, sys
+from typer.testing import CliRunner
+from ilora_app.cli import app
+for words in json.load(sys.stdin):
+    done = CliRunner().invoke(app, words)
+    heavy = sorted(set(json.loads(sys.argv[1])) & set(sys.modules))
+    print(json.dumps([done.exit_code, done.output, heavy]))
+"""
+
+
+def test_mistakes_are_told_before_anything_heavy_is_imported(tmp_path):
+    (tmp_path / "EXPORTED").mkdir()
+    (tmp_path / "flower").mkdir()
+    config = '[superlink.mine]\naddress = "127.0.0.1:1"\ninsecure = true\n'
+    (tmp_path / "flower" / "config.toml").write_text(config)
+    own = {"ILORA_RUNS": tmp_path / "runs", "FLWR_HOME": tmp_path / "flower"}
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, json.dumps(sorted(HEAVY))],
+        input=json.dumps([words for words, _ in MISTAKES]),
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={
+            **os.environ,
+            "HF_HUB_OFFLINE": "1",
+            **{k: str(v) for k, v in own.items()},
+        },
+        check=True,
+    )
+    found = map(json.loads, done.stdout.splitlines())
+    for (words, expected), (code, said, heavy) in zip(MISTAKES, found, strict=True):
+        assert code == 2, (words, said)
+        assert expected.format(here=tmp_path) in said, words
+        assert heavy == [], words

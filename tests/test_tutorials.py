@@ -62,7 +62,7 @@ def test_three_hospitals(tmp_path):
     text = typed("three-hospitals", tmp_path)
     assert "Federation: 3 members of ranks" in text
     assert text.count("clients 3/3") == 3
-    assert re.search(r"travel +0\.9", text), text
+    assert re.search(r"travel +(0\.9|1\.0)", text), text
     wait(lambda: not listens(9091), 60, "the SuperLink's end", lambda: text)
     own = subprocess.run(
         ["pgrep", "-fc", str(tmp_path)], capture_output=True, text=True

@@ -83,6 +83,14 @@ def test_no_clear_difference_is_none(made):
     assert "within two standard errors: no clear difference" in verdict(made)
 
 
+def test_the_same_accuracy_is_neither_above_nor_below(made):
+    with (made / "events.jsonl").open("a") as file:
+        file.write("\n" + json.dumps({"event": "baselines", "tfidf": 0.6}) + "\n")
+    text = verdict(made)
+    assert "0.0000" not in text
+    assert "As much as TF-IDF and a linear model, texts pooled (0.6000)." in text
+
+
 def test_a_live_run_says_that_it_is_live(tmp_path):
     begun = {**HERE, "host": socket.gethostname()}
     folder = write(tmp_path / "run", rounds(0.1, 0.3), [begun])

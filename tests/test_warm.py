@@ -98,6 +98,20 @@ def test_a_service_finds_flowers_programs_without_its_path(tmp_path):
     assert "flower-supernode: error: unrecognized arguments: --nonsense" in found.stderr
 
 
+def test_a_parent_that_is_asked_to_end_leaves_no_folder(tmp_path):
+    """As ``systemctl stop`` asks all processes of a unit."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    words = [sys.executable, "-c", STARTER]
+    with subprocess.Popen(words, env=environment(tmp_path), **pipes) as started:
+        folder = Path(started.stdout.readline().strip())
+        wait((folder / "socket").exists, 30, "the parent", str)
+        [parent] = processes.descendants(started.pid)
+        os.kill(parent, signal.SIGTERM)
+        wait(lambda: not processes.alive(parent), 30, "its end", str)
+        assert not folder.exists()
+        started.stdin.close()
+
+
 def test_the_parent_ends_with_who_started_it(starter):
     folder, started = starter
     [parent] = processes.descendants(started.pid)

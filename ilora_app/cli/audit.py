@@ -70,6 +70,7 @@ def audit(
 
     Example: ilora audit 20260102-101500-123
     """
+    named = place_of(model)  # what is wrong with it is said before torch is loaded
     from ilora_app.tasks.libraries import quiet_libraries
 
     quiet_libraries()  # before what follows is imported, as that has much to say
@@ -81,7 +82,7 @@ def audit(
 
     how = members, non_members, column, round_, most, seed, batch_size, base
     try:
-        found, source = membership.audited(place_of(model), *how)
+        found, source = membership.audited(named, *how)
         place = options.folder(out) if out else source and source.run
         if place:
             _write(found, place, source)

@@ -52,10 +52,6 @@ def check(
     if not is_config and (wrong := places.absent(data)):
         typer.echo(wrong, err=True)
         raise typer.Exit(MISTAKE)
-    from ilora_app.tasks.libraries import quiet_libraries
-
-    quiet_libraries()  # before what follows is imported, as that has much to say
-    from ilora_app.check.report import steps
     from ilora_app.cli.run_request import Request, RequestError
 
     options = {"task": task, "model": model, "dataset": None if is_config else data}
@@ -66,6 +62,11 @@ def check(
     except RequestError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(MISTAKE) from error
+    from ilora_app.tasks.libraries import quiet_libraries
+
+    quiet_libraries()  # before what follows is imported, as that has much to say
+    from ilora_app.check.report import steps
+
     words = [data] if is_config else ["--dataset", data]
     for key, value in (("--task", task), ("--model", model)):
         words += [key, value] if value else []

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from ilora_app.cli import terminal
-from ilora_app.cli.interrupts import interruptible
+from ilora_app.cli.interrupts import exit_code, interruptible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ilora_app.compare.request import Request
 
 # Exit codes.
-RUN_FAILED, MISTAKE, INTERRUPTED = 1, 2, 130
+RUN_FAILED, MISTAKE = 1, 2
 
 
 def compare(
@@ -100,7 +100,7 @@ def compare(
     Example: ilora compare --strategies ilora,fedit --seeds 3 --out comparison
     """
     from ilora_app.compare.request import Request, RequestError
-    from ilora_app.compare.runner import FolderError, locked
+    from ilora_app.runs.places import outside
     from ilora_app.settings import options
 
     console = terminal.console(stderr=json_)
@@ -113,10 +113,20 @@ def compare(
         there = next(place for place in (out, *out.parents) if place.exists())
         if not there.is_dir():
             raise RequestError([f"--out {out}: expected a folder; {there} is a file"])
+        if not report_only and (right := outside(out)):
+            raise RequestError([f"--out {out}: expected {right}"])
         if report_only:
             request = Request.load(out)
             if target != "auto":
                 request = replace(request, target=target)
+        request.check()
+    except RequestError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(MISTAKE) from error
+    from ilora_app.compare.runner import FolderError, locked
+
+    try:
+        if report_only:
             plan, left_out = request.plan(out)
             _finish(plan, request, console, json_)
             return
@@ -134,9 +144,9 @@ def compare(
     except (RequestError, FolderError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(MISTAKE) from error
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stopped:
         console.print("stopped; the same command goes on from here")
-        raise typer.Exit(INTERRUPTED) from None
+        raise typer.Exit(exit_code(stopped)) from None
 
 
 def _run(

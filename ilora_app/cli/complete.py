@@ -3,12 +3,7 @@
 import os
 from contextlib import suppress
 
-# Here again, as what declares them imports torch: completion is to be quick.
-STRATEGIES = (
-    "ilora", "fedit", "flora", "ffa-lora", "lora-fair", "hetlora", "flexlora",
-    "fedex-lora", "rolora", "fedsa-lora", "lora-a2", "raflora", "fedrot-lora",
-    "fedgalore", "linear-probe", "centralized", "local", "fedavg-full",
-)  # fmt: skip
+# Here again, so that nothing of ours is imported.
 TRACKERS = ("tensorboard", "wandb", "mlflow")
 
 
@@ -44,7 +39,9 @@ def runs(incomplete: str) -> list[str]:
 
 def strategies(incomplete: str) -> list[str]:
     """Names of the methods."""
-    return [name for name in STRATEGIES if name.startswith(incomplete)]
+    from ilora_app.settings.strategies import NAMES
+
+    return [name for name in NAMES if name.startswith(incomplete)]
 
 
 def trackers(incomplete: str) -> list[str]:

@@ -30,7 +30,8 @@ def erase(
         str,
         typer.Argument(
             metavar="RUN",
-            help="Id of a run or its folder, on the machine of the server.",
+            help="A run, on the machine of the server: its id, a beginning of it that "
+            "no other has, its folder, or latest.",
             autocompletion=runs,
         ),
     ] = "",
@@ -64,7 +65,6 @@ def erase(
 
     Example: ilora runs erase 20260102-101500-123 --yes
     """
-    from ilora_app.runs import erase as erasing
     from ilora_app.runs import history, lock
     from ilora_app.runs.places import node_states
     from ilora_app.settings import options
@@ -76,7 +76,9 @@ def erase(
     if json_ and not yes:
         _refuse("--json: expected with --yes, as there is nobody to ask")
     place = history.default_root() if root is None else options.folder(root)
-    folder = find(run, place, exact=True) if run else None
+    folder = find(run, place) if run else None
+    from ilora_app.runs import erase as erasing  # with torch
+
     states = options.folder(state_path or node_states())
     items: list[Item] = []
     held = None
@@ -85,6 +87,7 @@ def erase(
             if folder.is_symlink():
                 raise history.HistoryError(f"{folder} is a link: nothing is removed")
             held = lock.hold(folder)
+            typer.echo(f"run: {folder}", err=True)
         keys = erasing.keys_of(folder) if folder else [key]
         items += erasing.in_run(folder) if folder else []
         for one in keys:

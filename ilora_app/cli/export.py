@@ -19,7 +19,8 @@ def export(
         str,
         typer.Argument(
             metavar="RUN",
-            help="Id of a run, a beginning of it that no other has, or its folder.",
+            help="A run: its id, a beginning of it that no other has, its folder, or "
+            "latest.",
             autocompletion=runs,
         ),
     ],
@@ -75,6 +76,7 @@ def export(
     Example: ilora export 20260131-120000-42 --rank 8 --out adapter
     Example: ilora export latest --for vllm --out adapter
     """
+    place = place_of(run)  # what is wrong with a name is said before torch is loaded
     from ilora_app.tasks.libraries import quiet_libraries
 
     quiet_libraries()  # before what follows is imported, as that has much to say
@@ -86,7 +88,7 @@ def export(
 
     out = options.folder(out).absolute()
     asked = rank or 0, merge, round_, measure, for_ or "", base_name.strip()
-    request = export_.Request(place_of(run), out, *asked)
+    request = export_.Request(place, out, *asked)
     try:
         if public and not push:
             raise ReleaseError("--public: expected with --push HUB_ID")

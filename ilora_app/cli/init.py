@@ -39,11 +39,6 @@ def init(
         _refuse(f"{name}: expected a new or empty folder")
     if dataset is not None and (wrong := places.absent(dataset)):
         _refuse(wrong)
-    from ilora_app.tasks.libraries import quiet_libraries
-
-    quiet_libraries()  # before what follows is imported, as that has much to say
-    from ilora_app.check import project
-    from ilora_app.check.settle import settle
     from ilora_app.cli.run_request import Request, RequestError
 
     options = {"task": task, "model": model, "dataset": dataset}
@@ -52,6 +47,12 @@ def init(
         asked, settings, _ = Request("", (), given).read()
     except RequestError as error:
         _refuse(str(error))
+    from ilora_app.tasks.libraries import quiet_libraries
+
+    quiet_libraries()  # before what follows is imported, as that has much to say
+    from ilora_app.check import project
+    from ilora_app.check.settle import settle
+
     lines = {}
     if dataset is None:
         settings = _on(settings, _DATA)

@@ -9,9 +9,33 @@ from contextlib import contextmanager, suppress
 _OUTPUTS = (1, 2)
 
 
+class Stopped(KeyboardInterrupt):
+    """A signal came.
+
+    Args:
+        number: of the signal.
+
+    """
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        super().__init__(number)
+
+
+def exit_code(stopped: KeyboardInterrupt) -> int:
+    """128 and the signal, as shells have it: 130 is Ctrl-C, 143 SIGTERM."""
+    number = stopped.number if isinstance(stopped, Stopped) else signal.SIGINT
+    return 128 + number
+
+
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Let Ctrl-C and the like stop the runs once, and the clean-up run."""
+    """Let Ctrl-C and the like stop the runs once, and the clean-up run.
+
+    Raises:
+        Stopped: in what it holds, where a signal came.
+
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -22,11 +46,11 @@ def interruptible() -> Iterator[None]:
         wanted.append(hangup)
     terminals = [number for number in _OUTPUTS if os.isatty(number)]
 
-    def interrupt(*_: object) -> None:
+    def interrupt(came: int, _: object) -> None:
         for number in wanted:
             signal.signal(number, signal.SIG_IGN)
         _silence_closed(terminals)
-        raise KeyboardInterrupt
+        raise Stopped(came)
 
     before = {number: signal.signal(number, interrupt) for number in wanted}
     try:

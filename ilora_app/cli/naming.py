@@ -43,7 +43,7 @@ def find(run: str, root: Path, exact: bool = False) -> Path:
     Args:
         run: its id or folder, or a beginning of the id.
         root: folder of the runs.
-        exact: a beginning is not enough.
+        exact: a beginning is not enough; ``latest`` is.
 
     Raises:
         typer.Exit: with 2, where there is none, or more than one.

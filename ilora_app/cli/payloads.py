@@ -18,7 +18,8 @@ def payloads(
         str,
         typer.Argument(
             metavar="RUN",
-            help="Id of a run, its folder, or its events.jsonl.",
+            help="A run: its id, a beginning of it that no other has, its folder, "
+            "or latest; or its events.jsonl.",
             autocompletion=runs,
         ),
     ],

@@ -49,6 +49,12 @@ def predict(
 
     Example: ilora predict adapter "what is my balance" --top 3
     """
+    # What is wrong with a name is said before torch is loaded.
+    place = place_of(source)
+    if bool(inputs) == bool(file):
+        _refuse("expected texts or images, or --file, and not both")
+    if file and not file.exists():
+        _refuse(f"--file {file}: cannot be read: expected a .csv or .jsonl file")
     from ilora_app.tasks.libraries import quiet_libraries
 
     quiet_libraries()  # before what follows is imported, as that has much to say
@@ -64,9 +70,9 @@ def predict(
     if words == ["-"]:
         words = [line.rstrip("\n") for line in sys.stdin if line.strip()]
     try:
-        if bool(words) == bool(file):
+        if bool(words) == bool(file):  # nothing came from stdin
             raise ReleaseError("expected texts or files, or --file, and not both")
-        predictor = Predictor(place_of(source), round_, base)
+        predictor = Predictor(place, round_, base)
         if predictor.note:
             typer.echo(predictor.note, err=True)
         if file:
@@ -84,6 +90,11 @@ def predict(
     except (ReleaseError, ModelError, DataError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(MISTAKE) from error
+
+
+def _refuse(text: str) -> None:
+    typer.echo(text, err=True)
+    raise typer.Exit(MISTAKE)
 
 
 def _lines(found: "Prediction", many: bool) -> str:

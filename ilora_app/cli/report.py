@@ -15,7 +15,8 @@ def report(
         str,
         typer.Argument(
             metavar="RUN",
-            help="Id of a run, a beginning of it that no other has, or its folder.",
+            help="A run: its id, a beginning of it that no other has, its folder, or "
+            "latest.",
             autocompletion=runs,
         ),
     ],
@@ -45,12 +46,12 @@ def report(
 
     Example: ilora report ~/.ilora/runs/20260102-101500-123 --open
     """
+    folder = Path(place_of(run)).resolve()
+    other = Path(place_of(beside)).resolve() if beside else None
     from ilora_app.report.page import write
     from ilora_app.report.reading import ReportError
     from ilora_app.settings import options
 
-    folder = Path(place_of(run)).resolve()
-    other = Path(place_of(beside)).resolve() if beside else None
     try:
         file = write(folder, out and options.folder(out).resolve(), other)
     except (ReportError, OSError) as error:

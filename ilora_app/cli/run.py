@@ -7,10 +7,10 @@ import typer
 
 from ilora_app.cli import run_data, terminal
 from ilora_app.cli.complete import presets, strategies, superlinks, trackers
-from ilora_app.cli.interrupts import interruptible
+from ilora_app.cli.interrupts import exit_code, interruptible
 
 # Exit codes.
-RUN_FAILED, MISTAKE, INTERRUPTED = 1, 2, 130
+RUN_FAILED, MISTAKE = 1, 2
 
 
 def run(
@@ -58,7 +58,8 @@ def run(
         ),
     ] = None,
     resume: Annotated[
-        str | None, typer.Option(help="Go on with a run: latest, or its folder.")
+        str | None,
+        typer.Option(help="Go on with a run: latest, its folder, or its id."),
     ] = None,
     clients: Annotated[
         int | None, typer.Option(help="Simulated clients; else the preset's, else 8.")
@@ -99,17 +100,13 @@ def run(
     """Run a federation, and show how it goes.
 
     Options win over --set, and --set over CONFIG. Exits with 0 where the run
-    finished, 1 where it failed, 2 where the command has mistakes, 130 on Ctrl-C.
+    finished, 1 where it failed, 2 where the command has mistakes, 130 on Ctrl-C, and
+    143 on SIGTERM, which ends it as Ctrl-C does.
 
     Example: ilora run --clients 8 --strategy ilora --rounds 10 --set local-steps=20
     """
-    _refuse_early(
-        file and config and f"CONFIG {file!r} and --config {config!r}: expected one",
-        "" if superlink else run_data.absent(file or config, set_ or (), dataset),
-    )
+    from ilora_app.cli import run_checks
     from ilora_app.cli.run_request import Request, RequestError
-    from ilora_app.cli.run_session import Session
-    from ilora_app.watch.lines import duration
 
     options = {
         "strategy": strategy, "num-server-rounds": rounds, "client-ranks": ranks,
@@ -122,6 +119,12 @@ def run(
         file or config, tuple(set_ or ()), given, clients, cpus, gpus, not superlink,
         ray_address,
     )  # fmt: skip
+    both = file and config and f"CONFIG {file!r} and --config {config!r}: expected one"
+    absent = "" if superlink else run_data.absent(file or config, set_ or (), dataset)
+    _refuse_early(both, absent, run_checks.superlink(superlink), *request.early())
+    from ilora_app.cli.run_session import Session
+    from ilora_app.watch.lines import duration
+
     try:
         settings, federation = request.resolve()
     except RequestError as error:
@@ -131,11 +134,12 @@ def run(
         typer.echo(f"note: {note}", err=True)
     view = terminal.console(stderr=json_, plain=plain)
     session = Session(settings, federation, superlink, view, ray_address)
+    code = RUN_FAILED
     try:
         with interruptible():
             outcome = session.run()
-    except KeyboardInterrupt:
-        outcome = session.outcome()
+    except KeyboardInterrupt as stopped:
+        outcome, code = session.outcome(), exit_code(stopped)
     where = f"; run folder: {outcome.folder}" if outcome.folder else ""
     if outcome.status == "finished":
         if outcome.worth:
@@ -148,15 +152,13 @@ def run(
         typer.echo(f"stopped{where}{on}", err=True)
     if json_:
         typer.echo(outcome.line())
-    codes = {"finished": 0, "failed": RUN_FAILED}
-    raise typer.Exit(codes.get(outcome.status, INTERRUPTED))
+    raise typer.Exit(0 if outcome.status == "finished" else code)
 
 
 def _refuse_early(*problems: str) -> None:
     """End the command over what is known before anything that takes time is loaded."""
-    found = [problem for problem in problems if problem]
-    if found:
-        lines = "".join(f"\n  - {problem}" for problem in found)
-        number = "1 mistake" if len(found) == 1 else f"{len(found)} mistakes"
-        typer.echo(f"the command has {number}, and nothing was run:{lines}", err=True)
+    from ilora_app.cli.run_request import RequestError
+
+    if found := [problem for problem in dict.fromkeys(problems) if problem]:
+        typer.echo(str(RequestError(found)), err=True)
         raise typer.Exit(MISTAKE)

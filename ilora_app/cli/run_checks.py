@@ -3,10 +3,10 @@
 import socket
 from pathlib import Path
 
-from ilora_app.federation import validity
+from ilora_app.cli.complete import superlinks
 from ilora_app.runs.places import LATEST, outside
 from ilora_app.settings import Settings, options, parsing
-from ilora_app.tasks import places
+from ilora_app.tasks import models, places
 
 _ANSWERS_IN = 5.0
 
@@ -21,6 +21,8 @@ def method(settings: Settings, known: set[str]) -> list[str]:
     """
     if "strategy" in known:
         return []
+    from ilora_app.federation import validity  # with all methods, and so with torch
+
     refused = validity.problems(settings)
     return [text for key, text in refused.items() if key not in known]
 
@@ -35,7 +37,7 @@ def folders(settings: Settings) -> list[str]:
             found.append(parsing.describe("output-dir", out, right))
     elif resume:
         if not options.folder(resume).is_dir():
-            right = f"{LATEST}, or the folder of a run"
+            right = f"{LATEST}, or the folder of a run, or its id"
             found.append(parsing.describe("resume", resume, right))
         if out and folder != options.folder(resume):
             right = f"{resume}, as in resume, or none: a run goes on where it is"
@@ -45,6 +47,31 @@ def folders(settings: Settings) -> list[str]:
         if right := outside(folder) or (taken if _taken(folder) else ""):
             found.append(parsing.describe("output-dir", out, right))
     return found
+
+
+def model(settings: Settings, known: set[str]) -> list[str]:
+    """Find out that a model's name is that of a folder, and there is none.
+
+    Args:
+        settings: of the run.
+        known: keys whose values are reported already.
+
+    """
+    if "model" in known:
+        return []
+    try:
+        models.locate(settings.model.model)
+    except models.ModelError as error:
+        return [str(error)]
+    return []
+
+
+def superlink(name: str) -> str:
+    """Say that no SuperLink has a name in Flower's config; empty where one has."""
+    known = superlinks("")
+    if not name or not known or name in known:
+        return ""
+    return f"--superlink {name}: expected one of {', '.join(known)}, of config.toml"
 
 
 def data(settings: Settings, known: set[str]) -> tuple[list[str], list[str]]:

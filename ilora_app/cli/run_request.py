@@ -1,13 +1,16 @@
 """What ``ilora run`` is asked for, from the words of the command to a run config."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
-from ilora_app import methods
 from ilora_app.cli import run_checks
+from ilora_app.compare import run_config
 from ilora_app.compare.presets import Preset, read_preset
 from ilora_app.launch.config_files import absolute, find
-from ilora_app.settings import Settings, parsing
+from ilora_app.runs import history
+from ilora_app.runs.places import LATEST
+from ilora_app.settings import Settings, options, parsing
 
 CLIENTS = 8
 _FOLDERS = ("model", "dataset", "output-dir", "resume")
@@ -68,6 +71,14 @@ class Request:
             raise RequestError(problems)
         return settings, parsed, clients
 
+    def early(self) -> list[str]:
+        """Find every mistake in words, keys, values and folders: torch is not loaded.
+
+        What makes no sense together, and what is wrong with the data, takes longer.
+        """
+        _, parsed, wrong, clients, problems = self._read()
+        return problems + self._early(parsed, wrong, clients)
+
     def resolve(self) -> tuple[dict[str, object], str]:
         """Make the run config, and the federation config for ``flwr run``.
 
@@ -77,20 +88,28 @@ class Request:
         """
         settings, parsed, wrong, clients, problems = self._read()
         problems += run_checks.method(parsed, wrong)
+        problems += self._early(parsed, wrong, clients)
+        if self.simulated:
+            wrong_data, self.notes[:] = run_checks.data(parsed, wrong)
+            problems += wrong_data
+        if problems:
+            raise RequestError(problems)
+        return settings, self._federation(clients)
+
+    def _early(self, parsed: Settings, wrong: set[str], clients: int) -> list[str]:
+        """Mistakes in folders and in the federation."""
+        problems: list[str] = []
         if self.simulated:
             # Those of a SuperLink that is there are folders of its machine.
             problems += run_checks.folders(parsed)
-            wrong_data, self.notes[:] = run_checks.data(parsed, wrong)
-            problems += wrong_data
+            problems += run_checks.model(parsed, wrong)
         least, sure = parsed.run.min_available_nodes, "min-available-nodes" not in wrong
         if self.simulated and 0 < clients < least and sure:
             right = f"{least} or more, as min-available-nodes = {least}"
             problems.append(f"--clients {clients}: expected {right}")
         if self.ray_address:
             problems += run_checks.ray(self.ray_address, self.simulated)
-        if problems:
-            raise RequestError(problems)
-        return settings, self._federation(clients)
+        return problems
 
     def _read(self) -> tuple[dict[str, object], Settings, set[str], int, list[str]]:
         """Run config, parsed too, keys with wrong values, clients, all mistakes."""
@@ -107,8 +126,9 @@ class Request:
         for key in _FOLDERS:
             # Those of a file are of its own folder, and absolute already.
             if key in given and isinstance(value := settings.get(key), str):
-                settings[key] = absolute(key, value)
-        parsed, wrong = methods.parse(settings)
+                by_id = key == "resume" and self.simulated
+                settings[key] = absolute(key, _by_id(value) if by_id else value)
+        parsed, wrong = run_config.parse(settings)
         problems += wrong.values()
         if self.clients is not None and self.clients < 1:
             problems.append(f"--clients {self.clients}: expected 1 or more")
@@ -143,6 +163,15 @@ class Request:
         return " ".join(
             f"{key}={value:g}" for key, value in given.items() if value is not None
         )
+
+
+def _by_id(run: str) -> str:
+    """Folder of a run that goes by its id, or by a beginning that no other has."""
+    if run == LATEST or not run.strip() or options.folder(run).is_dir():
+        return run
+    with suppress(history.HistoryError):
+        return str(history.find(run, history.default_root()))
+    return run
 
 
 def title_of(settings: Mapping[str, object]) -> str:

@@ -33,7 +33,7 @@ Id = Annotated[
     str,
     typer.Argument(
         metavar="RUN",
-        help="Id, a beginning of it that no other has, or the folder.",
+        help="Id, a beginning of it that no other has, the folder, or latest.",
         autocompletion=complete_runs,
     ),
 ]
@@ -117,7 +117,9 @@ def show(run: Id, root: Root = None, json_: Json = False) -> None:
 def rm(
     run: Annotated[
         list[str],
-        typer.Argument(metavar="RUN...", autocompletion=complete_runs, help="Ids."),
+        typer.Argument(
+            metavar="RUN...", autocompletion=complete_runs, help="Ids or latest."
+        ),
     ],
     root: Root = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,

@@ -47,6 +47,8 @@ def serve(
     Example: ilora serve adapter --port 8000
     """
     from ilora_app.cli.interrupts import interruptible
+
+    place = place_of(source)  # what is wrong with it is said before torch is loaded
     from ilora_app.tasks.libraries import quiet_libraries
 
     quiet_libraries()  # before what follows is imported, as that has much to say
@@ -58,7 +60,6 @@ def serve(
             from ilora_app.serve.asked import Limits
             from ilora_app.tasks.models import ModelError
 
-            place = place_of(source)
             try:
                 taken = server.listen(host, port)
                 try:

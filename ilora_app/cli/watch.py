@@ -37,10 +37,10 @@ def watch(
 
     Example: ilora watch latest --open
     """
+    folder = Path(place_of(run)).resolve()
     from ilora_app.report.live import LiveReport
     from ilora_app.runs import history
 
-    folder = Path(place_of(run)).resolve()
     if not history.is_run(folder):
         typer.echo(f"{folder} is not the folder of a run", err=True)
         raise typer.Exit(MISTAKE)

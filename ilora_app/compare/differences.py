@@ -67,12 +67,16 @@ def table(section: Section) -> tuple[list[str], list[list[str]]]:
         [
             f"{row.name} =" if row.tied else row.name,
             str(row.gap),
-            f"{row.p:.3f}" if row.gap.seeds > 1 else "–",
+            _p(row.p) if row.gap.seeds > 1 else "–",
             str(row.gap.seeds),
         ]
         for row in behind_best(section)
     ]
     return ["method", "difference", "p", "seeds"], rows
+
+
+def _p(value: float) -> str:
+    return f"{value:.3f}" if value >= 0.0005 else "<0.001"
 
 
 def _finals(runs: Sequence[Run]) -> dict[int, float]:

@@ -2,9 +2,11 @@
 
 import io
 from collections.abc import Sequence
+from typing import Any
 
+from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import TwoSlopeNorm
+from matplotlib.colors import TwoSlopeNorm, to_rgb
 from matplotlib.figure import Figure
 
 from ilora_app.compare.grid import Grid
@@ -15,6 +17,17 @@ from ilora_app.report.pictures import DPI
 _COLOURS = "PuOr"
 _LEAST = 0.01
 """Differences below this are never shown in full colour."""
+
+
+def text_on(colour: Any) -> str:
+    """Black or white, whichever can be told better from a colour: WCAG's contrast."""
+    parts = (
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4
+        for part in to_rgb(colour)
+    )
+    luminance = sum(w * p for w, p in zip((0.2126, 0.7152, 0.0722), parts, strict=True))
+    # (1 + 0.05) / (L + 0.05) over (L + 0.05) / 0.05
+    return "white" if (luminance + 0.05) ** 2 < 1.05 * 0.05 else "black"
 
 
 def draw(
@@ -41,7 +54,6 @@ def draw(
         if shaped:
             image = axes.imshow(shaped, cmap=_COLOURS, norm=norm, aspect="auto")
         for (row, value), cell in cells.items():
-            dark = abs(cell.mean) > 0.6 * largest
             axes.text(
                 values.index(value),
                 rows.index(row),
@@ -49,7 +61,7 @@ def draw(
                 ha="center",
                 va="center",
                 fontsize=7,
-                color="white" if dark else "black",
+                color=text_on(colormaps[_COLOURS](norm(cell.mean))[:3]),
                 weight="bold" if cell.excludes_zero else "normal",
             )
         axes.set_xticks(range(len(values)), values, fontsize=8)

@@ -7,7 +7,7 @@ from functools import partial
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, NullFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from ilora_app.compare.results import Spread, Summary
 from ilora_app.compare.sections import Section
@@ -153,9 +153,8 @@ def _lines(
             said = f"{name}, {at}: {point.mean:.4f} ± {point.std:.4f}{more}"
             tips.point(point.x, point.mean, said)
     if log and len(level) < len(rows):
-        axes.set_xscale("log")
-        axes.xaxis.set_major_formatter("{x:g}")
-        axes.xaxis.set_minor_formatter(NullFormatter())
+        drawn = [p.x for name in rows.keys() - level for p in rows[name] if p.x > 0]
+        _magnitudes(axes, max(drawn) / min(drawn))
     elif not log:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     right = axes.get_xlim()[1]
@@ -166,6 +165,17 @@ def _lines(
     colours = {name: looks[name].colour for name in ends if name in looks}
     height = max(3.4, _NAME * len(ends) + 1.2) - 0.8
     label_ends(axes, ends, colours, INK, _NAME / height)
+
+
+def _magnitudes(axes: Axes, ratio: float) -> None:
+    """Make the axis of x logarithmic, with several numbers at it at any ratio."""
+    if ratio < 2:  # of neighbours
+        return
+    axes.set_xscale("log")
+    subs = (1,) if ratio > 1000 else (1, 2, 5) if ratio > 10 else range(1, 10)
+    axes.xaxis.set_major_locator(LogLocator(subs=subs))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _line(axes: Axes, points: Sequence[Point], look: Style, band: bool) -> None:

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from ilora_app import methods
+from ilora_app.compare import run_config
 from ilora_app.launch import config_files
 from ilora_app.launch.paths import presets as names_of
 from ilora_app.settings import MethodSettings, options, parsing
@@ -74,7 +74,7 @@ def read_preset(path: Path) -> tuple[Preset, list[str]]:
     if found.problems:
         return Preset(path.stem, ()), list(found.problems)
     settings, first = found.settings, found.first
-    _, wrong = methods.parse(settings)
+    _, wrong = run_config.parse(settings)
     number = re.search(r"num-supernodes=(\d+)", first) if first[:1] == "#" else None
     clients = int(number[1]) if number else None
     preset = Preset(path.stem, tuple(settings.items()), clients, path.stem)

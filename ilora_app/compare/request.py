@@ -6,14 +6,16 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ilora_app.compare.grid import Grid
-from ilora_app.compare.plan import Plan, make_entries
-from ilora_app.compare.presets import load_presets
-from ilora_app.compare.rows import parse_pairs, parse_rows
+from ilora_app.compare.presets import Preset, load_presets
+from ilora_app.compare.rows import Config, Row, parse_pairs, parse_rows
 from ilora_app.launch.paths import CONFIGS
 from ilora_app.settings.parsing import count
+
+if TYPE_CHECKING:
+    from ilora_app.compare.grid import Grid
+    from ilora_app.compare.plan import Plan
 
 FILE = "compare.json"
 
@@ -67,14 +69,14 @@ class Request:
     workers: int | None = None
     configs: str = str(CONFIGS)
 
-    def plan(self, out: Path) -> tuple[Plan, list[str]]:
-        """Make the plan.
+    def check(self) -> tuple[list[Preset], list[Row], Config, tuple[float, ...]]:
+        """Read the options, without what takes time to load.
 
         Returns:
-            The plan, and what was left out because it cannot be had.
+            Presets, rows, settings for all, learning rates.
 
         Raises:
-            RequestError: with every mistake.
+            RequestError: with every mistake in keys, values and names.
 
         """
         presets, problems = load_presets(self.presets, Path(self.configs))
@@ -104,6 +106,21 @@ class Request:
             problems.append(f"--target {self.target}: expected {right}")
         if problems:
             raise RequestError(problems)
+        return presets, rows, settings, rates
+
+    def plan(self, out: Path) -> "tuple[Plan, list[str]]":
+        """Make the plan.
+
+        Returns:
+            The plan, and what was left out because it cannot be had.
+
+        Raises:
+            RequestError: with every mistake, those of :meth:`check` before the others.
+
+        """
+        presets, rows, settings, rates = self.check()
+        from ilora_app.compare.plan import Plan, make_entries
+
         entries, problems, left_out = make_entries(
             presets, rows, settings, self.clients, probe=True
         )
@@ -126,14 +143,18 @@ class Request:
         return plan, left_out
 
     @property
-    def cells(self) -> Grid | None:
+    def cells(self) -> "Grid | None":
         """The grid that is asked for.
 
         Raises:
             ValueError: there is no such grid.
 
         """
-        return Grid.parse(self.grid) if self.grid else None
+        if not self.grid:
+            return None
+        from ilora_app.compare.grid import Grid
+
+        return Grid.parse(self.grid)
 
     def save(self, out: Path) -> None:
         """Write it into the comparison's folder."""

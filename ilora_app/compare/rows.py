@@ -4,9 +4,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ilora_app import methods
-from ilora_app.methods import METHODS
+from ilora_app.compare import run_config
 from ilora_app.settings import parsing
+from ilora_app.settings.strategies import NAMES
 
 ALL = "all"
 Config = dict[str, object]
@@ -58,19 +58,16 @@ def parse_rows(text: str) -> tuple[list[Row], list[str]]:
         strategy = {} if name == ALL else {"strategy": name}
         settings, wrong = parse_pairs(pairs, f"--strategies {item}", strategy)
         problems += wrong
-        names = list(METHODS) if name == ALL else [name]
-        try:
-            if name != ALL:
-                methods.find(name)
-        except methods.MethodError as error:
-            problems.append(f"--strategies {name}: expected {ALL}, or {error}")
+        names = list(NAMES) if name == ALL else [name]
+        if name != ALL and (right := run_config.unknown(name)):
+            problems.append(f"--strategies {name}: expected {ALL}, or {right}")
             continue
         for one in names:
             changes: Config = {"strategy": one, **settings}
             full = "+".join([one, *pairs])
             rows.append(Row(full, tuple(changes.items()), name == ALL))
     if not rows and not problems:
-        right = f"{ALL}, or names with commas between them: {', '.join(METHODS)}"
+        right = f"{ALL}, or names with commas between them: {', '.join(NAMES)}"
         problems.append(f"--strategies {text!r}: expected {right}")
     merged: dict[str, Row] = {}
     for row in rows:
@@ -104,7 +101,7 @@ def parse_pairs(
             problems.append(f"{where}: {key} is not set here: use {_OWN[key]}")
         else:
             found[key] = parsing.value_of(key, text)
-    _, wrong = methods.parse({**(beside or {}), **found})
+    _, wrong = run_config.parse({**(beside or {}), **found})
     wrong.pop("strategy", None)
     problems += [f"{where}: {problem}" for problem in wrong.values()]
     return found, problems

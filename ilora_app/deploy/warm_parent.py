@@ -44,6 +44,18 @@ def load() -> None:
             importlib.import_module(name)
 
 
+def heed(folder: Path) -> None:
+    """End at SIGTERM, which all processes of a service get, and the folder with it."""
+    own = os.getpid()
+
+    def end(number: int, _: object) -> None:
+        if os.getpid() == own:  # and not another, right after a fork
+            shutil.rmtree(folder, ignore_errors=True)
+        os._exit(128 + number)
+
+    signal.signal(signal.SIGTERM, end)
+
+
 class Parent:
     """Forks a process for each connection, and tells how it ended.
 
@@ -106,7 +118,8 @@ class Parent:
     def _become(self, asked: dict[str, Any], places: list[int]) -> None:
         """Take over words, environment, folder and output."""
         signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for one in (signal.SIGCHLD, signal.SIGTERM):
+            signal.signal(one, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         for link in (self._server, self._woken, self._wake, *self._links.values()):
             link.close()
@@ -159,6 +172,7 @@ def main(folder: str, real: str, starter: str) -> None:
     """Serve, and run ``flwr-clientapp`` in what is forked."""
     # Whether there is a GPU is asked without touching it: a fork could not use it then.
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
+    heed(Path(folder))
     parent = Parent(Path(folder), real)
     load()
     # Without it a fork takes seconds to end: it would look at all there is once more.

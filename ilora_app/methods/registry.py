@@ -23,7 +23,7 @@ from ilora_app.methods.lora_fair import LoRAFAIR
 from ilora_app.methods.method import Method
 from ilora_app.methods.raflora import RaFLoRA
 from ilora_app.methods.rolora import RoLoRA
-from ilora_app.settings import MethodSettings, Settings, parsing
+from ilora_app.settings import MethodSettings, Settings, parsing, strategies
 
 METHODS: dict[str, type[Method]] = {
     "ilora": ILoRA,
@@ -67,8 +67,7 @@ def find(name: str) -> type[Method]:
     if name in METHODS:
         return METHODS[name]
     if not _PLUG_IN.fullmatch(name) or len(name) > _LONGEST:
-        own = "package.module:Class of a method of your own"
-        raise MethodError(f"one of {', '.join(METHODS)}, or {own}")
+        raise MethodError(strategies.right(name))
     module, _, attribute = name.partition(":")
     try:
         found = getattr(importlib.import_module(module), attribute)

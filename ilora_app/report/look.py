@@ -55,6 +55,13 @@ tbody.bounds td, tbody.no-federation td { color: var(--dim); }
 figure { margin: 0; max-width: 42rem; }
 figure.full { grid-column: 1 / -1; max-width: none; overflow-x: auto; }
 figure.full svg { min-width: 46rem; }
+/* A shade at a side says that there is more; the page covers it at the end. */
+.wide, figure.full { background:
+    linear-gradient(90deg, var(--page) 50%, transparent) 0 0 / 2.5rem 100% local,
+    linear-gradient(270deg, var(--page) 50%, transparent) 100% 0 / 2.5rem 100% local,
+    linear-gradient(90deg, var(--line), transparent) 0 0 / .8rem 100% scroll,
+    linear-gradient(270deg, var(--line), transparent) 100% 0 / .8rem 100% scroll;
+  background-repeat: no-repeat; }
 .charts > .wide, .charts > .tiles { margin: 0; }
 .verdict { background: var(--soft); border-left: 4px solid var(--c6);
   border-radius: 6px; padding: .4rem .9rem; }

@@ -13,6 +13,9 @@ from ilora_app.runs.history import FAILED, FINISHED, RUNNING
 from ilora_app.runs.worth import Worth
 from ilora_app.settings.kinds import LANGUAGE, TASKS, example
 
+_SHOWN = 0.00005
+"""Differences below this would be written as 0.0000."""
+
 
 def status_of(run: RunData, over: bool) -> tuple[str, str]:
     """Whether a run is running, finished, failed or stopped; and why it failed.
@@ -123,6 +126,9 @@ def _accuracy(worth: Worth, by_class: ByClass | None) -> list[str]:
         lines[0] += f" Its standard error over {rows} rows is {error:.4f}."
     for name, value in worth.beside:
         gap = worth.accuracy - value
+        if abs(gap) < _SHOWN:
+            lines.append(f"As much as {name} ({value:.4f}).")
+            continue
         how = "above" if gap > 0 else "below"
         line = f"{abs(gap):.4f} {how} {name} ({value:.4f})"
         if rows and abs(gap) < 2 * error:

@@ -84,7 +84,7 @@ def find(name: str, root: Path, exact: bool = False) -> Path:
     Args:
         name: of the run; ``latest`` is the newest.
         root: folder of the runs.
-        exact: a beginning is not enough.
+        exact: a beginning is not enough; ``latest`` is.
 
     Raises:
         HistoryError: there is none, or more than one, or it is no run.
@@ -92,7 +92,7 @@ def find(name: str, root: Path, exact: bool = False) -> Path:
     """
     places = [root / name, options.folder(name)] if name.strip() else []
     there = [place for place in places if place.is_dir()]
-    if name == LATEST and not exact and not there and (runs := listed(root)):
+    if name == LATEST and not there and (runs := listed(root)):
         return Path(runs[-1].folder)
     if there and is_run(there[0]):
         return there[0]

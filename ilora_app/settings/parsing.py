@@ -3,7 +3,7 @@
 import difflib
 import math
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import Field, fields, replace
 from typing import Any
 
@@ -111,8 +111,14 @@ def _hint(key: str, known: set[str]) -> str:
     """Say what a key may have meant."""
     if found := HINTS.get(key.replace("_", "-")):
         return found
-    close = difflib.get_close_matches(key[:_MOST_SHOWN], known, n=1)
-    return f"did you mean {close[0]}?" if close else "docs/settings.md has them all"
+    meant = near(key, known).removeprefix("; ")
+    return meant or "docs/settings.md has them all"
+
+
+def near(value: str, known: Iterable[str]) -> str:
+    """Say which of some words one may have meant, to end a sentence with."""
+    close = difflib.get_close_matches(value[:_MOST_SHOWN], known, n=1)
+    return f"; did you mean {close[0]}?" if close else ""
 
 
 def load(config: Mapping[str, object]) -> Settings:
@@ -174,6 +180,6 @@ def _what_would_be_right(value: Any, entry: Field[Any]) -> str | None:
         return "a finite number"
     choices = entry.metadata["choices"]
     if choices and value not in choices:
-        return "one of " + ", ".join(choices)
+        return f"one of {', '.join(choices)}{near(str(value), choices)}"
     check = entry.metadata["check"]
     return check(value) if check else None

@@ -1,5 +1,6 @@
 """Loads a model with its tokenizer or whatever reads the rows, once a process."""
 
+import re
 from functools import cache
 from typing import Any
 
@@ -16,6 +17,7 @@ from ilora_app.tasks.task import TASKS, Task
 from ilora_app.tasks.whole_model import WholeModel
 
 _FIRST = "decoder_start_token_id"
+_OF_DECODER = re.compile(r"(^|\.)decoder\.(block|layers?)\.\d")
 
 
 @cache
@@ -72,7 +74,7 @@ def load_pretrained(
             if told := suited.problem(settings, config):
                 break
             processor = _processor(task, where, settings, only_local)
-            model = _model(task, where, settings, labels, only_local, config)
+            model, absent = _model(task, where, settings, labels, only_local, config)
         except (
             OSError,
             ImportError,
@@ -86,6 +88,8 @@ def load_pretrained(
         reads = kind(settings.task).tokens
         if reads and tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.eos_token
+        if told := _without_decoder(settings, model, absent):
+            raise models.ModelError.openly(told)
         if told := _without_end(settings, model, processor):
             raise models.ModelError.openly(told)
         if labels:
@@ -114,6 +118,22 @@ def _give_first_token(model: Any) -> None:
         return
     first = getattr(getattr(model, "generation_config", None), _FIRST, None)
     setattr(config, _FIRST, config.pad_token_id if first is None else first)
+
+
+def _without_decoder(settings: ModelSettings, model: Any, absent: set[str]) -> str:
+    """Say that a checkpoint holds the encoder alone of a model that has a decoder too.
+
+    It would be drawn at random, and stay as it is, as no factors reach all of it.
+    """
+    if not any(map(_OF_DECODER.search, absent)):
+        return ""
+    tags = " or task = 'token-classification', which reads the encoder alone,"
+    return (
+        f"model = {settings.model!r}: the checkpoint holds no decoder, as that of an "
+        f"encoder alone, and {type(model).__name__} reads texts with one; expected a "
+        "checkpoint of the whole model, as the published one of that name without "
+        f"-encoder,{tags} or an encoder such as sentence-transformers/all-MiniLM-L6-v2"
+    )
 
 
 def _without_end(settings: ModelSettings, model: Any, processor: Any) -> str:
@@ -153,7 +173,8 @@ def _model(
     labels: tuple[str, ...],
     only_local: bool,
     config: Any,
-) -> Any:
+) -> tuple[Any, set[str]]:
+    """The model, and names of weights that the checkpoint lacks."""
     models.refuse_other_weights(where, only_local)
     if settings.task == AUDIO:
         # Spans masked by NumPy's own random numbers, which no seed of a round sets, and
@@ -171,12 +192,14 @@ def _model(
         options["attn_implementation"] = settings.attn_implementation
     if settings.quantisation != "none":
         options["quantization_config"] = quantised.config(settings)
-    return task.auto_model.from_pretrained(
+    model, found = task.auto_model.from_pretrained(
         where,
         config=config,
         local_files_only=only_local,
         use_safetensors=True,
         trust_remote_code=False,
         dtype=getattr(torch, settings.dtype),
+        output_loading_info=True,
         **options,
     )
+    return model, set(found["missing_keys"])
