@@ -52,7 +52,7 @@ MISTAKES = [
     (["check", "nope.toml"], "--config 'nope.toml': expected the path of a"),
     (["init", "X", "--model", "m", "--task", "nope"], "expected one of text"),
     (["predict", "EXPORTED", "--file", "nope.csv"], "cannot be read"),
-    (["predict", "EXPORTED"], "expected texts or images, or --file"),
+    (["predict", "EXPORTED"], "expected texts or files, or --file"),
     *(
         ([*words, "nope"], "there is no run 'nope'")
         for words in (

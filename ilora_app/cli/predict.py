@@ -52,7 +52,7 @@ def predict(
     # What is wrong with a name is said before torch is loaded.
     place = place_of(source)
     if bool(inputs) == bool(file):
-        _refuse("expected texts or images, or --file, and not both")
+        _refuse("expected texts or files, or --file, and not both")
     if file and not file.exists():
         _refuse(f"--file {file}: cannot be read: expected a .csv or .jsonl file")
     from ilora_app.tasks.libraries import quiet_libraries
