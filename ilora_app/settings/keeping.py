@@ -72,7 +72,7 @@ class KeepingSettings:
     track: str = option(
         "",
         "Also write the rounds for tensorboard, wandb, mlflow (names with commas "
-        "between them), into the run folder; each is an extra to install: "
-        'pip install "ilora[tensorboard]".',
+        "between them), into the run folder; each is a package to "
+        "install: pip install tensorboard.",
         check=_trackers,
     )

@@ -15,7 +15,7 @@ def problem(settings: ModelSettings, whole_model: bool) -> str:
         return ""
     missing = []
     if importlib.util.find_spec("bitsandbytes") is None:
-        missing.append('the package bitsandbytes (pip install "ilora[quantised]")')
+        missing.append("the package bitsandbytes (pip install bitsandbytes)")
     if not torch.cuda.is_available():
         missing.append("a CUDA device, and torch sees none")
     if whole_model:

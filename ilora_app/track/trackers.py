@@ -44,7 +44,7 @@ def problems(names: Sequence[str]) -> list[str]:
         if name in _KNOWN and importlib.util.find_spec(_KNOWN[name][0]) is None:
             found.append(
                 f"track = {name!r}: expected its package to be installed where the "
-                f'ServerApp runs: pip install "ilora[{name}]"'
+                f"ServerApp runs: pip install {_KNOWN[name][0]}"
             )
     return found
 
