@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ilora_app.settings import DataSettings
+from ilora_app.tasks import undecoded
 from ilora_app.tasks.examples import Batch, Examples
 from ilora_app.tasks.labels import label_ids
 from ilora_app.tasks.metrics import ClassScores
@@ -32,7 +33,6 @@ _SHORTEST = 0.1
 """Seconds; silence follows what is shorter, as convolutions want some samples."""
 
 # What Arrow raises for a column that is no audio, nor can become it.
-_NO_AUDIO = (TypeError, ValueError, NotImplementedError)
 
 
 @dataclass(frozen=True)
@@ -137,13 +137,7 @@ def encoded(data: Dataset, column: str) -> list[dict[str, Any]]:
     from datasets import Audio
 
     kind = Audio(decode=False)
-    try:
-        undecoded = data.select_columns([column]).cast_column(column, kind)
-        return list(undecoded[column])
-    except _NO_AUDIO as error:
-        whole = f"audio-column = {column!r}: expected audio or its files ({error})"
-        told = "audio-column: expected audio or its files in its data"
-        raise DataError(whole, told) from error
+    return undecoded.rows_of(data, column, kind, "audio-column", "audio")
 
 
 def library() -> Any:

@@ -15,6 +15,7 @@ from torch.nn import functional
 from transformers import BaseImageProcessor
 
 from ilora_app.settings import DataSettings
+from ilora_app.tasks import undecoded
 from ilora_app.tasks.examples import Batch, Examples
 from ilora_app.tasks.labels import label_ids
 from ilora_app.tasks.metrics import ClassScores
@@ -36,7 +37,6 @@ _UNREADABLE = (
 )
 
 # What Arrow raises for a column that is no image, nor can become one.
-_NO_IMAGES = (TypeError, ValueError, NotImplementedError)
 
 
 @dataclass(frozen=True)
@@ -127,13 +127,7 @@ def encoded(data: Dataset, column: str) -> list[dict[str, Any]]:
     from datasets import Image as ImageColumn
 
     kind = ImageColumn(decode=False)
-    try:
-        undecoded = data.select_columns([column]).cast_column(column, kind)
-        return list(undecoded[column])
-    except _NO_IMAGES as error:
-        whole = f"image-column = {column!r}: expected images or their files ({error})"
-        told = "image-column: expected images or their files in its data"
-        raise DataError(whole, told) from error
+    return undecoded.rows_of(data, column, kind, "image-column", "images")
 
 
 def read(image: dict[str, Any], what: str) -> Image.Image:
