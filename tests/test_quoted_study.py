@@ -38,6 +38,7 @@ def text_of(name: str) -> str:
         *[(task, "strategies", "skewed", "") for task in TASKS],
         *[(task, "strategies", "mild", "") for task in (INTENTS, BANKING)],
         *[(task, "corrections", "skewed", "") for task in (INTENTS, BANKING)],
+        (INTENTS, "wire", "skewed", ""),
         (INTENTS, "ablation", "skewed", ""),
         *[(t, "headroom", "skewed", "linear-probe") for t in (INTENTS, BANKING, CIFAR)],
         ("dolly", "headroom", "skewed", "centralized"),

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from ilora_app.report import page as report
+from ilora_app.report.verdict import typed
 from ilora_app.runs import class_scores
 from ilora_app.runs.class_scores import ByClass
 from tests.page import Page
@@ -143,3 +144,9 @@ def test_of_many_classes_there_is_a_table_and_no_matrix(made):
     assert "Confusion matrix" not in {a.get("aria-label") for _, a in page.tags}
     assert ["class 1", "class 2", "2"] in page.rows
     assert "All 200 classes" in page.text
+
+
+def test_a_folder_is_typed_from_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert typed(tmp_path / "runs" / "a b") == "~/'runs/a b'"
+    assert typed(tmp_path.parent / "other") == str(tmp_path.parent / "other")

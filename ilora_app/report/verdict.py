@@ -4,6 +4,7 @@ import shlex
 import time
 from html import escape
 from math import sqrt
+from pathlib import Path
 
 from ilora_app.report import look
 from ilora_app.report.reading import RunData
@@ -57,7 +58,15 @@ def verdict(run: RunData, by_class: ByClass | None, status: str, reason: str) ->
 def name_of(run: RunData) -> str:
     """What commands call a run: its id where runs lie, else its folder."""
     at_home = run.folder.parent == history.default_root()
-    return shlex.quote(run.folder.name if at_home else str(run.folder))
+    return shlex.quote(run.folder.name) if at_home else typed(run.folder)
+
+
+def typed(folder: Path) -> str:
+    """A folder as one types it: from ``~``, where it lies under the home folder."""
+    home = Path.home()
+    if folder.is_relative_to(home):
+        return f"~/{shlex.quote(str(folder.relative_to(home)))}"
+    return shlex.quote(str(folder))
 
 
 def next_steps(run: RunData, worth: Worth, status: str) -> list[tuple[str, str]]:
@@ -72,7 +81,7 @@ def next_steps(run: RunData, worth: Worth, status: str) -> list[tuple[str, str]]
             (resume, "goes on after its last finished round"),
             (f"ilora runs show {name}", "lists what went wrong"),
         ]
-    found, folder = [], shlex.quote(str(run.folder))
+    found, folder = [], typed(run.folder)
     last = int(run.rounds[-1]["round"])
     if worth.best_round is not None and 0 < worth.best_round == last:
         members = {event.get("partition") for event in run.kind("member")}
