@@ -17,6 +17,7 @@ from ilora_app.runs import history, processes
 from ilora_app.runs.checkpoint import Checkpoints
 from ilora_app.settings import Settings, parsing
 from tests.conftest import read_events
+from tests.own_processes import wait
 
 
 @pytest.fixture
@@ -109,7 +110,7 @@ def test_a_request_to_end_stops_the_workers_of_a_comparison(words, tmp_path, tem
     assert command.returncode == 143, out + err
     assert "stopped; the same command goes on from here" in out
     assert len(below) >= 2
-    assert not [pid for pid in below if processes.alive(pid)]
+    wait(lambda: not any(map(processes.alive, below)), 30, "their end", str)
     runs = history.listed(tmp_path / "all")
     assert {run.status for run in runs} == {history.STOPPED}
 

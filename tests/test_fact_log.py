@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from ilora_app.runs import fact_log
+from ilora_app.runs import fact_log, store
 from ilora_app.runs.checkpoint import Checkpoint, Checkpoints
 from ilora_app.runs.fact_log import FactLog
 from ilora_app.runs.store import TornError
@@ -71,3 +71,14 @@ def test_a_checkpoint_whose_facts_are_torn_is_passed_over(tmp_path, caplog):
     path.unlink()
     with pytest.raises(TornError, match=r"no whole checkpoint; .*facts\.log"):
         made.load()
+
+
+def test_a_checkpoint_of_before_there_was_a_log_is_read(tmp_path):
+    made = Checkpoints(tmp_path, 2)
+    about = {"key": "k", "config": {}, "best": None, "tensors": {}}
+    made.save(Checkpoint(round=0, rows=[], facts=ROUNDS[0], **about))
+    folder = tmp_path / "checkpoints" / "round-0"
+    tensors, facts = store.read(folder)
+    store.write(folder, tensors, facts | {"facts": ROUNDS[0]})  # as they were written
+    (tmp_path / "checkpoints" / fact_log.FILE).unlink()
+    assert Checkpoints(tmp_path).load().facts == ROUNDS[0]

@@ -32,8 +32,6 @@ _RATES = (1_000, 384_000)
 _SHORTEST = 0.1
 """Seconds; silence follows what is shorter, as convolutions want some samples."""
 
-# What Arrow raises for a column that is no audio, nor can become it.
-
 
 @dataclass(frozen=True)
 class AudioExamples(Examples):

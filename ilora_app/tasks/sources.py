@@ -209,7 +209,9 @@ def _cause(error: BaseException) -> str:
     while error.__cause__:
         error = error.__cause__
     last = (str(error).splitlines() or [type(error).__name__])[0]
-    return first if last in first else f"{first}: {last}"
+    whole = first if last in first else f"{first}: {last}"
+    # It may quote a name that somebody has given, with whatever is in that.
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in whole)
 
 
 def _read(place: Path) -> Dataset | DatasetDict | None:

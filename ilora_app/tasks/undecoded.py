@@ -1,16 +1,18 @@
 """A column of images or recordings as files or their bytes, not yet read."""
 
-from typing import Any
-
-from datasets import Dataset
+from typing import TYPE_CHECKING, Any
 
 from ilora_app.tasks.places import DataError
 
+if TYPE_CHECKING:  # what predicts has no data sets
+    from datasets import Dataset
+
+# What Arrow raises for a column that holds no such thing, nor can become one.
 _NO_SUCH = (TypeError, ValueError, NotImplementedError)
 
 
 def rows_of(
-    data: Dataset, column: str, kind: Any, key: str, what: str
+    data: "Dataset", column: str, kind: Any, key: str, what: str
 ) -> list[dict[str, Any]]:
     """Each row's path and bytes.
 

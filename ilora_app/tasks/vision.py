@@ -36,8 +36,6 @@ _UNREADABLE = (
     Image.DecompressionBombError,
 )
 
-# What Arrow raises for a column that is no image, nor can become one.
-
 
 @dataclass(frozen=True)
 class ImageExamples(Examples):
