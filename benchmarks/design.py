@@ -93,6 +93,8 @@ TABLES: dict[str, dict[str, Config]] = {
         **_plain("fedit", "flora", "hetlora", "flexlora", "fedex-lora"),
         "fedgalore": {"strategy": "fedgalore"},
     },
+    # Of those, the ones that run until their curves are flat, in the setting "longer".
+    "flat": {"ilora": _ILORA, **_plain("fedit", "flora")},
     "corrections": {
         "ilora": _ILORA,
         **{f"ilora + {c}": {**_ILORA, "drift-correction": c} for c in _ANY_BASIS},
