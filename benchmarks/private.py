@@ -1,6 +1,6 @@
 """Accuracy under differential privacy: noise where it hurts least.
 
-    python -m benchmarks.private --data DATA --out DIR [--tasks qnli,e2e]
+    python -m benchmarks.private --data DATA --out DIR [--tasks e2e,dolly]
         [--rows ilora,...] [--levels 1,2,4,8,none] [--seeds 5] [--minutes 60]
         [--workers 1] [--unit client]
 

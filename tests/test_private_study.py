@@ -20,7 +20,7 @@ from ilora_app.federation import validity
 from ilora_app.privacy.budget import Budget
 from ilora_app.settings import Settings, parsing
 
-BEST = CLIENT.rates[1], LADDER[LADDER.index(CLIENT.clips[0]) - 1]
+BEST = CLIENT.rates[0], LADDER[LADDER.index(CLIENT.clips[0]) - 1]
 
 
 @pytest.fixture
