@@ -137,6 +137,13 @@ def main() -> None:
             loop / seconds,
             ">= 0.9",
         ),
+        Row(
+            "the same job from round 1 to its end: seconds",
+            f"{seconds:.1f}",
+            f"the loop {loop:.1f}",
+            seconds / loop,
+            "<= 1.25",
+        ),
         Row("the same job: seconds before round 1", f"{start:.1f}"),
         Row(
             "client-rounds a minute",
