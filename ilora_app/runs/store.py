@@ -53,7 +53,7 @@ def write(folder: Path, tensors: Mapping[str, Tensor], facts: Any) -> None:
         "order": list(tensors),
         "facts": facts,
     }
-    text = json.dumps({**whole, "digest": _digest(whole)}, indent=1)
+    text = json.dumps({**whole, "digest": _digest(whole)})
     with replacing(folder) as made:
         _flushed(made / _TENSORS, data)
         _flushed(made / _FACTS, text.encode())
