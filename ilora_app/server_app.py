@@ -3,12 +3,12 @@
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
-from ilora_app.federation.waiting import FederationError
+from ilora_app.federation.waiting import FederationError, UntrainedError
 from ilora_app.runs.lock import BusyError
 from ilora_app.runs.writing import PlaceError
 from ilora_app.server import enrolment, preflight
 from ilora_app.server.logs import show_plainly
-from ilora_app.server.run import Server, UntrainedError
+from ilora_app.server.run import Server
 from ilora_app.settings.parsing import ConfigError
 from ilora_app.tasks.libraries import quiet_libraries
 

@@ -200,7 +200,7 @@ def test_settings_that_can_do_nothing_are_refused(run_config, key, value, right)
 
 
 def test_rates_that_train_nothing_end_a_run_as_failed(run_config: dict[str, Any]):
-    from ilora_app.server.run import UntrainedError
+    from ilora_app.federation.waiting import UntrainedError
 
     with pytest.raises(UntrainedError, match="none of 2 rounds"):
         run(run_config | {"learning-rate": 1e300})

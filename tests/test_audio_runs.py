@@ -10,11 +10,11 @@ from fastapi.testclient import TestClient
 from typer.testing import CliRunner
 
 from ilora_app.cli import app
+from ilora_app.federation.waiting import UntrainedError
 from ilora_app.predict.predictor import Predictor
 from ilora_app.runs.adapter import read_weights
 from ilora_app.serve.app import make
 from ilora_app.serve.asked import Limits
-from ilora_app.server.run import UntrainedError
 from ilora_app.settings import ModelSettings
 from ilora_app.settings.parsing import ConfigError
 from ilora_app.tasks.loading import load_backbone

@@ -12,7 +12,7 @@ from transformers import AutoModelForSequenceClassification
 
 from ilora_app import client_app, wire
 from ilora_app.federation.training import Training
-from ilora_app.federation.waiting import FederationError
+from ilora_app.federation.waiting import FederationError, UntrainedError
 from ilora_app.launch.local_grid import LocalGrid
 from ilora_app.lora.factors import AdapterState, LoraFactors
 from ilora_app.methods import METHODS, Method
@@ -97,6 +97,14 @@ def test_a_strategy_waits_for_the_first_answers_of_busy_nodes(run_config, monkey
 def test_a_strategy_of_which_nobody_hears_ends_with_an_error(run_config):
     with pytest.raises(FederationError, match="no node can take part in round 1"):
         busy_start(1000, run_config)
+
+
+def test_a_strategy_whose_nodes_all_fail_ends_with_an_error_that_says_why(run_config):
+    """Real nodes, that cannot install factors for a layer that they do not have."""
+    with pytest.raises(UntrainedError) as error:
+        busy_start(0, run_config)
+    assert "none of 2 rounds had usable replies" in str(error.value)
+    assert "(2 nodes)" in str(error.value)
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ of vllm/lora), of llama.cpp (convert_lora_to_gguf.py, src/llama-adapter.cpp) and
 """
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from ilora_app.export.source import open_run
 from ilora_app.export.targets import TARGETS, ranks, refusals, sufficient
 from ilora_app.lora.factors import AdapterState, LoraFactors
+from ilora_app.settings.kinds import TASKS
 from tests.finished import Finished, ilora, objects
 
 PREFIX = "base_model.model."
@@ -204,8 +206,29 @@ def test_the_rank_that_vllm_gets(held, asked, expected):
     assert ranks(TARGETS["vllm"], energies, asked) == expected
     if held == 40:
         assert sufficient(energies) == 13
-    with pytest.raises(ValueError, match="rank 513: expected 512 at most, as vLLM has"):
-        ranks(TARGETS["vllm"], energies, 513)
+    right = "512 at most, as vLLM has" if held > 512 else f"1 to {held}, the rank of"
+    for target, name in (("vllm", "vLLM"), ("tgi", "TGI")):
+        with pytest.raises(ValueError, match="rank 601: expected") as error:
+            ranks(TARGETS[target], energies, 601)
+        if held < 512 or name == "vLLM":
+            assert right in str(error.value)
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("name", TARGETS)
+def test_no_refusal_sends_to_what_is_refused_too(made, name, task):
+    source = open_run(made["bert"].folder)
+    model = replace(source.settings.model, task=task)
+    source = replace(source, settings=replace(source.settings, model=model))
+    adapter = AdapterState(LoraFactors({}), {})
+    for found in (adapter, None):
+        said = " ".join(refusals(TARGETS[name], source, found, False))
+        other = re.search(r"--for ([\w.]+)", said)
+        if other:
+            assert other[1] != name
+            assert not refusals(TARGETS[other[1]], source, found, False)
+        if name == "transformers":
+            assert bool(said) is (task == "image-text-classification"), said
 
 
 def test_layers_that_a_server_has_no_factors_for(made):

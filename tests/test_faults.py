@@ -19,7 +19,7 @@ from flwr.app import (
 from ilora_app import wire
 from ilora_app.federation.member import Member
 from ilora_app.federation.replies import Request, collect
-from ilora_app.server.run import UntrainedError
+from ilora_app.federation.waiting import UntrainedError
 from tests.conftest import read_events
 from tests.local_run import metrics, run
 from tests.packets import Arrays, bytes_of, change, raw
@@ -191,8 +191,9 @@ def test_with_no_good_reply_the_model_stays(run_config):
     def tamper(reply: Message) -> Message | None:
         return None if reply.metadata.message_type == MessageType.TRAIN else reply
 
-    with pytest.raises(UntrainedError, match="none of 2 rounds had usable replies"):
+    with pytest.raises(UntrainedError, match="none of 2 rounds had usable") as error:
         run(run_config, tamper=tamper)
+    assert str(error.value).count("(3 nodes)") == 1
     folder = Path(run_config["output-dir"])
     assert metrics(folder)["loss"].nunique() == 1
     assert len(read_events(folder, "model-unchanged")) == 2

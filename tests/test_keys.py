@@ -222,12 +222,16 @@ def test_more_nodes_come_with_numbers_of_their_own(tmp_path):
         ([], "--host is missing"),
         (["--nodes-only", "--host", "a"], "expected no --host"),
         (["--host", "a:1"], "'a:1': expected a DNS name"),
+        (["--host", "a", "--nodes", "0"], "--nodes 0: expected 1 or more (0 with --ca"),
+        (["--nodes-only", "--nodes", "-1"], "--nodes -1: expected 1 or more"),
+        (["--host", "a", "--ca", "b", "--nodes", "-1"], "expected 0 or more\n"),
     ],
 )
 def test_mistakes_are_said(tmp_path, words, expected):
     done = run("--out", tmp_path / "keys", *words)
     assert done.exit_code == 2
     assert expected in done.output
+    assert not (tmp_path / "keys").exists()
     assert not (tmp_path / "keys").exists()
 
 

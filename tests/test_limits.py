@@ -13,10 +13,10 @@ from flwr.app import Message, MessageType, MetricRecord
 from ilora_app import wire
 from ilora_app.corrections import ControlVariates
 from ilora_app.federation.limits import Limits, update_norm
+from ilora_app.federation.waiting import UntrainedError
 from ilora_app.methods import METHODS
 from ilora_app.methods.state import Share
 from ilora_app.server import preflight
-from ilora_app.server.run import UntrainedError
 from ilora_app.settings.parsing import ConfigError
 from tests.builders import random_state, update
 from tests.conftest import read_events

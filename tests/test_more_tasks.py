@@ -85,6 +85,21 @@ def test_predictions_of_a_run(finished):
     assert ilora("predict", folder, text).exit_code == 0
 
 
+def test_an_export_for_transformers(finished, tmp_path):
+    """Its own classes load all of these, so the name of the target is no refusal."""
+    task, folder, _ = finished
+    words = ("--for", "transformers", "--json")
+    result = ilora("export", folder, "--out", tmp_path / "adapter", *words)
+    assert result.exit_code == 0, result.output
+    plain = ilora("export", folder, "--out", tmp_path / "plain", "--json")
+    one, other = (json.loads(found.output) for found in (result, plain))
+    assert one | {"target": None, "folder": ""} == other | {"folder": ""}
+    card = (tmp_path / "adapter" / "README.md").read_text()
+    kind = {"token": "TokenClassification", "seq2seq": "Seq2SeqLM"}
+    name = kind.get(task.partition("-")[0], "SequenceClassification")
+    assert f"AutoModelFor{name}.from_pretrained" in card
+
+
 def test_a_membership_test_is_over_the_loss_of_the_task(finished):
     _, folder, _ = finished
     result = ilora("audit", folder, "--json")

@@ -5,11 +5,19 @@ import time
 
 import pytest
 import torch
-from flwr.app import ConfigRecord, Context, Message, MessageType, RecordDict
+from flwr.app import (
+    ArrayRecord,
+    ConfigRecord,
+    Context,
+    Message,
+    MessageType,
+    RecordDict,
+)
 from flwr.supercore.task_identity import TaskIdentity
 
 from ilora_app import wire
 from ilora_app.node import persistence
+from ilora_app.runs import store
 from tests.conftest import read_events
 from tests.local_run import run
 
@@ -48,6 +56,32 @@ def test_it_comes_back_as_it_was(tmp_path):
     assert there.state.config_records["facts"]["number"] == 2
     values = wire.decode_tensors(there.state.array_records["values"])
     assert list(values) == list(VALUES)
+    assert all(values[name].equal(VALUES[name]) for name in VALUES)
+
+
+def test_records_come_back_to_the_last_bit_whatever_their_numbers(tmp_path):
+    there, double = context(tmp_path), {"x": torch.rand(3, dtype=torch.float64)}
+    there.state["double"] = wire.encode_tensors(double, torch.float64)
+    there.state["nan"] = wire.encode_tensors({"x": torch.tensor([torch.nan, -0.0])})
+    there.state["no arrays"] = wire.encode_tensors({})
+    there.state["nothing"] = ArrayRecord()
+    persistence.keep(message(1), there, 3)
+    _, again = taken_up(tmp_path, 1)
+    names = ["double", "nan", "no arrays", "nothing"]
+    assert [n for n in again.state if n in names] == names
+    for name in names:
+        assert again.state[name] == there.state[name]
+    assert wire.decode_tensors(again.state["double"])["x"].equal(double["x"])
+
+
+def test_a_state_of_an_earlier_version_is_read(tmp_path):
+    folder = tmp_path / KEY / "partition-1-of-3" / "round-4"
+    tensors = {f"values:{name}": value for name, value in VALUES.items()}
+    configs = {"facts": {"number": 4}}
+    store.write(folder, tensors, {"records": ["values", "facts"], "configs": configs})
+    found, there = taken_up(tmp_path, 4)
+    assert (found, there.state["facts"]["number"]) == (4, 4)
+    values = wire.decode_tensors(there.state["values"])
     assert all(values[name].equal(VALUES[name]) for name in VALUES)
 
 

@@ -9,7 +9,7 @@ import torch
 from flwr.app import ConfigRecord, Message
 
 from ilora_app import wire
-from ilora_app.server.run import UntrainedError
+from ilora_app.federation.waiting import UntrainedError
 from tests.conftest import read_events
 from tests.local_run import run
 

@@ -11,7 +11,7 @@ import pytest
 import uvicorn
 
 from ilora_app.predict.predictor import Predictor
-from ilora_app.serve import app, server
+from ilora_app.serve import address, app
 from ilora_app.serve.asked import Limits
 from ilora_app.tasks import sources
 from tests.finished import ilora, objects
@@ -45,7 +45,7 @@ CONTRAST = """() => {
 @contextmanager
 def listening(folder: Path, name: str) -> Iterator[str]:
     """The application on a port, in a thread of this process."""
-    taken = server.listen("127.0.0.1", 0)
+    taken = address.listen("127.0.0.1", 0)
     made = app.make(Predictor(str(folder)), name, Limits(), ("127.0.0.1",))
     config = uvicorn.Config(made, log_config=None, lifespan="off", ws="none")
     running = uvicorn.Server(config)
@@ -54,7 +54,7 @@ def listening(folder: Path, name: str) -> Iterator[str]:
     try:
         while not running.started:
             time.sleep(0.01)
-        yield server.url("127.0.0.1", taken)
+        yield address.url("127.0.0.1", taken)
     finally:
         running.should_exit = True
         thread.join()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 
@@ -51,6 +52,9 @@ MISTAKES = [
     (["check", "nope.csv"], "dataset = 'nope.csv': there is no such"),
     (["check", "nope.toml"], "--config 'nope.toml': expected the path of a"),
     (["init", "X", "--model", "m", "--task", "nope"], "expected one of text"),
+    (["serve", "EXPORTED", "--host", "192.0.2.1"], "an address of this machine and"),
+    (["serve", "EXPORTED", "--port", "{taken}"], "this machine and a free port"),
+    (["serve", "EXPORTED", "--max-megabytes", "nan"], "expected a number"),
     (["predict", "EXPORTED", "--file", "nope.csv"], "cannot be read"),
     (["predict", "EXPORTED"], "expected texts or files, or --file"),
     *(
@@ -78,19 +82,19 @@ def test_mistakes_are_told_before_anything_heavy_is_imported(tmp_path):
     config = '[superlink.mine]\naddress = "127.0.0.1:1"\ninsecure = true\n'
     (tmp_path / "flower" / "config.toml").write_text(config)
     own = {"ILORA_RUNS": tmp_path / "runs", "FLWR_HOME": tmp_path / "flower"}
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, json.dumps(sorted(HEAVY))],
-        input=json.dumps([words for words, _ in MISTAKES]),
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env={
-            **os.environ,
-            "HF_HUB_OFFLINE": "1",
-            **{k: str(v) for k, v in own.items()},
-        },
-        check=True,
-    )
+    own |= {"HF_HUB_OFFLINE": "1"}
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        port = str(busy.getsockname()[1])
+        asked = [[w.replace("{taken}", port) for w in words] for words, _ in MISTAKES]
+        done = subprocess.run(
+            [sys.executable, "-c", SCRIPT, json.dumps(sorted(HEAVY))],
+            input=json.dumps(asked),
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env={**os.environ, **{k: str(v) for k, v in own.items()}},
+            check=True,
+        )
     found = map(json.loads, done.stdout.splitlines())
     for (words, expected), (code, said, heavy) in zip(MISTAKES, found, strict=True):
         assert code == 2, (words, said)

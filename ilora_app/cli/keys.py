@@ -16,7 +16,7 @@ MISTAKE = 2
 def keys(
     out: Annotated[Path, typer.Option(help="Folder for the files.")],
     nodes: Annotated[
-        int, typer.Option(min=0, help="How many nodes get a key pair.")
+        int, typer.Option(help="How many nodes get a key pair; with --ca also 0.")
     ] = 3,
     host: Annotated[
         list[str] | None,
@@ -62,6 +62,9 @@ def keys(
                 "--host is missing: expected the name or address by which nodes reach "
                 "the SuperLink (or --nodes-only)"
             )
+        if nodes < (least := 0 if ca else 1):  # a renewed certificate needs no node
+            aside = "" if ca else " (0 with --ca, to renew a certificate)"
+            raise KeysError(f"--nodes {nodes}: expected {least} or more{aside}")
         request = Request(options.folder(out), hosts, nodes, first, days, ca)
         make(request)
     except KeysError as error:

@@ -1,6 +1,8 @@
 """``ilora serve``: a model behind HTTP, with a page to try it in the browser."""
 
-from typing import Annotated
+import math
+from socket import socket
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -46,9 +48,33 @@ def serve(
 
     Example: ilora serve adapter --port 8000
     """
-    from ilora_app.cli.interrupts import interruptible
+    # What is wrong with these is said before torch is loaded.
+    place = place_of(source)
+    if not max_megabytes < math.inf:
+        _refuse(f"--max-megabytes {max_megabytes}: expected a number")
+    from ilora_app.serve import address
 
-    place = place_of(source)  # what is wrong with it is said before torch is loaded
+    try:
+        taken = address.listen(host, port)
+    except address.AddressError as error:
+        _refuse(str(error))
+    with taken:
+        limits = max_inputs, max_megabytes, max_new_tokens
+        _serve(place, round_, base, host, taken, limits, json_)
+
+
+def _serve(
+    place: str,
+    round_: str,
+    base: str,
+    host: str,
+    taken: socket,
+    limits: tuple[int, float, int],
+    as_json: bool,
+) -> None:
+    """Load the model, say where it is, and serve it."""
+    from ilora_app.cli.interrupts import interruptible
+    from ilora_app.serve import address
     from ilora_app.tasks.libraries import quiet_libraries
 
     quiet_libraries()  # before what follows is imported, as that has much to say
@@ -61,16 +87,10 @@ def serve(
             from ilora_app.tasks.models import ModelError
 
             try:
-                taken = server.listen(host, port)
-                try:
-                    predictor = Predictor(place, round_, base)
-                except BaseException:
-                    taken.close()
-                    raise
+                predictor = Predictor(place, round_, base)
             except (ReleaseError, ModelError) as error:
-                typer.echo(str(error), err=True)
-                raise typer.Exit(MISTAKE) from error
-            alone = server.is_loopback(host)
+                _refuse(str(error))
+            alone = address.is_loopback(host)
             if predictor.note:
                 typer.echo(predictor.note, err=True)
             if not alone:
@@ -80,18 +100,22 @@ def serve(
                     "before it",
                     err=True,
                 )
-            limits = Limits(
-                inputs=max_inputs, megabytes=max_megabytes, new_tokens=max_new_tokens
-            )
+            inputs, megabytes, new_tokens = limits
+            most = Limits(inputs=inputs, megabytes=megabytes, new_tokens=new_tokens)
             names = ("127.0.0.1", "localhost", "[::1]", host) if alone else ()
             name = place.rstrip("/").rpartition("/")[2]
-            made = app.make(predictor, name, limits, names)
-            address = server.url(host, taken)
+            made = app.make(predictor, name, most, names)
+            where = address.url(host, taken)
         except KeyboardInterrupt:  # while the model was being loaded
             raise typer.Exit from None
-    if json_:
-        said = {"url": address, "model": name, "task": predictor.facts.task}
+    if as_json:
+        said = {"url": where, "model": name, "task": predictor.facts.task}
         print(terminal.as_json(said), flush=True)
     else:
-        print(f"{address} (Ctrl-C ends it)", flush=True)
+        print(f"{where} (Ctrl-C ends it)", flush=True)
     server.run(made, taken)
+
+
+def _refuse(text: str) -> NoReturn:
+    typer.echo(text, err=True)
+    raise typer.Exit(MISTAKE)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from ilora_app.compare.differences import behind_best
 from ilora_app.compare.results import Spread, Summary
 from ilora_app.compare.sections import Column, Section
+from ilora_app.runs.places import from_home
 
 _SIGNS = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#",
@@ -33,7 +34,7 @@ def latex(sections: Sequence[Section], about: Sequence[str]) -> str:
 
 def escaped(text: str) -> str:
     """Text as LaTeX sets it."""
-    return "".join(_SIGNS.get(sign, sign) for sign in text)
+    return "".join(_SIGNS.get(sign, sign) for sign in from_home(text))
 
 
 def _table(section: Section) -> list[str]:

@@ -12,6 +12,7 @@ from ilora_app.compare.results import Summary, summarise
 from ilora_app.compare.sections import Section
 from ilora_app.compare.tables import markdown, raw
 from ilora_app.report.pictures import FORMATS
+from ilora_app.runs.places import from_home
 from ilora_app.settings.parsing import count
 
 _TABLES = ("index.html", "table.md", "table.csv", "table.tex")
@@ -45,8 +46,8 @@ def write(plan: Plan, request: Request, draft: bool = False) -> list[Section]:
     grid, text = request.cells, markdown(sections, about, title(sections))
     if grid:
         text += "".join(_grid_table(grid, section) for section in sections)
-    _write(plan.out / "table.md", text)
-    _write(plan.out / "table.csv", raw(sections))
+    _write(plan.out / "table.md", from_home(text))
+    _write(plan.out / "table.csv", from_home(raw(sections)))
     _write(plan.out / "table.tex", latex(sections, about))
     pictures = plots.pictures(sections)
     images = [(picture.title, picture.svg()) for picture in pictures]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ilora_app.compare.presets import Preset, load_presets
 from ilora_app.compare.rows import Config, Row, parse_pairs, parse_rows
 from ilora_app.launch.paths import CONFIGS
+from ilora_app.runs.places import from_home
 from ilora_app.settings.parsing import count
 
 if TYPE_CHECKING:
@@ -225,4 +226,5 @@ def _is_part(text: str) -> bool:
 
 
 def _quoted(text: str) -> str:
+    text = from_home(text)  # which this app reads in quotes, too
     return text if re.fullmatch(r"[\w.,:/=+-]+", text) else shlex.quote(text)

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 from ilora_app.export.source import Source
 from ilora_app.lora.factors import AdapterState
-from ilora_app.settings.kinds import AUDIO, IMAGE, IMAGE_TEXT, LANGUAGE, TEXT
+from ilora_app.settings.kinds import IMAGE_TEXT, LANGUAGE, TASKS, TEXT
 
 SUFFICIENT = 0.999
 """Part of the update's squared norm from which a smaller rank is said to do."""
 
+_OF_TRANSFORMERS = tuple(task for task in TASKS if task != IMAGE_TEXT)
 _PROJECTIONS = frozenset(f"{name}_proj" for name in ("q", "k", "v", "o"))
 _PROJECTIONS |= {"gate_proj", "up_proj", "down_proj"}
 
@@ -78,8 +79,8 @@ TARGETS = {
     ),
     "transformers": Target(
         title="transformers",
-        adapters=(LANGUAGE, TEXT, IMAGE, AUDIO),
-        merged=(LANGUAGE, TEXT, IMAGE, AUDIO),
+        adapters=_OF_TRANSFORMERS,
+        merged=_OF_TRANSFORMERS,
         rules="PEFT's own format",
         heads=True,
         transposed=True,
@@ -148,7 +149,7 @@ def ranks(target: Target, energies: Sequence[float], asked: int) -> tuple[int, i
         asked: rank; 0: none is.
 
     Raises:
-        ValueError: the rank asked for is above what the target takes.
+        ValueError: the rank asked for is above that, or above what the target takes.
 
     """
     held = len(energies)
@@ -156,10 +157,10 @@ def ranks(target: Target, energies: Sequence[float], asked: int) -> tuple[int, i
         cut = asked or held
         return cut, cut
     most = target.limits[-1]
-    if asked > most:
-        raise ValueError(
-            f"rank {asked}: expected {most} at most, as {target.title} has"
-        )
+    if asked > min(most, held):
+        right = f"{most} at most, as {target.title} has"
+        right = right if most < held else f"1 to {held}, the rank of the global update"
+        raise ValueError(f"rank {asked}: expected {right}")
     cut = asked or min(held, target.usual)
     if not asked and held > target.usual:
         above = [limit for limit in target.limits if limit >= target.usual]

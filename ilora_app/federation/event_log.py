@@ -1,5 +1,6 @@
 """What a strategy logs and records of its members and their replies."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
 from logging import INFO, WARNING
@@ -55,6 +56,9 @@ class EventLog:
         self.standing = standing or Standing()
         self._met: set[int] = set()
         self._arrivals = self._claims = 0
+        self._left_out: Counter[str] = Counter()
+        self.in_vain: Counter[str] = Counter()
+        """Why the first round that changed nothing did not, by how many nodes."""
 
     def round(self, row: dict[str, Any]) -> None:
         """Record a finished round."""
@@ -155,6 +159,8 @@ class EventLog:
                 "passed-over", round=server_round, purpose=purpose, nodes=list(passed)
             )
         self.standing.note(purpose, good, [member.node_id for member, _ in bad])
+        if purpose == "train":
+            self._left_out = Counter(reason for _, reason in bad)
         for kind, words, found in (
             ("reply-left-out", "left out", bad),
             ("update-shrunk", "taken in part", shrunk),
@@ -198,4 +204,5 @@ class EventLog:
     def model_stays(self, server_round: int, reason: str) -> None:
         """Say that a round changed nothing, and why."""
         log(WARNING, "round %d: %s, the model stays as it was", server_round, reason)
+        self.in_vain = self.in_vain or self._left_out or Counter([reason])
         self._recorder.event("model-unchanged", round=server_round, reason=reason)

@@ -17,6 +17,7 @@ from ilora_app.federation.event_log import EventLog
 from ilora_app.federation.exchange import exchange
 from ilora_app.federation.membership import Membership
 from ilora_app.federation.spool import Spool
+from ilora_app.federation.waiting import untrained
 
 Row = dict[str, Any]
 EvaluateFn = Callable[[int, ArrayRecord], MetricRecord | None]
@@ -39,6 +40,7 @@ class Rounds:
         stop: says of them why no further round is run, or nothing.
         most: megabytes of a reply; 0: several times what was sent.
         spool: takes replies to training out of memory.
+        trains: a run whose rounds all had no usable reply is an error.
 
     """
 
@@ -51,6 +53,7 @@ class Rounds:
     stop: Stop | None = None
     most: float = 0.0
     spool: Spool | None = None
+    trains: bool = True
 
     def run(
         self,
@@ -67,6 +70,10 @@ class Rounds:
 
         ``before`` are the rows of the rounds that a resumed run has behind it; without
         any, the initial model is evaluated as round 0.
+
+        Raises:
+            UntrainedError: at the end, with the first reasons.
+
         """
         strategy = self.strategy
         result = Result()
@@ -123,6 +130,9 @@ class Rounds:
 
         for line in closing_table(rows):
             log(INFO, "%s", line)
+        asked = [row for row in rows if row.get("asked")]
+        if self.trains and asked and not any(row.get("clients") for row in asked):
+            raise untrained(len(asked), self.events.in_vain)
         return result
 
     def _exchange(

@@ -129,7 +129,7 @@ class LoraStrategy(Strategy):
         configs = (train_config or ConfigRecord(), evaluate_config or ConfigRecord())
         self._training.reader.spool = self.spool
         hooks = self.events, self.refit, after_round, self.until(stop)
-        how = *hooks, self.limits.max_reply_megabytes, self.spool
+        how = *hooks, self.limits.max_reply_megabytes, self.spool, self.method.trains
         rounds = Rounds(self, self.membership, self.evaluation, *how)
         begins = grid, self.model.arrays(), num_rounds, timeout
         return rounds.run(*begins, *configs, evaluate_fn, rows)

@@ -8,14 +8,21 @@ from logging import INFO, WARNING
 from flwr.serverapp import Grid
 from flwr.supercore import log
 
+from ilora_app.settings.parsing import count
+
 _POLL_SECONDS = 0.5
 # Once a whole wait was in vain, rounds go on with those that are there, and wait no
 # longer than this for the others until there were enough again.
 _AGAIN_SECONDS = 60.0
+_SHOWN = 10
 
 
 class FederationError(RuntimeError):
     """No node can take part, with every reason that nodes gave."""
+
+
+class UntrainedError(RuntimeError):
+    """No round changed the model, with the first reasons why."""
 
 
 def wait(grid: Grid, least: int, timeout: float, settle: bool = False) -> None:
@@ -73,7 +80,20 @@ class Patience:
 
 def nobody(server_round: int, reasons: Mapping[int, str]) -> FederationError:
     """Make the error of a round that no node can take part in, with why, by node."""
-    counts = sorted(Counter(reasons.values()).items())
-    lines = [f"\n  - {why} ({nodes} nodes)" for why, nodes in counts]
-    why = "".join(lines) or " none is connected"
+    why = _counted(Counter(reasons.values())) or " none is connected"
     return FederationError(f"no node can take part in round {server_round}:{why}")
+
+
+def untrained(rounds: int, reasons: Mapping[str, int]) -> UntrainedError:
+    """Make the error of a run without a usable reply, with reasons and their counts."""
+    return UntrainedError(
+        f"none of {count(rounds, 'round')} had usable replies, so the model is what it "
+        f"was before; in the first of them:{_counted(reasons)}"
+    )
+
+
+def _counted(reasons: Mapping[str, int]) -> str:
+    found = sorted(reasons.items())
+    lines = [f"\n  - {why} ({count(n, 'node')})" for why, n in found[:_SHOWN]]
+    more = len(found) - _SHOWN
+    return "".join(lines) + (f"\n  - and {more} more" if more > 0 else "")

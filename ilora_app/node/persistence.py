@@ -122,19 +122,18 @@ def keep(message: Message, context: Context, count: int) -> None:
         return
     key, number = str(asked[wire.RUN_KEY]), int(asked[wire.ROUND])  # type: ignore[arg-type]
     context.state[_MARK] = ConfigRecord({wire.STATE_ROUND: number, wire.RUN_KEY: key})
-    tensors, configs = {}, {}
+    packets, configs = {}, {}
     written = {n: r for n, r in context.state.items() if not n.startswith(SECRET)}
     for name, record in written.items():
         if isinstance(record, ArrayRecord):
-            for array, value in wire.decode_tensors(record).items():
-                tensors[f"{name}:{array}"] = value
+            packets[name] = wire.bytes_of(record)
         elif isinstance(record, ConfigRecord):
             configs[name] = dict(record)
-    facts = {"records": list(written), "configs": configs}
+    facts = {"records": list(written), "configs": configs, "packets": list(packets)}
     kept = place_of(context, key)
     try:
         make(kept)
-        store.write(kept / f"{_PREFIX}{number}", tensors, facts)
+        store.write(kept / f"{_PREFIX}{number}", packets, facts)
         store.keep_newest(kept, _PREFIX, count)
     except OSError as error:
         log(WARNING, "the node's state of round %d is not kept: %s", number, error)
@@ -224,7 +223,10 @@ def _read_state(kept: Path, state: RecordDict, finished_round: int) -> int:
             if name in facts["configs"]:
                 state[name] = ConfigRecord(facts["configs"][name])
                 continue
-            arrays = {
+            if name in facts.get("packets", ()):
+                state[name] = wire.from_bytes(tensors[name])
+                continue
+            arrays = {  # as they were written before
                 array.removeprefix(f"{name}:"): value
                 for array, value in tensors.items()
                 if array.startswith(f"{name}:")

@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterable, Sequence
 from html import escape
 
+from ilora_app.runs.places import from_home
+
 # Okabe and Ito's colours, told apart with every kind of colour vision; lighter in dark.
 _STYLE = """
 :root { color-scheme: light dark; --page: #fff; --ink: #1c2128; --dim: #59636e;
@@ -144,8 +146,8 @@ _BROKEN, _LONG = 12, 20
 
 
 def page(title: str, body: str) -> str:
-    """Make a page that loads nothing from anywhere."""
-    return (
+    """Make a page that loads nothing from anywhere, and tells no home folder."""
+    return from_home(
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
@@ -201,7 +203,7 @@ def table(
 
 def _words(text: str) -> str:
     """Escape a cell, and say where a long name may be broken."""
-    safe = escape(text)
+    safe = escape(from_home(text))
     return (
         re.sub(r"(?<=[+=/_,])(?=\w)|(?<=\.)(?=[^\W\d])", "<wbr>", safe)
         if len(text) > _BROKEN

@@ -10,6 +10,7 @@ from typing import Any
 from ilora_app.report import privacy_words as words
 from ilora_app.report.membership import tested
 from ilora_app.runs import payloads
+from ilora_app.runs.places import from_home
 from ilora_app.runs.reading import config_of, events_of, rows_of
 
 VERSION = 1
@@ -32,8 +33,8 @@ def facts(folder: Path) -> dict[str, Any]:
         "run": {
             "name": folder.name,
             "strategy": config.get("strategy"),
-            "model": config.get("model"),
-            "dataset": config.get("dataset"),
+            "model": from_home(str(config.get("model", "unknown"))),
+            "dataset": from_home(str(config.get("dataset", "unknown"))),
             "rounds": int(rows[-1]["round"]) if rows else 0,
             "of_rounds": config.get("num-server-rounds"),
             "nodes": len({e.get("identity") or e.get("node_id") for e in members}),

@@ -11,6 +11,7 @@ from ilora_app.report.reading import RunData
 from ilora_app.runs import history
 from ilora_app.runs.class_scores import ByClass
 from ilora_app.runs.history import FAILED, FINISHED, RUNNING
+from ilora_app.runs.places import from_home
 from ilora_app.runs.worth import Worth
 from ilora_app.settings.kinds import LANGUAGE, TASKS, example
 
@@ -61,12 +62,12 @@ def name_of(run: RunData) -> str:
     return shlex.quote(run.folder.name) if at_home else typed(run.folder)
 
 
-def typed(folder: Path) -> str:
-    """A folder as one types it: from ``~``, where it lies under the home folder."""
-    home = Path.home()
-    if folder.is_relative_to(home):
-        return f"~/{shlex.quote(str(folder.relative_to(home)))}"
-    return shlex.quote(str(folder))
+def typed(place: Path | str) -> str:
+    """A path or a name as one types it: from ``~``, where it is under the home."""
+    text = from_home(str(place))
+    if text.startswith("~/"):
+        return f"~/{shlex.quote(text.removeprefix('~/'))}"
+    return shlex.quote(text)
 
 
 def next_steps(run: RunData, worth: Worth, status: str) -> list[tuple[str, str]]:
@@ -98,8 +99,7 @@ def next_steps(run: RunData, worth: Worth, status: str) -> list[tuple[str, str]]
         found.append((f"ilora predict {name} {row}{best}", f"asks {of}"))
         found.append((f"ilora export {name} --out adapter{best}", "takes it elsewhere"))
     if worth.linear_probe is None and worth.accuracy is not None and task != LANGUAGE:
-        data = shlex.quote(str(c.get("dataset", "")))
-        model = shlex.quote(str(c.get("model", "")))
+        data, model = (typed(str(c.get(key, ""))) for key in ("dataset", "model"))
         check = f"ilora check {data} --task {task} --model {model}"
         found.append((check, "measures a linear probe, which training has to beat"))
     return found

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 
+from ilora_app.runs.places import from_home
 from ilora_app.settings import Settings
 from ilora_app.settings.kinds import (
     AUDIO,
@@ -42,8 +43,9 @@ def card(
 
     """
     measured = "\n".join(f"| {name} | {value:.4f} |" for name, value in results.items())
+    base, data = from_home(settings.model.model), from_home(settings.data.dataset)
     return f"""---
-base_model: {settings.model.model}
+base_model: {base}
 library_name: peft
 tags: [lora, federated-learning, flower]
 ---
@@ -51,7 +53,7 @@ tags: [lora, federated-learning, flower]
 # LoRA adapter, trained by federated learning
 
 Task {settings.model.task}, strategy `{settings.run.strategy}`,
-{settings.run.num_server_rounds} rounds, data set `{settings.data.dataset}` (column
+{settings.run.num_server_rounds} rounds, data set `{data}` (column
 `{learned(settings)}`). Rank {rank}, relative to the untouched base model.
 
 | measured on the test split | |
@@ -100,14 +102,18 @@ model = {model}.from_pretrained("this/folder").eval()
 processor = {processor}.from_pretrained("this/folder"){classes}
 ```
 """
+    shown = from_home(base)
+    name, more = f'"{shown}"', ""
+    if shown != base:
+        name, more = f"expanduser({name})", "from os.path import expanduser\n\n"
     # The head is in the adapter: that of the base may be for other classes.
     resized = ", ignore_mismatched_sizes=True" if kind(task).has_head else ""
     return f"""```python
-from peft import PeftModel
+{more}from peft import PeftModel
 {imports}
 
 config = AutoConfig.from_pretrained("this/folder")
-base = {model}.from_pretrained("{base}", config=config{resized})
+base = {model}.from_pretrained({name}, config=config{resized})
 model = PeftModel.from_pretrained(base, "this/folder").eval()
 processor = {processor}.from_pretrained("this/folder"){classes}
 ```

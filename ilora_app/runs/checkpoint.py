@@ -83,6 +83,7 @@ class Checkpoints:
         folder = self._folder / f"{_PREFIX}{checkpoint.round}"
         store.write(folder, checkpoint.tensors, facts)
         store.keep_newest(self._folder, _PREFIX, self._keep)
+        self._facts.sweep(checkpoint.round, self.oldest)
 
     def load(self) -> Checkpoint:
         """Read the newest one that is whole; the log says which ones are not.

@@ -2,6 +2,7 @@
 
 import os
 import re
+from html import escape
 from pathlib import Path
 
 from ilora_app.settings import options
@@ -30,6 +31,19 @@ MEMBERSHIP = "membership.json"
 
 AUDIT = "audit.jsonl"
 """Of a node, in its own folder for a run."""
+
+
+def from_home(text: str) -> str:
+    """Write paths of a text that lie under the home folder from ``~``.
+
+    Pages and cards are read by others, whom the rest of such a path tells who ran it.
+    """
+    home = options.folder("~")
+    if not home.is_absolute() or home == home.parent:  # nobody's, as of a service
+        return text
+    names = {re.escape(escape(str(at))) for at in (home, home.resolve())}
+    names |= {re.escape(str(at)) for at in (home, home.resolve())}
+    return re.sub(rf"(?<![\w./~+-])(?:{'|'.join(sorted(names))})(?=/)", "~", text)
 
 
 def outside(folder: Path) -> str:

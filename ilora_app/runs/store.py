@@ -53,7 +53,7 @@ def write(folder: Path, tensors: Mapping[str, Tensor], facts: Any) -> None:
         "order": list(tensors),
         "facts": facts,
     }
-    text = json.dumps({**whole, "digest": _digest(whole)}, indent=1)
+    text = json.dumps({**whole, "digest": _digest(whole)})
     with replacing(folder) as made:
         _flushed(made / _TENSORS, data)
         _flushed(made / _FACTS, text.encode())
@@ -73,8 +73,8 @@ def replacing(folder: Path) -> Iterator[Path]:
     try:
         yield made
         for path in made.rglob("*"):
-            _flush(path)
-        _flush(made)
+            flush(path)
+        flush(made)
         if folder.exists():
             # Set aside first: a folder cannot be renamed over one that holds files.
             old = made.with_name(f"{made.name}{_OLD}")
@@ -87,7 +87,7 @@ def replacing(folder: Path) -> Iterator[Path]:
             shutil.rmtree(old, ignore_errors=True)
         else:
             made.rename(folder)
-        _flush(folder.parent)
+        flush(folder.parent)
     except BaseException:
         shutil.rmtree(made, ignore_errors=True)
         raise
@@ -174,7 +174,7 @@ def _flushed(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
     """Flush a file, or a folder's list of names, on systems that can open one."""
     if os.name == "posix":
         descriptor = os.open(path, os.O_RDONLY)

@@ -1,6 +1,5 @@
 """Runs the application on a socket, until it is asked to end."""
 
-import ipaddress
 import signal
 import socket
 from typing import Any
@@ -8,47 +7,7 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 
-from ilora_app.export.source import ReleaseError
-
 _GRACE = 5
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Take an address before the model is loaded.
-
-    Args:
-        host: name or address of this machine.
-        port: 0: any that is free.
-
-    Raises:
-        ReleaseError: it is taken, or not of this machine.
-
-    """
-    try:
-        family, _, _, _, place = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        return socket.create_server(place[:2], family=family, backlog=128)
-    except (OSError, UnicodeError) as error:
-        raise ReleaseError(
-            f"--host {host} --port {port}: it cannot be listened on ({error}): "
-            "expected an address of this machine and a free port"
-        ) from None
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address is reached from this machine alone."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def url(host: str, taken: socket.socket) -> str:
-    """Address for a browser on this machine."""
-    port = taken.getsockname()[1]
-    shown = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    return f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
 
 
 def run(app: FastAPI, taken: socket.socket) -> None:

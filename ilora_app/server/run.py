@@ -15,6 +15,7 @@ from ilora_app.federation.ridge_head import RidgeHead
 from ilora_app.federation.rounds import Row
 from ilora_app.federation.snapshot import Snapshot
 from ilora_app.federation.spool import Spool
+from ilora_app.federation.waiting import UntrainedError
 from ilora_app.lora.factors import AdapterState, LoraFactors
 from ilora_app.lora.initialisation import standard_factors
 from ilora_app.runs.checkpoint import Checkpoints
@@ -29,10 +30,6 @@ from ilora_app.server.preflight import RunInputs
 from ilora_app.server.saving import ModelWriter
 from ilora_app.settings.head import RIDGE
 from ilora_app.tasks.features import output_layer
-
-
-class UntrainedError(RuntimeError):
-    """A run in which no round changed the model."""
 
 
 class Server:
@@ -102,24 +99,28 @@ class Server:
         log(INFO, "Run folder: %s", folder.path)
         about = settings, self.membership, labels, prepared.test, prepared.run_key
         recording.begin(folder, *about)
-        self.strategy.start(
-            self._grid,
-            ArrayRecord() if prepared.resumed else self.initial_arrays(),
-            num_rounds=settings.run.num_server_rounds,
-            timeout=settings.run.round_timeout,
-            train_config=facts_for_nodes(labels, prepared.run_key),
-            evaluate_config=facts_for_nodes(labels, prepared.run_key),
-            evaluate_fn=self.evaluation,
-            after_round=self.checkpointer.keep,
-            stop=partial(early_stop.reason, settings),
-        )
+        untrained: UntrainedError | None = None
+        try:
+            self.strategy.start(
+                self._grid,
+                ArrayRecord() if prepared.resumed else self.initial_arrays(),
+                num_rounds=settings.run.num_server_rounds,
+                timeout=settings.run.round_timeout,
+                train_config=facts_for_nodes(labels, prepared.run_key),
+                evaluate_config=facts_for_nodes(labels, prepared.run_key),
+                evaluate_fn=self.evaluation,
+                after_round=self.checkpointer.keep,
+                stop=partial(early_stop.reason, settings),
+            )
+        except UntrainedError as error:  # the run folder is made whole all the same
+            untrained = error
         self._save()
         self.checkpointer.close()
         recording.say_worth(folder)
         recording.end(folder, self.strategy, settings.keeping.report)
         log(INFO, "Run folder: %s", folder.path)
-        if self.strategy.method.trains:
-            _check_trained(folder.rows)
+        if untrained:
+            raise untrained
         return folder.rows
 
     def _save(self) -> None:
@@ -150,15 +151,6 @@ class Server:
             factors = standard_factors(backbone.shapes(), rank, generator)
         initial = AdapterState(factors, backbone.initial_head())
         return wire.model_record(initial.named_tensors())
-
-
-def _check_trained(rows: list[Row]) -> None:
-    rounds = [row for row in rows if row["round"]]
-    if rounds and not any(row.get("clients") for row in rounds):
-        raise UntrainedError(
-            f"none of {len(rounds)} rounds had usable replies, so the model is what it "
-            "was before them; events.jsonl says why each reply was left out"
-        )
 
 
 def _ridge_head(prepared: RunInputs) -> RidgeHead | None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ilora_app.wire import rounding
 from ilora_app.wire.errors import WireError
-from ilora_app.wire.packets import Part, pack, unpack
+from ilora_app.wire.packets import NAME, STYPE, Part, pack, unpack
 
 _NONE = "none"
 _LEFT, _RIGHT, _DENSE = ".left", ".right", ".dense"
@@ -57,6 +57,20 @@ def decode_tensors(record: ArrayRecord) -> dict[str, Tensor]:
 
     """
     return read(unpack(record, "a message"))
+
+
+def bytes_of(record: ArrayRecord) -> Tensor:
+    """A record as it travels, uint8 of its length: to be kept, and read by nobody."""
+    data = record[NAME].data if record else b""
+    return torch.from_numpy(np.frombuffer(data, np.uint8).copy())
+
+
+def from_bytes(data: Tensor) -> ArrayRecord:
+    """The record that :func:`bytes_of` was given, to the last bit."""
+    if not len(data):
+        return ArrayRecord()
+    kept = data.numpy().tobytes()
+    return ArrayRecord({NAME: Array("uint8", (len(kept),), STYPE, kept)})
 
 
 def read(parts: Mapping[str, Part]) -> dict[str, Tensor]:
