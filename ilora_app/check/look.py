@@ -74,7 +74,8 @@ class Look:
     @property
     def problems(self) -> list[str]:
         """What would end the run."""
-        found = [one.unreadable for one in self.splits.values() if one.unreadable]
+        unreadable = [one.unreadable for one in self.splits.values() if one.unreadable]
+        found = [*dict.fromkeys(unreadable)]  # what is not installed, once
         how = labelling.of_task(self._task)
         try:
             names = how.names(self._data, self._seed)

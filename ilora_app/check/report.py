@@ -128,10 +128,6 @@ def _seen(
 
 def command(words: list[str], clients: int, suggestions: list[Suggestion]) -> str:
     """Write the command that runs what was looked at."""
-    pairs = [f"{one.key}={_written(one.value)}" for one in suggestions]
+    pairs = [f"{one.key}={one.text}" for one in suggestions]
     whole = ["ilora", "run", *words, "--clients", str(clients)]
     return shlex.join([*whole, *(w for pair in pairs for w in ("--set", pair))])
-
-
-def _written(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)

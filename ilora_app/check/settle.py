@@ -44,6 +44,13 @@ class Suggestion:
     value: object
     why: str
 
+    @property
+    def text(self) -> str:
+        """The value as a run config has it: true, and not True."""
+        return (
+            str(self.value).lower() if isinstance(self.value, bool) else str(self.value)
+        )
+
 
 @dataclass(frozen=True)
 class Settled:
