@@ -14,7 +14,7 @@ from ilora_app.cli import app
 from ilora_app.cli.run_request import Request, RequestError
 from ilora_app.launch.superlink import BIN
 from ilora_app.settings import Settings, parsing
-from tests import own_files
+from tests import own_files, tiny_models
 
 
 def checked(*words: object, code: int = 0) -> dict:
@@ -114,6 +114,19 @@ def test_what_is_said_of_gaps_and_repeated_rows(tmp_path):
     said = CliRunner().invoke(app, ["check", str(file), *words]).output
     assert "drop-unlabelled = true: 1 row" in said
     assert "  1 row repeats an earlier one" in said
+
+
+def test_a_length_that_the_model_has_no_positions_for(tmp_path):
+    made = tiny_models.make("roberta", tmp_path / "roberta")
+    file = own_files.write(tmp_path, "csv", own_files.tickets())
+    words = (file, "--model", made["model"], "--no-probe")
+    seen = checked(*words)
+    assert {"key": "max-length", "value": 37, "why": "the model has 37 positions"} in (
+        seen["suggestions"]
+    )
+    assert "--set max-length=37" in seen["command"]
+    fits = checked(*words, "--set", "max-length=24")
+    assert "max-length" not in [one["key"] for one in fits["suggestions"]]
 
 
 def test_recordings_without_their_library_are_one_problem(tmp_path, monkeypatch):

@@ -47,9 +47,7 @@ class Suggestion:
     @property
     def text(self) -> str:
         """The value as a run config has it: true, and not True."""
-        return (
-            str(self.value).lower() if isinstance(self.value, bool) else str(self.value)
-        )
+        return str(self.value).lower() if self.value is True else str(self.value)
 
 
 @dataclass(frozen=True)
