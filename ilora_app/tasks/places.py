@@ -1,12 +1,12 @@
 """Where a data set comes from, by its name alone; imports nothing that takes time."""
 
 import difflib
-import os
 import re
 from pathlib import Path
 
 from ilora_app.settings import options
 from ilora_app.settings.mistake import MistakeError
+from ilora_app.tasks import hub
 
 PACKAGED = Path(__file__).parent.parent / "data"
 
@@ -62,59 +62,16 @@ def is_local(name: str) -> bool:
 
 
 def absent(name: str) -> str:
-    """Say that a data set is neither here nor on the hub; empty where it may be.
-
-    The hub is asked for two seconds at most; where it is slow to answer nothing is
-    said, and where there is no way to it its cache has to have the set.
-    """
+    """Say that a data set is neither here nor on the hub; empty where it may be."""
     try:
         if Path(resolve(name)).exists():
             return ""
     except DataError as error:
         return str(error)
-    from httpx import ConnectError
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        OfflineModeIsEnabled,
-        RepositoryNotFoundError,
-    )
-
-    try:
-        HfApi().dataset_info(name, timeout=2)
-    except GatedRepoError:
-        return ""
-    except RepositoryNotFoundError:
-        return (
-            f"dataset = {name!r}: there is no such folder or file here, and the hub "
-            f"has no such set that you may see{_near(options.folder(name))}"
-        )
-    except (ConnectError, OfflineModeIsEnabled):
-        if _cached(name):
-            return ""
-        return (
-            f"dataset = {name!r}: there is no such folder or file here, and the hub, "
-            "which may have it, cannot be reached; its cache on this machine has no "
-            f"such set{_near(options.folder(name))}"
-        )
-    except Exception:  # slow, or whatever a proxy answers: the run asks again
-        return ""
+    if why := hub.lacks("dataset", name):
+        here = f"dataset = {name!r}: there is no such folder or file here, and {why}"
+        return f"{here}{_near(options.folder(name))}"
     return ""
-
-
-def _cached(name: str) -> bool:
-    """Whether the hub's cache, or that of prepared sets, has something by a name."""
-    from huggingface_hub import constants
-
-    default = Path(constants.HF_HOME) / "datasets"
-    prepared = Path(os.environ.get("HF_DATASETS_CACHE") or default).expanduser()
-    fetched = Path(constants.HF_HUB_CACHE) / f"datasets--{name.replace('/', '--')}"
-    kept = [entry.name for entry in prepared.glob("*")]  # as in: nyu-mll___glue
-    return fetched.is_dir() or _letters(name) in map(_letters, kept)
-
-
-def _letters(name: str) -> str:
-    return re.sub(r"[\W_]", "", name).casefold()
 
 
 def _near(place: Path) -> str:
