@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from ilora_app.cli import app
 from ilora_app.cli.run_request import Request, RequestError
 from ilora_app.launch.superlink import BIN
 from ilora_app.settings import Settings, parsing
-from tests import own_files
+from tests import own_files, tiny_models
 
 
 def checked(*words: object, code: int = 0) -> dict:
@@ -104,6 +105,39 @@ def test_a_torn_image_is_named_and_would_end_the_run(tmp_path):
     result = CliRunner().invoke(app, ["check", str(place), "--no-probe"])
     assert "would end the run" in result.output
     assert "to run it" not in result.output
+
+
+def test_what_is_said_of_gaps_and_repeated_rows(tmp_path):
+    rows = [*own_files.tickets(), {"Text": "nobody said", "Label": ""}]
+    file = own_files.write(tmp_path, "csv", [*rows, rows[0]])
+    words = ["--no-probe", "--set", "test-fraction=0.01"]
+    said = CliRunner().invoke(app, ["check", str(file), *words]).output
+    assert "drop-unlabelled = true: 1 row" in said
+    assert "  1 row repeats an earlier one" in said
+
+
+def test_a_length_that_the_model_has_no_positions_for(tmp_path):
+    made = tiny_models.make("roberta", tmp_path / "roberta")
+    file = own_files.write(tmp_path, "csv", own_files.tickets())
+    words = (file, "--model", made["model"], "--no-probe")
+    seen = checked(*words)
+    assert {"key": "max-length", "value": 37, "why": "the model has 37 positions"} in (
+        seen["suggestions"]
+    )
+    assert "--set max-length=37" in seen["command"]
+    fits = checked(*words, "--set", "max-length=24")
+    assert "max-length" not in [one["key"] for one in fits["suggestions"]]
+
+
+def test_recordings_without_their_library_are_one_problem(tmp_path, monkeypatch):
+    for name in ("low", "high"):
+        (tmp_path / name).mkdir()
+        for number in range(20):
+            (tmp_path / name / f"{number}.wav").write_bytes(b"RIFF")
+    monkeypatch.setitem(sys.modules, "soundfile", None)
+    seen = checked(tmp_path, "--no-probe", code=1)
+    (problem,) = seen["problems"]
+    assert "pip install soundfile" in problem
 
 
 def test_a_project_has_a_config_that_gives_what_was_found(tmp_path, tiny_model):

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -115,9 +116,34 @@ def test_what_accuracy_is_worth():
         {"round": 2, "accuracy": 0.7, "f1": 0.6},
     ]
     found = Worth.of(rows, [{"event": "baselines", "majority_class": 0.25}])
-    assert found == Worth(0.7, 0.8, 1, 0.6, 0.25, None, 0.5)
+    assert found == Worth(0.7, 0.8, 1, 0.6, 0.25, None, 0.5, {})
     said = "accuracy 0.7000, macro F1 0.6000; guessing the commonest class 0.2500, "
     assert found.line == said + "linear probe, round 0 0.5000"
     untrained = [{"round": 0, "accuracy": 0.5}, *rows[1:]]
     assert Worth.of(untrained, []).linear_probe is None
     assert Worth.of([{"round": 1}], []).line == ""
+    assert Worth.of([], []).line == ""
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        (
+            {"loss": 5.9, "accuracy": 0.25, "perplexity": 365.0, "exact_match": 0.5},
+            "token accuracy 0.2500, perplexity 365.0000, exact match 0.5000",
+        ),
+        (
+            {"loss": 0.7, "accuracy": 0.1, "micro_f1": 0.4, "macro_f1": 0.3},
+            "accuracy 0.1000, micro F1 0.4000, macro F1 0.3000",
+        ),
+        (
+            {"loss": 4.0, "spearman": 0.9},
+            "rank correlation (Spearman) 0.9000, mean squared error 4.0000",
+        ),
+        ({"loss": 0.6, "accuracy": 0.8, "f1": 0.6}, "accuracy 0.8000, F1 0.6000"),
+    ],
+)
+def test_tasks_beyond_one_class_a_row_end_with_their_own_measures(row, said):
+    found = Worth.of([{"round": 0, **row}, {"round": 1, **row}], [])
+    assert found.line == said
+    assert Worth(**asdict(found)) == found

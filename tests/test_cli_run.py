@@ -198,6 +198,7 @@ def test_help_is_complete_and_has_an_example(name, command):
     assert result.exit_code == 0
     text = re.sub(r"\x1b\[[0-9;]*m", "", result.output)
     assert f"Example: ilora {name} " in text
+    assert "\\[" not in text, "as typer escapes it"
     for parameter in command.params:
         assert parameter.help
         assert " ".join(parameter.help.split()[:3]) in text, parameter.name

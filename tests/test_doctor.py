@@ -49,6 +49,8 @@ def test_it_looks_at_everything_and_exits_with_1_on_a_problem(monkeypatch):
         assert name in found, name
     assert found["torch"]["found"].startswith(metadata.version("torch"))
     assert "model hub" not in found
+    number, noun = found["CPU"]["found"].split()
+    assert noun == ("core" if number == "1" else "cores")
     monkeypatch.setenv("ILORA_SHARED", "/no/such/folder")
     result = CliRunner().invoke(app, ["doctor", "--offline"])
     assert result.exit_code == 1

@@ -1,6 +1,8 @@
 """Data for the small presets, from stand-ins with the columns of the sources."""
 
 import importlib.util
+import os
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -80,3 +82,23 @@ def test_a_source_that_has_changed_is_named(fetch):
     bare = {split: rows.remove_columns("sentence") for split, rows in loaded.items()}
     with pytest.raises(ValueError, match="no column sentence in label, idx"):
         fetch.prepared(source, bare)
+
+
+def test_without_the_hub_it_ends_with_a_sentence(tmp_path):
+    nowhere = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hub")}
+    done = subprocess.run(
+        [sys.executable, ROOT / "examples/data/fetch.py", tmp_path, "gsm8k"],
+        env=os.environ | nowhere,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("gsm8k was not fetched: ")
+    assert "It comes from https://huggingface.co/datasets/openai/gsm8k" in done.stderr
+
+
+def test_a_name_that_is_no_set_is_a_mistake_in_the_command(fetch, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["fetch.py", "out", "gsm7k"])
+    with pytest.raises(SystemExit, match="2"):
+        fetch.main()
+    assert "no set gsm7k: expected sst2, qnli, " in capsys.readouterr().err

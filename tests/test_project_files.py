@@ -15,6 +15,7 @@ from flwr.cli.build import build_fab_from_disk
 from ilora_app.launch.app_files import copy_app
 
 ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
@@ -55,7 +56,7 @@ def test_forms_for_issues_have_what_they_need(form):
 @pytest.mark.parametrize(
     "page",
     [
-        *sorted((ROOT / "docs").glob("*.md")),
+        *sorted(DOCS.rglob("*.md")),
         ROOT / "README.md",
         ROOT / "CONTRIBUTING.md",
     ],
@@ -65,6 +66,15 @@ def test_links_between_files_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text()):
         if not re.match(r"[a-z]+:", target):
             assert (page.parent / target).exists(), target
+
+
+def test_every_page_is_in_the_menu_of_the_site():
+    """CI builds the site; here what needs no mkdocs."""
+    text = re.sub(r"!!python/\S+", "", (ROOT / "mkdocs.yml").read_text())
+    nav = yaml.safe_load(text)["nav"]
+    named = set(re.findall(r"[\w/.-]+\.md", str(nav)))
+    pages = {f.relative_to(DOCS).as_posix() for f in DOCS.rglob("*.md")}
+    assert named == pages | {"index.md"}
 
 
 def test_what_travels_to_nodes_is_the_program_and_nothing_beside_it(tmp_path):

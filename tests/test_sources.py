@@ -10,7 +10,7 @@ from PIL import Image
 
 from ilora_app.settings import DataSettings
 from ilora_app.settings.model import IMAGE, LANGUAGE, TEXT
-from ilora_app.tasks import data, sources
+from ilora_app.tasks import data, models, places, sources
 from ilora_app.tasks.labels import label_names, one_sided
 
 ROWS = [{"text": f"number {i}", "label": i % 3} for i in range(30)]
@@ -163,6 +163,24 @@ def test_a_set_that_cannot_be_had_ends_with_three_ways_out(monkeypatch):
     assert len(found) == 1
     for way in ("hf auth login", "name a local folder", "leave dataset at its default"):
         assert way in found[0]
+
+
+def test_a_name_is_refused_before_a_run_where_there_is_no_way_to_the_hub(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "h"))
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "d"))
+    for name in ("reveiws", "NYU/my-glue"):
+        assert "cannot be reached, and its cache" in places.absent(name)
+        assert "log in if it is gated" in models.absent(name)
+    (tmp_path / "d" / "nyu___my-glue").mkdir(parents=True)
+    (tmp_path / "h" / "datasets--reveiws").mkdir(parents=True)
+    for name in ("reveiws", "NYU/my-glue"):
+        assert places.absent(name) == "", "the cache may have it"
+    (tmp_path / "h" / "models--reveiws").mkdir()
+    assert models.absent("reveiws") == ""
+    assert "no such folder" in models.absent("./reveiws")
 
 
 def test_a_torn_file_is_an_error_of_the_data_set(tmp_path):

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset, load_dataset
+from datasets.exceptions import DatasetsError
 
 SEED = 0
 _E2E = "https://raw.githubusercontent.com/tuetschek/e2e-dataset/master"
@@ -39,6 +40,13 @@ class Source:
     columns: Mapping[str, str]
     licence: str
     rows: tuple[int, int] = (0, 0)
+
+    @property
+    def place(self) -> str:
+        """Where it is fetched from."""
+        files = self.arguments.get("data_files")
+        name = self.arguments["path"]
+        return _E2E if files else f"https://huggingface.co/datasets/{name}"
 
 
 def _hub(path: str, name: str | None = None) -> dict[str, Any]:
@@ -148,19 +156,34 @@ def write(name: str, parts: Mapping[str, Dataset], out: Path) -> Path:
 
 
 def fetch(names: Sequence[str], out: Path) -> None:
-    """Load, prepare and write."""
+    """Load, prepare and write; the first that cannot be had ends the script.
+
+    Raises:
+        SystemExit: with a sentence that says which, and why.
+
+    """
     for name in names:
         source = SOURCES[name]
-        folder = write(name, prepared(source, load_dataset(**source.arguments)), out)
-        print(f"{folder}: licence {source.licence}")
+        try:
+            parts = prepared(source, load_dataset(**source.arguments))
+        except (OSError, ValueError, DatasetsError) as error:
+            raise SystemExit(
+                f"{name} was not fetched: {error}\nIt comes from {source.place}, which"
+                " this machine has to reach. Sets named above are written; the"
+                " same command with the names of the others goes on."
+            ) from error
+        print(f"{write(name, parts, out)}: licence {source.licence}")
 
 
 def main() -> None:
     """Read the command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path)
-    parser.add_argument("names", nargs="*", choices=[*SOURCES, []], metavar="NAME")
+    known = ", ".join(SOURCES)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{known}; or all")
     asked = parser.parse_args()
+    if unknown := [name for name in asked.names if name not in SOURCES]:
+        parser.error(f"no set {', '.join(unknown)}: expected {known}")
     fetch(asked.names or list(SOURCES), asked.out)
 
 

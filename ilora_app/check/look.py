@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from datasets import Dataset
+from transformers import AutoConfig, AutoTokenizer
 
 from ilora_app.check.settle import Settled, Suggestion
 from ilora_app.settings.kinds import kind
@@ -22,6 +23,7 @@ from ilora_app.tasks.sources import DataError
 
 _MOST_CUT = 0.05
 _STEP = 16
+_POSITIONS = 512  # of a model that is not here
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,8 @@ class Look:
     @property
     def problems(self) -> list[str]:
         """What would end the run."""
-        found = [one.unreadable for one in self.splits.values() if one.unreadable]
+        unreadable = [one.unreadable for one in self.splits.values() if one.unreadable]
+        found = [*dict.fromkeys(unreadable)]  # what is not installed, once
         how = labelling.of_task(self._task)
         try:
             names = how.names(self._data, self._seed)
@@ -166,34 +169,41 @@ class Look:
         return None
 
 
-def longer(lengths: Lengths | None, longest: int) -> Suggestion | None:
-    """A length that leaves 95 of 100 texts or recordings whole, where many are cut.
+def fitting(lengths: Lengths | None, asked: int, longest: int) -> Suggestion | None:
+    """A length that the model takes, and that leaves 95 of 100 inputs whole.
 
     Args:
-        lengths: of the texts.
-        longest: tokens that the model has positions for.
+        lengths: of the texts or recordings.
+        asked: max-length.
+        longest: tokens that the model has positions for; 0: not known, or no matter.
 
     """
+    if 0 < longest < asked:
+        return Suggestion("max-length", longest, f"the model has {longest} positions")
     if lengths is None or lengths.cut is None or lengths.cut <= _MOST_CUT:
         return None
     if lengths.unit == "seconds":
         why = f"{lengths.cut:.0%} of the recordings are longer than max-seconds"
         value = float(math.ceil(lengths.most))
         return Suggestion("max-seconds", value, f"{why}; longer ones take longer")
-    value = min(-(-int(lengths.most) // _STEP) * _STEP, longest)
+    value = min(-(-int(lengths.most) // _STEP) * _STEP, longest or _POSITIONS)
     why = f"{lengths.cut:.0%} of the texts are longer than max-length"
     return Suggestion("max-length", value, f"{why}; longer texts take longer")
 
 
 def positions(model: str) -> int:
-    """Tokens that a model on this machine takes; 512 where it does not say."""
-    tokenizer = _tokenizer(model)
-    longest = int(getattr(tokenizer, "model_max_length", 0) or 0)
-    return longest if 0 < longest < 10**6 else 512
+    """Tokens that a model on this machine takes; 0 where that is not known."""
+    tokenizer, config = _read(AutoTokenizer, model), _read(AutoConfig, model)
+    config = getattr(config, "text_config", None) or config
+    held = int(getattr(config, "max_position_embeddings", 0) or 0)
+    if "roberta" in str(getattr(config, "model_type", "")):
+        held -= int(config.pad_token_id) + 1  # it counts from behind the padding index
+    told = (int(getattr(tokenizer, "model_max_length", 0) or 0), held)
+    return min((one for one in told if 0 < one < 10**6), default=0)
 
 
 def _counter(model: str) -> description.Count | None:
-    tokenizer = _tokenizer(model)
+    tokenizer = _read(AutoTokenizer, model)
     if tokenizer is None:
         return None
 
@@ -209,13 +219,11 @@ def _counter(model: str) -> description.Count | None:
     return count
 
 
-def _tokenizer(model: str) -> Any:
-    """Tokenizer of a model on this machine; None where it is not here."""
-    from transformers import AutoTokenizer
-
+def _read(kind: Any, model: str) -> Any:
+    """Tokenizer or config of a model on this machine; None where it is not here."""
     try:
         where, _ = models.locate(model)
-        return AutoTokenizer.from_pretrained(
+        return kind.from_pretrained(
             where, local_files_only=True, trust_remote_code=False
         )
     except (models.ModelError, OSError, TypeError, ValueError):

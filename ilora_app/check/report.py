@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ilora_app.check.look import Look, longer, positions
+from ilora_app.check.look import Look, fitting, positions
 from ilora_app.check.settle import Settled, Suggestion, changed, settle
 from ilora_app.settings import Settings
 from ilora_app.settings.kinds import kind
@@ -100,7 +100,7 @@ def _seen(
     found.lengths = look.lengths()
     reads = kind(settings.model.task).tokens
     longest = positions(settings.model.model) if reads else 0
-    if more := longer(found.lengths, longest):
+    if more := fitting(found.lengths, settings.data.max_length, longest):
         found.suggestions.append(more)
     yield "lengths", found
     if found.problems or not settings.data.train_split:
@@ -128,10 +128,6 @@ def _seen(
 
 def command(words: list[str], clients: int, suggestions: list[Suggestion]) -> str:
     """Write the command that runs what was looked at."""
-    pairs = [f"{one.key}={_written(one.value)}" for one in suggestions]
+    pairs = [f"{one.key}={one.text}" for one in suggestions]
     whole = ["ilora", "run", *words, "--clients", str(clients)]
     return shlex.join([*whole, *(w for pair in pairs for w in ("--set", pair))])
-
-
-def _written(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -44,6 +44,11 @@ class Suggestion:
     value: object
     why: str
 
+    @property
+    def text(self) -> str:
+        """The value as a run config has it: true, and not True."""
+        return str(self.value).lower() if self.value is True else str(self.value)
+
 
 @dataclass(frozen=True)
 class Settled:

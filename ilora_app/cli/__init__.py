@@ -9,6 +9,7 @@ from ilora_app.cli.doctor import doctor
 from ilora_app.cli.export import export
 from ilora_app.cli.init import init
 from ilora_app.cli.keys import keys
+from ilora_app.cli.plain_help import PlainHelp
 from ilora_app.cli.predict import predict
 from ilora_app.cli.report import report
 from ilora_app.cli.run import run
@@ -24,22 +25,23 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # help in boxes would take as long as all else
 )
-app.command()(init)
-app.command()(check)
-app.command()(run)
-app.command()(compare)
+app.command(cls=PlainHelp)(init)
+app.command(cls=PlainHelp)(check)
+app.command(cls=PlainHelp)(run)
+app.command(cls=PlainHelp)(compare)
 app.add_typer(runs, name="runs")
-app.command()(keys)
+app.command(cls=PlainHelp)(keys)
 app.command(
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True}
+    cls=PlainHelp,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
 )(supernode)
-app.command()(export)
-app.command()(predict)
-app.command()(serve)
-app.command()(report)
-app.command()(watch)
-app.command()(audit)
-app.command()(doctor)
+app.command(cls=PlainHelp)(export)
+app.command(cls=PlainHelp)(predict)
+app.command(cls=PlainHelp)(serve)
+app.command(cls=PlainHelp)(report)
+app.command(cls=PlainHelp)(watch)
+app.command(cls=PlainHelp)(audit)
+app.command(cls=PlainHelp)(doctor)
 
 
 @app.callback()

@@ -103,7 +103,10 @@ def _data(found: "Report", console: "Console") -> None:
         for column, count in one.empty:
             _line(console, f"{count} rows without a value of {column}")
         if one.repeated:
-            _line(console, f"{one.repeated} rows repeat an earlier one")
+            rows = (
+                "1 row repeats" if one.repeated == 1 else f"{one.repeated} rows repeat"
+            )
+            _line(console, f"{rows} an earlier one")
 
 
 def _lengths(found: "Report", console: "Console") -> None:
@@ -151,7 +154,7 @@ def _end(found: "Report", console: "Console") -> None:
         ("worth to know", found.notes),
         (
             "keys to set",
-            [f"{one.key} = {one.value}: {one.why}" for one in found.suggestions],
+            [f"{one.key} = {one.text}: {one.why}" for one in found.suggestions],
         ),
         ("would end the run", found.problems),
     ):

@@ -120,8 +120,10 @@ def run(
         ray_address,
     )  # fmt: skip
     both = file and config and f"CONFIG {file!r} and --config {config!r}: expected one"
-    absent = "" if superlink else run_data.absent(file or config, set_ or (), dataset)
-    _refuse_early(both, absent, run_checks.superlink(superlink), *request.early())
+    named = (
+        () if superlink else run_data.absent(file or config, set_ or (), dataset, model)
+    )
+    _refuse_early(both, *named, run_checks.superlink(superlink), *request.early())
     from ilora_app.cli.run_session import Session
     from ilora_app.watch.lines import duration
 

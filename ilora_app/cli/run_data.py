@@ -1,27 +1,42 @@
-"""The data of ``ilora run`` by its name, before anything that takes time is loaded."""
+"""Data and model of ``ilora run`` by name, before what takes time is loaded."""
 
 from collections.abc import Sequence
 
 
-def absent(config: str, pairs: Sequence[str], dataset: str | None) -> str:
-    """Say that the data is neither here nor on the hub; empty where it may be.
+def absent(
+    config: str, pairs: Sequence[str], dataset: str | None, model: str | None
+) -> list[str]:
+    """Say what is neither here nor on the hub.
 
     Args:
         config: preset or config file; empty for neither.
         pairs: KEY=VALUE of the run config.
         dataset: as the option says, if it does.
+        model: the same.
 
     """
-    from ilora_app.launch import config_files
-    from ilora_app.tasks import places
+    from ilora_app.tasks import models, places
 
-    name = dataset
-    for pair in pairs if name is None else ():
+    named = {"dataset": dataset, "model": model}
+    for pair in pairs:
         key, _, value = pair.partition("=")
-        name = value.strip("\"'") if key == "dataset" else name
-    if name is None and config:
-        path = config_files.find(config)
-        if not isinstance(path, str):
-            found = config_files.read(path).settings.get("dataset")
-            name = found if isinstance(found, str) else None
-    return places.absent(name) if name else ""
+        if key in named and {"dataset": dataset, "model": model}[key] is None:
+            named[key] = value.strip("\"'")
+    if config and None in named.values():
+        found = _of_file(config)
+        named = {key: found.get(key) if v is None else v for key, v in named.items()}
+    data, weights = named["dataset"], named["model"]
+    return [
+        places.absent(data) if data else "",
+        models.absent(weights) if weights else "",
+    ]
+
+
+def _of_file(config: str) -> dict[str, str]:
+    from ilora_app.launch import config_files
+
+    path = config_files.find(config)
+    if isinstance(path, str):
+        return {}
+    found = config_files.read(path).settings
+    return {key: value for key, value in found.items() if isinstance(value, str)}

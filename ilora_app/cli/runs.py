@@ -12,6 +12,7 @@ from ilora_app.cli.complete import runs as complete_runs
 from ilora_app.cli.erase import erase
 from ilora_app.cli.naming import find
 from ilora_app.cli.payloads import payloads
+from ilora_app.cli.plain_help import PlainHelp
 
 MISTAKE = 2
 
@@ -21,8 +22,8 @@ runs = typer.Typer(
     rich_markup_mode=None,
 )
 
-runs.command()(payloads)
-runs.command()(erase)
+runs.command(cls=PlainHelp)(payloads)
+runs.command(cls=PlainHelp)(erase)
 
 Root = Annotated[
     Path | None,
@@ -40,7 +41,7 @@ Id = Annotated[
 _STYLES = {"finished": "green", "failed": "red", "running": "cyan", "stopped": "yellow"}
 
 
-@runs.command("list")
+@runs.command("list", cls=PlainHelp)
 def list_(root: Root = None, json_: Json = False) -> None:
     """List runs, the oldest first.
 
@@ -80,7 +81,7 @@ def list_(root: Root = None, json_: Json = False) -> None:
     console.print(table)
 
 
-@runs.command()
+@runs.command(cls=PlainHelp)
 def show(run: Id, root: Root = None, json_: Json = False) -> None:
     """Show one run: config, rounds, and what went wrong.
 
@@ -113,7 +114,7 @@ def show(run: Id, root: Root = None, json_: Json = False) -> None:
         typer.echo(f"  {key} = {json.dumps(value, default=str)}")
 
 
-@runs.command()
+@runs.command(cls=PlainHelp)
 def rm(
     run: Annotated[
         list[str],

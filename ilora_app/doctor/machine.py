@@ -21,7 +21,8 @@ def devices() -> Iterator[Finding]:
     import torch
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
-    yield Finding("CPU", OK, f"{cores or os.cpu_count()} cores")
+    cores = cores or os.cpu_count()
+    yield Finding("CPU", OK, f"{cores} core{'s' if cores != 1 else ''}")
     if torch.cuda.is_available():
         for number in range(torch.cuda.device_count()):
             name = torch.cuda.get_device_name(number)

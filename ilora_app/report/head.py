@@ -35,6 +35,7 @@ def _tiles(run: RunData) -> list[tuple[str, str]]:
         tiles.append((f"{worth.best:.4f}", f"best accuracy, round {worth.best_round}"))
     if worth.macro_f1 is not None:
         tiles.append((f"{worth.macro_f1:.4f}", "macro F1 at the end"))
+    tiles += [(f"{value:.4f}", f"{name} at the end") for name, value in worth.named]
     tiles += [(f"{value:.4f}", name) for name, value in worth.beside]
     worst = run.value("client_accuracy_worst")
     if worst is not None:

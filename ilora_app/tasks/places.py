@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ilora_app.settings import options
 from ilora_app.settings.mistake import MistakeError
+from ilora_app.tasks import hub
 
 PACKAGED = Path(__file__).parent.parent / "data"
 
@@ -61,30 +62,15 @@ def is_local(name: str) -> bool:
 
 
 def absent(name: str) -> str:
-    """Say that a data set is neither here nor on the hub; empty where it may be.
-
-    The hub is asked for two seconds at most; where it cannot be reached nothing is
-    said, as its cache may have the set.
-    """
+    """Say that a data set is neither here nor on the hub; empty where it may be."""
     try:
         if Path(resolve(name)).exists():
             return ""
     except DataError as error:
         return str(error)
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
-
-    try:
-        HfApi().dataset_info(name, timeout=2)
-    except GatedRepoError:
-        return ""
-    except RepositoryNotFoundError:
-        return (
-            f"dataset = {name!r}: there is no such folder or file here, and the hub "
-            f"has no such set that you may see{_near(options.folder(name))}"
-        )
-    except Exception:  # no network, or whatever a proxy answers: the cache may have it
-        return ""
+    if why := hub.lacks("dataset", name):
+        here = f"dataset = {name!r}: there is no such folder or file here, and {why}"
+        return f"{here}{_near(options.folder(name))}"
     return ""
 
 
