@@ -162,12 +162,15 @@ def test_another_seed_gives_other_numbers(run_config, tmp_path):
     assert first["loss"].iloc[-1] != other["loss"].iloc[-1]
 
 
+# Nothing but what the server measures is looked at.
+SWITCHED = {"num-server-rounds": 3, "fraction-evaluate": 0.0, "save-adapters": False}
+
+
 @pytest.fixture(scope="module")
 def plain(tiny_config, tmp_path_factory) -> pandas.DataFrame:
     """metrics.csv of three rounds without any switch."""
     folder = tmp_path_factory.mktemp("plain") / "run"
-    changes = {"num-server-rounds": 3, "output-dir": str(folder)}
-    return metrics(run(tiny_config | changes)[0])
+    return metrics(run(tiny_config | SWITCHED | {"output-dir": str(folder)})[0])
 
 
 @pytest.mark.parametrize(
@@ -196,7 +199,7 @@ def plain(tiny_config, tmp_path_factory) -> pandas.DataFrame:
     ids=lambda changes: " ".join(f"{k}={v}" for k, v in changes.items()),
 )
 def test_every_switch_learns_and_makes_a_difference(run_config, plain, changes):
-    table = metrics(run(run_config | {"num-server-rounds": 3} | changes)[0])
+    table = metrics(run(run_config | SWITCHED | changes)[0])
     assert table["loss"].iloc[-1] < table["loss"].iloc[0]
     assert table["loss"].iloc[-1] != plain["loss"].iloc[-1]
 
