@@ -81,7 +81,7 @@ def huge(reply: Message) -> Message:
 def test_a_huge_update_is_left_out_under_every_strategy(run_config, name):
     run_config |= {
         "strategy": name, "max-update-norm": 100.0, "test-examples": 40,
-        "local-steps": 1,
+        "local-steps": 1, "fraction-evaluate": 0.0, "save-adapters": False,
     }  # fmt: skip
     tamper = on_training(huge)
     if name in ("local", "linear-probe"):

@@ -159,7 +159,7 @@ def test_a_folder_that_cannot_be_resumed(run_config, tmp_path):
         preflight.prepare(wanted)
 
 
-def test_with_resume_all_mistakes_come_at_once(run_config, tmp_path):
+def test_with_resume_all_mistakes_come_at_once(ended, tmp_path):
     """None waits until the others are mended, whatever is wrong with the folder."""
     own = {
         "learnin-rate": 1.0,
@@ -169,7 +169,7 @@ def test_with_resume_all_mistakes_come_at_once(run_config, tmp_path):
         "label-column": "auto",
         "track": "abacus",
     }
-    folder, _, _ = run(run_config)
+    run_config, folder = ended
     differing = {"seed": 5, "num-server-rounds": 1, "local-steps": 9}
     elsewhere = {"output-dir": str(tmp_path / "x")}
     for more, lines in (
