@@ -1,11 +1,28 @@
 """Small values that many tests need."""
 
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
 import torch
 
 from ilora_app.lora.factors import AdapterState, LoraFactors
 from ilora_app.methods.state import Share, Update
 
 SHAPES = {"encoder.query": (12, 10), "encoder.value": (9, 14)}
+
+
+# One that sends increments, one that averages factors, one that stacks them, and one
+# of gradients in a subspace: in the fast suite they stand for all, where all run.
+FAST = ("ilora", "fedit", "flora", "fedgalore")
+
+
+def of_each(methods: Iterable[str]) -> list[Any]:
+    """Parameters for a test that runs the app under every method."""
+    return [
+        pytest.param(name, marks=() if name in FAST else pytest.mark.slow)
+        for name in methods
+    ]
 
 
 def random_factors(rank: int, seed: int = 0) -> LoraFactors:

@@ -1,5 +1,6 @@
 """A tiny real model and a small real data set, in local folders."""
 
+import gc
 import importlib.util
 import json
 import signal
@@ -15,6 +16,9 @@ from ilora_app.federation import waiting
 from ilora_app.settings import Settings, parsing
 from ilora_app.tasks import models, sources
 from tests.example_apps import MODULES
+
+# A million objects of libraries are made now, and none of them is to be collected.
+gc.disable()
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 
@@ -39,14 +43,28 @@ _take_from_the_clone("benchmarks")
 LONGEST = ("test_resume.py", "test_architectures.py", "test_app.py")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes long first: with several workers none is left alone with it."""
+    """What takes long first: with several workers none is left alone with it.
+
+    What is long is slow as well, and left out with it.
+    """
+    for item in items:
+        if item.get_closest_marker("long"):
+            item.add_marker("slow")
 
     def key(item: pytest.Item) -> tuple[bool, bool]:
         slow = item.get_closest_marker("slow") is not None
         return not slow, item.path.name not in LONGEST
 
     items.sort(key=key)
+
+
+def pytest_collection_finish() -> None:
+    """From here on only what tests leave behind is looked through."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -15,7 +15,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from ilora_app import wire
 from ilora_app.methods.state import Share
 from tests.conftest import read_events
-from tests.local_run import metrics, run
+from tests.local_run import FaultyGrid, metrics, run
 from tests.packets import opened
 
 
@@ -93,8 +93,15 @@ def test_each_node_gets_factors_of_its_rank_and_nothing_more(
         assert numbers == expected
 
 
-def test_bytes_in_the_table_are_those_of_the_messages(run_config):
-    folder, grid, _ = run(run_config)
+@pytest.fixture(scope="module")
+def first(tiny_config, tmp_path_factory) -> tuple[Path, FaultyGrid]:
+    """A run without any changes, to which nothing is done."""
+    folder = tmp_path_factory.mktemp("first") / "run"
+    return run(tiny_config | {"output-dir": str(folder)})[:2]
+
+
+def test_bytes_in_the_table_are_those_of_the_messages(first):
+    folder, grid = first
     by_type = {
         kind: [
             wire.content_bytes(m.content)
@@ -143,31 +150,31 @@ def test_the_adapter_on_the_untouched_base_is_the_model_that_was_evaluated(
     assert card["lora_alpha"] == card["r"] * run_config["lora-scaling"]
 
 
-def test_the_same_seed_gives_the_same_numbers_in_any_order(run_config, tmp_path):
-    first = metrics(run(run_config)[0])
-    run_config["output-dir"] = str(tmp_path / "again")
-    again = metrics(run(run_config, reverse=True)[0])
-    pandas.testing.assert_frame_equal(first, again, check_exact=True)
+def test_the_same_seed_gives_the_same_numbers_in_any_order(run_config, first):
+    again, _, _ = run(run_config, reverse=True)
+    tables = metrics(first[0]), metrics(again)
+    pandas.testing.assert_frame_equal(*tables, check_exact=True)
     adapters = [
-        load_file(Path(folder) / "adapter" / "adapter_model.safetensors")
-        for folder in (tmp_path / "run", tmp_path / "again")
+        load_file(folder / "adapter" / "adapter_model.safetensors")
+        for folder in (first[0], again)
     ]
     assert all(torch.equal(adapters[0][k], adapters[1][k]) for k in adapters[0])
 
 
-def test_another_seed_gives_other_numbers(run_config, tmp_path):
-    first = metrics(run(run_config)[0])
-    run_config |= {"seed": 1, "output-dir": str(tmp_path / "other")}
-    other = metrics(run(run_config)[0])
-    assert first["loss"].iloc[-1] != other["loss"].iloc[-1]
+def test_another_seed_gives_other_numbers(run_config, first):
+    other = metrics(run(run_config | {"seed": 1})[0])
+    assert metrics(first[0])["loss"].iloc[-1] != other["loss"].iloc[-1]
+
+
+# Nothing but what the server measures is looked at.
+SWITCHED = {"num-server-rounds": 3, "fraction-evaluate": 0.0, "save-adapters": False}
 
 
 @pytest.fixture(scope="module")
 def plain(tiny_config, tmp_path_factory) -> pandas.DataFrame:
     """metrics.csv of three rounds without any switch."""
     folder = tmp_path_factory.mktemp("plain") / "run"
-    changes = {"num-server-rounds": 3, "output-dir": str(folder)}
-    return metrics(run(tiny_config | changes)[0])
+    return metrics(run(tiny_config | SWITCHED | {"output-dir": str(folder)})[0])
 
 
 @pytest.mark.parametrize(
@@ -196,7 +203,7 @@ def plain(tiny_config, tmp_path_factory) -> pandas.DataFrame:
     ids=lambda changes: " ".join(f"{k}={v}" for k, v in changes.items()),
 )
 def test_every_switch_learns_and_makes_a_difference(run_config, plain, changes):
-    table = metrics(run(run_config | {"num-server-rounds": 3} | changes)[0])
+    table = metrics(run(run_config | SWITCHED | changes)[0])
     assert table["loss"].iloc[-1] < table["loss"].iloc[0]
     assert table["loss"].iloc[-1] != plain["loss"].iloc[-1]
 

@@ -42,8 +42,19 @@ def job(named: dict[str, Any], folder: Path, **changes: Any) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("kind", tiny_models.ARCHITECTURES)
-@pytest.mark.parametrize("strategy", METHODS)
+PAIRS = [(kind, name) for kind in tiny_models.ARCHITECTURES for name in METHODS]
+ALL_OF = ("bert", "ilora")
+"""Every strategy on one architecture, every architecture with one strategy; what is in
+neither takes half a minute in all."""
+
+
+@pytest.mark.parametrize(
+    ("kind", "strategy"),
+    [
+        pytest.param(*pair, marks=() if set(pair) & set(ALL_OF) else pytest.mark.slow)
+        for pair in PAIRS
+    ],
+)
 def test_a_round_and_its_export(made, tmp_path, kind, strategy):
     if strategy == "linear-probe" and kind in ("gpt2", "llama"):
         pytest.skip("a language model has no classes")

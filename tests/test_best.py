@@ -62,6 +62,7 @@ def test_its_adapter_is_the_model_of_that_round(run_config):
     assert f"{expected:.4f}" in (folder / "best/adapter/README.md").read_text()
 
 
+@pytest.mark.slow
 def test_a_resumed_run_remembers_it(run_config, tmp_path):
     run_config |= {
         "learning-rate": 0.5, "num-server-rounds": 4, "strategy": "fedit",

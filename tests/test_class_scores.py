@@ -3,9 +3,11 @@
 import json
 from collections import Counter
 from dataclasses import asdict
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
@@ -15,6 +17,7 @@ from ilora_app.cli import app
 from ilora_app.runs import class_scores
 from ilora_app.runs.class_scores import ByClass
 from ilora_app.runs.worth import Worth
+from ilora_app.tasks.metrics import ClassScores
 from tests.local_run import metrics, run
 
 NAMES = ("a,b", 'say "x"', "two\nlines", "never")
@@ -43,7 +46,12 @@ rows = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1)
 def test_their_mean_is_the_macro_f1_of_the_rounds(pairs):
     true, told = (list(part) for part in zip(*pairs, strict=True))
     found = ByClass.of(NAMES, true, told)
-    assert found.macro_f1 == pytest.approx(f1_score(true, told, average="macro"))
+    right = f1_score(true, told, average="macro")
+    assert found.macro_f1 == pytest.approx(right)
+    scores = ClassScores()
+    output = SimpleNamespace(loss=0.0, logits=torch.eye(4)[told])
+    scores.add(output, torch.tensor(true))
+    assert scores.result()["f1"] == right
     assert found.confusion == Counter(pairs)
     assert sum(score.examples for score in found.scores) == len(pairs)
 

@@ -28,7 +28,12 @@ def whole(config: dict) -> dict:
     return parsing.dump(Settings()) | config
 
 
-@pytest.fixture(scope="module", params=TASKS)
+# An encoder-decoder takes as long as the three others.
+SLOW = {"seq2seq-lm": pytest.mark.slow}
+RUNS = [pytest.param(task, marks=SLOW.get(task, ())) for task in TASKS]
+
+
+@pytest.fixture(scope="module", params=RUNS)
 def finished(request, tmp_path_factory):
     """A run with default settings but for model, data, and length."""
     folder = tmp_path_factory.mktemp(request.param)

@@ -94,17 +94,22 @@ def test_a_run_goes_by_a_beginning_of_its_id(made, tmp_path, monkeypatch):
             assert not result.stdout
 
 
-@pytest.mark.parametrize("name", ["adapter", "run"])
-def test_what_a_prediction_of_a_text_does_not_need_is_not_imported(
-    made, tmp_path, name
-):
+ONE_PROCESS = """
+import sys
+from ilora_app.cli import app
+for folder in sys.argv[1:]:
+    app(["predict", folder, "a text"], standalone_mode=False)
+    print("modules of", folder, *sys.modules, file=sys.stderr)
+"""
+
+
+@pytest.mark.slow
+def test_what_a_prediction_of_a_text_does_not_need_is_not_imported(made, tmp_path):
     """Neither data sets nor Flower: each takes as long as the model itself."""
-    folder = exported(made["bert"], tmp_path)[name]
-    code = "import sys; from ilora_app.cli import app\ntry:\n    app()\nfinally:\n"
-    code += "    print('modules:', *sys.modules, file=sys.stderr)"
-    words = [sys.executable, "-c", code, "predict", str(folder), "a text"]
+    folders = exported(made["bert"], tmp_path)
+    words = [sys.executable, "-c", ONE_PROCESS, folders["adapter"], folders["run"]]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
-    assert len(done.stdout.splitlines()) == 3
+    assert len(done.stdout.splitlines()) == 2 * 3
     loaded = {name.split(".")[0] for name in done.stderr.split()}
     assert "peft" in loaded
     unneeded = {"datasets", "flwr", "flwr_datasets", "ray", "pandas", "sklearn"}

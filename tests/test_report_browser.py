@@ -20,6 +20,8 @@ playwright = pytest.importorskip(
     "playwright.sync_api", reason="playwright is not installed (extra: test)"
 )
 
+pytestmark = pytest.mark.slow  # a browser starts, with processes of its own
+
 PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 

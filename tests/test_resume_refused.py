@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from transformers import BertConfig, BertModel
@@ -18,6 +19,14 @@ from tests.interruptions import interrupted, resumed
 from tests.local_run import files, run
 
 
+@pytest.fixture(scope="module")
+def ended(tiny_config, tmp_path_factory) -> tuple[dict[str, Any], Path]:
+    """A run that has ended, to which nothing is done."""
+    place = tmp_path_factory.mktemp("ended") / "run"
+    run_config = tiny_config | {"output-dir": str(place)}
+    return run_config, run(run_config)[0]
+
+
 @pytest.mark.parametrize(
     ("change", "difference"),
     [
@@ -29,8 +38,8 @@ from tests.local_run import files, run
         ({"num-server-rounds": 1}, "num-server-rounds = 1: expected 2 or more"),
     ],
 )
-def test_what_differs_is_refused(run_config, change, difference):
-    folder, _, _ = run(run_config)
+def test_what_differs_is_refused(ended, change, difference):
+    run_config, folder = ended
     before = files(folder)
     with pytest.raises(parsing.ConfigError, match="mistake") as caught:
         resumed(run_config | change)
@@ -143,9 +152,14 @@ def test_a_folder_that_cannot_be_resumed(run_config, tmp_path):
             preflight.prepare(wanted)
     with pytest.raises(parsing.ConfigError, match="a run goes on where it is"):
         preflight.prepare(run_config | {"resume": str(tmp_path / "none")})
+    # What lies below the folder of no run, as below /, is not gone through.
+    (tmp_path / "link").symlink_to(tmp_path)
+    wanted = run_config | {"resume": str(tmp_path), "output-dir": ""}
+    with pytest.raises(parsing.ConfigError, match="a run with a checkpoint"):
+        preflight.prepare(wanted)
 
 
-def test_with_resume_all_mistakes_come_at_once(run_config, tmp_path):
+def test_with_resume_all_mistakes_come_at_once(ended, tmp_path):
     """None waits until the others are mended, whatever is wrong with the folder."""
     own = {
         "learnin-rate": 1.0,
@@ -155,7 +169,7 @@ def test_with_resume_all_mistakes_come_at_once(run_config, tmp_path):
         "label-column": "auto",
         "track": "abacus",
     }
-    folder, _, _ = run(run_config)
+    run_config, folder = ended
     differing = {"seed": 5, "num-server-rounds": 1, "local-steps": 9}
     elsewhere = {"output-dir": str(tmp_path / "x")}
     for more, lines in (

@@ -89,6 +89,7 @@ def test_who_stands_apart_does_so_in_a_run_that_goes_on():
     assert [member.node_id for member in after.agreeing(members)] == [8]
 
 
+@pytest.mark.slow
 def test_the_sums_of_a_liar_do_not_reach_the_head(run_config, tmp_path):
     """The head is that of a run without the liar, whom nobody accuses."""
     config = run_config | {

@@ -24,6 +24,8 @@ from tests.test_report_browser import DESKTOP, PHONE, browser
 
 __all__ = ["browser"]
 
+pytestmark = pytest.mark.slow  # a browser starts, with processes of its own
+
 # Of each text the contrast with what lies behind it.
 CONTRAST = """() => {
   const numbers = colour => colour.match(/[0-9.]+/g).map(Number);

@@ -88,7 +88,7 @@ def _columns(source: DataSettings, rows: Dataset) -> Finding:
 
 def _classes(node: NodeData, source: DataSettings, rows: Dataset) -> Iterator[Finding]:
     column = source.label_column
-    feature, values = rows.features[column], rows[column]
+    feature, values = rows.features[column], rows[column][:]
     labelled = [value for value in values if value not in (None, -1)]
     shown = labelled
     if isinstance(feature, ClassLabel):

@@ -67,21 +67,14 @@ class ByClass:
             told: class id that the model gives each row.
 
         """
-        from sklearn.metrics import precision_recall_fscore_support
-
-        ids = range(len(names))
-        columns = precision_recall_fscore_support(
-            true, told, labels=list(ids), zero_division=float("nan")
-        )
-        predicted = Counter(told)
+        pairs = Counter(zip(true, told, strict=True))
+        examples, predicted = Counter(true), Counter(told)
         scores = []
         for i, name in enumerate(names):
-            precision, recall, f1 = (number(float(part[i])) for part in columns[:3])
-            examples = int(columns[3][i])
-            scores.append(
-                ClassScore(name, precision, recall, f1, examples, predicted[i])
-            )
-        pairs = Counter(zip(true, told, strict=True))
+            right, there, taken = pairs[i, i], examples[i], predicted[i]
+            parts = _part(right, taken), _part(right, there)
+            f1 = _part(2 * right, there + taken)
+            scores.append(ClassScore(name, *parts, f1, there, taken))
         return cls(tuple(scores), dict(sorted(pairs.items())))
 
     @property
@@ -114,6 +107,11 @@ class ByClass:
         if wrong:
             found.append(f"taken most often: {', '.join(wrong)}")
         return found
+
+
+def _part(some: int, of: int) -> float | None:
+    """Share of a count; None where there is none."""
+    return some / of if of else None
 
 
 def write(folder: Path, found: ByClass) -> None:

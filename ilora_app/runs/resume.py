@@ -131,7 +131,8 @@ def _one(
     if right := outside(folder):
         key = "resume" if wanted != LATEST else "output-dir"
         return None, [parsing.describe(key, str(folder), right)]
-    if right := _not_written_here(folder):
+    # A folder without checkpoints is none of a run, and may be the root of a disk.
+    if Checkpoints(folder).newest and (right := _not_written_here(folder)):
         return None, [parsing.describe("resume", str(folder), right)]
     try:
         checkpoint = Checkpoints(folder).load()

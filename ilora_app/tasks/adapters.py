@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model
+from peft.functional import set_adapter
 from peft.tuners.lora import LoraLayer
 from peft.utils import ModulesToSaveWrapper
 from torch import nn
@@ -48,6 +49,8 @@ class Adapters:
         self.active = [first]
         self._kinds: dict[type[Any], list[tuple[str, Any]]] = {}
         self._settle()
+        wrapped = [*self.layers(), *self.heads()]
+        self._wrapped = nn.ModuleList(module for _, module in wrapped)
 
     def ensure(self, purpose: str, rank: int) -> str:
         """Have an adapter of this rank for this purpose; returns its name."""
@@ -59,7 +62,9 @@ class Adapters:
 
     def activate(self, adapters: Sequence[str]) -> None:
         """Compute with these; all but what a base gives up can be trained."""
-        self.peft.base_model.set_adapter(list(adapters))
+        # PEFT's own goes through every module of the model, twice.
+        set_adapter(self._wrapped, list(adapters))
+        self.peft.base_model.active_adapter = list(adapters)
         self.active = list(adapters)
         for name in adapters:
             if name.startswith(f"{OFFSET}-"):  # PEFT would train all that is active

@@ -108,7 +108,7 @@ def encode(
 
     """
     feature = data.features[settings.label_column]
-    ids = label_ids(list(data[settings.label_column]), feature, labels)
+    ids = label_ids(data[settings.label_column][:], feature, labels)
     sounds = encoded(data, settings.audio_column)
     return AudioExamples(sounds, ids, processor, settings.max_seconds, where)
 

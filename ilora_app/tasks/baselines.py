@@ -53,4 +53,4 @@ def _pairs(
     data = settings.data
     rows = rows.select(range(min(len(rows), MOST_ROWS)))
     feature = rows.features[data.label_column]
-    return texts(rows, data), label_ids(list(rows[data.label_column]), feature, labels)
+    return texts(rows, data), label_ids(rows[data.label_column][:], feature, labels)

@@ -96,15 +96,17 @@ def tokenise(
     columns, chats = names(settings.text_columns), False
     answers = [""] * len(data)
     if settings.answer_column:
-        written = data[settings.answer_column]
+        written = data[settings.answer_column][:]
         answers = ["" if answer is None else str(answer) for answer in written]
     elif is_list(data, columns[0]):
         chats = True
-        answers = [chat.last_answer(one, i) for i, one in enumerate(data[columns[0]])]
+        answers = [
+            chat.last_answer(one, i) for i, one in enumerate(data[columns[0]][:])
+        ]
 
     def encode() -> list[Row]:
         if chats:
-            return chat.encoded(data[columns[0]], tokenizer, settings.max_length)
+            return chat.encoded(data[columns[0]][:], tokenizer, settings.max_length)
         texts = [prompt(row, columns, settings, tokenizer) for row in data]
         if not settings.answer_column:
             return _blocks(texts, settings, tokenizer)

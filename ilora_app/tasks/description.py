@@ -122,7 +122,7 @@ def inputs(rows: Dataset, settings: DataSettings, task: str) -> list[str]:
 
 def texts(rows: Dataset, settings: DataSettings) -> list[str]:
     """Texts of the rows, the columns of a row on lines of their own."""
-    columns = [rows[name] for name in names(settings.text_columns)]
+    columns = [rows[name][:] for name in names(settings.text_columns)]
     return [
         "\n".join("" if part is None else str(part) for part in parts)
         for parts in zip(*columns, strict=True)
@@ -178,7 +178,7 @@ def _classes(
     column = settings.label_column
     feature = rows.features[column]
     kept = splits.labelled(rows, column)
-    values = list(rows[column])
+    values = rows[column][:]
     counts = Counter(values[i] for i in kept)
     named = isinstance(feature, ClassLabel)
     classes = [

@@ -69,7 +69,7 @@ def encode(
     (column,), tokenizer = names(settings.text_columns), processor.tokenizer
 
     def encode() -> list[dict[str, list[int]]]:
-        texts = ["" if text is None else str(text) for text in data[column]]
+        texts = ["" if text is None else str(text) for text in data[column][:]]
         return tokens_of(tokenizer, texts, settings.max_length)
 
     how = (column, settings.max_length)

@@ -40,7 +40,7 @@ def values(rows: Dataset, column: str, parts: Parts) -> list[list[str]]:
     inner = getattr(rows.features[column], "feature", None)
     name = _namer(inner)
     found: list[list[str]] = []
-    for value in rows[column]:
+    for value in rows[column][:]:
         if value is None:
             found.append([])
         elif isinstance(value, str):

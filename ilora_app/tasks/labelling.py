@@ -67,7 +67,7 @@ class _OneClass:
         self, rows: Dataset, settings: DataSettings, names: Names, where: str
     ) -> list[Any]:
         column = settings.label_column
-        return labels.label_ids(list(rows[column]), rows.features[column], names)
+        return labels.label_ids(rows[column][:], rows.features[column], names)
 
 
 class _Classes:
@@ -129,7 +129,7 @@ class _Number:
         column = settings.label_column
         labels.unlabelled(rows, column, where)
         found = []
-        for number, value in enumerate(rows[column]):
+        for number, value in enumerate(rows[column][:]):
             try:
                 found.append(float(value))
             except (TypeError, ValueError):

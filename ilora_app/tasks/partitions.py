@@ -119,7 +119,7 @@ def _values(dealt: Partitioner, column: str, partitions: int) -> Iterator[list[A
         rows = dealt.dataset.select_columns(list({column, dealt._partition_by}))
         dealt.num_partitions  # noqa: B018 - makes the mapping
         names = dealt.partition_id_to_natural_id
-        by, values = rows[dealt._partition_by], rows[column]
+        by, values = rows[dealt._partition_by][:], rows[column][:]
         found: dict[Any, list[Any]] = {}
         for name, value in zip(by, values, strict=True):
             found.setdefault(name, []).append(value)
@@ -127,7 +127,7 @@ def _values(dealt: Partitioner, column: str, partitions: int) -> Iterator[list[A
             yield found[names[number]]
         return
     for number in range(partitions):
-        yield list(dealt.load_partition(number).select_columns([column])[column])
+        yield dealt.load_partition(number).select_columns([column])[column][:]
 
 
 def _flat(values: list[Any]) -> Iterator[Any]:

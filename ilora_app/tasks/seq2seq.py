@@ -65,7 +65,7 @@ def tokenise(
 ) -> SequenceExamples:
     """Tokenise prompts and answers, each of ``max-length`` tokens at most."""
     columns = names(settings.text_columns)
-    written = data[settings.answer_column]
+    written = data[settings.answer_column][:]
     answers = ["" if answer is None else str(answer) for answer in written]
 
     def encode() -> list[Row]:

@@ -106,7 +106,7 @@ def has_class(value: object, feature: object) -> bool:
 
 def labelled(rows: Dataset, column: str) -> list[int]:
     """Rows whose label column names a class."""
-    feature, values = rows.features[column], list(rows[column])
+    feature, values = rows.features[column], rows[column][:]
     if _all_minus_one(values):
         return []
     return [i for i, value in enumerate(values) if has_class(value, feature)]

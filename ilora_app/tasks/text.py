@@ -91,7 +91,7 @@ def tokenise(
     columns = names(settings.text_columns)
 
     def encode() -> list[dict[str, list[int]]]:
-        texts = [["" if t is None else str(t) for t in data[c]] for c in columns]
+        texts = [["" if t is None else str(t) for t in data[c][:]] for c in columns]
         encoded = tokenizer(*texts, truncation=True, max_length=settings.max_length)
         return [{key: encoded[key][i] for key in encoded} for i in range(len(data))]
 

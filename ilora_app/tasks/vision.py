@@ -98,7 +98,7 @@ def encode(
 
     """
     feature = data.features[settings.label_column]
-    ids = label_ids(list(data[settings.label_column]), feature, labels)
+    ids = label_ids(data[settings.label_column][:], feature, labels)
     images = encoded(data, settings.image_column)
     return ImageExamples(images, ids, processor, settings.augment, where)
 
