@@ -38,6 +38,8 @@ def text_of(name: str) -> str:
         *[(task, "strategies", "skewed", "") for task in TASKS],
         *[(task, "strategies", "mild", "") for task in (INTENTS, BANKING)],
         *[(task, "corrections", "skewed", "") for task in (INTENTS, BANKING)],
+        (INTENTS, "leaders", "equal ranks", ""),
+        (INTENTS, "flat", "longer", ""),
         (INTENTS, "wire", "skewed", ""),
         (INTENTS, "ablation", "skewed", ""),
         *[(t, "headroom", "skewed", "linear-probe") for t in (INTENTS, BANKING, CIFAR)],
@@ -120,6 +122,16 @@ def test_differences_in_sentences_are_those_of_the_runs(
     words = f"{found.mean:+.3f} ± {found.half:.3f}".replace("0.", ".")
     for document in documents:
         assert words in text_of(document), document
+
+
+@pytest.mark.parametrize(("setting", "count"), [("equal ranks", 4), ("longer", 2)])
+def test_differences_under_other_settings_are_those_of_the_runs(study, setting, count):
+    rows = ("fedit", "flora", "hetlora", "fedex-lora")[:count]
+    cells = {r: cell(study, INTENTS, setting, r) for r in ("ilora", *rows)}
+    for row in rows:
+        found = difference(cells[row], cells["ilora"])
+        words = f"{found.mean:+.3f} ± {found.half:.3f}".replace("0.", ".")
+        assert words in text_of("docs/results.md"), row
 
 
 def gaps(study: Study, task: str, setting: str) -> dict[str, Difference]:
