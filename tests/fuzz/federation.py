@@ -20,6 +20,7 @@ from ilora_app.federation.limits import Limits
 from ilora_app.federation.membership import Membership
 from ilora_app.federation.ridge_head import RidgeHead
 from ilora_app.federation.rounds import Row
+from ilora_app.federation.waiting import UntrainedError
 from ilora_app.lora.factors import AdapterState
 from ilora_app.lora.initialisation import qr_directions, standard_factors
 from ilora_app.lora.ridge import RidgeSums
@@ -105,6 +106,7 @@ class Outcome:
     rows: list[Row] = field(default_factory=list)
     events: list[dict[str, Any]] = field(default_factory=list)
     models: list[dict[str, torch.Tensor]] = field(default_factory=list)
+    untrained: str = ""  # what it ended with, where no reply of any round was used
 
     def event(self, kind: str, **facts: Any) -> None:
         """Take an event as the run folder does."""
@@ -158,13 +160,16 @@ def federate(
         zeros = {m: torch.zeros(s).double() for m, s in problem.shapes.items()}
         outcome.models.append({**zeros, **flat, HEAD: model.head[HEAD].double()})
 
-    strategy.start(
-        grid,
-        wire.model_record(initial.named_tensors()),
-        num_rounds=rounds,
-        timeout=0.05,
-        evaluate_config=ConfigRecord(),
-        evaluate_fn=lambda *_: MetricRecord({"accuracy": 0.25, "loss": 1.5}),
-        after_round=after,
-    )
+    try:
+        strategy.start(
+            grid,
+            wire.model_record(initial.named_tensors()),
+            num_rounds=rounds,
+            timeout=0.05,
+            evaluate_config=ConfigRecord(),
+            evaluate_fn=lambda *_: MetricRecord({"accuracy": 0.25, "loss": 1.5}),
+            after_round=after,
+        )
+    except UntrainedError as error:
+        outcome.untrained = str(error)
     return outcome

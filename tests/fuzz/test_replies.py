@@ -45,6 +45,7 @@ def test_a_reply_costs_no_more_than_itself(name, told, kind, number):
 
     outcome = federate(JOBS[name], lie, RANKS)
     assert [row["round"] for row in outcome.rows] == [0, 1, 2, 3]
+    assert not outcome.untrained
     for row in outcome.rows[1:]:
         assert row["clients"] >= len(RANKS) - 1, "the honest ones are aggregated"
     assert outcome.rows[-1]["clients"] == len(RANKS) or kind == MessageType.QUERY
@@ -55,7 +56,10 @@ def test_a_reply_costs_no_more_than_itself(name, told, kind, number):
 @settings(max_examples=3)
 @given(told=lies(), others=lies(), few=st.booleans())
 def test_where_everybody_lies_the_run_goes_on(name, told, others, few):
-    """Nobody can say what is right then: the model stays finite, and that is all."""
+    """Nobody can say what is right then: the model stays finite, and that is all.
+
+    Where no reply of any round was used, the run says so at its end.
+    """
 
     def lie(reply: Message) -> list[Message]:
         if reply.metadata.message_type == MessageType.QUERY:
@@ -66,6 +70,9 @@ def test_where_everybody_lies_the_run_goes_on(name, told, others, few):
     ranks = RANKS[:2] if few else RANKS
     outcome = federate(JOBS[name], lie, ranks, rounds=2, everybody=True)
     assert [row["round"] for row in outcome.rows] == [0, 1, 2]
+    used = any(row.get("clients") for row in outcome.rows[1:])
+    assert used == (not outcome.untrained)
+    assert all(line.isprintable() for line in outcome.untrained.split("\n"))
     for model in outcome.models:
         assert all(value.isfinite().all() for value in model.values())
     for event in outcome.events:
