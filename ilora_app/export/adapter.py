@@ -85,9 +85,10 @@ def write(
     """
     adapter = weights(source)
     check(source, adapter, target)
+    taker = targets.TARGETS[target or PLAIN]
     try:
         held = energies(adapter)
-        cut, padded = targets.ranks(targets.TARGETS[target or PLAIN], held, rank)
+        cut, padded = targets.ranks(taker, held, rank)
         energy = 1.0
         if rank or cut < adapter.factors.rank:
             adapter, energy = truncated(adapter, cut)
@@ -116,5 +117,5 @@ def write(
         rank=written.factors.rank,
         energy=energy,
         measured=measured(source, adapter) if measure else (),
-        sufficient=targets.sufficient(held),
+        sufficient=targets.sufficient(taker, held),
     )
