@@ -10,7 +10,8 @@ from safetensors import SafetensorError
 from ilora_app.export import targets, whole
 from ilora_app.export.card import Summary
 from ilora_app.export.measure import measured
-from ilora_app.export.source import ReleaseError, Source
+from ilora_app.export.places import ReleaseError
+from ilora_app.export.source import Source
 from ilora_app.export.truncate import energies, truncated, whole_alpha
 from ilora_app.lora.factors import AdapterState
 from ilora_app.runs.adapter import CONFIG, WEIGHTS, read_weights, write_weights
