@@ -83,6 +83,8 @@ def test_a_run_folder_that_is_here_tells_everything(tmp_path):
     assert "warning: No row of the split test is of class x" in text
     assert "Since flwr" not in text
     assert text.count("round 1/4") == 1
+    warned = text.index("warning: round 1: client 2 is left out")
+    assert text.index("round 1/4") < warned, "what it speaks of stands above it"
 
 
 @pytest.mark.parametrize("run", [0, 99])

@@ -25,7 +25,7 @@ def test_right_ones(more):
         ({"lora-rnk": 4}, "lora-rnk = 4: there is no such key; did you mean lora-rank"),
         ({"x": 1}, "x = 1: there is no such key; the keys are partition-id"),
         ({"lora-rank": "8"}, "lora-rank = '8': expected a whole number above 0, or"),
-        ({"lora-rank": True}, "lora-rank = True: expected a whole number"),
+        ({"lora-rank": True}, "lora-rank = true: expected a whole number"),
         ({"lora-rank": 0}, "lora-rank = 0: expected a whole number above 0"),
         ({"partition-id": "0"}, "partition-id = '0': expected a whole number"),
         ({"data-path": 3}, "data-path = 3: expected a folder"),

@@ -79,10 +79,11 @@ def test_nodes_whose_data_has_one_path_are_told_apart(run_config, small_data, tm
     assert sorted(ranks[0].values()) == [2, 4, 8]
 
 
-def test_seeds_are_of_the_data_and_not_of_its_path_alone(run_config, small_data):
-    """One path on two machines: other batches there, and the same again here."""
+def test_seeds_are_of_the_data_and_not_of_its_path(run_config, small_data):
+    """One path on two machines: other batches there, and the same in any folder."""
 
-    def seed(rows: slice) -> int:
+    def seed(rows: slice, here: Path) -> int:
+        here.mkdir(parents=True, exist_ok=True)
         (here / "train.jsonl").write_text("\n".join(lines[rows]) + "\n")
         for cached in (
             sources._opened, sources.split, data.resolve_own_columns, node_data._digest,
@@ -96,12 +97,12 @@ def test_seeds_are_of_the_data_and_not_of_its_path_alone(run_config, small_data)
         return Node.of(context, classes).seed(1)
 
     lines = (Path(small_data) / "train.jsonl").read_text().splitlines()
-    here = Path(run_config["output-dir"]).parent / "data"
-    here.mkdir()
+    place = Path(run_config["output-dir"]).parent
+    here, there = place / "data", place / "moved" / "to" / "another"
     classes = tuple(sorted({json.loads(line)["domain"] for line in lines}))
-    one, other = seed(slice(0, 200)), seed(slice(200, 400))
+    one, other = seed(slice(0, 200), here), seed(slice(200, 400), here)
     assert one != other
-    assert seed(slice(0, 200)) == one
+    assert seed(slice(0, 200), here) == seed(slice(0, 200), there) == one
 
 
 @pytest.mark.slow

@@ -1,10 +1,14 @@
 """Run config: types, ranges, names, and all mistakes at once."""
 
+import re
 import tomllib
 from pathlib import Path
 
 import pytest
 
+from ilora_app.compare.jobs import Job, Record
+from ilora_app.federation import validity
+from ilora_app.runs.resume import differences
 from ilora_app.settings import Settings, parsing
 
 ROOT = Path(__file__).parent.parent
@@ -59,8 +63,38 @@ def test_a_wrong_value_names_key_value_and_what_is_right(key, value, right):
     with pytest.raises(parsing.ConfigError) as caught:
         parsing.load({key: value})
     (problem,) = caught.value.problems
-    assert problem.startswith(f"{key} = {value!r}: expected ")
+    written = "true" if value is True else repr(value)
+    assert problem.startswith(f"{key} = {written}: expected ")
     assert right in problem
+
+
+@pytest.mark.parametrize("value", [True, False, 3, -1e-5, 2.0, "auto", "a 'b'", ""])
+def test_a_value_is_shown_as_toml_reads_it(value):
+    found = tomllib.loads(f"key = {parsing.shown(value)}")["key"]
+    assert (found, type(found)) == (value, type(value))
+
+
+def test_settings_that_do_not_go_together_are_shown_as_toml_has_them():
+    """Of every check that a run goes through, as each writes its own sentence."""
+    masked = {"secure-aggregation": True, "dp": "record"}
+    wrong = [
+        mistakes({"task": "regression", "secure-aggregation": True}),
+        mistakes({"strategy": "fedavg-full", **masked}),
+        mistakes({"use-rslora": True}),
+        differences({"packing": True}, {"packing": False}),
+        Job("p", "r", 1.0, 0, 1, Path("x"), {"packing": True}).differences(
+            Record("", "", 0.0, "", 1, {"packing": False}, {}, "")
+        ),
+    ]
+    for said in wrong:
+        assert re.search(r"\b(true|false)\b", " ".join(said)), said
+        assert not re.search(r"\b(True|False)\b", " ".join(said)), said
+
+
+def mistakes(config: dict[str, object]) -> list[str]:
+    """Every mistake that the server finds in a run config by itself."""
+    settings, found = parsing.parse(config)
+    return [*found.values(), *validity.problems(settings).values()]
 
 
 def test_an_unknown_key_suggests_the_nearest():

@@ -30,7 +30,7 @@ def failure(*words: object) -> str:
 
 def test_what_it_cannot_do(made, tmp_path):
     run = made["bert"].folder
-    assert "expected a run folder" in failure(tmp_path, "text")
+    assert "that of a run, with a config.toml in it" in failure(tmp_path, "text")
     assert "expected texts or files, or --file" in failure(run)
     assert "and not both" in failure(run, "text", "--file", tmp_path / "x.csv")
     assert "expected a .csv or .jsonl file" in failure(run, "--file", "x.txt")

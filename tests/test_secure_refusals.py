@@ -126,7 +126,7 @@ def test_a_node_may_ask_for_more_than_the_server_offers(config):
     alone = {0: {"secure-aggregation": True}}
     _, _, server = run(config(), 4, node_configs=alone)
     assert list(server.membership.left_out.values()) == [
-        "--node-config secure-aggregation = True: this node takes part in runs with "
+        "--node-config secure-aggregation = true: this node takes part in runs with "
         "secure-aggregation = true alone"
     ]
     many = {0: {"secure-min-nodes": 5}}

@@ -5,8 +5,11 @@ import os
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
+
+from ilora_app.export.facts import Facts
 
 HEAVY = {"torch", "transformers", "flwr", "ray", "datasets", "matplotlib", "pandas"}
 HEAVY |= {"numpy", "peft", "pyarrow"}
@@ -57,6 +60,16 @@ MISTAKES = [
     (["serve", "EXPORTED", "--max-megabytes", "nan"], "expected a number"),
     (["predict", "EXPORTED", "--file", "nope.csv"], "cannot be read"),
     (["predict", "EXPORTED"], "expected texts or files, or --file"),
+    (["predict", "BASELESS", "a"], "base model 'gone': it was a folder on the machine"),
+    (["predict", "OFF-HUB", "a"], "model = 'no-one/nothing': no local folder"),
+    (["predict", "BASELESS", "a", "--base", "/nope"], "model = '/nope': there is no"),
+    (["predict", "RUN", "a"], "--base may name: model = '/nope': there is no such"),
+    *(
+        ([words[0], "EXPORTED", *words[1:]], "expected an exported folder, with an il")
+        for words in (["predict", "a"], ["serve", "--port", "0"], ["audit"])
+    ),
+    (["serve", "BASELESS", "--port", "0"], "expected --base FOLDER, or ILORA_MODELS"),
+    (["audit", "BASELESS"], "expected --base FOLDER, or ILORA_MODELS"),
     *(
         ([*words, "nope"], "there is no run 'nope'")
         for words in (
@@ -77,7 +90,16 @@ for words in json.load(sys.stdin):
 
 
 def test_mistakes_are_told_before_anything_heavy_is_imported(tmp_path):
-    (tmp_path / "EXPORTED").mkdir()
+    for name in ("EXPORTED", "BASELESS", "OFF-HUB", "RUN/adapter"):
+        (tmp_path / name).mkdir(parents=True)
+    facts = Facts(
+        "text-classification", "gone", False, ("a",), "text", "", 64, 0, "", 0
+    )
+    facts = replace(facts, dtype="float32", base_sha256="0" * 64)
+    facts.write(tmp_path / "BASELESS")
+    hub = replace(facts, base="no-one/nothing", base_sha256="")
+    hub.write(tmp_path / "OFF-HUB")
+    (tmp_path / "RUN" / "config.toml").write_text('model = "/nope"\n')
     (tmp_path / "flower").mkdir()
     config = '[superlink.mine]\naddress = "127.0.0.1:1"\ninsecure = true\n'
     (tmp_path / "flower" / "config.toml").write_text(config)

@@ -12,7 +12,8 @@ from datasets import Dataset
 
 from ilora_app.audit import rows
 from ilora_app.audit.attack import Losses, attack
-from ilora_app.export.source import LAST, ReleaseError, Source, find_run, open_run
+from ilora_app.export.places import LAST, ReleaseError, find_run
+from ilora_app.export.source import Source, open_run
 from ilora_app.predict.predictor import Predictor
 from ilora_app.settings import DataSettings, options
 from ilora_app.settings.kinds import SEQ2SEQ

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from datasets import Dataset, concatenate_datasets
 
-from ilora_app.export.source import STUMBLES, ReleaseError, Source
+from ilora_app.export.places import STUMBLES, ReleaseError
+from ilora_app.export.source import Source
 from ilora_app.predict.predictor import Predictor
 from ilora_app.settings import DataSettings
 from ilora_app.settings.kinds import kind

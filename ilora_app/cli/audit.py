@@ -7,7 +7,7 @@ import typer
 
 from ilora_app.cli import terminal
 from ilora_app.cli.complete import runs
-from ilora_app.cli.naming import MISTAKE, Base, Round, place_of
+from ilora_app.cli.naming import MISTAKE, Base, Round, place_of, usable
 
 if TYPE_CHECKING:
     from ilora_app.export.source import Source
@@ -71,11 +71,12 @@ def audit(
     Example: ilora audit 20260102-101500-123
     """
     named = place_of(model)  # what is wrong with it is said before torch is loaded
+    usable(named, round_, base)
     from ilora_app.tasks.libraries import quiet_libraries
 
     quiet_libraries()  # before what follows is imported, as that has much to say
     from ilora_app.audit import membership
-    from ilora_app.export.source import ReleaseError
+    from ilora_app.export.places import ReleaseError
     from ilora_app.settings import options
     from ilora_app.tasks.models import ModelError
     from ilora_app.tasks.sources import DataError

@@ -82,7 +82,7 @@ def export(
     quiet_libraries()  # before what follows is imported, as that has much to say
     from ilora_app.export import hub
     from ilora_app.export import request as export_
-    from ilora_app.export.source import ReleaseError
+    from ilora_app.export.places import ReleaseError
     from ilora_app.settings import options
     from ilora_app.tasks.models import ModelError
 

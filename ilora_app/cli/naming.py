@@ -56,3 +56,20 @@ def find(run: str, root: Path, exact: bool = False) -> Path:
     except history.HistoryError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(MISTAKE) from error
+
+
+def usable(place: str, round_: str, base: str) -> None:
+    """Look whether one can predict with a folder, as far as needs no torch.
+
+    Raises:
+        typer.Exit: with 2, where one cannot.
+
+    """
+    from ilora_app.export import early
+    from ilora_app.export.places import ReleaseError
+
+    try:
+        early.check(place, round_, base)
+    except ReleaseError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(MISTAKE) from error

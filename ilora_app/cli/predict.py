@@ -8,7 +8,7 @@ import typer
 
 from ilora_app.cli import terminal
 from ilora_app.cli.complete import runs
-from ilora_app.cli.naming import MISTAKE, Base, Round, place_of
+from ilora_app.cli.naming import MISTAKE, Base, Round, place_of, usable
 
 if TYPE_CHECKING:
     from ilora_app.predict.answers import Prediction
@@ -55,10 +55,11 @@ def predict(
         _refuse("expected texts or files, or --file, and not both")
     if file and not file.exists():
         _refuse(f"--file {file}: cannot be read: expected a .csv or .jsonl file")
+    usable(place, round_, base)
     from ilora_app.tasks.libraries import quiet_libraries
 
     quiet_libraries()  # before what follows is imported, as that has much to say
-    from ilora_app.export.source import ReleaseError
+    from ilora_app.export.places import ReleaseError
     from ilora_app.predict import inputs as inputs_
     from ilora_app.predict.as_json import answer
     from ilora_app.predict.predictor import Predictor

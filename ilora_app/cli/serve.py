@@ -8,7 +8,7 @@ import typer
 
 from ilora_app.cli import terminal
 from ilora_app.cli.complete import runs
-from ilora_app.cli.naming import MISTAKE, Base, Round, place_of
+from ilora_app.cli.naming import MISTAKE, Base, Round, place_of, usable
 
 
 def serve(
@@ -59,6 +59,7 @@ def serve(
     except address.AddressError as error:
         _refuse(str(error))
     with taken:
+        usable(place, round_, base)
         limits = max_inputs, max_megabytes, max_new_tokens
         _serve(place, round_, base, host, taken, limits, json_)
 
@@ -80,7 +81,7 @@ def _serve(
     quiet_libraries()  # before what follows is imported, as that has much to say
     with interruptible():
         try:
-            from ilora_app.export.source import ReleaseError
+            from ilora_app.export.places import ReleaseError
             from ilora_app.predict.predictor import Predictor
             from ilora_app.serve import app, server
             from ilora_app.serve.asked import Limits

@@ -85,7 +85,10 @@ class Job:
             for key in ("output-dir", "keep-checkpoints"):
                 settings.pop(key, None)
         keys = [key for key in now if then.get(key) != now[key]]
-        found = [f"{key} ({then.get(key)!r}, now {now[key]!r})" for key in keys]
+        shown = parsing.shown
+        found = [
+            f"{key} ({shown(then.get(key))}, now {shown(now[key])})" for key in keys
+        ]
         if record.clients != self.clients:
             found.append(f"clients ({record.clients}, now {self.clients})")
         return found

@@ -10,7 +10,8 @@ from safetensors import SafetensorError
 from ilora_app.export import targets, whole
 from ilora_app.export.card import Summary
 from ilora_app.export.measure import measured
-from ilora_app.export.source import ReleaseError, Source
+from ilora_app.export.places import ReleaseError
+from ilora_app.export.source import Source
 from ilora_app.export.truncate import energies, truncated, whole_alpha
 from ilora_app.lora.factors import AdapterState
 from ilora_app.runs.adapter import CONFIG, WEIGHTS, read_weights, write_weights
@@ -85,9 +86,10 @@ def write(
     """
     adapter = weights(source)
     check(source, adapter, target)
+    taker = targets.TARGETS[target or PLAIN]
     try:
         held = energies(adapter)
-        cut, padded = targets.ranks(targets.TARGETS[target or PLAIN], held, rank)
+        cut, padded = targets.ranks(taker, held, rank)
         energy = 1.0
         if rank or cut < adapter.factors.rank:
             adapter, energy = truncated(adapter, cut)
@@ -116,5 +118,5 @@ def write(
         rank=written.factors.rank,
         energy=energy,
         measured=measured(source, adapter) if measure else (),
-        sufficient=targets.sufficient(held),
+        sufficient=targets.sufficient(taker, held),
     )

@@ -5,7 +5,7 @@ import os
 import re
 from pathlib import Path
 
-from ilora_app.export.source import ReleaseError
+from ilora_app.export.places import ReleaseError
 from ilora_app.settings import options
 from ilora_app.tasks import models
 

@@ -51,7 +51,8 @@ class Summary:
         rank: of the adapter; 0 without one.
         energy: part of the global update that the adapter holds.
         measured: with what is exported itself, on the test split; empty: it was not.
-        sufficient: the smallest rank that holds nearly all of the update.
+        sufficient: the smallest rank of the target that holds nearly all of the update;
+            0: none does.
         target: it is made for.
         base: what others call the base model.
         place: where it is on this machine; not for the card.

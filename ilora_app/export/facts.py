@@ -3,11 +3,14 @@
 import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ilora_app.export.source import STUMBLES, ReleaseError, Source
+from ilora_app.export.places import STUMBLES, ReleaseError
 from ilora_app.settings import DataSettings, ModelSettings, options, parsing
 from ilora_app.tasks.columns import read_by
+
+if TYPE_CHECKING:
+    from ilora_app.export.source import Source
 
 NAME = "ilora.json"
 _FORMAT = 1
@@ -53,7 +56,7 @@ class Facts:
     max_seconds: float = DataSettings.max_seconds
 
     @classmethod
-    def of(cls, source: Source, merged: bool) -> "Facts":
+    def of(cls, source: "Source", merged: bool) -> "Facts":
         """Take them from a run."""
         model, data = source.settings.model, source.settings.data
         return cls(

@@ -6,7 +6,7 @@ import httpx
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
-from ilora_app.export.source import ReleaseError
+from ilora_app.export.places import ReleaseError
 
 
 def check(hub_id: str) -> None:

@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from ilora_app.export.source import ReleaseError, Source
+from ilora_app.export.places import ReleaseError
+from ilora_app.export.source import Source
 from ilora_app.lora.factors import AdapterState
 from ilora_app.tasks import training
 from ilora_app.tasks.encoded_split import encoded_test

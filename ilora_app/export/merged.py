@@ -10,7 +10,8 @@ from peft import PeftModel
 from torch import nn
 
 from ilora_app.export import whole
-from ilora_app.export.source import ReleaseError, Source
+from ilora_app.export.places import ReleaseError
+from ilora_app.export.source import Source
 from ilora_app.runs.adapter import write_config
 from ilora_app.tasks.loading import load_pretrained
 

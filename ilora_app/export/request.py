@@ -8,7 +8,8 @@ from ilora_app.export import adapter, base, card, manifest, whole
 from ilora_app.export.facts import Facts
 from ilora_app.export.measure import measured
 from ilora_app.export.merged import write_merged
-from ilora_app.export.source import LAST, ReleaseError, find_run, open_run
+from ilora_app.export.places import LAST, ReleaseError, find_run
+from ilora_app.export.source import open_run
 from ilora_app.runs import store
 
 

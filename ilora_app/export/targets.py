@@ -174,9 +174,12 @@ def limit_of(target: Target, rank: int) -> int:
     return min(limit for limit in target.limits if limit >= rank)
 
 
-def sufficient(energies: Sequence[float]) -> int:
-    """The smallest rank that holds ``SUFFICIENT`` of the update."""
-    return next(
+def sufficient(target: Target, energies: Sequence[float]) -> int:
+    """The smallest rank it takes that holds ``SUFFICIENT`` of the update; 0: none."""
+    least = next(
         (rank for rank, part in enumerate(energies, 1) if part >= SUFFICIENT),
         len(energies),
     )
+    if target.limits and least > target.limits[-1]:
+        return 0
+    return limit_of(target, least) if target.padded else least

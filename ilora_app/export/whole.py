@@ -7,7 +7,7 @@ from pathlib import Path
 from peft import LoraConfig, PeftConfig
 from safetensors import SafetensorError, safe_open
 
-from ilora_app.export.source import ReleaseError
+from ilora_app.export.places import ReleaseError
 from ilora_app.runs.adapter import CONFIG, WEIGHTS
 from ilora_app.settings.kinds import kind
 

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from ilora_app.federation.record_validity import record_problems
 from ilora_app.methods import Method
 from ilora_app.privacy.budget import no_noise
-from ilora_app.settings import PrivacySettings, Settings
+from ilora_app.settings import PrivacySettings, Settings, parsing
 from ilora_app.settings.head import RIDGE
 
 _CORRECTIONS = ("none", "fedprox")
@@ -25,7 +25,7 @@ def private_problems(method: type[Method], settings: Settings) -> dict[str, str]
     found: dict[str, str] = {}
 
     def refuse(key: str, value: object, right: str, why: str) -> None:
-        found[key] = f"{key} = {value!r}: expected {right}, as {why}"
+        found[key] = parsing.describe(key, value, f"{right}, as {why}")
 
     if chosen.dp == "none":
         for field in fields(PrivacySettings):

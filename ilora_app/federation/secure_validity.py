@@ -1,7 +1,7 @@
 """What makes no sense where the server sees sums alone."""
 
 from ilora_app.methods import Method
-from ilora_app.settings import Settings
+from ilora_app.settings import Settings, parsing
 from ilora_app.settings.method import CONTROL_VARIATES
 
 _CORRECTIONS = ("none", "fedprox", "fedzmg", CONTROL_VARIATES)
@@ -20,7 +20,7 @@ def secure_problems(method: type[Method], settings: Settings) -> dict[str, str]:
     found: dict[str, str] = {}
 
     def refuse(key: str, value: object, right: str, why: str) -> None:
-        found[key] = f"{key} = {value!r}: expected {right}, as {why}"
+        found[key] = parsing.describe(key, value, f"{right}, as {why}")
 
     if not settings.privacy.secure_aggregation:
         default = type(settings.privacy)().secure_min_nodes

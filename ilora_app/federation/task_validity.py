@@ -21,7 +21,7 @@ def task_problems(settings: Settings) -> dict[str, str]:
         )
     if settings.privacy.secure_aggregation:
         found["secure-aggregation"] = (
-            f"secure-aggregation = True: expected false, as what masked nodes measure "
+            "secure-aggregation = true: expected false, as what masked nodes measure "
             f"is summed as accuracies, and {task} has none"
         )
     return found

@@ -159,7 +159,9 @@ def problems(settings: Settings) -> dict[str, str]:
         key = parsing.key_of(field_name)
         if key not in used and not _same(value, default):
             why = reasons.get(key, f"{name} has no such setting")
-            found.setdefault(key, f"{key} = {value!r}: is not used, as {why}")
+            found.setdefault(
+                key, f"{key} = {parsing.shown(value)}: is not used, as {why}"
+            )
     return found
 
 

@@ -57,7 +57,7 @@ class Node:
             raise NodeError(*map("; ".join, zip(*wrong, strict=True)))
         if facts.get(wire.SECURE_REQUIRED) and not settings.privacy.secure_aggregation:
             raise NodeError.openly(
-                f"--node-config {wire.SECURE_REQUIRED} = True: this node takes part in "
+                f"--node-config {wire.SECURE_REQUIRED} = true: this node takes part in "
                 "runs with secure-aggregation = true alone"
             )
         own = str(facts.get(wire.DATA_PATH, ""))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ilora_app.export.source import ReleaseError
+from ilora_app.export.places import ReleaseError
 from ilora_app.predict.inputs import Row
 from ilora_app.settings.kinds import kind
 

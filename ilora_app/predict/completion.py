@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from ilora_app.export.facts import Facts
-from ilora_app.export.source import ReleaseError
+from ilora_app.export.places import ReleaseError
 from ilora_app.predict.inputs import Row
 from ilora_app.settings import DataSettings
 from ilora_app.settings.kinds import SEQ2SEQ

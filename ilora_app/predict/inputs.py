@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from ilora_app.export.source import ReleaseError
+from ilora_app.export.places import ReleaseError
 from ilora_app.settings import options
 
 Row = dict[str, str]

@@ -14,7 +14,8 @@ from torch import Tensor
 from ilora_app.export import base as base_
 from ilora_app.export import whole
 from ilora_app.export.facts import NAME, Facts
-from ilora_app.export.source import LAST, ReleaseError, find_run, open_run
+from ilora_app.export.places import LAST, ReleaseError, find_run
+from ilora_app.export.source import open_run
 from ilora_app.predict import answers
 from ilora_app.predict.answers import Prediction
 from ilora_app.predict.completion import Writer

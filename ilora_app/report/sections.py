@@ -7,7 +7,7 @@ from ilora_app.report.reading import Client, RunData, client_name
 from ilora_app.report.records import config, cost, failures, rounds
 from ilora_app.report.verdict import status_of, verdict
 from ilora_app.runs.history import RUNNING
-from ilora_app.settings.parsing import count
+from ilora_app.settings.parsing import count, shown
 
 WORDS = (
     ("rank r", "the size of an adapter: how many directions each layer may learn"),
@@ -190,7 +190,8 @@ def _between(run: RunData, other: RunData) -> str:
     """Say in which settings two runs differ."""
     keys = sorted({*run.config, *other.config} - {"output-dir", "resume", "report"})
     differ = [
-        f"`{key}` {run.config.get(key)!r} here, {other.config.get(key)!r} there"
+        f"`{key}` {shown(run.config.get(key))} here, "
+        f"{shown(other.config.get(key))} there"
         for key in keys
         if run.config.get(key) != other.config.get(key)
     ]

@@ -93,7 +93,8 @@ def differences(
     # Without its method nobody knows which keys a run has.
     keys = {**then, **now} if "strategy" not in unsure else then.keys() & now.keys()
     return [
-        f"{key} is {now.get(key)!r}, and was {then.get(key)!r} in the checkpoint"
+        f"{key} is {parsing.shown(now.get(key))}, and was "
+        f"{parsing.shown(then.get(key))} in the checkpoint"
         for key in keys
         if key not in FREE and key not in unsure and then.get(key) != now.get(key)
     ]

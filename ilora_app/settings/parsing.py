@@ -47,7 +47,9 @@ def describe(key: str, value: object, right: str) -> str:
 
 
 def shown(value: object) -> str:
-    """Write a value in a line of bounded length, whatever somebody has put there."""
+    """Write a value as TOML has it, in a line of bounded length, whatever it is."""
+    if isinstance(value, bool):
+        return str(value).lower()
     try:
         text = repr(value)
     except (ValueError, RecursionError):  # numbers of thousands of digits, and nests

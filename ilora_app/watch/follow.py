@@ -92,6 +92,10 @@ class Follower:
     def _look(self) -> None:
         for line in self._log.lines():
             self._line(line)
+        self._written()
+
+    def _written(self) -> None:
+        """Take in what the run folder has of events, where it is here."""
         if self._events:
             for line in self._events.lines():
                 if event := parse(line):
@@ -113,6 +117,7 @@ class Follower:
             if not self.local:
                 self._event(event)
         elif level == "WARNING" and text and not text.startswith(_NOISE):
+            self._written()  # the log comes late, and speaks of rounds that are over
             self._view.say(f"warning: {text}")
 
     def _found(self, folder: Path) -> None:
