@@ -130,9 +130,9 @@ class Rounds:
 
         for line in closing_table(rows):
             log(INFO, "%s", line)
-        asked = [row for row in rows if row.get("asked")]
-        if self.trains and asked and not any(row.get("clients") for row in asked):
-            raise untrained(len(asked), self.events.in_vain)
+        ran, why = [row for row in rows if row["round"]], self.events.in_vain
+        if self.trains and why and not any(row.get("clients") for row in ran):
+            raise untrained(len(ran), why)
         return result
 
     def _exchange(
