@@ -130,9 +130,9 @@ class Rounds:
 
         for line in closing_table(rows):
             log(INFO, "%s", line)
-        ran, why = [row for row in rows if row["round"]], self.events.in_vain
-        if self.trains and why and not any(row.get("clients") for row in ran):
-            raise untrained(len(ran), why)
+        ran, reasons = [row for row in rows if row["round"]], self.events.in_vain
+        if self.trains and reasons and not any(row.get("clients") for row in ran):
+            raise untrained(len(ran), reasons)
         return result
 
     def _exchange(
