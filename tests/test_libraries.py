@@ -20,4 +20,4 @@ def test_commands_say_what_they_say_and_nothing_else(tmp_path):
     assert done.returncode == 2
     assert not done.stdout
     assert len(done.stderr.splitlines()) == 1, done.stderr
-    assert "expected a run folder" in done.stderr
+    assert "expected an exported folder" in done.stderr

@@ -69,4 +69,4 @@ def test_what_cannot_be_served(made, tmp_path):
     assert "expected an address of this machine and a free port" in result.output
     result = ilora("serve", tmp_path, "--port", 0)
     assert result.exit_code == 2
-    assert "expected a run folder" in result.output
+    assert "expected an exported folder" in result.output
