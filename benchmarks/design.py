@@ -19,7 +19,7 @@ SETTINGS: dict[str, Config] = {
     "skewed": {"dirichlet-alpha": 0.1},
     "mild": {"dirichlet-alpha": 0.5},
     "equal ranks": {"dirichlet-alpha": 0.1, "client-ranks": "8"},
-    # Until curves are flat.
+    # Three times the rounds, towards flat curves.
     "longer": {
         "dirichlet-alpha": 0.1,
         "num-server-rounds": 36,
@@ -93,8 +93,8 @@ TABLES: dict[str, dict[str, Config]] = {
         **_plain("fedit", "flora", "hetlora", "flexlora", "fedex-lora"),
         "fedgalore": {"strategy": "fedgalore"},
     },
-    # Of those, the ones that run until their curves are flat, in the setting "longer".
-    "flat": {"ilora": _ILORA, **_plain("fedit", "flora")},
+    # Of those, the ones with three times the rounds, in the setting "longer".
+    "rounds": {"ilora": _ILORA, **_plain("fedit", "flora")},
     "corrections": {
         "ilora": _ILORA,
         **{f"ilora + {c}": {**_ILORA, "drift-correction": c} for c in _ANY_BASIS},

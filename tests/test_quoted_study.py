@@ -39,7 +39,7 @@ def text_of(name: str) -> str:
         *[(task, "strategies", "mild", "") for task in (INTENTS, BANKING)],
         *[(task, "corrections", "skewed", "") for task in (INTENTS, BANKING)],
         (INTENTS, "leaders", "equal ranks", ""),
-        (INTENTS, "flat", "longer", ""),
+        (INTENTS, "rounds", "longer", ""),
         (INTENTS, "wire", "skewed", ""),
         (INTENTS, "ablation", "skewed", ""),
         *[(t, "headroom", "skewed", "linear-probe") for t in (INTENTS, BANKING, CIFAR)],

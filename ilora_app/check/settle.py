@@ -8,7 +8,7 @@ from typing import Any
 import datasets
 from datasets import Dataset
 
-from ilora_app.settings import DataSettings, Settings
+from ilora_app.settings import DataSettings, Settings, parsing
 from ilora_app.settings.kinds import (
     AUDIO,
     IMAGE,
@@ -46,8 +46,8 @@ class Suggestion:
 
     @property
     def text(self) -> str:
-        """The value as a run config has it: true, and not True."""
-        return str(self.value).lower() if self.value is True else str(self.value)
+        """The value as ``--set`` takes it."""
+        return self.value if isinstance(self.value, str) else parsing.shown(self.value)
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ class EventLog:
         self._arrivals = self._claims = 0
         self._left_out: Counter[str] = Counter()
         self.in_vain: Counter[str] = Counter()
-        """Why the first round that changed nothing did not, by how many nodes."""
+        """Why the first round that changed nothing did not, by nodes; 0: no one's."""
 
     def round(self, row: dict[str, Any]) -> None:
         """Record a finished round."""
@@ -204,5 +204,5 @@ class EventLog:
     def model_stays(self, server_round: int, reason: str) -> None:
         """Say that a round changed nothing, and why."""
         log(WARNING, "round %d: %s, the model stays as it was", server_round, reason)
-        self.in_vain = self.in_vain or self._left_out or Counter([reason])
+        self.in_vain = self.in_vain or self._left_out or Counter({reason: 0})
         self._recorder.event("model-unchanged", round=server_round, reason=reason)

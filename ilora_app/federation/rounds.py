@@ -130,9 +130,9 @@ class Rounds:
 
         for line in closing_table(rows):
             log(INFO, "%s", line)
-        ran, reasons = [row for row in rows if row["round"]], self.events.in_vain
-        if self.trains and reasons and not any(row.get("clients") for row in ran):
-            raise untrained(len(ran), reasons)
+        ran = [row for row in rows if row["round"]]
+        if self.trains and ran and not any(row.get("clients") for row in ran):
+            raise untrained(len(ran), self.events.in_vain)
         return result
 
     def _exchange(

@@ -94,6 +94,9 @@ def untrained(rounds: int, reasons: Mapping[str, int]) -> UntrainedError:
 
 def _counted(reasons: Mapping[str, int]) -> str:
     found = sorted(reasons.items())
-    lines = [f"\n  - {why} ({count(n, 'node')})" for why, n in found[:_SHOWN]]
+    lines = [
+        f"\n  - {why}" + (f" ({count(n, 'node')})" if n else "")
+        for why, n in found[:_SHOWN]
+    ]
     more = len(found) - _SHOWN
     return "".join(lines) + (f"\n  - and {more} more" if more > 0 else "")
