@@ -23,7 +23,6 @@ from benchmarks.private_design import (
     CLIENT,
     LADDER,
     LEVELS,
-    ROWS,
     SEEDS,
     TASKS,
     UNITS,
@@ -113,7 +112,7 @@ class Record:
 def config_of(run: Run, data: Path, cache: Path, unit: Unit = CLIENT) -> Config:
     """The run config of a run."""
     task = laboratory.task(run.task, data, cache)
-    whole = {**task, **unit.common, **ROWS[run.row]}
+    whole = {**task, **unit.common, **unit.rows[run.row]}
     whole |= {"learning-rate": run.rate, "seed": max(run.seed, 0)}
     whole |= unit.chosen_on if run.seed < 0 else {}
     whole = {key: value for key, value in whole.items() if value is not None}
@@ -129,7 +128,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--tasks", default=",".join(TASKS))
-    parser.add_argument("--rows", default=",".join(ROWS))
+    parser.add_argument("--rows", help="of the unit; all")
     parser.add_argument("--levels", default=",".join(LEVELS))
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--minutes", type=float, default=float("inf"))
@@ -138,9 +137,8 @@ def main() -> None:
     given, unit = (found := parser.parse_args()), UNITS[found.unit]
     given.out.mkdir(parents=True, exist_ok=True)
     record, cache = Record(given.out / unit.file, unit), given.out / "data"
-    tasks, rows, levels = (
-        text.split(",") for text in (given.tasks, given.rows, given.levels)
-    )
+    tasks, levels = given.tasks.split(","), given.levels.split(",")
+    rows = given.rows.split(",") if given.rows else list(unit.rows)
     for task in tasks:  # cut here, where nobody else cuts it
         laboratory.task(task, given.data, cache)
     work(

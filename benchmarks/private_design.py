@@ -14,6 +14,8 @@ standard deviation z C / 200 is added to, per adapted layer of d_out x d_in with
     ilora      (Y, R), orthonormal E and Q: r (d_out + d_in - r) numbers, as many as a
                matrix of rank r has; of the product itself, so that C bounds the
                product, and no noise is multiplied.
+    ilora-svd  the product, d_out d_in numbers, of which the best approximation of rank
+               r is taken then.
     fedit      B and A: r (d_out + d_in) numbers; C bounds the factors' change, and the
                product gets B N_A + N_B A + N_B N_A.
     ffa-lora   B alone: r d_out numbers, A being random and frozen; the product gets
@@ -23,9 +25,7 @@ C is of another unit in each row, so that it is chosen for each with the rate: b
 loss on the clients' held-out data, seed 0, epsilon 4, going on in each of the two as
 long as the best is at the end of those tried; without privacy the rate alone. That
 choice is not in epsilon. Clients train with SGD: AdamW's steps are of one length in all
-numbers, also in those that a client's few examples say nothing of. Dense updates
-(d_out d_in numbers) are no row: fedavg-full aggregates no sum that is clipped and
-noised here.
+numbers, also in those that a client's few examples say nothing of.
 
 Unit record: 8 clients of some 600 rows, 4 rounds of 10 steps, in each of which a row is
 drawn with probability 0.05; delta is 0.0005. Noise is on the gradients of whatever
@@ -54,10 +54,14 @@ COMMON: Config = {
     "evaluate-every": 4,
     "test-examples": 1000,
 }
-ROWS: dict[str, Config] = {
+GRADIENTS: dict[str, Config] = {  # what a node puts noise on is what it trains
     "ilora": {"strategy": "ilora", "decomposition": "qr"},
     "fedit": {"strategy": "fedit"},
     "ffa-lora": {"strategy": "ffa-lora"},
+}
+SUMS: dict[str, Config] = {
+    **GRADIENTS,
+    "ilora-svd": {"strategy": "ilora", "decomposition": "svd"},
 }
 
 
@@ -67,6 +71,7 @@ class Unit:
 
     Attributes:
         dp: setting.
+        rows: that are compared.
         clients: how many.
         delta: of the account.
         rates, clips: that are tried first.
@@ -77,6 +82,7 @@ class Unit:
     """
 
     dp: str
+    rows: dict[str, Config]
     clients: int
     delta: float
     rates: tuple[float, ...]
@@ -88,6 +94,7 @@ class Unit:
 
 CLIENT = Unit(
     "client",
+    SUMS,
     200,
     1e-3,
     (0.1,),
@@ -104,6 +111,7 @@ CLIENT = Unit(
 )
 RECORD = Unit(
     "record",
+    GRADIENTS,
     laboratory.CLIENTS,
     5e-4,
     (0.1,),

@@ -60,7 +60,7 @@ def test_strategies_that_average_factors(config, strategy):
 SEND = {"aggregate": "increments", "residual": "send"}
 
 
-@pytest.mark.parametrize("more", [{}, SEND])
+@pytest.mark.parametrize("more", [{}, SEND, {"decomposition": "svd"}])
 def test_without_noise_and_clip_it_is_the_mean_over_nodes(config, more):
     """Learned in the clear, by as much: all nodes count alike in both."""
     keys = config(dp="none", partitioner="iid", head="trained") | more

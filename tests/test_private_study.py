@@ -11,7 +11,6 @@ from benchmarks.private_design import (
     LADDER,
     LEVELS,
     RECORD,
-    ROWS,
     TASKS,
     UNITS,
 )
@@ -47,8 +46,9 @@ def run_grids(record: Record, asked, best: tuple[float, float] = BEST) -> int:
     return count
 
 
-@pytest.mark.parametrize("unit", UNITS.values(), ids=list(UNITS))
-@pytest.mark.parametrize("row", ROWS)
+@pytest.mark.parametrize(
+    ("unit", "row"), [(unit, row) for unit in UNITS.values() for row in unit.rows]
+)
 @pytest.mark.parametrize("level", LEVELS)
 def test_every_row_is_a_run_config_that_the_app_takes(unit, row, level, tmp_path):
     for task in TASKS:

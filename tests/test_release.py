@@ -212,15 +212,17 @@ def test_what_makes_no_sense_is_refused_with_a_reason():
         ("head", "ridge"),
         ("drift_correction", "control-variates"),
         ("robust", "krum"),
-        ("decomposition", "svd"),
+        ("decomposition", "pivoted-qr"),
         ("dp_noise_multiplier", 1.0),
         ("dp_target_epsilon", 1e-7),
         ("server_rate", "auto"),
     ):
         found = wrong(**right | {key: value})
         assert len(found) == 1, (key, found)
+    assert not wrong(**right | {"decomposition": "svd"})
     blind = right | {"secure_aggregation": True}
     assert not wrong(**blind)
+    assert "more passes" in wrong(**blind | {"decomposition": "svd"})["decomposition"]
     assert "no single norm" in wrong(**blind, dp_clip_quantile=0.5)["dp-clip-quantile"]
     assert "dp" in wrong(strategy="flora", dp="client", dp_target_epsilon=1.0)
     assert np.isfinite(

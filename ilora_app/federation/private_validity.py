@@ -54,8 +54,13 @@ def private_problems(method: type[Method], settings: Settings) -> dict[str, str]
         found["dp-target-epsilon"] = none
     used = method.setting_keys
     if "decomposition" in used and settings.method.decomposition != "qr":
-        why = "more passes than two would each take noise of their own"
-        refuse("decomposition", settings.method.decomposition, "qr", why)
+        how = settings.method.decomposition
+        if settings.privacy.secure_aggregation:
+            why = "more passes than two would each take noise of their own"
+            refuse("decomposition", how, "qr", why)
+        elif how != "svd":
+            why = "pivots would be chosen among columns of noise"
+            refuse("decomposition", how, "qr or svd", why)
     elif "decomposition" not in used and "aggregate" in used:
         why = f"{name} needs more passes over its products than two"
         refuse("dp", chosen.dp, "none", why)

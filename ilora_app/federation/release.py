@@ -12,6 +12,9 @@ and then R = Q^T D for the other columns alone, as Q^T Y is there already. What 
 changes in both together is at most ||D E||^2 + ||D - D E E^T||^2 = ||D||^2. So all that
 is released gets noise of z C (of the products: over s), as one Gaussian mechanism
 would. R is linear in the nodes, so noise is never multiplied by noise.
+
+Where the best approximation of D is aggregated in place of its leading columns, all of
+D gets that noise, and is cut to rank r then: what is cut off takes noise along.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,9 +25,10 @@ from torch import Tensor
 
 from ilora_app.federation.clipping import Quantile
 from ilora_app.federation.limits import begun, update_norms
-from ilora_app.lora.factors import AdapterState, Pair, only
+from ilora_app.lora.decomposition import truncate_dense
+from ilora_app.lora.factors import AdapterState, LoraFactors, Pair, only
 from ilora_app.methods import Method
-from ilora_app.methods.state import MEANS, GlobalState, Update
+from ilora_app.methods.state import MEANS, SKETCH, GlobalState, Update
 from ilora_app.methods.sums import (
     Matrices,
     Sketch,
@@ -79,7 +83,7 @@ class Release:
         Args:
             method: that is run.
             state: that nodes trained from.
-            sketch: which sums the method needs: means, or leading columns.
+            sketch: which sums the method needs: means, leading columns, or products.
             updates: of every asked node.
             up: groups of tensors that nodes return.
 
@@ -100,6 +104,9 @@ class Release:
             return one_update(state, head, whole.factors, False, len(updates))
         terms = [terms_of(u, c, sketch.sums.changed) for u, c in pairs]
         spread /= self.scaling
+        if sketch.sums.kind == SKETCH:
+            factors = self._cut(terms, spread, sketch.rank)
+            return one_update(state, head, factors, True, len(updates))
         Y = self._mean([sketch.first(own) for own in terms], spread, torch.float64)
         Q = leading_basis_of(method, state, head, Y)
         Q = {module: value.double() for module, value in Q.items()}
@@ -107,6 +114,20 @@ class Release:
         rest = self._mean(later, spread, torch.float64)
         R = {m: torch.cat([Q[m].T @ Y[m], value], dim=1) for m, value in rest.items()}
         return one_update(state, head, joined(Y, Q, R), True, len(updates))
+
+    def _cut(
+        self, terms: Sequence[Mapping[str, Pair]], spread: float, rank: int
+    ) -> LoraFactors:
+        """Best approximation of (sum of L R + noise) / their number, by module."""
+        pairs = {}
+        for module in terms[0]:
+            L = torch.cat([own[module][0] for own in terms], dim=1)
+            R = torch.cat([own[module][1] for own in terms])
+            D = L @ R
+            D = (D + spread * self.draw(D.shape)) / len(terms)
+            length = float(torch.linalg.vector_norm(L) * torch.linalg.vector_norm(R))
+            pairs[module] = truncate_dense(D, rank, "svd", length / len(terms))
+        return LoraFactors(pairs)
 
     def _mean(
         self,
