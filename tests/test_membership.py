@@ -21,6 +21,17 @@ def test_order_is_by_partition_and_only_then_by_node_id():
     assert [m.node_id for m in ordered] == [50, 9, 2, 3]
 
 
+def test_nodes_with_data_of_their_own_are_in_the_order_of_how_much_it_is():
+    """Whatever their names are: these are made of keys, which may be drawn anew."""
+    for names in ("abc", "cab", "bca"):
+        members = [
+            Member(node_id=9 - n, rank=4, examples=10 * n, identity=name)
+            for n, name in enumerate(names, start=1)
+        ]
+        ordered = sorted(members, key=lambda m: m.order)
+        assert [m.examples for m in ordered] == [10, 20, 30]
+
+
 def test_sampling_does_not_see_node_ids():
     one = [member(i, 100 + i) for i in range(10)]
     other = [member(i, 900 - i) for i in range(10)]

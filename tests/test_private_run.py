@@ -49,8 +49,10 @@ def test_a_run_says_what_it_costs_and_shows_no_node(config):
     assert all(bool(value.isfinite().all()) for value in values)
 
 
-@pytest.mark.parametrize("strategy", ["fedit", "ffa-lora", "rolora", "fedsa-lora"])
-def test_strategies_that_average_factors(config, strategy):
+@pytest.mark.parametrize(
+    "strategy", ["fedit", "ffa-lora", "rolora", "fedsa-lora", "flexlora"]
+)
+def test_strategies_that_are_sums(config, strategy):
     keys = config(strategy=strategy)
     del keys["decomposition"]
     folder, _, _ = run(keys, nodes=3)

@@ -225,6 +225,9 @@ def test_what_makes_no_sense_is_refused_with_a_reason():
     assert "more passes" in wrong(**blind | {"decomposition": "svd"})["decomposition"]
     assert "no single norm" in wrong(**blind, dp_clip_quantile=0.5)["dp-clip-quantile"]
     assert "dp" in wrong(strategy="flora", dp="client", dp_target_epsilon=1.0)
+    flexlora = {"strategy": "flexlora", "dp": "client", "dp_target_epsilon": 1.0}
+    assert not wrong(**flexlora)
+    assert "more passes" in wrong(**flexlora, secure_aggregation=True)["dp"]
     assert np.isfinite(
         Budget.of(
             parsing.load(

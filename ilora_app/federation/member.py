@@ -35,10 +35,15 @@ class Member:
     home: int = 0
 
     @property
-    def order(self) -> tuple[bool, int, str, int]:
-        """Sort key: node ids are random in every run, partition ids are not."""
+    def order(self) -> tuple[bool, int, int, str, int]:
+        """Sort key: node ids are random in every run, partition ids are not.
+
+        Nodes with data of their own are told apart by how much it is before they are
+        by their names, which are made of keys that are drawn anew now and then.
+        """
         alone = self.partition is None
-        return (alone, self.partition or 0, self.identity, self.node_id)
+        size = self.examples if alone else 0
+        return (alone, self.partition or 0, size, self.identity, self.node_id)
 
     def at_rank(self, rank: int) -> "Member":
         """Make the same member at another rank."""
