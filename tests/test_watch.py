@@ -66,6 +66,8 @@ def test_time_left_is_that_of_the_last_rounds_less_what_is_gone():
     assert state.seconds_left(now=112.0) == pytest.approx(7.5 - 2 + 2 * 7.5)
     assert state.seconds_left(now=200.0) == pytest.approx(2 * 7.5), "never negative"
     assert RunState(3).seconds_left() is None
+    begun = {"event": "round", "round": 0, "seconds_evaluate": 0.2}
+    assert fed([EVENTS[0], begun]).seconds_left() is None, "no round is known yet"
     done = fed([*EVENTS[:2], {"event": "round", "round": 4, "seconds_train": 1.0}])
     assert done.seconds_left() == 0
 

@@ -85,7 +85,9 @@ class RunState:
 
     def seconds_left(self, now: float | None = None) -> float | None:
         """Time that the rounds to come take, by the mean of the last few."""
-        recent = [s for row in self.rows[-_RECENT:] if (s := seconds(row))]
+        # What measuring the start takes says nothing of a round.
+        trained = [row for row in self.rows if row["round"]]
+        recent = [s for row in trained[-_RECENT:] if (s := seconds(row))]
         left = self.rounds - max(self.round, 0)
         if not recent or left <= 0:
             return 0.0 if self.rows and left <= 0 else None
