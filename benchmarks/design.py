@@ -125,8 +125,7 @@ TABLES: dict[str, dict[str, Config]] = {
         },
         "centralized": {**_plain("centralized")["centralized"], "local-steps": 24},
     },
-    # The steps of the paper, as published: a head that is trained.
-    # The same strategies as published: a head that is trained, the published cut.
+    # The strategies as published: a head that is trained, the published cut.
     "published": {
         f"{name}, trained head": {**row, **_PUBLISHED}
         for name, row in {
@@ -134,6 +133,7 @@ TABLES: dict[str, dict[str, Config]] = {
             **_plain(*_OTHERS),
         }.items()
     },
+    # The steps of the paper, one by one.
     "ablation": {
         "fedit, trained head": {**_plain("fedit")["fedit"], **_PUBLISHED},
         "+ qr start": {
