@@ -5,9 +5,9 @@ its noise would be the same for all rows, and a head alone is what a linear prob
 noise would be. Both leave much to learn (benchmarks.headroom).
 
 Unit client: 200 clients of 23 to 25 examples each, a fifth of them held out, ranks 2
-and 4, all asked in each of T = 4 rounds of two steps, delta 0.001. z is 5.8, 3.2, 1.8
-and 1.0 at epsilon 1, 2, 4 and 8, the same for all rows. It grows as sqrt(T), and the
-noise of all rounds together as z sqrt(T), which is T, as what clipped changes add up
+and 4, all asked in each of T = 4 rounds of two steps of 4, delta 0.001. z is 5.8, 3.2,
+1.8 and 1.0 at epsilon 1, 2, 4 and 8, the same for all rows. It grows as sqrt(T), and
+the noise of all rounds together as z sqrt(T), which is T, as what clipped changes add up
 to: more rounds cost time and buy nothing. What differs is which numbers the noise of
 standard deviation z C / 200 is added to, per adapted layer of d_out x d_in with r = 4:
 
@@ -96,7 +96,7 @@ CLIENT = Unit(
         **COMMON,
         "holdout-fraction": 0.2,
         "local-steps": 2,
-        "batch-size": 8,
+        "batch-size": 4,
         "clients-per-batch": 10,  # more are slower: out of a processor's cache
     },
     {},
