@@ -197,7 +197,6 @@ def test_all_linear_trains(tmp_path):
 @pytest.mark.parametrize(
     ("key", "said"),
     [
-        ("use-rslora", "differs by rank"),
         ("use_dora", "no sums over clients"),
         ("lora-alpha", "lora-scaling is lora_alpha / r"),
         ("early-stopping-rounds", "patience ends a run"),

@@ -80,7 +80,7 @@ def test_settings_that_do_not_go_together_are_shown_as_toml_has_them():
     wrong = [
         mistakes({"task": "regression", "secure-aggregation": True}),
         mistakes({"strategy": "fedavg-full", **masked}),
-        mistakes({"use-rslora": True}),
+        mistakes({"strategy": "fedavg-full", "use-rslora": True}),
         differences({"packing": True}, {"packing": False}),
         Job("p", "r", 1.0, 0, 1, Path("x"), {"packing": True}).differences(
             Record("", "", 0.0, "", 1, {"packing": False}, {}, "")

@@ -118,8 +118,8 @@ class DirectedAdamW(Optimizer):
         directed: float,
     ) -> None:
         rate = settings.learning_rate
-        decay = {"lr": rate, "weight_decay": settings.weight_decay}
-        super().__init__(groups, decay)
+        usual = {"lr": rate, "eps": _EPS, "weight_decay": settings.weight_decay}
+        super().__init__(groups, usual)
         self._rate, self._adaptive, self._directed = rate, adaptive, directed
         self.steps = 0
 
@@ -159,6 +159,6 @@ class DirectedAdamW(Optimizer):
                 v.mul_(beta_2).addcmul_(gradient, gradient, value=1 - beta_2)
                 root = math.sqrt(1 - beta_2 ** (state["t"] + self.steps))
                 size = self._adaptive * (rate / (1 - beta_1**self.steps))
-                parameter.addcdiv_(m, (v.sqrt() / root).add_(_EPS), value=-size)
+                parameter.addcdiv_(m, (v.sqrt() / root).add_(group["eps"]), value=-size)
                 if state["g"] is not None and self._directed:
                     parameter.add_(state["g"], alpha=-self._directed * self._rate)

@@ -3,6 +3,7 @@
 from dataclasses import fields
 from typing import Any
 
+from ilora_app.federation.adapter_validity import adapter_problems
 from ilora_app.federation.correction_validity import (
     CORRECTION_KEYS,
     batch_problems,
@@ -103,6 +104,7 @@ def problems(settings: Settings) -> dict[str, str]:
     found |= deadline_problems(method, settings) | robust_problems(method, settings)
     found |= rounding_problems(method, settings) | secure_problems(method, settings)
     found |= private_problems(method, settings) | task_problems(settings)
+    found |= adapter_problems(method, settings)
 
     used = set(method.setting_keys) | _declared(method) | {"drift-correction"}
     reasons = {}

@@ -51,6 +51,7 @@ def alike(one: LocalRound, other: LocalRound) -> bool:
         and one.backbone is other.backbone
         and bool(one.backbone.shapes())  # fails where every weight is trained
         and one.settings == other.settings
+        and _step_alike(one, other)
         and list(one.names) == list(other.names)
         and one.private is None
         and one.record is None
@@ -59,6 +60,12 @@ def alike(one: LocalRound, other: LocalRound) -> bool:
         and bases[0].keys() == bases[1].keys()
         and all(value.equal(bases[1][name]) for name, value in bases[0].items())
     )
+
+
+def _step_alike(one: LocalRound, other: LocalRound) -> bool:
+    """Whether a step is one of the same rates: those of rsLoRA hang on the rank."""
+    ranks = one.start.factors.rank, other.start.factors.rank
+    return not one.backbone.settings.use_rslora or ranks[0] == ranks[1]
 
 
 def _penalty(one: LocalRound, parameters: Mapping[str, Tensor]) -> Any:

@@ -7,10 +7,6 @@ _SCALING = (
 
 HINTS = {
     "lora-alpha": _SCALING,
-    "use-rslora": (
-        "products of clients of unequal rank are added up under one scaling, and that "
-        "of rsLoRA, alpha / sqrt(r), differs by rank; " + _SCALING
-    ),
     "use-dora": (
         "DoRA divides each column of W0 + B A by its own norm, so its magnitudes are "
         "no sums over clients as products are, and no strategy here aggregates them"

@@ -63,6 +63,11 @@ class ModelSettings:
         "Paper: lora_alpha 16 at every rank.",
         check=above(0),
     )
+    use_rslora: bool = option(
+        False,
+        "rsLoRA: a client of rank r trains as with alpha / sqrt(r), s being that of "
+        "rank 8: s sqrt(8 / r) in place of s. What travels stays in one scaling.",
+    )
     lora_dropout: float = option(0.0, "Dropout before A. Paper: 0.1.", check=below_one)
     initialisation: str = option(
         "auto",

@@ -13,6 +13,9 @@ from ilora_app.lora.initialisation import standard_factors
 from ilora_app.tasks.adapters import PRIVATE
 from ilora_app.tasks.backbone import Backbone
 
+PRIVATE_A, PRIVATE_B = "private_A", "private_B"
+"""What the names of the factors end with."""
+
 
 class PrivateAdapter:
     """The private factors in a backbone.
@@ -50,7 +53,7 @@ class PrivateAdapter:
         found = {}
         for name, _ in self._backbone.layers():
             B, A = self._pair(name)
-            found[f"{name}.private_B"], found[f"{name}.private_A"] = B, A
+            found[f"{name}.{PRIVATE_B}"], found[f"{name}.{PRIVATE_A}"] = B, A
         return found
 
     def collect(self) -> LoraFactors:

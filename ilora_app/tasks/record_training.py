@@ -6,10 +6,11 @@ linear layers keep the gradient g_i of each row's own loss, and goes along
     (sum_i min(1, C / ||g_i||) g_i + z C N(0, I)) / (q n),
 
 ||g_i|| being over all that trains together (Abadi et al., CCS 2016, arXiv 1607.00133).
+Under rsLoRA g_i is that of a client's own factors, as in tasks/optimizers.py.
 """
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +25,7 @@ from ilora_app.tasks.backbone import Backbone
 from ilora_app.tasks.examples import Batch, Examples
 from ilora_app.tasks.losses import row_terms
 from ilora_app.tasks.models import ModelError
-from ilora_app.tasks.optimizers import groups_of, make_optimizer
+from ilora_app.tasks.optimizers import groups_of, make_optimizer, reaches_of
 from ilora_app.tasks.training import Outcome, unfrozen
 
 
@@ -81,9 +82,12 @@ def train(
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     parameters = unfrozen(backbone, trained)
-    groups = groups_of(parameters, settings, head_rate)
+    rslora = backbone.settings.use_rslora
+    groups = groups_of(parameters, settings, head_rate, rslora)
     size = noise.rate * len(examples)
-    optimizer = _private(make_optimizer(groups, settings), noise, size)
+    named = reaches_of(parameters, rslora)
+    reaches = {parameter: named[name] for name, parameter in parameters.items()}
+    optimizer = _private(make_optimizer(groups, settings), noise, size, reaches)
     most = max(1, settings.batch_size // settings.gradient_accumulation)
     backbone.model.train()
     hooks = _hooks(backbone.model)
@@ -94,6 +98,7 @@ def train(
             for part in parts:
                 optimizer.zero_grad(set_to_none=True)
                 _backward(backbone, examples, part, generator, parameters.values())
+                _scale(reaches)
                 optimizer.signal_skip_step(part is not parts[-1])
                 optimizer.step()
             optimizer.zero_grad(set_to_none=True)
@@ -137,6 +142,13 @@ def _backward(
             raise _refused("a layer sees other rows than its examples")
 
 
+def _scale(reaches: Mapping[Any, float]) -> None:
+    """Have rows count as q g: what is clipped is of a client's own factors."""
+    for parameter, q in reaches.items():
+        if q != 1.0:
+            parameter.grad_sample = q * parameter.grad_sample
+
+
 def losses_of(backbone: Backbone, batch: Batch) -> Tensor:
     """Loss of every row by itself: of a text the mean over its own tokens."""
     logits = backbone.forward(batch).logits.float()
@@ -171,7 +183,9 @@ def _refused(why: str) -> ModelError:
     )
 
 
-def _private(optimizer: Optimizer, noise: Noise, size: float) -> Any:
+def _private(
+    optimizer: Optimizer, noise: Noise, size: float, reaches: Mapping[Any, float]
+) -> Any:
     """Opacus' optimizer around one, with noise that no seed repeats."""
     from opacus.optimizers import DPOptimizer
     from opacus.optimizers.optimizer import _check_processed_flag, _mark_as_processed
@@ -186,6 +200,10 @@ def _private(optimizer: Optimizer, noise: Noise, size: float) -> Any:
                 _check_processed_flag(whole)
                 drawn = noise.draw(whole.shape).to(whole)
                 total = whole + self.noise_multiplier * self.max_grad_norm * drawn
+                # A step is one along g, not along q g.
+                total = (
+                    total if reaches[parameter] == 1.0 else total / reaches[parameter]
+                )
                 parameter.grad = total.view_as(parameter)
                 _mark_as_processed(whole)
 

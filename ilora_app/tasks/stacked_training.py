@@ -19,7 +19,7 @@ from ilora_app.lora.factors import AdapterState, Pair
 from ilora_app.settings import TrainingSettings
 from ilora_app.tasks.backbone import Backbone
 from ilora_app.tasks.examples import Batch, Examples
-from ilora_app.tasks.optimizers import groups_of, make_optimizer
+from ilora_app.tasks.optimizers import groups_of, make_optimizer, reaches_of
 from ilora_app.tasks.stacked_loss import StackedLosses
 from ilora_app.tasks.stacked_model import StackedModel
 from ilora_app.tasks.training import Outcome
@@ -63,7 +63,8 @@ def train(
 
     Args:
         backbone: with the base that they share installed.
-        clients: in a fixed order; their batches are as many.
+        clients: in a fixed order; their batches are as many, and under rsLoRA they
+            have one rank.
         settings: the same for all.
         trained: names of the parameters to train, at least one; others are frozen.
         head_rate: factor on the learning rate for the head.
@@ -86,7 +87,8 @@ def train(
         parameter.requires_grad_(name in trained)
         if name in trained:
             parameters[name] = parameter
-    groups = groups_of(parameters, settings, head_rate)
+    rslora = backbone.settings.use_rslora
+    groups = groups_of(parameters, settings, head_rate, rslora)
     optimizer = make_optimizer(groups, settings)
     hooks = _hooks(model, clients, parameters, optimizer)
     terms = _terms(model, clients, parameters)
@@ -113,7 +115,7 @@ def train(
                 if hook is not None:
                     hook.examples = size
             if settings.clip_grad_norm:
-                _clip(parameters.values(), settings.clip_grad_norm)
+                _clip(parameters, settings.clip_grad_norm, rslora)
             optimizer.step()
     means = [total / n for total, n in zip(totals.tolist(), seen, strict=True)]
     found = [model.collect(k) for k in range(len(clients))]
@@ -179,10 +181,14 @@ def _terms(
     return made
 
 
-def _clip(parameters: Collection[nn.Parameter], most: float) -> None:
+def _clip(parameters: Mapping[str, nn.Parameter], most: float, rslora: bool) -> None:
     """Scale down the gradient of every client whose norm is above the limit."""
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    squares = [g.flatten(1).square().sum(dim=1) for g in gradients]
+    reaches = reaches_of(parameters, rslora)
+    held = {n: p.grad for n, p in parameters.items() if p.grad is not None}
+    gradients = list(held.values())
+    squares = [
+        reaches[n] ** 2 * g.flatten(1).square().sum(dim=1) for n, g in held.items()
+    ]
     norms = torch.stack(squares).sum(dim=0).sqrt()  # (K,)
     scale = (most / (norms + 1e-6)).clamp(max=1.0)  # as torch's clip_grad_norm_
     for gradient in gradients:

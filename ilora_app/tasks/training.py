@@ -16,7 +16,7 @@ from ilora_app.settings import TrainingSettings
 from ilora_app.tasks.backbone import Backbone
 from ilora_app.tasks.deadline import Deadline
 from ilora_app.tasks.examples import Batch, Examples, Scores
-from ilora_app.tasks.optimizers import groups_of, make_optimizer
+from ilora_app.tasks.optimizers import clip, groups_of, make_optimizer
 
 MakeOptimizer = Callable[[Any, TrainingSettings], Optimizer]
 Gradient = Callable[[Callable[[], Tensor]], Tensor]
@@ -74,12 +74,14 @@ def train(
     if not parameters:  # there is nothing to train: only the loss is of interest
         found = evaluate(backbone, examples, settings.eval_batch_size)["loss"]
         return Outcome(examples.count, found, time.perf_counter() - clock)
+    rslora = backbone.settings.use_rslora
     made = (optimizer or make_optimizer)(
-        groups_of(parameters, settings, head_rate), settings
+        groups_of(parameters, settings, head_rate, rslora), settings
     )
     steppers: list[tuple[Optimizer, Mapping[str, nn.Parameter]]] = [(made, parameters)]
     if beside:
-        steppers.append((make_optimizer(list(beside.values()), settings), beside))
+        groups = groups_of(beside, settings, 1.0, rslora)
+        steppers.append((make_optimizer(groups, settings), beside))
     hooks, terms = list(hooks), [term for term in penalties if term]
     for hook in hooks:
         hook.attach(made)
@@ -114,7 +116,7 @@ def train(
                 continue  # out of time before any of these
             scaler.unscale_(stepper)
             if settings.clip_grad_norm:
-                nn.utils.clip_grad_norm_(stepped.values(), settings.clip_grad_norm)
+                clip(stepped, settings.clip_grad_norm, rslora)
             scaler.step(stepper)
         scaler.update()
         if loss is None:  # the last step, in part

@@ -66,9 +66,10 @@ class ClientRound:
 
         Raises:
             WireError: the client does not hold what the server counts on.
-            ValueError: a drift correction that needs a loop of its own.
+            ValueError: a drift correction, or a setting, that needs a loop of its own.
 
         """
+        _check_settings(backbone)
         sent = Instructions.of(content, state, keep=True)
         start = half.start(sent.tensors, backbone.shapes(), sent.rank, seed)
         offset = sent.offset(start, backbone.directions)
@@ -155,6 +156,14 @@ def _check(correction: ClientCorrection) -> None:
             f"{name} replaces the optimizer or the passes of local training, which are "
             "a Trainer's own: expected control variates (control_estimator = "
             "'local-mean'), FedProx, FedZMG or no drift correction"
+        )
+
+
+def _check_settings(backbone: Backbone) -> None:
+    if backbone.settings.use_rslora:
+        raise ValueError(
+            "use-rslora = true: expected false, as rsLoRA is a group of the optimizer "
+            "for B, and the optimizer is a Trainer's own"
         )
 
 
