@@ -13,9 +13,9 @@ standard deviation z C / 200 is added to, per adapted layer of d_out x d_in with
 
     ilora      (Y, R), orthonormal E and Q: r (d_out + d_in - r) numbers, as many as a
                matrix of rank r has; of the product itself, so that C bounds the
-               product, and no noise is multiplied.
-    ilora-svd  the product, d_out d_in numbers, of which the best approximation of rank
-               r is taken then.
+               product, and no noise is multiplied. Y is r of its columns.
+    ilora-svd  D E and Q^T D (I - E E^T), E and Q being bases of the rows of A and the
+               columns of B that all trained from: as many numbers.
     fedit      B and A: r (d_out + d_in) numbers; C bounds the factors' change, and the
                product gets B N_A + N_B A + N_B N_A.
     ffa-lora   B alone: r d_out numbers, A being random and frozen; the product gets

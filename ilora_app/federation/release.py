@@ -13,8 +13,15 @@ changes in both together is at most ||D E||^2 + ||D - D E E^T||^2 = ||D||^2. So 
 is released gets noise of z C (of the products: over s), as one Gaussian mechanism
 would. R is linear in the nodes, so noise is never multiplied by noise.
 
-Where the best approximation of D is aggregated in place of its leading columns, all of
-D gets that noise, and is cut to rank r then: what is cut off takes noise along.
+Where the best approximation of D is aggregated in place of its leading columns, E and Q
+are bases of the rows of A and the columns of B that all trained from, known before. To
+first order a client changes B A by dB A + B dA, which is all in
+
+    P(D) = D E E^T + Q Q^T D (I - E E^T),
+
+the tangent space at B A of the matrices of rank r. The noise is on Y = D E and on
+W = Q^T D (I - E E^T), r (d_out + d_in - r) numbers; ||P(D)|| <= ||D||. What is left out
+is dB dA.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,7 +32,7 @@ from torch import Tensor
 
 from ilora_app.federation.clipping import Quantile
 from ilora_app.federation.limits import begun, update_norms
-from ilora_app.lora.decomposition import truncate_dense
+from ilora_app.lora.bases import leading_basis
 from ilora_app.lora.factors import AdapterState, LoraFactors, Pair, only
 from ilora_app.methods import Method
 from ilora_app.methods.state import MEANS, SKETCH, GlobalState, Update
@@ -105,7 +112,7 @@ class Release:
         terms = [terms_of(u, c, sketch.sums.changed) for u, c in pairs]
         spread /= self.scaling
         if sketch.sums.kind == SKETCH:
-            factors = self._cut(terms, spread, sketch.rank)
+            factors = self._along(state, sketch, terms, spread)
             return one_update(state, head, factors, True, len(updates))
         Y = self._mean([sketch.first(own) for own in terms], spread, torch.float64)
         Q = leading_basis_of(method, state, head, Y)
@@ -115,18 +122,26 @@ class Release:
         R = {m: torch.cat([Q[m].T @ Y[m], value], dim=1) for m, value in rest.items()}
         return one_update(state, head, joined(Y, Q, R), True, len(updates))
 
-    def _cut(
-        self, terms: Sequence[Mapping[str, Pair]], spread: float, rank: int
+    def _along(
+        self,
+        state: GlobalState,
+        sketch: Sketch,
+        terms: Sequence[Mapping[str, Pair]],
+        spread: float,
     ) -> LoraFactors:
-        """Best approximation of (sum of L R + noise) / their number, by module."""
+        """([Y, Q], [E^T; W]), rank 2 r, by module: see above."""
+        E, Q = {}, {}
+        for module, (B, A) in state.adapter.factors.items():
+            E[module], Q[module] = _directions(A.T), _directions(B)
+        right = [sketch.multiply(0, own, E) for own in terms]
+        left = [sketch.multiply(1, own, Q) for own in terms]
+        Y = self._mean(right, spread, torch.float64)  # (d_out, r)
+        W = self._mean(left, spread, torch.float64)  # (r, d_in)
         pairs = {}
-        for module in terms[0]:
-            L = torch.cat([own[module][0] for own in terms], dim=1)
-            R = torch.cat([own[module][1] for own in terms])
-            D = L @ R
-            D = (D + spread * self.draw(D.shape)) / len(terms)
-            length = float(torch.linalg.vector_norm(L) * torch.linalg.vector_norm(R))
-            pairs[module] = truncate_dense(D, rank, "svd", length / len(terms))
+        for module, rows in W.items():
+            rest = rows - (rows @ E[module]) @ E[module].T  # Y has told the others
+            left_side = torch.cat([Y[module], Q[module]], dim=1)
+            pairs[module] = (left_side, torch.cat([E[module].T, rest]))
         return LoraFactors(pairs)
 
     def _mean(
@@ -144,6 +159,13 @@ class Release:
             total += spread * self.draw(total.shape)
             found[name] = (total / len(parts)).to(dtype)
         return found
+
+
+def _directions(M: Tensor) -> Tensor:
+    """Orthonormal basis of the columns of M, with zero columns where it has fewer."""
+    M = M.double()
+    length = torch.finfo(torch.float32).eps * torch.linalg.vector_norm(M)
+    return leading_basis(M, length.expand(M.shape[1]))[0]
 
 
 def terms_of(update: Update, part: float, changed: bool) -> dict[str, Pair]:
