@@ -8,7 +8,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 
-from ilora_app.lora.factors import AdapterState, LoraFactors
+from ilora_app.lora.factors import MAGNITUDE, AdapterState, LoraFactors
 from ilora_app.settings import ModelSettings
 from ilora_app.settings.options import names
 from ilora_app.tasks import sources
@@ -31,7 +31,7 @@ class Both:
         folder: of the base model.
         rank: of the factors.
         private: rank of a second adapter; 0 for none.
-        chosen: settings of the model; ``use_rslora`` goes to PEFT as well.
+        chosen: settings of the model; ``use_rslora`` and ``use_dora`` go to PEFT too.
 
     """
 
@@ -79,6 +79,8 @@ class Both:
             module, _, side = name.rpartition(".")
             return self.held[f"{_BASE}{module}.{side}.default.weight"]
         name = name.removeprefix("head.")
+        if name.endswith(MAGNITUDE):
+            return self.held[f"{_BASE}{name}.default.weight"]
         saved = [w for w, _ in self.backbone.heads() if name.startswith(f"{w}.")]
         rest = name.removeprefix(saved[0])
         return self.held[f"{_BASE}{saved[0]}.modules_to_save.default{rest}"]
@@ -110,6 +112,8 @@ class Both:
             # Over sqrt(r), which at rank 8 is S; else over r.
             lora_alpha=weight * S * (math.sqrt(8) if self.rslora else rank),
             use_rslora=self.rslora,
+            use_dora=own.use_dora,
+            lora_dropout=own.lora_dropout,
             target_modules=list(names(own.target_modules)),
             modules_to_save=saved,
         )

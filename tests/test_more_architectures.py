@@ -197,7 +197,7 @@ def test_all_linear_trains(tmp_path):
 @pytest.mark.parametrize(
     ("key", "said"),
     [
-        ("use_dora", "no sums over clients"),
+        ("use_dora", "did you mean use-dora?"),
         ("lora-alpha", "lora-scaling is lora_alpha / r"),
         ("early-stopping-rounds", "patience ends a run"),
     ],

@@ -31,8 +31,8 @@ def trained(name: str, folder: Path, **changes):
         value = str(settings.get(key, ""))
         if "$" in value and not options.folder(value).is_dir():
             pytest.skip(f"there is no folder {options.folder(value)}")
-    settings |= {key.replace("_", "-"): value for key, value in changes.items()}
     settings |= {"output-dir": str(folder / "run"), "save-adapters": False}
+    settings |= {key.replace("_", "-"): value for key, value in changes.items()}
     settings["evaluate-every"] = settings["num-server-rounds"]
     path, _, server = run(parsing.dump(Settings()) | settings, preset.clients)
     table = metrics(path).set_index("round")

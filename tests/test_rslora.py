@@ -28,9 +28,17 @@ from tests.test_validity import settings
 RATES = {"adamw": 3e-3, "sgd": 0.05}
 
 
-@pytest.mark.parametrize("rank", [2, 8, 16])
-@pytest.mark.parametrize("optimizer", RATES)
-@pytest.mark.parametrize(("decay", "most"), [(0.0, 0.0), (0.1, 5e-4)])
+@pytest.mark.parametrize(
+    ("rank", "optimizer", "decay", "most"),
+    [
+        (2, "adamw", 0.0, 0.0),
+        (2, "sgd", 0.1, 5e-4),
+        (8, "sgd", 0.0, 0.0),
+        (8, "adamw", 0.1, 5e-4),
+        (16, "adamw", 0.1, 5e-4),
+        (16, "sgd", 0.0, 0.0),
+    ],
+)
 def test_steps_are_those_of_peft_with_use_rslora(
     tiny_model, rank, optimizer, decay, most
 ):

@@ -37,9 +37,12 @@ SETTINGS = {
             {},
             marks=pytest.mark.long,
         ),
+        pytest.param(
+            {"use-dora": True, "strategy": "fedit"}, {}, marks=pytest.mark.long
+        ),
         pytest.param({"drift-correction": "fedzmg"}, {}, marks=pytest.mark.long),
     ],
-    ids=["an epoch", "accumulated and clipped", "fedprox", "fedzmg"],
+    ids=["an epoch", "accumulated and clipped", "fedprox", "dora", "fedzmg"],
 )
 def test_a_trainer_comes_to_what_the_own_loop_comes_to(
     run_config, tmp_path, own, trainer

@@ -116,6 +116,8 @@ def _lines(request: "Request", made: "Summary") -> list[str]:
     lines = [f"{request.out}: {what}"]
     if made.energy < 1.0:
         lines.append(f"it holds {100 * made.energy:.2f} % of the global update")
+        if made.magnitudes:
+            lines.append("its magnitudes are those of the whole update")
     elif 0 < made.sufficient < made.rank and not request.rank:
         lines.append(
             f"--rank {made.sufficient} would hold {100 * SUFFICIENT:g} % of it or more"

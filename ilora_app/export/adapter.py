@@ -119,4 +119,5 @@ def write(
         energy=energy,
         measured=measured(source, adapter) if measure else (),
         sufficient=targets.sufficient(taker, held),
+        magnitudes=model.use_dora,
     )

@@ -56,6 +56,7 @@ class Summary:
         target: it is made for.
         base: what others call the base model.
         place: where it is on this machine; not for the card.
+        magnitudes: rows have lengths of their own (DoRA), of the whole update.
 
     """
 
@@ -68,6 +69,7 @@ class Summary:
     target: str = ""
     base: str = ""
     place: str = ""
+    magnitudes: bool = False
 
 
 def card(source: Source, made: Summary) -> str:
@@ -202,6 +204,9 @@ def _what(source: Source, made: Summary) -> str:
             f": the best approximation of that rank of the global update, of whose "
             f"squared norm it holds {100 * made.energy:.2f} %"
         )
+    if made.magnitudes:
+        text += "; rows of the weights have the magnitudes of DoRA"
+        text += ", which are of the whole update" if made.energy < 1.0 else ""
     return text
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ilora_app.export.source import Source
-from ilora_app.lora.factors import AdapterState
+from ilora_app.lora.factors import AdapterState, is_magnitude
 from ilora_app.settings.kinds import IMAGE_TEXT, LANGUAGE, TASKS, TEXT
 
 SUFFICIENT = 0.999
@@ -31,6 +31,7 @@ class Target:
         transposed: it takes layers that hold their weights transposed.
         tied: it takes factors for an output layer that is the embeddings.
         some_layers: it takes factors for some layers alone.
+        dora: it takes magnitudes.
         rules: where they are published.
 
     """
@@ -47,6 +48,7 @@ class Target:
     transposed: bool = False
     tied: bool = True
     some_layers: bool = True
+    dora: bool = False
 
 
 TARGETS = {
@@ -84,6 +86,7 @@ TARGETS = {
         rules="PEFT's own format",
         heads=True,
         transposed=True,
+        dora=True,
     ),
 }
 
@@ -114,8 +117,11 @@ def refusals(
         only = ", ".join(target.adapters)
         return [f"{title} takes adapters of {only} alone, not of {task}"]
     found = []
-    if adapter.head and not target.heads:
-        saved = sorted({name.rpartition(".")[0] for name in adapter.head})
+    lengths = {name for name in adapter.head if is_magnitude(name)}
+    if lengths and not target.dora:
+        found.append(f"{title} takes no magnitudes of DoRA (use_dora)")
+    if adapter.head.keys() - lengths and not target.heads:
+        saved = sorted({n.rpartition(".")[0] for n in adapter.head.keys() - lengths})
         found.append(
             f"{title} takes factors alone (modules_to_save is none), and "
             f"{', '.join(saved)} was trained whole"

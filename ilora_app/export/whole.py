@@ -8,15 +8,17 @@ from peft import LoraConfig, PeftConfig
 from safetensors import SafetensorError, safe_open
 
 from ilora_app.export.places import ReleaseError
+from ilora_app.lora.factors import MAGNITUDE, is_magnitude
 from ilora_app.runs.adapter import CONFIG, WEIGHTS
 from ilora_app.settings.kinds import kind
 
 TOKENIZER = "tokenizer.json"
+_B = ".lora_B.weight"
 # Entries of adapter_config.json that the app sets.
 _WRITTEN = {
     "task_type", "inference_mode", "base_model_name_or_path", "r", "lora_alpha",
     "lora_dropout", "target_modules", "modules_to_save", "layers_to_transform",
-    "fan_in_fan_out", "peft_version",
+    "fan_in_fan_out", "use_dora", "peft_version",
 }  # fmt: skip
 READERS = {
     "image": ("preprocessor_config.json",),
@@ -63,6 +65,7 @@ def check(folder: Path, task: str, merged: bool) -> None:
             raise ReleaseError(f"{file} cannot be read: {error}") from None
     if not merged:
         transposed(folder)
+        _check_magnitudes(folder)
 
 
 def transposed(folder: Path) -> bool:
@@ -91,6 +94,22 @@ def _refuse_more(config: PeftConfig) -> None:
         value = getattr(config, name)
         if name not in _WRITTEN and value != getattr(usual, name):
             raise ValueError(f"{name} is {value!r:.200}, expected what the app writes")
+
+
+def _check_magnitudes(folder: Path) -> None:
+    """Hold what adapter_config.json says of DoRA against the tensors."""
+    said = PeftConfig.from_pretrained(folder).use_dora
+    with safe_open(folder / WEIGHTS, framework="pt") as file:
+        names = set(file.keys())
+    there = {name for name in names if is_magnitude(name)}
+    layers = {n.removesuffix(_B) for n in names if n.endswith(_B)}
+    wanted = {layer + MAGNITUDE for layer in layers} if said is True else set()
+    if said not in (True, False) or there != wanted:
+        raise ReleaseError(
+            f"{folder}: {CONFIG} has use_dora {said!r:.50}, and {WEIGHTS} has "
+            f"magnitudes of {len(there)} of {len(layers)} layers: expected of all "
+            "with use_dora true, else of none"
+        )
 
 
 def reason(error: Exception) -> str:

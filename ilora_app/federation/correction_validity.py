@@ -76,6 +76,7 @@ def batch_problems(settings: Settings) -> dict[str, str]:
     reasons = [
         (training.gradient_accumulation > 1, "gradient-accumulation cuts batches"),
         (settings.model.private_rank > 0, "private adapters train client by client"),
+        (settings.model.use_dora, "magnitudes train client by client (use-dora)"),
         (
             training.local_steps == 0,
             "clients have unequal numbers of batches in epochs",

@@ -11,6 +11,9 @@ Pair = tuple[Tensor, Tensor]
 
 _B, _A, _HEAD = ".lora_B", ".lora_A", "head."
 
+MAGNITUDE = ".lora_magnitude_vector"
+"""End of the name of a layer's magnitudes under DoRA, which travel with the head."""
+
 GROUPS = ("lora_B", "lora_A", "head")
 """What a client trains, in three groups that methods freeze, send or keep apart."""
 
@@ -107,8 +110,8 @@ class AdapterState:
     """All that a client trains: LoRA factors and the head.
 
     The head holds the parameters of the modules that PEFT saves whole (classifier,
-    pooler, score), by name. Gradients and control variates have the same shape and
-    are kept in the same class.
+    pooler, score), by name, and the magnitudes of DoRA, shape (d_out,). Gradients and
+    control variates have the same shape and are kept in the same class.
     """
 
     factors: LoraFactors
@@ -157,6 +160,11 @@ class AdapterState:
 def group_of(name: str) -> str:
     """Group of a key of :meth:`AdapterState.named_tensors`, one of ``GROUPS``."""
     return "head" if name.startswith(_HEAD) else name.rsplit(".", 1)[-1]
+
+
+def is_magnitude(name: str) -> bool:
+    """Whether a key of :meth:`AdapterState.named_tensors` is of DoRA's magnitudes."""
+    return name.endswith(MAGNITUDE)
 
 
 def only(flat: Mapping[str, Tensor], groups: Sequence[str]) -> dict[str, Tensor]:

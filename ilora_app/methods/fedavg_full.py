@@ -20,6 +20,7 @@ class FedAvgFull(Method):
         "fedavg-full sends every weight of the model, and rounding moves these further "
         "than training does"
     )
+    dora_refusal = "fedavg-full trains every weight, and has no adapters"
     control_refusal = (
         "fedavg-full has no factors apart from a head: control-scope = 'all'"
     )

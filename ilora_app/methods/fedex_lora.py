@@ -26,6 +26,10 @@ class FedExLoRA(Method):
     """
 
     server_step = "products"
+    dora_refusal = (
+        "fedex-lora gives the base of every client what the means leave over, whose "
+        "rows then have other lengths than the magnitudes that were trained"
+    )
 
     def begin(self, initial: AdapterState) -> GlobalState:
         """Start from B A = 0 and W0."""

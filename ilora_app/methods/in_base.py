@@ -18,6 +18,10 @@ class InBase(Method):
     """W0 <- W0 + s (eta sum_k p_k B_k A_k + beta times the last increment)."""
 
     server_step = "products"
+    dora_refusal = (
+        "what a round has learned goes into the base of every client, whose rows then "
+        "have other lengths than the magnitudes that were trained"
+    )
 
     def model(self, state: GlobalState, rank: int | None = None) -> AdapterState:
         """The base is the model, at every rank."""

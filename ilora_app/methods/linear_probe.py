@@ -17,6 +17,7 @@ class LinearProbe(Method):
     rounding_refusal = (
         "linear-probe trains nothing, and sums for its head stay as they are"
     )
+    dora_refusal = "linear-probe trains nothing"
     drifts = False
     server_step = ""
     control_refusal = "linear-probe trains nothing, and has no drift to correct"

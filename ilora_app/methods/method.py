@@ -44,6 +44,7 @@ class Method(ABC):
         drifts: False leaves nothing to correct, and ``control_refusal`` says why.
         robust_refusals: why values of ``robust`` make no sense, by value.
         rounding_refusal: why what it sends cannot travel rounded; empty where it can.
+        dora_refusal: why magnitudes of W0 + s B A make no sense; empty where they do.
         head_by_default: what ``head = "auto"`` means for a classifier.
         server_step: what ``server-rate`` and ``server-momentum`` act on: the averaged
             ``factors`` and the head, the ``products``, which the method then sees to
@@ -66,6 +67,7 @@ class Method(ABC):
     drifts: ClassVar[bool] = True
     robust_refusals: ClassVar[Mapping[str, str]] = {}
     rounding_refusal: ClassVar[str] = ""
+    dora_refusal: ClassVar[str] = ""
     head_by_default: ClassVar[str] = RIDGE
     server_step: ClassVar[str] = "factors"
     step: ServerStep = ServerStep()

@@ -15,10 +15,10 @@ def resolve(settings: Settings) -> Settings:
     """Put what ``auto`` means under the named method in its place.
 
     A classifier's head is solved wherever the method can use that, and not again where
-    models are personal: their features differ. Control variates are worth their bytes
-    where a head trains: a frozen one leaves them nothing to add. Second moments are
-    AdamW's. Both count whole steps, which a deadline does not wait for. A task without
-    accuracy has its best round by loss.
+    models are personal: their features differ. DoRA's magnitudes train with the head.
+    Control variates are worth their bytes where a head trains: a frozen one leaves them
+    nothing to add. Second moments are AdamW's. Both count whole steps, which a deadline
+    does not wait for. A task without accuracy has its best round by loss.
     """
     method = find(settings.run.strategy)
     settings = method.resolved(settings)
@@ -27,7 +27,7 @@ def resolve(settings: Settings) -> Settings:
         head = replace(head, head=RIDGE)
     elif head.head == AUTO:
         solved = method.head_by_default == RIDGE and kind(model.task).one_class
-        solved = solved and settings.privacy.dp == "none"
+        solved = solved and settings.privacy.dp == "none" and not model.use_dora
         head = replace(head, head=RIDGE if solved else TRAINED)
     keeping = settings.keeping
     if keeping.best_metric == ACCURACY and not kind(model.task).has_accuracy:

@@ -54,6 +54,7 @@ def alike(one: LocalRound, other: LocalRound) -> bool:
         and _step_alike(one, other)
         and list(one.names) == list(other.names)
         and one.private is None
+        and not one.backbone.settings.use_dora
         and one.record is None
         and not one.half.frozen(one.start.named_tensors())
         and not one.correction.trains_apart

@@ -104,6 +104,7 @@ def write_weights(
         modules_to_save=saved or None,
         layers_to_transform=settings.model.layers,
         fan_in_fan_out=transposed,
+        use_dora=settings.model.use_dora,
     )
     config.save_pretrained(folder)
     tensors = {}

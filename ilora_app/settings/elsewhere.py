@@ -7,10 +7,6 @@ _SCALING = (
 
 HINTS = {
     "lora-alpha": _SCALING,
-    "use-dora": (
-        "DoRA divides each column of W0 + B A by its own norm, so its magnitudes are "
-        "no sums over clients as products are, and no strategy here aggregates them"
-    ),
     "r": "client-ranks has the rank of each client",
     "rank": "client-ranks has the rank of each client",
     "lora-r": "client-ranks has the rank of each client",

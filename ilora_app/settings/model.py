@@ -68,6 +68,11 @@ class ModelSettings:
         "rsLoRA: a client of rank r trains as with alpha / sqrt(r), s being that of "
         "rank 8: s sqrt(8 / r) in place of s. What travels stays in one scaling.",
     )
+    use_dora: bool = option(
+        False,
+        "DoRA: rows of W0 + s B A keep their directions, and their lengths are trained "
+        "apart; those are averaged as the head is.",
+    )
     lora_dropout: float = option(0.0, "Dropout before A. Paper: 0.1.", check=below_one)
     initialisation: str = option(
         "auto",

@@ -11,7 +11,7 @@ from peft.utils import ModulesToSaveWrapper
 from torch import nn
 from transformers import PreTrainedModel
 
-from ilora_app.lora.factors import AdapterState, LoraFactors
+from ilora_app.lora.factors import MAGNITUDE, AdapterState, LoraFactors
 from ilora_app.settings import ModelSettings
 from ilora_app.settings.options import names
 
@@ -85,9 +85,18 @@ class Adapters:
             for key, value in self.head_module(wrapper).named_parameters()
         }
         found: dict[str, nn.Parameter] = AdapterState(
-            LoraFactors(pairs), head
+            LoraFactors(pairs), head | self.magnitudes()
         ).named_tensors()  # type: ignore[assignment]
         return found
+
+    def magnitudes(self) -> dict[str, nn.Parameter]:
+        """Of the shared one, by name; none without DoRA."""
+        if not self._settings.use_dora:
+            return {}
+        return {
+            name + MAGNITUDE: layer.lora_magnitude_vector[self.active[0]].weight
+            for name, layer in self.layers()
+        }
 
     def head_module(self, wrapper: ModulesToSaveWrapper) -> Any:
         """The module of the head that a wrapper of PEFT runs now."""
@@ -129,4 +138,5 @@ class Adapters:
             modules_to_save=head if shared else None,
             layers_to_transform=s.layers,
             fan_in_fan_out=self._fused,
+            use_dora=s.use_dora and shared,
         )

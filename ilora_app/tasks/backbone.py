@@ -26,7 +26,8 @@ class Backbone:
     A layer computes W0 x + s (T + B A - O) x. B A is a trainable PEFT adapter of the
     client's rank; O, what the QR start took out of the base, is a second adapter that
     stays frozen; so one model in memory serves clients of every rank. T, what a
-    federation has merged into the base, is the part of :class:`MergedBase`.
+    federation has merged into the base, is the part of :class:`MergedBase`. With DoRA
+    the rows of W0 + s B A have the lengths m, and there is no O and no T.
     """
 
     def __init__(
@@ -54,6 +55,8 @@ class Backbone:
         layers = dict(self.layers())
         apart = set(layers) if self._quantised else tied & set(layers)
         self._merged = MergedBase(layers, settings.lora_scaling, self._dtype, apart)
+        found = self.adapters.magnitudes()  # B A = 0: they are those of W0
+        self._lengths = {n: m.detach().float().cpu().clone() for n, m in found.items()}
         whole = [wrapper for _, wrapper in self.heads()]
         self.frozen = FrozenLayers.below(model, list(layers), whole)
 
@@ -119,12 +122,13 @@ class Backbone:
         return found
 
     def initial_head(self) -> dict[str, Tensor]:
-        """The head as it was loaded, by ``<module>.<parameter>``."""
-        return {
+        """The head as it was loaded, by ``<module>.<parameter>``, and magnitudes."""
+        found = {
             f"{name}.{key}": value.detach().float().cpu().clone()
             for name, wrapper in self.heads()
             for key, value in wrapper.original_module.named_parameters()
         }
+        return found | {name: m.clone() for name, m in self._lengths.items()}
 
     def install(
         self,
@@ -139,7 +143,17 @@ class Backbone:
             offset: O = L R by module, shapes (d_out, n) and (n, d_in).
             base: T by module, shape (d_out, d_in).
 
+        Raises:
+            ValueError: a tensor has another shape; or with DoRA, whose magnitudes are
+                those of W0 + s B A, one of them is absent, or there is O or T.
+
         """
+        if self._lengths and (
+            offset or base or not self._lengths.keys() <= adapter.head.keys()
+        ):
+            raise ValueError(
+                "DoRA: expected magnitudes for all layers, and W0 as it is"
+            )
         rank = adapter.factors.rank
         active = [self.adapters.ensure(SHARED, rank or 1)]
         if offset:
@@ -167,9 +181,9 @@ class Backbone:
         """Become the same model as ``install(adapter)``, with s B A inside the base.
 
         For evaluation: nothing is computed beside the base, whatever the rank. A
-        quantised base takes nothing in, and keeps the factors beside it.
+        quantised base takes nothing in, and keeps the factors beside it, as DoRA does.
         """
-        if self._quantised:
+        if self._quantised or self._lengths:
             return self.install(adapter)
         base = {name: B @ A for name, (B, A) in adapter.factors.items()}
         return self.install(AdapterState(LoraFactors({}), adapter.head), base=base)

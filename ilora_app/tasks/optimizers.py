@@ -19,7 +19,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
 
-from ilora_app.lora.factors import group_of
+from ilora_app.lora.factors import group_of, is_magnitude
 from ilora_app.settings import TrainingSettings
 from ilora_app.tasks.private_adapter import PRIVATE_B
 
@@ -48,7 +48,8 @@ def groups_of(
         return list(parameters.values())
     apart: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in parameters.items():
-        factor = head_rate if group_of(name) == "head" else 1.0
+        head = group_of(name) == "head" and not is_magnitude(name)
+        factor = head_rate if head else 1.0
         apart.setdefault((factor, reaches[name]), []).append(parameter)
     return [
         {"params": some, **_of_group(settings, factor, q)}
