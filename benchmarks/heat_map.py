@@ -19,7 +19,7 @@ from benchmarks.recorded import Study
 from ilora_app.compare.heat_map import text_on
 from ilora_app.compare.intervals import Difference
 
-STRATEGIES = ("ilora, rest dropped", "fedit")
+STRATEGIES = ("ilora", "ilora, rest dropped", "fedit")
 TABLE = "corrections"
 COLOURS = "PuOr"
 
@@ -39,17 +39,18 @@ def added(study: Study, task: str, setting: str) -> dict[tuple[str, str], Differ
 
 
 def draw(study: Study, setting: str, tasks: Sequence[str]) -> Figure:
-    """A column for every strategy on every task, a row for every correction.
+    """A column for every strategy on a task where it has run, a row a correction.
 
     Cells hold the paired difference; it is in bold where its 95 % interval leaves out
     zero. A correction that a strategy cannot have is left blank.
     """
-    columns = [(task, strategy) for task in tasks for strategy in STRATEGIES]
     gaps = {
         (correction, (task, strategy)): gap
         for task in tasks
         for (strategy, correction), gap in added(study, task, setting).items()
     }
+    there = {column for _, column in gaps}
+    columns = [(t, s) for t in tasks for s in STRATEGIES if (t, s) in there]
     rows = sorted(
         {correction for correction, _ in gaps},
         key=lambda c: -np.mean([gaps[c, k].mean for k in columns if (c, k) in gaps]),
@@ -57,7 +58,8 @@ def draw(study: Study, setting: str, tasks: Sequence[str]) -> Figure:
     shown = np.full((len(rows), len(columns)), np.nan)
     limit = max(0.01, *(abs(gap.mean) for gap in gaps.values()))
     scale = Normalize(-limit, limit)
-    figure = Figure(figsize=(7, 0.9 + 0.38 * len(rows)), layout="constrained")
+    size = 1.2 + 1.45 * len(columns), 0.9 + 0.38 * len(rows)
+    figure = Figure(figsize=size, layout="constrained")
     FigureCanvasSVG(figure)
     axes = figure.add_subplot()
     for i, correction in enumerate(rows):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from ilora_app.launch import allocator
 from ilora_app.launch.flower_log import run_id_in
 from ilora_app.runs import processes
 from ilora_app.runs.processes import stop
@@ -147,7 +148,8 @@ def superlink(home: Path, ray_address: str = "") -> Iterator[SuperLink]:
         f'[superlink.{CONNECTION}]\naddress = "127.0.0.1:{port}"\ninsecure = true\n',
         encoding="utf-8",
     )
-    environment = os.environ | {
+    environment = os.environ | allocator.settings(os.environ)
+    environment |= {
         "FLWR_HOME": str(home),
         "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
         "FLWR_TELEMETRY_ENABLED": "0",
