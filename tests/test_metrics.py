@@ -27,7 +27,7 @@ def test_drift_is_the_distance_from_the_weighted_mean(monkeypatch):
     monkeypatch.setattr(run.strategy.method, "aggregate", aggregate)
     for _ in range(2):
         taken = run.round()
-    updates = seen[-1]
+    updates = sorted(seen[-1], key=lambda update: update.node)
     p = [n / sum(EXAMPLES) for n in EXAMPLES]
     assert weights_of(updates) == pytest.approx(p)
     changes = [
