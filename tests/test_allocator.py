@@ -4,6 +4,7 @@ import os
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -29,6 +30,13 @@ print(faults())
 def test_what_a_user_has_set_stays():
     assert allocator.settings({allocator.VARIABLE: "glibc.malloc.check=3"}) == {}
     assert allocator.settings({"LD_PRELOAD": "/usr/lib/libjemalloc.so.2"}) == {}
+
+
+@pytest.mark.skipif(not GLIBC, reason="this machine has another C library")
+def test_what_one_sets_by_hand_is_the_same():
+    text = (Path(__file__).parent.parent / "docs" / "performance.md").read_text()
+    value = allocator.settings({})[allocator.VARIABLE]
+    assert f"export {allocator.VARIABLE}={value}\n" in text
 
 
 def test_other_c_libraries_get_nothing(monkeypatch):
