@@ -16,10 +16,13 @@ standard deviation z C / 200 is added to, per adapted layer of d_out x d_in with
                product, and no noise is multiplied. Y is r of its columns.
     ilora-svd  D E and Q^T D (I - E E^T), E and Q being bases of the rows of A and the
                columns of B that all trained from: as many numbers.
+    flexlora   the dense product: d_out d_in numbers, of which the best approximation
+               of rank r is taken.
     fedit      B and A: r (d_out + d_in) numbers; C bounds the factors' change, and the
                product gets B N_A + N_B A + N_B N_A.
     ffa-lora   B alone: r d_out numbers, A being random and frozen; the product gets
                N_B A.
+    fedavg-full  every weight of the model, without adapters: what LoRA is to beat.
 
 C is of another unit in each row, so that it is chosen for each with the rate: by the
 loss on the clients' held-out data, seed 0, epsilon 4, going on in each of the two as
@@ -62,6 +65,8 @@ GRADIENTS: dict[str, Config] = {  # what a node puts noise on is what it trains
 SUMS: dict[str, Config] = {
     **GRADIENTS,
     "ilora-svd": {"strategy": "ilora", "decomposition": "svd"},
+    "flexlora": {"strategy": "flexlora"},
+    "fedavg-full": {"strategy": "fedavg-full"},
 }
 
 

@@ -23,7 +23,14 @@ from benchmarks.recorded import score
 from ilora_app.compare.intervals import Difference, holm, over_seeds
 
 REFERENCE = "ilora"
-LOOKS = {"ilora": "o-", "ilora-svd": "D--", "fedit": "s-.", "ffa-lora": "^:"}
+LOOKS = {
+    "ilora": "o-",
+    "ilora-svd": "D--",
+    "flexlora": "v--",
+    "fedit": "s-.",
+    "ffa-lora": "^:",
+    "fedavg-full": "x:",
+}
 
 
 def losses(record: Record, task: str, row: str, level: str) -> dict[int, float]:
@@ -100,7 +107,7 @@ def draw(record: Record, tasks: Sequence[str]) -> Figure:
             there = [i for i, values in enumerate(ends) if len(values) > 1]
             means = [over_seeds(ends[i]) for i in there]
             axes.errorbar(
-                [i + 0.06 * (number - 1.5) for i in there],
+                [i + 0.05 * (number - 2.5) for i in there],
                 [m.mean for m in means],
                 yerr=[m.half for m in means],
                 fmt=LOOKS[row],
@@ -113,7 +120,7 @@ def draw(record: Record, tasks: Sequence[str]) -> Figure:
         axes.set_title(task, size="medium")
     panels[0].set_ylabel("test loss, nats a token")
     drawn = panels[0].get_legend_handles_labels()
-    figure.legend(*drawn, loc="outside upper center", ncols=4, frameon=False)
+    figure.legend(*drawn, loc="outside upper center", ncols=6, frameon=False)
     return figure
 
 

@@ -3,29 +3,42 @@
 from typing import Any
 
 import pytest
+import torch
+from flwr.app import Message, RecordDict
 
+from ilora_app import wire
+from ilora_app.methods.state import LEADING
 from ilora_app.privacy.budget import spent
 from tests.conftest import read_events
 from tests.local_run import metrics, run
 from tests.test_private_run import PRIVATE, config  # noqa: F401
+from tests.test_secure_attacks import stage
+from tests.test_secure_run import unchanged
 
 pytestmark = pytest.mark.slow
 
 BLIND: dict[str, Any] = {"secure_aggregation": True, "client_ranks": "4,8,8,8"}
 
 
-@pytest.mark.parametrize("strategy", ["ilora", "fedit"])
+WAYS: dict[str, dict[str, Any]] = {
+    "qr": {"decomposition": "qr"},
+    "svd": {"decomposition": "svd"},
+    "flexlora": {"strategy": "flexlora", "decomposition": "svd"},
+    "fedit": {"strategy": "fedit", "decomposition": "svd"},
+    "fedavg-full": {"strategy": "fedavg-full", "decomposition": "svd"},
+}  # svd is the default, which the last three do not use
+
+
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("clip", [1e3, 0.2])
 def test_with_next_to_no_noise_it_is_the_run_whose_server_clips(
     config,  # noqa: F811
-    strategy,
+    way,
     clip,
 ):
     """All of it: who counts how much, the clip, and what is told of Q^T D."""
-    keys = {"strategy": strategy, "client_ranks": "4,8,8,8", "dp_clip": clip}
+    keys = {**WAYS[way], "client_ranks": "4,8,8,8", "dp_clip": clip}
     keys |= {"optimizer": "sgd", "learning_rate": 0.5}
-    if strategy == "fedit":
-        keys["decomposition"] = "svd"  # the default, which it does not use
     open_run, _, _ = run(config(**keys, dp_noise_multiplier=1e-9), nodes=4)
     noise = 1e-4 / clip
     blind, _, _ = run(
@@ -63,3 +76,36 @@ def test_nodes_that_cannot_tell_their_noise_from_steps_refuse(config):  # noqa: 
     keys = config(**BLIND, dp_noise_multiplier=1e-9, num_server_rounds=1)
     with pytest.raises(Exception, match="none of 1 round "):
         run(keys, nodes=4)
+
+
+def longer(content: RecordDict) -> None:
+    tensors = wire.decode_tensors(content.array_records[wire.FACTORS])
+    twice = {name: 2 * value for name, value in tensors.items()}
+    content[wire.FACTORS] = wire.encode_tensors(twice, torch.float64)
+
+
+def thinner(content: RecordDict) -> None:
+    tensors = wire.decode_tensors(content.array_records[wire.FACTORS])
+    thin = {name: value[:, :1] for name, value in tensors.items()}
+    content[wire.FACTORS] = wire.encode_tensors(thin, torch.float64)
+
+
+def of_another_kind(content: RecordDict) -> None:
+    content.config_records[wire.SECURE][wire.SUMS] = LEADING
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (longer, "what is to be multiplied by is no basis"),
+        (thinner, "no directions of shape"),
+        (of_another_kind, "pass 1 sums no products"),
+    ],
+)
+def test_directions_are_refused_that_would_tell_more(config, change, said):  # noqa: F811
+    def rewrite(message: Message) -> None:
+        if stage(message) == wire.FACTORS:
+            change(message.content)
+
+    keys = config(**BLIND, decomposition="svd")
+    assert said in unchanged(keys, rewrite=rewrite)

@@ -9,7 +9,8 @@ import torch
 
 from ilora_app import wire
 from ilora_app.lora.factors import LoraFactors
-from ilora_app.methods.state import LEADING, MEANS, SKETCH, Sums
+from ilora_app.methods import tangent
+from ilora_app.methods.state import DENSE, LEADING, MEANS, SKETCH, TANGENT, Sums
 from ilora_app.methods.sums import Sketch
 from ilora_app.node import noise_share
 from ilora_app.node.config import NodeError
@@ -53,6 +54,50 @@ def test_both_sums_and_the_head_change_by_no_more_than_the_clip(changed, size):
     if size < 1:  # what is within the clip stays as it is
         for name, value in head.items():
             assert torch.allclose(value, trained[name].double())
+
+
+@pytest.mark.parametrize("changed", [True, False])
+@pytest.mark.parametrize("size", [1e-3, 50.0])
+@pytest.mark.parametrize("shorter", [1.0, 0.5])
+def test_what_is_along_directions_changes_by_no_more_than_the_clip(
+    changed, size, shorter
+):
+    """Of any server's: no longer than 1, and of another start than the node's."""
+    local, trained, sketch = ways(TANGENT, changed, size)
+    head, terms = SHARE.clipped(local, trained, sketch)
+    assert sketch.first(terms) == {}
+    start = local.start.named_tensors()
+    squared = sum(float((v - start[n]).square().sum()) for n, v in head.items())
+    by = {}
+    for module, (L, R) in terms.items():
+        E = torch.linalg.qr(torch.randn(R.shape[1], RANK).double()).Q
+        Q = torch.linalg.qr(torch.randn(L.shape[0], RANK).double()).Q
+        by[module] = (shorter * E, shorter * Q)
+    noise_share.check(1, tangent.named(by))
+    found = tangent.along(noise_share.behind(terms, sketch), by)
+    before = tangent.along(local.start.factors.pairs, by)
+    for name, value in found.items():
+        old = 0.0 if changed else before[name]
+        squared += SCALING**2 * float((value - old).square().sum())
+    assert math.sqrt(squared) <= CLIP
+    if size < 1:
+        for name, value in head.items():
+            assert torch.allclose(value, trained[name].double())
+
+
+@pytest.mark.parametrize("changed", [True, False])
+@pytest.mark.parametrize("size", [1e-3, 50.0])
+def test_a_dense_sum_changes_by_no_more_than_the_clip(changed, size):
+    local, trained, sketch = ways(DENSE, changed, size)
+    head, terms = SHARE.clipped(local, trained, sketch)
+    start = local.start.named_tensors()
+    squared = sum(float((v - start[n]).square().sum()) for n, v in head.items())
+    for module, D in sketch.first(terms).items():
+        B, A = (v.double() for v in local.start.factors[module])
+        assert sketch.numbers(tuple(D.shape)) == D.numel()
+        old = 0.0 if changed else B @ A
+        squared += SCALING**2 * float((D - old).square().sum())
+    assert math.sqrt(squared) <= CLIP
 
 
 def test_factors_that_are_averaged_change_by_the_clip():

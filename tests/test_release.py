@@ -222,12 +222,12 @@ def test_what_makes_no_sense_is_refused_with_a_reason():
     assert not wrong(**right | {"decomposition": "svd"})
     blind = right | {"secure_aggregation": True}
     assert not wrong(**blind)
-    assert "more passes" in wrong(**blind | {"decomposition": "svd"})["decomposition"]
+    assert not wrong(**blind | {"decomposition": "svd"})
     assert "no single norm" in wrong(**blind, dp_clip_quantile=0.5)["dp-clip-quantile"]
     assert "dp" in wrong(strategy="flora", dp="client", dp_target_epsilon=1.0)
     flexlora = {"strategy": "flexlora", "dp": "client", "dp_target_epsilon": 1.0}
     assert not wrong(**flexlora)
-    assert "more passes" in wrong(**flexlora, secure_aggregation=True)["dp"]
+    assert not wrong(**flexlora, secure_aggregation=True)
     assert np.isfinite(
         Budget.of(
             parsing.load(

@@ -9,7 +9,7 @@ from ilora_app.federation.limits import update_norms
 from ilora_app.federation.release import Release
 from ilora_app.lora.factors import AdapterState, LoraFactors
 from ilora_app.methods import find
-from ilora_app.methods.state import SKETCH, Sums
+from ilora_app.methods.state import DENSE, TANGENT, Sums
 from ilora_app.methods.sums import Sketch
 from ilora_app.privacy.noise import gaussian
 from tests.test_release import CLIP, SCALING, UP, moved_by, nothing, state_of, updates
@@ -20,7 +20,7 @@ RANK = 4
 def released(found, whole, draw, changed=True):
     """With z = 2; factors by module."""
     method = find("ilora")(decomposition="svd", cut="update")
-    sketch = Sketch(Sums(SKETCH, changed), RANK, 0)
+    sketch = Sketch(Sums(TANGENT, changed), RANK, 0)
     release = Release(CLIP, 2.0, SCALING, draw)
     return release.update(method, state_of(method, whole), sketch, found, UP)
 
@@ -102,6 +102,26 @@ def test_noise_has_the_size_that_is_accounted_for():
             )
         moved = factor * (on_rows - on_rows @ E @ E.T)
         assert torch.allclose(A[RANK:] - A0[RANK:], moved, atol=1e-6)
+
+
+@pytest.mark.parametrize("changed", [True, False])
+def test_dense_sums_have_noise_on_all_numbers(changed):
+    whole, found = updates()
+    method, seen = find("flexlora")(), []
+
+    def draw(shape):
+        seen.append(gaussian(shape))
+        return seen[-1]
+
+    sketch = Sketch(Sums(DENSE, changed), RANK, 0)
+    state = state_of(method, whole)
+    made = Release(CLIP, 2.0, SCALING, draw).update(method, state, sketch, found, UP)
+    factor = 2.0 * CLIP / SCALING / len(found)
+    on = dict(zip(whole.factors.pairs, seen[-len(whole.factors.pairs) :], strict=True))
+    for module, D in products(made).items():
+        right = mean_of(found, module, changed) + factor * on[module]
+        assert torch.allclose(D, right, atol=1e-6)
+    assert method.noisy_sums(state) == Sums(DENSE, method.sums(state).changed)
 
 
 def test_no_node_changes_it_by_more_than_the_clip():

@@ -1,6 +1,7 @@
 """A strategy of which the server sees sums that nodes have put noise on."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from logging import INFO
 from typing import Any
 
@@ -11,6 +12,7 @@ from ilora_app import wire
 from ilora_app.federation.blind_strategy import BlindStrategy
 from ilora_app.federation.rounds import Row, Stop
 from ilora_app.federation.snapshot import Snapshot
+from ilora_app.methods.sums import Sketch
 from ilora_app.privacy.budget import Budget
 from ilora_app.privacy.spending import NOISE, RELEASES, Spending
 
@@ -60,6 +62,11 @@ class BlindPrivateStrategy(BlindStrategy):
     def until(self, stop: Stop | None) -> Stop:
         """End before a round that would exceed the budget."""
         return self._spending.ends(stop)
+
+    def sketch(self, server_round: int) -> Sketch:
+        """As any blind strategy, but of fewer numbers where all get noise."""
+        found = super().sketch(server_round)
+        return replace(found, sums=self.method.noisy_sums(self.state))
 
     def more_facts(self) -> dict[str, Any]:
         """The noise that is accounted for, for nodes: theirs is no less."""

@@ -64,7 +64,7 @@ class BlindStrategy(LoraStrategy):
             return []
         nodes = [message.metadata.dst_node_id for message in sent]
         requests = self._training.requests(nodes)
-        sketch = self._sketch(server_round)
+        sketch = self.sketch(server_round)
         run, passes = sent[0].metadata.run_id, sketch.passes + 1
         terms = Terms(run, server_round, "train", passes, self._least)
         members = [request.member for request in requests.values()]
@@ -99,7 +99,7 @@ class BlindStrategy(LoraStrategy):
             return None, None
         masked, bad = session.collect(replies, blind_sums.size(self._like), TRAIN)
         self.model.versions.note(masked, bad, 0)
-        sketch = self._sketch(server_round)
+        sketch = self.sketch(server_round)
         try:
             if len(masked) < self.limits.min_replies:
                 raise UnusableError(
@@ -184,7 +184,8 @@ class BlindStrategy(LoraStrategy):
         row = solve(ridge, session, asked, self.model)
         return self.model.arrays(), row
 
-    def _sketch(self, server_round: int) -> Sketch:
+    def sketch(self, server_round: int) -> Sketch:
+        """Which sums of products a round takes."""
         # Another in each round and under each seed of a run, which has 32 bits.
         seed = self.participation.seed + (server_round << 32)
         rank = self.state.adapter.factors.rank

@@ -10,11 +10,20 @@ from torch import Tensor
 from ilora_app import wire
 from ilora_app.federation.secure_session import SecureSession
 from ilora_app.lora.factors import AdapterState, LoraFactors, only
-from ilora_app.methods import Method
-from ilora_app.methods.state import MEANS, SKETCH, GlobalState, Plan, Update
+from ilora_app.methods import Method, tangent
+from ilora_app.methods.state import (
+    DENSE,
+    MEANS,
+    SKETCH,
+    TANGENT,
+    GlobalState,
+    Plan,
+    Update,
+)
 from ilora_app.methods.sums import (
     Sketch,
     cleaned,
+    dense,
     joined,
     leading_basis_of,
     one_update,
@@ -54,10 +63,14 @@ def shapes(
 
 def products(state: GlobalState, sketch: Sketch, number: int) -> Shapes:
     """What a pass of products sums, by name."""
+    if sketch.sums.kind == TANGENT:
+        like = tangent.shapes(state.adapter.factors) if number else {}
+        return {_PRODUCT + name: shape for name, shape in like.items()}
     found: Shapes = {}
     for module, (B, A) in state.adapter.factors.items():
         outer, inner = B.shape[0], A.shape[1]
-        width = sketch.width((outer, inner))
+        whole = sketch.sums.kind == DENSE
+        width = inner if whole else sketch.width((outer, inner))
         left = sketch.is_left(number)
         found[_PRODUCT + module] = (width, inner) if left else (outer, width)
     return found
@@ -114,7 +127,13 @@ def update_of(
         total = _within(_PRODUCT, wire.unflatten(found, like))
         return {module: value / examples for module, value in total.items()}
 
-    if sketch.sums.kind == SKETCH:
+    if sketch.sums.kind == DENSE:
+        factors = dense(Y)
+    elif sketch.sums.kind == TANGENT:
+        directions = tangent.directions_of(state.adapter.factors)
+        found = later(1, tangent.named(directions))
+        factors = tangent.joined(found, directions)
+    elif sketch.sums.kind == SKETCH:
         for number in range(1, sketch.passes):
             Q = sketch.basis(number, Y, error)
             Y = later(number, Q)

@@ -103,7 +103,9 @@ class PrivateStrategy(LoraStrategy):
             too_few = self.limits.enough(updates)
             if too_few:
                 raise UnusableError(too_few)
-            sketch = Sketch(self.method.sums(state), state.adapter.factors.rank, 0)
+            sketch = Sketch(
+                self.method.noisy_sums(state), state.adapter.factors.rank, 0
+            )
             up = self.model.plan().up
             update = self._release.update(self.method, state, sketch, whole, up)
             after = partial(self._training.correct, server_round, state, [])

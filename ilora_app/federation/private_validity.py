@@ -53,15 +53,9 @@ def private_problems(method: type[Method], settings: Settings) -> dict[str, str]
     if not found and (none := no_noise(settings)):
         found["dp-target-epsilon"] = none
     used, how = method.setting_keys, settings.method.decomposition
-    passes = "more passes than two over products would each take noise of their own"
-    if "decomposition" in used:
-        if chosen.secure_aggregation and how != "qr":
-            refuse("decomposition", how, "qr", passes)
-        elif how == "pivoted-qr":
-            why = "pivots would be chosen among columns of noise"
-            refuse("decomposition", how, "qr or svd", why)
-    elif "aggregate" in used and chosen.secure_aggregation:
-        refuse("dp", chosen.dp, "none", passes)
+    if "decomposition" in used and how == "pivoted-qr":
+        why = "pivots would be chosen among columns of noise"
+        refuse("decomposition", how, "qr or svd", why)
     if "cut" in used and settings.method.cut != "update":
         why = "what the cut of a start gives up depends on single nodes"
         refuse("cut", settings.method.cut, "update", why)

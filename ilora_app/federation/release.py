@@ -13,15 +13,11 @@ changes in both together is at most ||D E||^2 + ||D - D E E^T||^2 = ||D||^2. So 
 is released gets noise of z C (of the products: over s), as one Gaussian mechanism
 would. R is linear in the nodes, so noise is never multiplied by noise.
 
-Where the best approximation of D is aggregated in place of its leading columns, E and Q
-are bases of the rows of A and the columns of B that all trained from, known before. To
-first order a client changes B A by dB A + B dA, which is all in
-
-    P(D) = D E E^T + Q Q^T D (I - E E^T),
-
-the tangent space at B A of the matrices of rank r. The noise is on Y = D E and on
-W = Q^T D (I - E E^T), r (d_out + d_in - r) numbers; ||P(D)|| <= ||D||. What is left out
-is dB dA.
+Where the best approximation of D is aggregated in place of its leading columns, the
+noise is on what D is along the factors that all trained from: see ``methods.tangent``.
+Their directions are known before, and Y = D E and W = Q^T D (I - E E^T) have
+r (d_out + d_in - r) numbers. Where D is decomposed as it is, all d_out d_in of its
+numbers get noise.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,13 +28,13 @@ from torch import Tensor
 
 from ilora_app.federation.clipping import Quantile
 from ilora_app.federation.limits import begun, update_norms
-from ilora_app.lora.bases import leading_basis
 from ilora_app.lora.factors import AdapterState, LoraFactors, Pair, only
-from ilora_app.methods import Method
-from ilora_app.methods.state import MEANS, SKETCH, GlobalState, Update
+from ilora_app.methods import Method, tangent
+from ilora_app.methods.state import DENSE, MEANS, TANGENT, GlobalState, Update
 from ilora_app.methods.sums import (
     Matrices,
     Sketch,
+    dense,
     joined,
     leading_basis_of,
     one_update,
@@ -90,7 +86,7 @@ class Release:
         Args:
             method: that is run.
             state: that nodes trained from.
-            sketch: which sums the method needs: means, leading columns, or products.
+            sketch: which sums the method needs.
             updates: of every asked node.
             up: groups of tensors that nodes return.
 
@@ -111,10 +107,12 @@ class Release:
             return one_update(state, head, whole.factors, False, len(updates))
         terms = [terms_of(u, c, sketch.sums.changed) for u, c in pairs]
         spread /= self.scaling
-        if sketch.sums.kind == SKETCH:
-            factors = self._along(state, sketch, terms, spread)
+        if sketch.sums.kind == TANGENT:
+            factors = self._along(state, terms, spread)
             return one_update(state, head, factors, True, len(updates))
         Y = self._mean([sketch.first(own) for own in terms], spread, torch.float64)
+        if sketch.sums.kind == DENSE:
+            return one_update(state, head, dense(Y), True, len(updates))
         Q = leading_basis_of(method, state, head, Y)
         Q = {module: value.double() for module, value in Q.items()}
         later = [_behind(Y, sketch.multiply(1, own, Q)) for own in terms]
@@ -125,24 +123,14 @@ class Release:
     def _along(
         self,
         state: GlobalState,
-        sketch: Sketch,
         terms: Sequence[Mapping[str, Pair]],
         spread: float,
     ) -> LoraFactors:
-        """([Y, Q], [E^T; W]), rank 2 r, by module: see above."""
-        E, Q = {}, {}
-        for module, (B, A) in state.adapter.factors.items():
-            E[module], Q[module] = _directions(A.T), _directions(B)
-        right = [sketch.multiply(0, own, E) for own in terms]
-        left = [sketch.multiply(1, own, Q) for own in terms]
-        Y = self._mean(right, spread, torch.float64)  # (d_out, r)
-        W = self._mean(left, spread, torch.float64)  # (r, d_in)
-        pairs = {}
-        for module, rows in W.items():
-            rest = rows - (rows @ E[module]) @ E[module].T  # Y has told the others
-            left_side = torch.cat([Y[module], Q[module]], dim=1)
-            pairs[module] = (left_side, torch.cat([E[module].T, rest]))
-        return LoraFactors(pairs)
+        """P(D) with noise, by module."""
+        directions = tangent.directions_of(state.adapter.factors)
+        parts = [tangent.along(own, directions) for own in terms]
+        found = self._mean(parts, spread, torch.float64)
+        return tangent.joined(found, directions)
 
     def _mean(
         self,
@@ -159,13 +147,6 @@ class Release:
             total += spread * self.draw(total.shape)
             found[name] = (total / len(parts)).to(dtype)
         return found
-
-
-def _directions(M: Tensor) -> Tensor:
-    """Orthonormal basis of the columns of M, with zero columns where it has fewer."""
-    M = M.double()
-    length = torch.finfo(torch.float32).eps * torch.linalg.vector_norm(M)
-    return leading_basis(M, length.expand(M.shape[1]))[0]
 
 
 def terms_of(update: Update, part: float, changed: bool) -> dict[str, Pair]:

@@ -206,3 +206,18 @@ def mean_head(
             mean.add_(head[name], alpha=weight)
         found[name] = mean.to(first.dtype)
     return found
+
+
+def subtract(factors: LoraFactors, offset: Mapping[str, Pair]) -> LoraFactors:
+    """B A - L R as one pair of factors ([B, -L], [A; R]), at the sum of the ranks.
+
+    Args:
+        factors: (B, A) by module.
+        offset: (L, R) by module.
+
+    """
+    pairs = {}
+    for module, (B, A) in factors.items():
+        L, R = offset[module]
+        pairs[module] = (torch.cat([B, -L], dim=1), torch.cat([A, R]))
+    return LoraFactors(pairs)

@@ -3,7 +3,14 @@
 from ilora_app.lora.factors import AdapterState, LoraFactors, mean_head
 from ilora_app.methods.method import Method
 from ilora_app.methods.server_step import AUTO
-from ilora_app.methods.state import Aggregate, GlobalState, Update, weights_of
+from ilora_app.methods.state import (
+    MEANS,
+    Aggregate,
+    GlobalState,
+    Sums,
+    Update,
+    weights_of,
+)
 from ilora_app.settings import Settings
 from ilora_app.settings.head import TRAINED
 
@@ -34,6 +41,10 @@ class FedAvgFull(Method):
             return {}
         right = "expected a number, as fedavg-full has no factors to read auto off"
         return {"server-rate": f"server-rate = {AUTO!r}: {right}"}
+
+    def sums(self, state: GlobalState) -> Sums:
+        """Means of all parameters."""
+        return Sums(MEANS)
 
     def aggregate(self, state: GlobalState, updates: list[Update]) -> Aggregate:
         """Take the mean of every parameter."""

@@ -4,7 +4,13 @@ from typing import Any
 
 import torch
 
-from ilora_app.lora.factors import AdapterState, LoraFactors, mean_factors, mean_head
+from ilora_app.lora.factors import (
+    AdapterState,
+    LoraFactors,
+    mean_factors,
+    mean_head,
+    subtract,
+)
 from ilora_app.lora.initialisation import gain_squared
 from ilora_app.methods.method import Method
 from ilora_app.methods.state import (
@@ -15,7 +21,6 @@ from ilora_app.methods.state import (
     Share,
     Sums,
     Update,
-    subtract,
     weights_of,
 )
 from ilora_app.settings import Settings

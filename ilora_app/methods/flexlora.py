@@ -12,6 +12,7 @@ from ilora_app.methods.increments import returned_terms
 from ilora_app.methods.method import Method
 from ilora_app.methods.server_step import ServerStep
 from ilora_app.methods.state import (
+    DENSE,
     SKETCH,
     Aggregate,
     GlobalState,
@@ -76,6 +77,10 @@ class FlexLoRA(Method):
     def sums(self, state: GlobalState) -> Sums:
         """Sums of products, or of their changes."""
         return Sums(SKETCH, self.increments)
+
+    def noisy_sums(self, state: GlobalState) -> Sums:
+        """All numbers of the products, as it decomposes their dense sum."""
+        return replace(self.sums(state), kind=DENSE)
 
     def aggregate(self, state: GlobalState, updates: list[Update]) -> Aggregate:
         """Stack, decompose, cut to r_max; mean of the head."""

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 from ilora_app.lora.decomposition import truncate_mean
-from ilora_app.lora.factors import AdapterState, LoraFactors, mean_head
+from ilora_app.lora.factors import AdapterState, LoraFactors, mean_head, subtract
 from ilora_app.lora.ledger import Ledger
 from ilora_app.methods import qr_start as starts
 from ilora_app.methods import residual as residuals
@@ -24,7 +24,6 @@ from ilora_app.methods.state import (
     Sums,
     Update,
     learned_in_base,
-    subtract,
     weights_of,
 )
 from ilora_app.settings import Settings

@@ -220,10 +220,14 @@ class Method(ABC):
     def sums(self, state: GlobalState) -> Sums:
         """What it needs of a round of which the server may see sums alone.
 
-        Overridden, with ``aggregate`` in the same class, where sums will do;
-        ``aggregate`` is then given one update, of all clients together.
+        Overridden, with ``aggregate`` in the same class, where sums will do; that is
+        then given one update, of all clients together.
         """
         raise NotImplementedError
+
+    def noisy_sums(self, state: GlobalState) -> Sums:
+        """What it needs where all that is summed gets noise."""
+        return self.sums(state).noisy()
 
     def advance(self, state: GlobalState, updates: list[Update]) -> Aggregate:
         """Aggregate, and take the server's step along what comes of it."""

@@ -184,6 +184,7 @@ class Update:
 
 
 MEANS, LEADING, SKETCH = "means", "leading", "sketch"
+TANGENT, DENSE = "tangent", "dense"
 
 
 @dataclass(frozen=True)
@@ -192,13 +193,19 @@ class Sums:
 
     Attributes:
         kind: ``means`` of the padded factors; of products their ``leading`` columns,
-            or a ``sketch``: see ``methods.sums``.
+            or a ``sketch``: see ``methods.sums``. Where sums have noise there is, in
+            place of a sketch, what they are along the ``tangent`` space: see
+            ``methods.tangent``; or they are ``dense``, all d_out d_in numbers.
         changed: products are B_k A_k - P_k, with P_k as received; else B_k A_k.
 
     """
 
     kind: str
     changed: bool = False
+
+    def noisy(self) -> "Sums":
+        """These, without numbers that tell little and get noise as all others do."""
+        return replace(self, kind=TANGENT) if self.kind == SKETCH else self
 
 
 @dataclass(frozen=True)
@@ -233,18 +240,3 @@ def learned_in_base(state: GlobalState) -> LoraFactors:
 def nothing_learned(factors: LoraFactors) -> LoraFactors:
     """Factors of the same shapes with B = 0."""
     return LoraFactors({m: (torch.zeros_like(B), A) for m, (B, A) in factors.items()})
-
-
-def subtract(factors: LoraFactors, offset: Mapping[str, Pair]) -> LoraFactors:
-    """B A - L R as one pair of factors ([B, -L], [A; R]), at the sum of the ranks.
-
-    Args:
-        factors: (B, A) by module.
-        offset: (L, R) by module.
-
-    """
-    pairs = {}
-    for module, (B, A) in factors.items():
-        L, R = offset[module]
-        pairs[module] = (torch.cat([B, -L], dim=1), torch.cat([A, R]))
-    return LoraFactors(pairs)

@@ -11,7 +11,8 @@ columns of D and its projection on Q, and so the same QR, cut to r.
 
 For a truncated SVD E is Gaussian with 8 columns more, and one power step lies between
 (arXiv 0909.4061): Q_1 = orth(D E), Q_2 = orth(D^T Q_1), Q = orth(D Q_2), R = Q^T D;
-then Q R is near D's best approximation of rank r.
+then Q R is near D's best approximation of rank r. What D is along the tangent space at
+the factors that all trained from (``methods.tangent``) is told in one pass.
 """
 
 from collections.abc import Mapping
@@ -24,9 +25,11 @@ from ilora_app.lora.bases import leading_basis
 from ilora_app.lora.factors import AdapterState, LoraFactors, Pair
 from ilora_app.methods.method import Method
 from ilora_app.methods.state import (
+    DENSE,
     LEADING,
     MEANS,
     SKETCH,
+    TANGENT,
     GlobalState,
     Share,
     Sums,
@@ -57,19 +60,36 @@ class Sketch:
     @property
     def passes(self) -> int:
         """How many sums of products there are, the first with all else that comes."""
-        return {MEANS: 1, LEADING: 2, SKETCH: 4}[self.sums.kind]
+        own = {MEANS: 1, DENSE: 1, TANGENT: 2, LEADING: 2, SKETCH: 4}
+        return own[self.sums.kind]
 
     def width(self, shape: tuple[int, int]) -> int:
         """Columns of E for a layer of this shape (d_out, d_in)."""
         more = MORE_COLUMNS if self.sums.kind == SKETCH else 0
         return min(self.rank + more, *shape)
 
+    def numbers(self, shape: tuple[int, int]) -> int:
+        """How many tell D of a layer where they have noise, in all passes."""
+        if self.sums.kind == DENSE:
+            return shape[0] * shape[1]
+        w = self.width(shape)
+        told = w if self.sums.kind == LEADING else 0  # of Q^T D, by the first pass
+        return w * (sum(shape) - told)
+
     def is_left(self, number: int) -> bool:
         """Whether a pass multiplies from the left: Q^T D, else D E."""
         return number % 2 == 1
 
     def first(self, terms: Mapping[str, Pair]) -> dict[str, Tensor]:
-        """D_k E of one client, of its terms (L, R) with D_k = L R; in float64."""
+        """D_k E of one client, of its terms (L, R) with D_k = L R; in float64.
+
+        D_k itself where it is summed densely. Nothing of what is summed along known
+        directions, in the pass after.
+        """
+        if self.sums.kind == TANGENT:
+            return {}
+        if self.sums.kind == DENSE:
+            return {m: L.double() @ R.double() for m, (L, R) in terms.items()}
         found, draw = {}, torch.Generator().manual_seed(self.seed)
         for module in sorted(terms):  # of all clients in one order
             L, R = terms[module]
@@ -181,6 +201,14 @@ def joined(Y: Matrices, Q: Matrices, R: Matrices) -> LoraFactors:
         E = _first_rows(first.shape[1], R[module].shape[1])
         rest = R[module] - (basis.T @ first) @ E
         pairs[module] = (torch.cat([first, basis], dim=1), torch.cat([E, rest]))
+    return LoraFactors(pairs)
+
+
+def dense(D: Matrices) -> LoraFactors:
+    """D as factors of its whole rank, D times the identity, by module."""
+    pairs = {}
+    for module, value in D.items():
+        pairs[module] = (value, _first_rows(value.shape[1], value.shape[1]))
     return LoraFactors(pairs)
 
 

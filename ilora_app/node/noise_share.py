@@ -4,8 +4,8 @@ Under secure aggregation no server can clip or add noise before it has seen. So 
 scales what it has changed down to C, and adds noise of variance (z C)^2 / t to what it
 masks (of products: over s^2), t being the nodes without which no sum is opened: a sum
 over K >= t of them has z C at least. Of the second pass Q^T D it sends the columns
-behind those of the first alone, as ``federation.release`` does, and it takes no Q that
-is longer than 1.
+behind those of the first alone, as ``federation.release`` does, or it sends what D is
+along directions that the server names; and it takes none that is longer than 1.
 
 Numbers are rounded to the step 2^-f of the masked ones before noise, which is rounded
 after: sums of rounded Gaussians of so many steps are as good as discrete ones (Kairouz
@@ -24,7 +24,7 @@ from torch import Tensor
 
 from ilora_app import wire
 from ilora_app.lora.factors import AdapterState, Pair, only
-from ilora_app.methods.state import MEANS, SKETCH, Sums
+from ilora_app.methods.state import LEADING, MEANS, SKETCH, Sums
 from ilora_app.methods.sums import Sketch, terms_of
 from ilora_app.node.config import NodeError
 from ilora_app.node.local_round import LocalRound
@@ -34,6 +34,7 @@ from ilora_app.privacy.noise import Draw, gaussian
 
 CLIENT, UP, PRODUCT = "client", "up/", "product/"
 _COARSE = 1e3
+_NO_MORE = "noise is made for two sums of products, and no more"
 _LONGER = 1e-5
 """By as much a basis in float32 may be longer than 1."""
 
@@ -113,7 +114,7 @@ class NoiseShare:
 
         """
         if sketch.sums.kind == SKETCH:
-            raise wire.WireError("noise is made for two sums of products, and no more")
+            raise wire.WireError(_NO_MORE)
         start = local.start.named_tensors()
         moved = {n: v.double() - start[n].double() for n, v in trained.items()}
         averaged = sketch.sums.kind == MEANS
@@ -127,8 +128,7 @@ class NoiseShare:
             for L, R in changes.values():
                 squared += self.scaling**2 * _squared(L.double(), R.double())
                 outer, inner = L.shape[0], R.shape[1]
-                w = sketch.width((outer, inner))
-                numbers += self.scaling**2 * w * (outer + inner - w)
+                numbers += self.scaling**2 * sketch.numbers((outer, inner))
         most = self.clip * (1 - _LONGER) - 2.0 ** -(self.bits + 1) * math.sqrt(numbers)
         part = min(1.0, most / math.sqrt(squared)) if squared else 1.0
         found = {n: start[n].double() + part * v for n, v in apart.items()}
@@ -154,6 +154,8 @@ class NoiseShare:
 
 def behind(terms: Mapping[str, Pair], sketch: Sketch) -> dict[str, Pair]:
     """Terms of later passes, without the columns that the first has told."""
+    if sketch.sums.kind != LEADING:
+        return dict(terms)
     found = {}
     for module, (L, R) in terms.items():
         rest = R.clone()
@@ -170,7 +172,7 @@ def check(number: int, by: Mapping[str, Tensor]) -> None:
 
     """
     if number != 1:
-        raise wire.WireError("noise is made for two sums of products, and no more")
+        raise wire.WireError(_NO_MORE)
     for module, Q in by.items():
         finite = bool(Q.isfinite().all())
         longest = float(torch.linalg.matrix_norm(Q.double(), 2)) if finite else 0.0

@@ -25,7 +25,8 @@ from ilora_app.secure import (
     of_clients,
 )
 
-_LATER = SECRET + "factors"
+_LATER = SECRET + "factors-"
+"""And which sums of products they are for: those of other kinds are not summed."""
 
 
 def step(node: Node, message: Message, context: Context) -> RecordDict:
@@ -47,9 +48,9 @@ def step(node: Node, message: Message, context: Context) -> RecordDict:
     part = load(records, str(facts[wire.PURPOSE]), int(facts[wire.ROUND]))
     if stage == wire.FACTORS:
         by = wire.decode_tensors(message.content.array_records[wire.FACTORS])
-        kept = ClientState(records).tensors(_LATER) or {}
         sketch = secure_sums.sketch_of(facts)
-        if not 0 < number < sketch.passes <= part.terms.joint:
+        kept = ClientState(records).tensors(_LATER + sketch.sums.kind)
+        if kept is None or not 0 < number < sketch.passes <= part.terms.joint:
             raise wire.WireError(f"pass {number} sums no products")
         _enter(part, number, message, records)
         share = _share(node, part, facts)
@@ -57,7 +58,7 @@ def step(node: Node, message: Message, context: Context) -> RecordDict:
             noise_share.check(number, by)
         sums = secure_sums.of_products(number, sketch, kept, by)
         if number + 1 == sketch.passes:
-            records.pop(_LATER, None)
+            records.pop(_LATER + sketch.sums.kind, None)
         return _masked(node, part, number, sums, records, share)
     if stage == wire.SHARES:
         adverts = [Advert.decoded(text, part.terms.passes) for text in facts[wire.KEYS]]
@@ -126,11 +127,11 @@ def training(
     share = _share(local.node, part, facts)
     how = sketch, most, directions, share
     sums, later = secure_sums.of_training(local, content, *how)
-    state = ClientState(context.state)
+    for name in [name for name in context.state if name.startswith(_LATER)]:
+        context.state.pop(name)
     if later and sketch.passes > 1:
-        context.state[_LATER] = wire.encode_tensors(later, torch.float64)
-    else:
-        state.drop(_LATER)
+        kept = wire.encode_tensors(later, torch.float64)
+        context.state[_LATER + sketch.sums.kind] = kept
     return _masked(local.node, part, 0, sums, context.state, share)
 
 

@@ -12,7 +12,8 @@ from ilora_app import wire
 from ilora_app.corrections.shapes import fit, keep_rank
 from ilora_app.lora.factors import AdapterState, LoraFactors, Pair, group_of, only
 from ilora_app.lora.products import gram_norm
-from ilora_app.methods.state import MEANS, Sums
+from ilora_app.methods import tangent
+from ilora_app.methods.state import MEANS, TANGENT, Sums
 from ilora_app.methods.sums import Sketch, terms_of
 from ilora_app.node.local_round import LocalRound
 from ilora_app.node.node import Node
@@ -120,6 +121,9 @@ def of_products(
     end = ".left"
     modules = [name.removesuffix(end) for name in later if name.endswith(end)]
     terms = {m: (later[m + end], later[f"{m}.right"]) for m in modules}
+    if sketch.sums.kind == TANGENT:
+        sums = tangent.along(terms, _directions(terms, by, sketch.rank))
+        return {f"product/{name}": value for name, value in sums.items()}
     for module, (L, R) in terms.items():
         side = L.shape[0] if sketch.is_left(number) else R.shape[1]
         right = (side, sketch.width((L.shape[0], R.shape[1])))
@@ -129,6 +133,22 @@ def of_products(
             raise wire.WireError(f"{module}: {side} rows expected to multiply by")
     found = sketch.multiply(number, terms, by)
     return {f"product/{module}": value for module, value in found.items()}
+
+
+def _directions(
+    terms: Mapping[str, Pair], by: Mapping[str, Tensor], rank: int
+) -> tangent.Directions:
+    """E and Q by module, of what the server has sent."""
+    found = {}
+    for module, (L, R) in terms.items():
+        sides = {tangent.COLUMNS: R.shape[1], tangent.ROWS: L.shape[0]}
+        for name, side in sides.items():
+            if module + name not in by or by[module + name].shape != (side, rank):
+                right = f"{side} x {rank}"
+                raise wire.WireError(f"{module}: no directions of shape {right}")
+        E, Q = (by[module + name].double() for name in sides)
+        found[module] = (E, Q)
+    return found
 
 
 def of_evaluation(metrics: MetricRecord) -> dict[str, Tensor]:
