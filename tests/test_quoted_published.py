@@ -47,3 +47,19 @@ def test_as_published_ilora_is_ahead_of_all_and_level_with_a_probe(study):
     assert abs(cell(study, INTENTS, "skewed", PUBLISHED).final() - probe) < 0.002
     ends = f"{min(others):.3f} to {max(others):.3f}".replace("0.", ".")
     assert ends in text_of("README.md")
+
+
+def test_no_correction_adds_to_the_default(study):
+    rows = [row for row in TABLES["corrections"] if row.startswith("ilora + ")]
+    gaps = {row.removeprefix("ilora + "): less(study, row, "ilora") for row in rows}
+    assert len(gaps) == 6
+    assert all(len(cell(study, INTENTS, "skewed", row).runs) == 5 for row in rows)
+    text = text_of("docs/results.md")
+    ends = [min(g.mean for g in gaps.values()), max(g.mean for g in gaps.values())]
+    least, most = (f"{value:+.3f}".replace("0.", ".") for value in ends)
+    assert f"six differ from it by {least} to {most}" in text
+    cost = {row: gap for row, gap in gaps.items() if gap.excludes_zero}
+    said = [f"{r} ({g.mean:+.3f} ± {g.half:.3f})".replace("0.", ".")
+            for r, g in cost.items()]  # fmt: skip
+    assert f"and {' and '.join(said)} cost beyond their intervals" in text
+    assert all(gap.mean < 0.001 for gap in gaps.values())
