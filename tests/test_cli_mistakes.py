@@ -2,6 +2,8 @@
 
 import json
 import math
+import subprocess
+import sys
 
 import pytest
 from typer.testing import CliRunner
@@ -101,3 +103,16 @@ def test_a_ray_cluster_that_does_not_answer_and_a_superlink_beside_one():
     assert "refused" in said
     said = refused("run", "--ray-address", there, "--superlink", "mine")
     assert "no --superlink beside it" in said
+
+
+def test_a_folder_of_no_run_is_told_before_torch_is_loaded(tmp_path):
+    code = (
+        "import sys\nfrom ilora_app.cli import app\n"
+        "try:\n    app(['export', sys.argv[1], '--out', sys.argv[2]])\n"
+        "except SystemExit as end:\n"
+        "    print(end.code, 'torch' in sys.modules)\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path), str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.stdout.split() == ["2", "False"], done.stderr
+    assert "expected a run folder, with a config.toml in it" in done.stderr

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from transformers import BertConfig, BertModel
 
 from ilora_app.federation.waiting import FederationError
 from ilora_app.runs import lock
+from ilora_app.runs.checkpoint import Checkpoints
 from ilora_app.server import preflight
 from ilora_app.settings import parsing
 from ilora_app.tasks.loading import load_backbone
@@ -45,6 +47,21 @@ def test_what_differs_is_refused(ended, change, difference):
         resumed(run_config | change)
     assert difference in str(caught.value)
     assert files(folder) == before
+
+
+def test_a_run_from_before_a_setting_goes_on_under_its_default(ended, tmp_path):
+    run_config, folder = ended
+    place = tmp_path / "run"
+    shutil.copytree(folder, place)
+    there = Checkpoints(place)
+    made = there.load()
+    then = {key: v for key, v in made.config.items() if key != "use-rslora"}
+    there.save(replace(made, config=then))
+    assert "use-rslora" not in Checkpoints(place).load().config
+    keys = run_config | {"output-dir": str(place), "resume": "latest"}
+    preflight.prepare(keys | {"num-server-rounds": 3})
+    with pytest.raises(parsing.ConfigError, match="use-rslora is true, and was false"):
+        preflight.prepare(keys | {"use-rslora": True})
 
 
 def test_other_weights_under_the_same_name_are_refused(run_config, tmp_path):

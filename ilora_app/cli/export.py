@@ -7,7 +7,7 @@ import typer
 
 from ilora_app.cli import terminal
 from ilora_app.cli.complete import runs
-from ilora_app.cli.naming import MISTAKE, place_of
+from ilora_app.cli.naming import MISTAKE, run_place_of
 
 if TYPE_CHECKING:
     from ilora_app.export.card import Summary
@@ -76,7 +76,9 @@ def export(
     Example: ilora export 20260131-120000-42 --rank 8 --out adapter
     Example: ilora export latest --for vllm --out adapter
     """
-    place = place_of(run)  # what is wrong with a name is said before torch is loaded
+    place = run_place_of(
+        run
+    )  # what is wrong with a name is said before torch is loaded
     from ilora_app.tasks.libraries import quiet_libraries
 
     quiet_libraries()  # before what follows is imported, as that has much to say

@@ -37,6 +37,22 @@ def place_of(run: str) -> str:
     return str(find(run, root))
 
 
+def run_place_of(run: str) -> str:
+    """Find a run's folder as :func:`place_of` does, and see that it is one of a run.
+
+    Raises:
+        typer.Exit: with 2, where there is none.
+
+    """
+    from ilora_app.export.places import ReleaseError, find_run
+
+    try:
+        return str(find_run(place_of(run)))
+    except ReleaseError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(MISTAKE) from error
+
+
 def find(run: str, root: Path, exact: bool = False) -> Path:
     """Find a run among those in a folder.
 

@@ -141,7 +141,9 @@ def _one(
         right = f"a run with a checkpoint: {error}"
         return None, [parsing.describe("resume", wanted, right)]
     problems = []
-    differ = differences(checkpoint.config, parsing.dump(settings), unsure)
+    # A key that there was none of when the run began had no effect, as by default.
+    earlier = {**parsing.dump(Settings()), **checkpoint.config}
+    differ = differences(earlier, parsing.dump(settings), unsure)
     rounds, then = settings.run.num_server_rounds, checkpoint.config.get(before)
     # The rate of every round of a schedule depends on how many there are.
     schedule = checkpoint.config.get("rate-schedule", "constant")
