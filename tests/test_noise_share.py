@@ -100,6 +100,27 @@ def test_a_dense_sum_changes_by_no_more_than_the_clip(changed, size):
     assert math.sqrt(squared) <= CLIP
 
 
+@pytest.mark.parametrize("kind", [MEANS, DENSE, TANGENT])
+def test_what_rounding_adds_is_taken_off_the_clip(kind):
+    """Half a step of every number that is sent, all to one side, stays within it."""
+    share = replace(SHARE, bits=9, draw=nothing)
+    local, trained, sketch = ways(kind)
+    found, terms = share.clipped(local, trained, sketch)
+    start = local.start.named_tensors()
+    sums = {f"up/{n}": v - start[n].double() for n, v in found.items()}
+    parts = sketch.first(terms)
+    if kind == TANGENT:
+        directions = tangent.directions_of(local.start.factors)
+        parts = tangent.along(terms, directions)
+    sums |= {f"product/{m}": v for m, v in parts.items()}
+    squared = most = 0.0
+    for name, value in sums.items():
+        unit = SCALING if name.startswith("product/") else 1.0
+        squared += float((unit * value).square().sum())
+        most += value.numel() * (unit * 2.0 ** -(share.bits + 1)) ** 2
+    assert 0.5 * CLIP < math.sqrt(squared) <= CLIP - math.sqrt(most)
+
+
 def test_factors_that_are_averaged_change_by_the_clip():
     local, trained, sketch = ways(MEANS)
     found, terms = SHARE.clipped(local, trained, sketch)
