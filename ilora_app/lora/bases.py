@@ -9,6 +9,12 @@ from torch import Tensor
 # Squared lengths are measured again when they have fallen by this factor.
 _DROWNED = 1e-6
 
+# Fewer singular vectors than this come as fast all at once.
+_MANY = 96
+
+# A singular value of this part of the longest is known to 1e-6 from its square.
+_SQUARED = 1e-5
+
 
 def leading_basis(M: Tensor, roundings: Tensor) -> tuple[Tensor, Tensor]:
     """Orthonormalise the columns of M from left to right, positive diagonal.
@@ -72,17 +78,37 @@ def pivoted_basis(M: Tensor, rank: int, roundings: Tensor) -> tuple[Tensor, Tens
 def singular_basis(M: Tensor, rank: int, roundings: Tensor) -> tuple[Tensor, Tensor]:
     """Left singular vectors of M, zero where it has no more, and which of them count.
 
+    A few of many come from M M^T or M^T M, whichever is smaller, in a quarter of the
+    time of all: unless one is so short that squaring drowns it.
+
     Args:
         M: shape (d, n).
         rank: r.
         roundings: a singular value not larger than this is none.
 
     """
+    if min(M.shape) >= max(_MANY, 8 * rank) and not M.is_cuda:
+        U, S = _leading_vectors(M.double(), rank)
+        if bool(S[-1] > _SQUARED * S[0]) and bool((roundings < S).all()):
+            return U.to(M.dtype), torch.ones(rank, dtype=torch.bool)
     U, S, _ = torch.linalg.svd(M, full_matrices=False)
     missing = (0, max(0, rank - U.shape[1]))
     pad = torch.nn.functional.pad
     U, S = pad(U[:, :rank], missing), pad(S[:rank], missing)
     return U, roundings < S
+
+
+def _leading_vectors(M: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+    """U and S of the r longest directions of M, the longest first, in float64."""
+    from scipy.linalg import eigh  # slow to import
+
+    wide = M.shape[0] <= M.shape[1]
+    gram = (M @ M.T if wide else M.T @ M).numpy()
+    n = len(gram)
+    squares, vectors = eigh(gram, subset_by_index=(n - rank, n - 1), check_finite=False)
+    found = torch.from_numpy(vectors[:, ::-1].copy())
+    S = torch.from_numpy(squares[::-1].copy()).clamp(min=0.0).sqrt()
+    return (found if wide else torch.linalg.qr(M @ found).Q), S
 
 
 def signed(basis: Tensor) -> Tensor:
