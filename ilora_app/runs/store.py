@@ -1,8 +1,8 @@
 """Folders of tensors and facts that are there whole or not at all.
 
 A folder is written under a temporary name, every file and folder is flushed to the
-disk, and then it gets its name. ``facts.json`` is written last and holds the SHA-256 of
-the tensors and of the facts themselves, so that a reader knows a torn one.
+disk, and then it gets its name. ``facts.json`` holds the SHA-256 of the tensors and of
+the facts themselves, so that a reader knows a torn one.
 """
 
 import hashlib
@@ -54,9 +54,9 @@ def write(folder: Path, tensors: Mapping[str, Tensor], facts: Any) -> None:
         "facts": facts,
     }
     text = json.dumps({**whole, "digest": _digest(whole)})
-    with replacing(folder) as made:
-        _flushed(made / _TENSORS, data)
-        _flushed(made / _FACTS, text.encode())
+    with replacing(folder) as made:  # flushes them
+        (made / _TENSORS).write_bytes(data)
+        (made / _FACTS).write_bytes(text.encode())
 
 
 @contextmanager
@@ -165,13 +165,6 @@ def _read_facts(path: Path) -> dict[str, Any]:
 def _digest(whole: dict[str, Any]) -> str:
     text = json.dumps(whole, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _flushed(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def flush(path: Path) -> None:
