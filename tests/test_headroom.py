@@ -7,6 +7,7 @@ import pandas
 import pytest
 
 from benchmarks import headroom, laboratory
+from benchmarks.analysis import cell, difference
 from benchmarks.headroom import STUDIED, Simple, line, simple
 from benchmarks.recorded import Run, Study
 from benchmarks.reproduce import COMMITTED
@@ -66,3 +67,17 @@ def test_headroom_is_what_the_best_adds_to_the_best_that_needs_no_training(tmp_p
     assert cells[5:8] == ["0.850", "0.800", "+0.100"]
     assert cells[4] == "0.699"  # a probe is trained at one rate
     assert cells[8] == "0.036"
+
+
+def test_how_far_language_models_are_from_one_place_is_quoted():
+    study, said = Study(COMMITTED), []
+    for task in ("e2e", "dolly"):
+        rows = [cell(study, task, "skewed", row) for row in ("centralized", "ilora")]
+        gap = difference(*rows)
+        assert gap.excludes_zero
+        said.append(f"{gap.mean:.2f} ± {gap.half:.2f}".replace("0.", "."))
+    text = " ".join(RESULTS.read_text(encoding="utf-8").split())
+    assert (
+        f"One client with all data ends {said[0]} nats below it on E2E, "
+        f"and {said[1]} on Dolly."
+    ) in text

@@ -43,7 +43,7 @@ def text_of(name: str) -> str:
         (INTENTS, "wire", "skewed", ""),
         (INTENTS, "ablation", "skewed", ""),
         *[(t, "headroom", "skewed", "linear-probe") for t in (INTENTS, BANKING, CIFAR)],
-        ("dolly", "headroom", "skewed", "centralized"),
+        *[(t, "headroom", "skewed", "centralized") for t in ("e2e", "dolly")],
     ],
 )
 def test_tables_are_those_of_the_runs(study, task, name, setting, reference):
