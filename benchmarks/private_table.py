@@ -73,9 +73,17 @@ def gaps(
     return dict(zip(found, zip(found.values(), p, strict=True), strict=True))
 
 
+def run_of(record: Record, task: str) -> list[str]:
+    """Rows of which there are runs with their rate and clip, in their order."""
+    levels = {
+        row: [losses(record, task, row, v) for v in LEVELS] for row in record.unit.rows
+    }
+    return [row for row, found in levels.items() if any(found)]
+
+
 def table(record: Record, task: str) -> list[str]:
     """Lines of Markdown: a row each, with what it is above ilora below its loss."""
-    rows = list(record.unit.rows)
+    rows = run_of(record, task)
     found = gaps(record, task, rows, LEVELS)
     levels = [f"epsilon {v}" if v != "none" else "no noise" for v in LEVELS]
     lines = [f"| {task} | rate, clip | {' | '.join(levels)} |", "|---" * 7 + "|"]
@@ -102,7 +110,7 @@ def draw(record: Record, tasks: Sequence[str]) -> Figure:
     panels = figure.subplots(1, len(tasks), squeeze=False)[0]
     for axes, task in zip(panels, tasks, strict=True):
         axes.axhline(untrained(record, task), color="0.6", linewidth=1)
-        for number, row in enumerate(record.unit.rows):
+        for number, row in enumerate(run_of(record, task)):
             ends = [list(losses(record, task, row, v).values()) for v in LEVELS]
             there = [i for i, values in enumerate(ends) if len(values) > 1]
             means = [over_seeds(ends[i]) for i in there]
