@@ -20,7 +20,7 @@ r (d_out + d_in - r) numbers. Where D is decomposed as it is, all d_out d_in of 
 numbers get noise.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -99,7 +99,7 @@ class Release:
         pairs = list(zip(updates, parts, strict=True))
         spread = multiplier * self.clip
         groups = up if averaged else [group for group in up if group == "head"]
-        ends = [only(_clipped(u, c, sketch.rank), groups) for u, c in pairs]
+        ends = (only(_clipped(u, c, sketch.rank), groups) for u, c in pairs)
         flat = {**state.adapter.named_tensors(), **self._mean(ends, spread)}
         whole = AdapterState.from_named_tensors(flat)
         head = whole.head
@@ -110,12 +110,12 @@ class Release:
         if sketch.sums.kind == TANGENT:
             factors = self._along(state, terms, spread)
             return one_update(state, head, factors, True, len(updates))
-        Y = self._mean([sketch.first(own) for own in terms], spread, torch.float64)
+        Y = self._mean((sketch.first(own) for own in terms), spread, torch.float64)
         if sketch.sums.kind == DENSE:
             return one_update(state, head, dense(Y), True, len(updates))
         Q = leading_basis_of(method, state, head, Y)
         Q = {module: value.double() for module, value in Q.items()}
-        later = [_behind(Y, sketch.multiply(1, own, Q)) for own in terms]
+        later = (_behind(Y, sketch.multiply(1, own, Q)) for own in terms)
         rest = self._mean(later, spread, torch.float64)
         R = {m: torch.cat([Q[m].T @ Y[m], value], dim=1) for m, value in rest.items()}
         return one_update(state, head, joined(Y, Q, R), True, len(updates))
@@ -128,25 +128,27 @@ class Release:
     ) -> LoraFactors:
         """P(D) with noise, by module."""
         directions = tangent.directions_of(state.adapter.factors)
-        parts = [tangent.along(own, directions) for own in terms]
+        parts = (tangent.along(own, directions) for own in terms)
         found = self._mean(parts, spread, torch.float64)
         return tangent.joined(found, directions)
 
     def _mean(
         self,
-        parts: Sequence[Mapping[str, Tensor]],
+        parts: Iterable[Mapping[str, Tensor]],
         spread: float,
         dtype: torch.dtype = torch.float32,
     ) -> dict[str, Tensor]:
         """(sum of parts + noise of a standard deviation) / their number, by name."""
-        found: dict[str, Tensor] = {}
-        for name in parts[0]:
-            total = torch.zeros_like(parts[0][name], dtype=torch.float64)
-            for part in parts:
-                total += part[name]
-            total += spread * self.draw(total.shape)
-            found[name] = (total / len(parts)).to(dtype)
-        return found
+        total: dict[str, Tensor] = {}
+        count = 0
+        for count, part in enumerate(parts, 1):  # one after the other: they are long
+            for name, value in part.items():
+                if count == 1:
+                    total[name] = torch.zeros_like(value, dtype=torch.float64)
+                total[name] += value
+        for value in total.values():
+            value += spread * self.draw(value.shape)
+        return {name: (value / count).to(dtype) for name, value in total.items()}
 
 
 def terms_of(update: Update, part: float, changed: bool) -> dict[str, Pair]:
