@@ -30,13 +30,18 @@ def ways(kind: str, changed: bool = True, size: float = 50.0):
     return local, one.adapter.named_tensors(), Sketch(Sums(kind, changed), RANK, 0)
 
 
+def squared_change(local, found) -> float:
+    """Of what a node returns as it is."""
+    start = local.start.named_tensors()
+    return sum(float((v - start[n]).square().sum()) for n, v in found.items())
+
+
 @pytest.mark.parametrize("changed", [True, False])
 @pytest.mark.parametrize("size", [1e-3, 50.0])
 def test_both_sums_and_the_head_change_by_no_more_than_the_clip(changed, size):
     local, trained, sketch = ways(LEADING, changed, size)
     head, terms = SHARE.clipped(local, trained, sketch)
-    start = local.start.named_tensors()
-    squared = sum(float((v - start[n]).square().sum()) for n, v in head.items())
+    squared = squared_change(local, head)
     Q = {m: torch.linalg.qr(torch.randn(L.shape[0], RANK).double()).Q
          for m, (L, _) in terms.items()}  # fmt: skip
     rest = sketch.multiply(1, noise_share.behind(terms, sketch), Q)
@@ -66,8 +71,7 @@ def test_what_is_along_directions_changes_by_no_more_than_the_clip(
     local, trained, sketch = ways(TANGENT, changed, size)
     head, terms = SHARE.clipped(local, trained, sketch)
     assert sketch.first(terms) == {}
-    start = local.start.named_tensors()
-    squared = sum(float((v - start[n]).square().sum()) for n, v in head.items())
+    squared = squared_change(local, head)
     by = {}
     for module, (L, R) in terms.items():
         E = torch.linalg.qr(torch.randn(R.shape[1], RANK).double()).Q
@@ -90,8 +94,7 @@ def test_what_is_along_directions_changes_by_no_more_than_the_clip(
 def test_a_dense_sum_changes_by_no_more_than_the_clip(changed, size):
     local, trained, sketch = ways(DENSE, changed, size)
     head, terms = SHARE.clipped(local, trained, sketch)
-    start = local.start.named_tensors()
-    squared = sum(float((v - start[n]).square().sum()) for n, v in head.items())
+    squared = squared_change(local, head)
     for module, D in sketch.first(terms).items():
         B, A = (v.double() for v in local.start.factors[module])
         assert sketch.numbers(tuple(D.shape)) == D.numel()
@@ -125,8 +128,7 @@ def test_factors_that_are_averaged_change_by_the_clip():
     local, trained, sketch = ways(MEANS)
     found, terms = SHARE.clipped(local, trained, sketch)
     assert not terms
-    start = local.start.named_tensors()
-    squared = sum(float((v - start[n]).square().sum()) for n, v in found.items())
+    squared = squared_change(local, found)
     assert 0.99 * CLIP < math.sqrt(squared) <= CLIP
 
 
