@@ -11,17 +11,18 @@ the noise of all rounds together as z sqrt(T), which is T, as what clipped chang
 up to: more rounds cost time and buy nothing. What differs is which numbers the noise of
 standard deviation z C / 200 is added to, per adapted layer of d_out x d_in with r = 4:
 
-    ilora      (Y, R), orthonormal E and Q: r (d_out + d_in - r) numbers, as many as a
-               matrix of rank r has; of the product itself, so that C bounds the
-               product, and no noise is multiplied. Y is r of its columns.
-    ilora-svd  D E and Q^T D (I - E E^T), E and Q being bases of the rows of A and the
-               columns of B that all trained from: as many numbers.
-    flexlora   the dense product: d_out d_in numbers, of which the best approximation
-               of rank r is taken.
-    fedit      B and A: r (d_out + d_in) numbers; C bounds the factors' change, and the
-               product gets B N_A + N_B A + N_B N_A.
-    ffa-lora   B alone: r d_out numbers, A being random and frozen; the product gets
-               N_B A.
+    ilora        D E and Q^T D (I - E E^T), E and Q being bases of the rows of A and the
+                 columns of B that all trained from: r (d_out + d_in - r) numbers, as
+                 many as a matrix of rank r has; of the product itself, so that C bounds
+                 the product, and no noise is multiplied.
+    ilora-qr     Y, the first r columns of the product, and Q^T D behind them, Q being
+                 the basis of Y: as many numbers.
+    flexlora     the dense product: d_out d_in numbers, of which the best approximation
+                 of rank r is taken.
+    fedit        B and A: r (d_out + d_in) numbers; C bounds the factors' change, and
+                 the product gets B N_A + N_B A + N_B N_A.
+    ffa-lora     B alone: r d_out numbers, A being random and frozen; the product gets
+                 N_B A.
     fedavg-full  every weight of the model, without adapters: what LoRA is to beat.
 
 C is of another unit in each row, so that it is chosen for each with the rate: by the
@@ -30,8 +31,8 @@ long as the best is at the end of those tried; without privacy the rate alone. T
 choice is not in epsilon. Clients train with SGD: AdamW's steps are of one length in all
 numbers, also in those that a client's few examples say nothing of.
 
-Unit record: 8 clients of some 600 rows, 4 rounds of 10 steps, in each of which a row is
-drawn with probability 0.05; delta is 0.0005. Noise is on the gradients of whatever
+Unit record: 8 clients of some 600 rows, 4 rounds of 5 steps, in each of which a row is
+drawn with probability 0.03; delta is 0.0005. Noise is on the gradients of whatever
 trains: of B and A of ilora and fedit, of B of ffa-lora. Rate and clip are chosen on a
 tenth of the training split, as nodes measure nothing then.
 """
@@ -58,14 +59,16 @@ COMMON: Config = {
     "test-examples": 1000,
 }
 GRADIENTS: dict[str, Config] = {  # what a node puts noise on is what it trains
-    "ilora": {"strategy": "ilora", "decomposition": "qr"},
+    "ilora": {"strategy": "ilora"},
     "fedit": {"strategy": "fedit"},
     "ffa-lora": {"strategy": "ffa-lora"},
 }
 SUMS: dict[str, Config] = {
-    **GRADIENTS,
-    "ilora-svd": {"strategy": "ilora", "decomposition": "svd"},
+    "ilora": {"strategy": "ilora", "decomposition": "svd"},
+    "ilora-qr": {"strategy": "ilora", "decomposition": "qr"},
     "flexlora": {"strategy": "flexlora"},
+    "fedit": {"strategy": "fedit"},
+    "ffa-lora": {"strategy": "ffa-lora"},
     "fedavg-full": {"strategy": "fedavg-full"},
 }
 
@@ -121,7 +124,7 @@ RECORD = Unit(
     5e-4,
     (0.1,),
     (0.1, 0.3, 1.0),
-    {**COMMON, "holdout-fraction": 0.0, "local-steps": 10, "batch-size": 32},
+    {**COMMON, "holdout-fraction": 0.0, "local-steps": 5, "batch-size": 16},
     {"train-split": "train[:90%]", "test-split": "train[90%:]"},
     "record.jsonl",
 )

@@ -25,7 +25,7 @@ from ilora_app.compare.intervals import Difference, holm, over_seeds
 REFERENCE = "ilora"
 LOOKS = {
     "ilora": "o-",
-    "ilora-svd": "D--",
+    "ilora-qr": "D--",
     "flexlora": "v--",
     "fedit": "s-.",
     "ffa-lora": "^:",
