@@ -128,7 +128,9 @@ def draw(record: Record, tasks: Sequence[str]) -> Figure:
         axes.set_title(task, size="medium")
     panels[0].set_ylabel("test loss, nats a token")
     drawn = panels[0].get_legend_handles_labels()
-    figure.legend(*drawn, loc="outside upper center", ncols=6, frameon=False)
+    figure.legend(
+        *drawn, loc="outside upper center", ncols=3 * len(tasks), frameon=False
+    )
     return figure
 
 
