@@ -1,16 +1,18 @@
 """What is said of accuracy under differential privacy is what its runs came to."""
 
+import statistics
 from pathlib import Path
 
 import pytest
 
 from benchmarks import private_table
 from benchmarks.private import Record
-from benchmarks.private_design import TASKS, UNITS
+from benchmarks.private_design import CLIENT, LEVELS, TASKS, UNITS
 
 ROOT = Path(__file__).parent.parent
 RUNS = ROOT / "benchmarks" / "results" / "private"
 TOLD = (ROOT / "docs" / "privacy.md").read_text(encoding="utf-8")
+WORDS, TASK = " ".join(TOLD.split()), TASKS[0]
 
 
 @pytest.mark.parametrize("unit", UNITS.values(), ids=list(UNITS))
@@ -24,3 +26,42 @@ def test_tables_are_those_of_the_runs(unit):
         assert not [line for line in lines if line not in TOLD.splitlines()]
         assert f"untrained {private_table.untrained(record, task):.3f}" in TOLD
     assert f"{len(record.results)} runs" in TOLD
+
+
+@pytest.fixture(scope="module")
+def clients() -> Record:
+    return Record(RUNS / CLIENT.file, CLIENT)
+
+
+def test_nobody_is_ahead_of_the_default(clients):
+    rows = private_table.run_of(clients, TASK)
+    found = private_table.gaps(clients, TASK, rows, LEVELS)
+    assert not [
+        k for k, (gap, _) in found.items() if gap.excludes_zero and gap.mean < 0
+    ]
+    behind = [v for v in LEVELS if found["fedit", v][0].excludes_zero]
+    assert behind == ["4", "8", "none"]
+    assert [v for v in behind if found["fedit", v][1] < 0.05] == ["8"]
+    assert not [v for v in LEVELS if found["ffa-lora", v][0].excludes_zero]
+    means = [found["fedit", v][0].mean for v in behind]
+    ends = f"{min(means):.3f} to {max(means):.3f} nats at epsilon 4 and 8"
+    assert f"FedIT is behind it by {ends.replace('0.', '.')}, and without" in WORDS
+
+
+def test_what_noise_costs_is_that_of_the_runs(clients):
+    def cost(row: str, level: str) -> str:
+        some, none = (
+            statistics.fmean(private_table.losses(clients, TASK, row, v).values())
+            for v in (level, "none")
+        )
+        return f"{some - none:.2f}".removeprefix("0")
+
+    rows = ("ilora", "fedit", "ffa-lora")
+    one, two = ([cost(row, level) for row in rows] for level in ("1", "2"))
+    assert (
+        f"to epsilon 1 it loses {one[0]} nats, FedIT {one[1]} and FFA-LoRA {one[2]}; "
+        f"to epsilon 2 {two[0]}, {two[1]} and {two[2]}."
+    ) in WORDS
+    ends = cost("ilora-qr", "1"), cost("ilora-qr", "8")
+    assert f"leading columns lose {ends[0]} at epsilon 1 and {ends[1]} at 8" in WORDS
+    assert f"(`flexlora`) loses {cost('flexlora', '1')} at epsilon 1" in WORDS
