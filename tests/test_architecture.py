@@ -132,7 +132,7 @@ def test_files_can_be_read_in_a_sitting():
 @pytest.mark.parametrize(
     ("name", "allowed"),
     [
-        ("lora", {"torch"}),
+        ("lora", {"torch", "scipy"}),
         ("methods", {"torch"}),
         ("corrections", {"torch"}),
         ("settings", set()),
