@@ -49,10 +49,13 @@ def step(node: Node, message: Message, context: Context) -> RecordDict:
     if stage == wire.FACTORS:
         by = wire.decode_tensors(message.content.array_records[wire.FACTORS])
         sketch = secure_sums.sketch_of(facts)
-        kept = ClientState(records).tensors(_LATER + sketch.sums.kind)
-        if kept is None or not 0 < number < sketch.passes <= part.terms.joint:
-            raise wire.WireError(f"pass {number} sums no products")
+        nothing = wire.WireError(f"pass {number} sums no products")
+        if not 0 < number < sketch.passes <= part.terms.joint:
+            raise nothing
         _enter(part, number, message, records)
+        kept = ClientState(records).tensors(_LATER + sketch.sums.kind)
+        if kept is None:
+            raise nothing
         share = _share(node, part, facts)
         if share:
             noise_share.check(number, by)
