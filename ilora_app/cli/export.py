@@ -76,9 +76,7 @@ def export(
     Example: ilora export 20260131-120000-42 --rank 8 --out adapter
     Example: ilora export latest --for vllm --out adapter
     """
-    place = run_place_of(
-        run
-    )  # what is wrong with a name is said before torch is loaded
+    place = run_place_of(run)  # what is wrong with it is said before torch is loaded
     from ilora_app.tasks.libraries import quiet_libraries
 
     quiet_libraries()  # before what follows is imported, as that has much to say
