@@ -3,32 +3,16 @@
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
-from ilora_app.federation.waiting import FederationError, UntrainedError
-from ilora_app.runs.lock import BusyError
-from ilora_app.runs.writing import PlaceError
-from ilora_app.server import enrolment, preflight
-from ilora_app.server.logs import show_plainly
-from ilora_app.server.run import Server
-from ilora_app.settings.parsing import ConfigError
-from ilora_app.tasks.libraries import quiet_libraries
+from ilora_app.server.waking import wake
 
-quiet_libraries()
-show_plainly(ConfigError, FederationError, BusyError, PlaceError, UntrainedError)
 app = ServerApp()
 
 
 @app.main()
 def main(grid: Grid, context: Context) -> None:
-    """Run the federation.
+    """Run the federation; raises what ``ilora_app.server.main.run`` raises."""
+    wake(grid)
+    # It takes seconds, in which nodes of a simulation import what they need.
+    from ilora_app.server.main import run
 
-    Raises:
-        ConfigError: mistakes in the run config, before any node is asked.
-        FederationError: no node can take part.
-        BusyError: another server is at work in the run folder.
-        PlaceError: there is no room for the run folder, or for the model.
-        UntrainedError: no round changed the model.
-
-    """
-    prepared = preflight.prepare(context.run_config)
-    membership = enrolment.meet(grid, prepared)
-    Server(prepared, membership, grid, context.run_id).run()
+    run(grid, context)

@@ -28,8 +28,8 @@ ROOMS: dict[str, str] = {
     "trainer": "lora settings wire methods corrections tasks runs node",
     "server": "lora settings track wire methods tasks runs report federation "
     "strategies",
-    "client_app": "wire tasks node",
-    "server_app": "settings tasks runs federation server",
+    "client_app": "node",
+    "server_app": "server",
     "launch": "settings wire runs",
     "watch": "settings runs launch",
     "export": "lora settings tasks runs",
