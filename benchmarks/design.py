@@ -151,6 +151,13 @@ TABLES: dict[str, dict[str, Config]] = {
 }
 
 
+# A language model has no head: what rows with a trained one are there.
+HEADLESS = {
+    "fedit, trained head": "fedit",
+    "+ concatenated qr": "ilora, published cut",
+}
+
+
 def rows(table: str, task: str) -> dict[str, Config]:
     """Those of a table that a task has.
 
@@ -158,7 +165,7 @@ def rows(table: str, task: str) -> dict[str, Config]:
     """
     language = TASKS[task].get("task") == "causal-lm"
     return {
-        name: row
+        HEADLESS.get(name, name) if language else name: row
         for name, row in TABLES[table].items()
         if not (language and (name in UNTRAINED or row.get("strategy") in PERSONAL))
     }
