@@ -75,6 +75,19 @@ def test_every_row_is_a_run_config_that_the_app_takes(table, task, tmp_path):
             assert not validity.problems(settings)
 
 
+@pytest.mark.parametrize("task", ["e2e", "dolly"])
+@pytest.mark.parametrize("name", design.HEADLESS)
+def test_a_language_model_has_no_head_that_a_row_could_train(task, name, tmp_path):
+    (tmp_path / task).mkdir()
+    one, other = (
+        study.config_of(Run(task, SETTING, row, 0.003, 0), tmp_path, tmp_path)
+        for row in (name, design.HEADLESS[name])
+    )
+    assert one == other
+    assert name not in design.rows("ablation", task)
+    assert name in design.rows("ablation", "clinc150")
+
+
 def test_rates_are_searched_until_the_best_is_inside(empty):
     asked = []
     best = {0.0003: 0.3, 0.001: 0.4, 0.003: 0.6, 0.01: 0.8, 0.03: 0.7}
