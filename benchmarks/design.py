@@ -151,6 +151,8 @@ TABLES: dict[str, dict[str, Config]] = {
 }
 
 
+# Tables whose rows are compared with each other, the last ones too: they get all seeds.
+TO_THE_END = {"ablation"}
 # A language model has no head: what rows with a trained one are there.
 HEADLESS = {
     "fedit, trained head": "fedit",

@@ -93,22 +93,26 @@ class Study:
         for seed in range(seeds):
             for task in tasks:
                 rows = design.rows(table, task)
+                stops = table not in design.TO_THE_END
                 for setting in settings:
-                    found += self._finals_missing(task, setting, rows, seed)
+                    found += self._finals_missing(task, setting, rows, seed, stops)
         return found
 
     def _finals_missing(
-        self, task: str, setting: str, rows: dict[str, Config], seed: int
+        self, task: str, setting: str, rows: dict[str, Config], seed: int, stops: bool
     ) -> list[Run]:
-        """Runs of a seed at the chosen rates that are to be run, and can be."""
+        """Runs of a seed at the chosen rates that are to be run, and can be.
+
+        Where rows stop, who is far behind over the first seeds is not run with more.
+        """
         rates = {row: self.rate(task, row)[0] for row in rows}
         runs = {
             row: Run(task, setting, row, rate, seed)
             for row, rate in rates.items()
             if rate is not None
         }
-        if seed >= AFTER:  # who is far behind is known when all have run so far
-            early = [
+        if stops and seed >= AFTER:
+            early = [  # who is far behind is known when all have run so far
                 Run(task, setting, row, rate or 0.0, s)
                 for row, rate in rates.items()
                 for s in range(AFTER)

@@ -9,7 +9,8 @@ run in their order.
 Every row's learning rate is chosen by the accuracy on the clients' held-out data, with
 seed 0 in the setting "skewed", starting with three rates and going on while the best is
 at the end of those tried. The other seeds and settings take that rate. A row that is
-more than 0.05 behind the best of its table after two seeds is not run with more.
+more than 0.05 behind the best of its table after two seeds is not run with more, but
+for the steps of the ablation.
 
 Finished runs are in DIR/runs.jsonl, and are not run again.
 """

@@ -212,3 +212,13 @@ def test_a_real_run_counts_what_its_model_tells(tmp_path, tiny_model, small_data
         assert np.mean(hits) == pytest.approx(last[column], abs=1e-5)
     assert recorded.held_out(found) == last["held_out_accuracy"]
     json.dumps(found)
+
+
+def test_the_steps_of_an_ablation_get_all_seeds(empty):
+    names = list(design.rows("ablation", TASK))
+    for place, name in enumerate(names):
+        fill(empty, name, 0.5 + 0.1 * place, 2)
+    left = empty.missing([TASK], [SETTING], "ablation", 5)
+    assert {(run.row, run.seed) for run in left} == {
+        (name, seed) for name in names for seed in (2, 3, 4)
+    }
