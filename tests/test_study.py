@@ -132,20 +132,20 @@ def test_what_is_finished_is_not_asked_for_again(empty):
 
 
 def test_a_row_far_behind_is_not_run_with_more_seeds(empty):
-    rows = list(design.TABLES["ablation"])
+    rows = list(design.TABLES["leaders"])
     for row in rows:
         fill(empty, row, 0.8, seeds=2)
     fill(empty, rows[1], 0.6, seeds=2)
-    asked = {run.row for run in empty.missing([TASK], [SETTING], "ablation", 5)}
+    asked = {run.row for run in empty.missing([TASK], [SETTING], "leaders", 5)}
     assert asked == {*rows} - {rows[1]}
 
 
 def test_later_seeds_wait_until_it_is_known_who_is_far_behind(empty):
-    rows = list(design.TABLES["ablation"])
+    rows = list(design.TABLES["leaders"])
     for row in rows[1:]:
         fill(empty, row, 0.8, seeds=2)
     fill(empty, rows[0], 0.8, seeds=1)
-    asked = empty.missing([TASK], [SETTING], "ablation", 5)
+    asked = empty.missing([TASK], [SETTING], "leaders", 5)
     assert asked == [Run(TASK, SETTING, rows[0], 0.003, 1)]
 
 
