@@ -11,8 +11,8 @@ app = ServerApp()
 @app.main()
 def main(grid: Grid, context: Context) -> None:
     """Run the federation; raises what ``ilora_app.server.main.run`` raises."""
-    wake(grid)
+    woken = wake(grid)
     # It takes seconds, in which nodes of a simulation import what they need.
     from ilora_app.server.main import run
 
-    run(grid, context)
+    run(grid, context, woken)

@@ -3,6 +3,9 @@
 import os
 import subprocess
 import sys
+import time
+from dataclasses import dataclass
+from types import SimpleNamespace
 
 import pytest
 from flwr.app import Context, RecordDict
@@ -10,8 +13,17 @@ from flwr.supercore.task_identity import TaskIdentity
 from flwr.superlink.grid import InMemoryGrid
 
 from ilora_app import client_app
+from ilora_app.federation.waiting import FederationError
 from ilora_app.launch.local_grid import LocalGrid
-from ilora_app.server.waking import wake
+from ilora_app.server import enrolment, main
+from ilora_app.server.waking import settle, wake
+
+
+@dataclass
+class Answers:
+    """What a reply says of itself."""
+
+    reply_to_message_id: str
 
 
 class Simulation(InMemoryGrid):
@@ -19,6 +31,7 @@ class Simulation(InMemoryGrid):
 
     def __init__(self, nodes):
         self.nodes, self.asked, self.sent = nodes, 0, []
+        self.slowest = 0  # how often its reply is asked for in vain
 
     def get_node_ids(self):
         self.asked += 1
@@ -26,7 +39,14 @@ class Simulation(InMemoryGrid):
 
     def push_messages(self, messages):
         self.sent += messages
-        return []
+        return [str(message.metadata.dst_node_id) for message in self.sent]
+
+    def pull_messages(self, message_ids):
+        """Those of all but the last at once, and that one's later."""
+        self.slowest -= 1
+        late = [str(self.nodes[-1])] if self.slowest >= 0 else []
+        found = [name for name in message_ids if name not in late]
+        return [SimpleNamespace(metadata=Answers(name)) for name in found]
 
 
 @pytest.fixture(autouse=True)
@@ -50,6 +70,37 @@ def test_each_process_of_a_simulation_is_woken_and_none_twice():
     processes = os.cpu_count()
     woken = [message.metadata.dst_node_id for message in grid.sent]
     assert woken == list(range(1, processes + 1))
+
+
+def test_a_node_has_no_other_message_before_it_has_answered(monkeypatch, run_config):
+    """The slower of two would undo what the other has kept in the node's state."""
+    grid = Simulation([1, 2])
+    wake(grid)
+    grid.slowest = 3
+    met = []
+
+    def meet(grid, prepared):
+        met.append(grid.slowest)
+        raise FederationError("far enough")
+
+    monkeypatch.setattr(enrolment, "meet", meet)
+    with pytest.raises(FederationError, match="far enough"):
+        main.run(grid, Context(1, 0, {}, RecordDict(), run_config), ["1", "2"])
+    assert met == [-1]
+
+
+def test_a_node_that_does_not_answer_is_not_waited_for_for_ever():
+    grid = Simulation([1, 2])
+    grid.slowest = 10**9
+    began = time.monotonic()
+    settle(grid, ["1", "2"], timeout=0.3)
+    assert 0.3 <= time.monotonic() - began < 10
+
+
+def test_where_nobody_is_woken_nobody_is_waited_for():
+    grid = Simulation([1])
+    settle(grid, [], timeout=60)
+    assert grid.slowest == 0  # was not asked
 
 
 def test_a_woken_node_answers_with_nothing():

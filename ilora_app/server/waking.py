@@ -2,28 +2,43 @@
 
 import os
 import time
+from collections.abc import Iterable
 
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 from flwr.superlink.grid import InMemoryGrid
 
 WAKE = "query.wake"
-_PATIENCE = 1.0
+_PATIENCE, _POLL = 1.0, 0.05
 
 
-def wake(grid: Grid) -> None:
-    """Send as many messages as there can be processes; their replies are not read.
+def wake(grid: Grid) -> list[str]:
+    """Send as many messages as there can be processes, and return their ids.
 
     Flower's simulation engine gives each to a process that is free, and its nodes are
     there when a ServerApp starts, or a moment later. On real nodes a message is a
     process of its own, which would be for nothing: none is sent.
     """
     if not isinstance(grid, InMemoryGrid):
-        return
+        return []
     until = time.monotonic() + _PATIENCE
     while not (nodes := sorted(grid.get_node_ids())) and time.monotonic() < until:
         time.sleep(0.05)
-    grid.push_messages(
-        Message(RecordDict(), dst_node_id=node, message_type=WAKE)
-        for node in nodes[: os.cpu_count()]
+    return list(
+        grid.push_messages(
+            Message(RecordDict(), dst_node_id=node, message_type=WAKE)
+            for node in nodes[: os.cpu_count()]
+        )
     )
+
+
+def settle(grid: Grid, woken: Iterable[str], timeout: float) -> None:
+    """Wait until the woken nodes have answered, for ``timeout`` seconds at most.
+
+    The engine hands a message a copy of its node's state and keeps what it ends with:
+    of two that a node has at once, the slower one undoes what the other has kept.
+    """
+    left, until = set(woken), time.monotonic() + timeout
+    while left and time.monotonic() < until:
+        left -= {m.metadata.reply_to_message_id for m in grid.pull_messages(left)}
+        time.sleep(_POLL if left else 0)
