@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.design import SETTINGS, TABLES
+from benchmarks import design
 from benchmarks.laboratory import Config, unpack
 from benchmarks.recorded import Run, Study, last, score
 from ilora_app.compare.intervals import (
@@ -167,16 +167,17 @@ def main() -> None:
     """Print the tables of what is there."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--table", default="strategies", choices=list(TABLES))
-    parser.add_argument("--setting", default="skewed", choices=list(SETTINGS))
+    parser.add_argument("--table", default="strategies", choices=list(design.TABLES))
+    parser.add_argument("--setting", default="skewed", choices=list(design.SETTINGS))
     parser.add_argument("--reference", default="")
     given = parser.parse_args()
-    study, rows = Study(given.out / "runs.jsonl"), list(TABLES[given.table])
-    reference = given.reference or rows[0]
+    study = Study(given.out / "runs.jsonl")
     for task in dict.fromkeys(run.task for run in study.results):
-        lines = table(study, task, given.setting, rows, reference)
+        names = list(design.rows(given.table, task))
+        reference = given.reference or names[0]
+        lines = table(study, task, given.setting, names, reference)
         if lines:
-            gain = flatness(study, task, given.setting, rows)
+            gain = flatness(study, task, given.setting, names)
             print(
                 "\n".join(
                     [*lines, "", f"The last third of the rounds adds {gain:+.3f}.", ""]

@@ -8,10 +8,14 @@ same versions, every run ends with the same numbers.
 """
 
 import argparse
+import sys
 from pathlib import Path
 
+if not __package__:  # started as a file: others have a package of that name
+    sys.path.insert(0, str(Path(__file__).parent.parent))
+
 from benchmarks import analysis, study
-from benchmarks.design import SEEDS, TABLES
+from benchmarks.design import SEEDS, TABLES, rows
 from benchmarks.recorded import Run, Study, score
 
 COMMITTED = Path(__file__).parent / "results" / "evidence" / "runs.jsonl"
@@ -39,7 +43,7 @@ def main() -> None:
         run
         for run in committed.results
         if run.task in tasks
-        and run.row in TABLES[given.table]
+        and run.row in rows(given.table, run.task)
         and run.setting in {*settings, "skewed"}
         and run.seed < given.seeds
     }
@@ -51,8 +55,8 @@ def main() -> None:
     study.complete(anew, [part], given.seeds, given.data)
     for task in tasks:
         for setting in settings:
-            rows = list(TABLES[given.table])
-            print("\n".join(analysis.table(anew, task, setting, rows, rows[0])))
+            names = list(rows(given.table, task))
+            print("\n".join(analysis.table(anew, task, setting, names, names[0])))
     both = sorted(same & anew.results.keys(), key=str)
     gaps = {
         run: abs((score(anew.results[run]) or 0) - (score(committed.results[run]) or 0))
