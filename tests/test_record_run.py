@@ -12,6 +12,8 @@ from dp_accounting.rdp import RdpAccountant
 
 from ilora_app.federation.waiting import FederationError
 from ilora_app.report import page as report
+from ilora_app.runs import writing
+from ilora_app.tasks import record_training
 from tests.conftest import read_events
 from tests.local_run import metrics, run
 
@@ -133,3 +135,24 @@ def test_an_account_that_cannot_be_read_is_no_empty_one(config, tmp_path):
 def test_too_few_rows_for_delta(config):
     with pytest.raises(FederationError, match=r"one over the \d+ rows of this node"):
         run(config(dp_delta=0.1), nodes=2)
+
+
+def test_what_a_round_costs_is_on_the_disk_before_it_trains(config, monkeypatch):
+    """Flushed, so that no loss of power gives a node back what it has spent."""
+    order: list[str] = []
+
+    def watched(owner: Any, name: str, told: Callable[..., str]) -> None:
+        call = getattr(owner, name)
+
+        def watching(*args: Any, **more: Any) -> Any:
+            order.append(told(*args))
+            return call(*args, **more)
+
+        monkeypatch.setattr(owner, name, watching)
+
+    watched(writing, "flush", lambda path: path.name)
+    watched(record_training, "train", lambda *_: "trains")
+    run(config(num_server_rounds=1), nodes=2)
+    kept = [what for what in order if "account" in what or what == "trains"]
+    assert kept == [".account.json.tmp", "trains"] * 2
+    assert order.index(".account.json.tmp") + 2 == order.index("trains")  # its folder

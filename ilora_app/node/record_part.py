@@ -175,7 +175,8 @@ def _keep(account: Account, records: RecordDict, file: Path | None) -> None:
         return
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        writing.whole(file, json.dumps(parts) + "\n")
+        # Before the round: what has left the node counts whatever happens to it then.
+        writing.whole(file, json.dumps(parts) + "\n", flushed=True)
     except OSError as error:
         told = "this node cannot keep what it spends of its budget: it does not train"
         raise NodeError(f"{file}: {told}: {error}", told) from error

@@ -18,7 +18,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ilora_app.runs.store import TornError, flush
+from ilora_app.runs.store import TornError
+from ilora_app.runs.writing import flush
 
 FILE = "facts.log"
 _NAME = re.compile(r"facts(?:-(\d{1,9}))?\.log", re.ASCII)

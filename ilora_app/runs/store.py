@@ -7,7 +7,6 @@ the facts themselves, so that a reader knows a torn one.
 
 import hashlib
 import json
-import os
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
@@ -20,6 +19,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from ilora_app.runs.writing import flush
+
 _TENSORS, _FACTS = "tensors.safetensors", "facts.json"
 _FORMAT = 3
 _HIDDEN, _OLD = ".", "-old"
@@ -29,13 +30,17 @@ class TornError(ValueError):
     """A folder that does not hold what was written, with what is wrong in it."""
 
 
-def write(folder: Path, tensors: Mapping[str, Tensor], facts: Any) -> None:
+def write(
+    folder: Path, tensors: Mapping[str, Tensor], facts: Any, names: bool = True
+) -> None:
     """Write a folder; one of that name is replaced.
 
     Args:
         folder: its parent is made where it is absent.
         tensors: by name; their order is kept.
         facts: what JSON can hold.
+        names: flush them too. Without, a machine that loses its power may not have
+            the newest folders, and what it has is whole: half of the time.
 
     Raises:
         OSError: the disk is full, or the place cannot be written.
@@ -54,14 +59,18 @@ def write(folder: Path, tensors: Mapping[str, Tensor], facts: Any) -> None:
         "facts": facts,
     }
     text = json.dumps({**whole, "digest": _digest(whole)})
-    with replacing(folder) as made:  # flushes them
+    with replacing(folder, names) as made:  # flushes them
         (made / _TENSORS).write_bytes(data)
         (made / _FACTS).write_bytes(text.encode())
 
 
 @contextmanager
-def replacing(folder: Path) -> Iterator[Path]:
+def replacing(folder: Path, names: bool = True) -> Iterator[Path]:
     """Give a new folder to write into; it gets its name when all is well.
+
+    Args:
+        folder: its parent is made where it is absent.
+        names: flush those of files and folders too: see :func:`write`.
 
     Raises:
         OSError: the place cannot be written.
@@ -73,8 +82,10 @@ def replacing(folder: Path) -> Iterator[Path]:
     try:
         yield made
         for path in made.rglob("*"):
-            flush(path)
-        flush(made)
+            if names or path.is_file():
+                flush(path)
+        if names:
+            flush(made)
         if folder.exists():
             # Set aside first: a folder cannot be renamed over one that holds files.
             old = made.with_name(f"{made.name}{_OLD}")
@@ -87,7 +98,8 @@ def replacing(folder: Path) -> Iterator[Path]:
             shutil.rmtree(old, ignore_errors=True)
         else:
             made.rename(folder)
-        flush(folder.parent)
+        if names:
+            flush(folder.parent)
     except BaseException:
         shutil.rmtree(made, ignore_errors=True)
         raise
@@ -165,13 +177,3 @@ def _read_facts(path: Path) -> dict[str, Any]:
 def _digest(whole: dict[str, Any]) -> str:
     text = json.dumps(whole, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def flush(path: Path) -> None:
-    """Flush a file, or a folder's list of names, on systems that can open one."""
-    if os.name == "posix":
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -24,8 +24,23 @@ def of_the_disk(error: Exception) -> bool:
     return isinstance(error, OSError) or "(os error " in str(error)
 
 
-def whole(path: Path, text: str) -> None:
+def flush(path: Path) -> None:
+    """Flush a file, or a folder's list of names, on systems that can open one."""
+    if os.name == "posix":
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def whole(path: Path, text: str, flushed: bool = False) -> None:
     """Write a file, or leave the one of that name as it is.
+
+    Args:
+        path: of the file.
+        text: that is in it.
+        flushed: it is there even where the machine loses its power a moment later.
 
     Raises:
         OSError: the disk is full, or the place cannot be written.
@@ -34,7 +49,11 @@ def whole(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         temporary.write_text(text, encoding="utf-8", newline="")
+        if flushed:
+            flush(temporary)
         temporary.replace(path)
+        if flushed:
+            flush(path.parent)
     except OSError:
         with suppress(OSError):
             temporary.unlink()
