@@ -104,16 +104,21 @@ def table(record: Record, task: str) -> list[str]:
 
 
 def draw(record: Record, tasks: Sequence[str]) -> Figure:
-    """Loss against epsilon, a panel for each task, with 95 % intervals over seeds."""
+    """Loss against epsilon, a panel for each task, with 95 % intervals over seeds.
+
+    What ends above where it began, its mean at least, is not drawn.
+    """
     figure = Figure(figsize=(3.6 * len(tasks), 3.2), layout="constrained")
     FigureCanvasSVG(figure)
     panels = figure.subplots(1, len(tasks), squeeze=False)[0]
     for axes, task in zip(panels, tasks, strict=True):
-        axes.axhline(untrained(record, task), color="0.6", linewidth=1)
+        began = untrained(record, task)
+        axes.axhline(began, color="0.6", linewidth=1)
         for number, row in enumerate(run_of(record, task)):
             ends = [list(losses(record, task, row, v).values()) for v in LEVELS]
-            there = [i for i, values in enumerate(ends) if len(values) > 1]
-            means = [over_seeds(ends[i]) for i in there]
+            found = {i: over_seeds(v) for i, v in enumerate(ends) if len(v) > 1}
+            there = [i for i, loss in found.items() if loss.mean < began]
+            means = [found[i] for i in there]
             axes.errorbar(
                 [i + 0.05 * (number - 2.5) for i in there],
                 [m.mean for m in means],

@@ -179,7 +179,7 @@ def test_a_folder_that_cannot_be_replaced_is_put_back(tmp_path, monkeypatch):
 
 
 def test_a_disk_that_is_full_does_not_end_the_run(run_config, monkeypatch, caplog):
-    def full(*args, **more):
+    def full(*args):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(store, "write", full)

@@ -77,10 +77,10 @@ def test_a_factor_of_an_earlier_state_is_not_trained_on(run_config, monkeypatch)
     run_config |= {"strategy": "rolora", "num-server-rounds": 5, "test-examples": 40}
     write = store.write
 
-    def full(folder: Path, *rest: object, **more: object) -> None:
+    def full(folder: Path, *rest: object) -> None:
         if "partition-1" in str(folder) and folder.name != "round-1":
             raise OSError("no space left")
-        write(folder, *rest, **more)
+        write(folder, *rest)
 
     monkeypatch.setattr(store, "write", full)
     interrupted(run_config, fails_in=4)

@@ -59,17 +59,6 @@ def test_it_comes_back_as_it_was(tmp_path):
     assert all(values[name].equal(VALUES[name]) for name in VALUES)
 
 
-def test_what_is_there_after_a_loss_of_power_is_whole(tmp_path, monkeypatch):
-    """Files are flushed before they have their name; names may be lost."""
-    flushed = []
-    monkeypatch.setattr(store, "flush", lambda path: flushed.append(path))
-    trained(tmp_path, 1)
-    [kept] = tmp_path.glob("*/*/round-1")
-    assert {path.name for path in flushed} == {path.name for path in kept.iterdir()}
-    assert {path.parent.parent for path in flushed} == {kept.parent}
-    assert not any(path.exists() for path in flushed)  # they had another name then
-
-
 def test_records_come_back_to_the_last_bit_whatever_their_numbers(tmp_path):
     there, double = context(tmp_path), {"x": torch.rand(3, dtype=torch.float64)}
     there.state["double"] = wire.encode_tensors(double, torch.float64)

@@ -143,31 +143,48 @@ def test_what_noise_costs_is_that_of_the_runs(clients):
 
 
 def test_nobody_is_ahead_of_the_default_by_row(by_row):
-    found = private_table.gaps(by_row, E2E, private_table.run_of(by_row, E2E), LEVELS)
-    assert not [k for k, (g, _) in found.items() if g.excludes_zero and g.mean < 0]
-    fedit, ffa = (
-        {v: found[row, v] for v in LEVELS if found[row, v][0].excludes_zero}
-        for row in ("fedit", "ffa-lora")
-    )
-    assert list(fedit) == ["4", "none"]
-    assert list(ffa) == ["2", "4", "8", "none"]
-    assert [v for v, (_, p) in fedit.items() if p < 0.05] == ["none"]
-    assert [v for v, (_, p) in ffa.items() if p < 0.05] == ["8", "none"]
-    four, none = (told(gap.mean) for gap, _ in fedit.values())
+    found = {task: gaps_of(by_row, task) for task in (E2E, DOLLY)}
+    for gaps in found.values():
+        assert not [k for k, (g, _) in gaps.items() if g.excludes_zero and g.mean < 0]
+    of = found[E2E]
+    assert sure(of, "fedit") == ["4", "none"]
+    assert sure(of, "ffa-lora") == ["2", "4", "8", "none"]
+    assert after_holm(of, "fedit") == ["none"]
+    assert after_holm(of, "ffa-lora") == ["8", "none"]
+    four, none = (told(of["fedit", v][0].mean) for v in ("4", "none"))
     assert f"behind it by {four} nats at epsilon 4 and {none} without noise" in WORDS
-    ends = [gap.mean for gap, _ in ffa.values()]
+    ends = [of["ffa-lora", v][0].mean for v in sure(of, "ffa-lora")]
     assert f"FFA-LoRA by {told(min(ends))} to {told(max(ends))} from epsilon 2" in WORDS
-    assert f"FedIT {told(-found['fedit', '1'][0].mean)} below it" in WORDS
+    assert f"FedIT {told(-of['fedit', '1'][0].mean)} below it" in WORDS
+    of = found[DOLLY]
+    assert sure(of, "ffa-lora") == ["8", "none"]
+    assert not after_holm(of, "ffa-lora") + sure(of, "fedit")
+    eight, none = (told(of["ffa-lora", v][0].mean) for v in ("8", "none"))
+    assert f"On Dolly FFA-LoRA is by {eight} at 8 and {none} without noise" in WORDS
+    below = [-of["fedit", v][0].mean for v in LEVELS[:-1]]
+    assert f"{told(min(below))} to {told(max(below))} below it" in WORDS
 
 
 def test_what_noise_costs_by_row_is_that_of_the_runs(by_row):
-    def mean(row: str, level: str) -> float:
-        ends = private_table.losses(by_row, E2E, row, level).values()
-        return statistics.fmean(ends)
-
     rows = ("ilora", "fedit", "ffa-lora")
-    one, two, three = (told(mean(row, "1") - mean(row, "none"), 2) for row in rows)
+    one, two, three = (cost(by_row, E2E, row, "1") for row in rows)
     said = f"to epsilon 1 it loses {one} nats, FedIT {two} and FFA-LoRA {three}."
     assert said in WORDS
     for row in rows[1:]:  # clipped steps at a higher rate go further than unclipped
-        assert max(mean(row, v) for v in ("4", "8")) < mean(row, "none")
+        assert max(float(cost(by_row, E2E, row, v, 9)) for v in ("4", "8")) < 0
+    one, three = (cost(by_row, DOLLY, row, "1") for row in ("ilora", "ffa-lora"))
+    assert f"On Dolly ILoRA loses {one} and FFA-LoRA {three}." in WORDS
+
+
+def test_where_a_rate_that_one_run_chooses_diverges(by_row):
+    began = private_table.untrained(by_row, DOLLY)
+    ends = private_table.losses(by_row, DOLLY, "fedit", "none").values()
+    above = [loss for loss in ends if loss > began]
+    assert len(above) == 3
+    assert by_row.chosen(DOLLY, "fedit", "none")[0].rate == 0.3
+    assert f"began ({min(above):.1f} to {max(above):.1f} nats)" in WORDS
+    for task in (E2E, DOLLY):
+        for row in private_table.run_of(by_row, task):
+            for level in LEVELS[:-1]:
+                ends = private_table.losses(by_row, task, row, level).values()
+                assert max(ends) < private_table.untrained(by_row, task)

@@ -133,9 +133,7 @@ def keep(message: Message, context: Context, count: int) -> None:
     kept = place_of(context, key)
     try:
         make(kept)
-        # Of a round that is lost the state before it, or none, is as good as a round
-        # that the node was away in: not worth a fifth of what is around training.
-        store.write(kept / f"{_PREFIX}{number}", packets, facts, names=False)
+        store.write(kept / f"{_PREFIX}{number}", packets, facts)
         store.keep_newest(kept, _PREFIX, count)
     except OSError as error:
         log(WARNING, "the node's state of round %d is not kept: %s", number, error)

@@ -30,17 +30,13 @@ class TornError(ValueError):
     """A folder that does not hold what was written, with what is wrong in it."""
 
 
-def write(
-    folder: Path, tensors: Mapping[str, Tensor], facts: Any, names: bool = True
-) -> None:
+def write(folder: Path, tensors: Mapping[str, Tensor], facts: Any) -> None:
     """Write a folder; one of that name is replaced.
 
     Args:
         folder: its parent is made where it is absent.
         tensors: by name; their order is kept.
         facts: what JSON can hold.
-        names: flush them too. Without, a machine that loses its power may not have
-            the newest folders, and what it has is whole: half of the time.
 
     Raises:
         OSError: the disk is full, or the place cannot be written.
@@ -59,18 +55,14 @@ def write(
         "facts": facts,
     }
     text = json.dumps({**whole, "digest": _digest(whole)})
-    with replacing(folder, names) as made:  # flushes them
+    with replacing(folder) as made:  # flushes them
         (made / _TENSORS).write_bytes(data)
         (made / _FACTS).write_bytes(text.encode())
 
 
 @contextmanager
-def replacing(folder: Path, names: bool = True) -> Iterator[Path]:
+def replacing(folder: Path) -> Iterator[Path]:
     """Give a new folder to write into; it gets its name when all is well.
-
-    Args:
-        folder: its parent is made where it is absent.
-        names: flush those of files and folders too: see :func:`write`.
 
     Raises:
         OSError: the place cannot be written.
@@ -82,10 +74,8 @@ def replacing(folder: Path, names: bool = True) -> Iterator[Path]:
     try:
         yield made
         for path in made.rglob("*"):
-            if names or path.is_file():
-                flush(path)
-        if names:
-            flush(made)
+            flush(path)
+        flush(made)
         if folder.exists():
             # Set aside first: a folder cannot be renamed over one that holds files.
             old = made.with_name(f"{made.name}{_OLD}")
@@ -98,8 +88,7 @@ def replacing(folder: Path, names: bool = True) -> Iterator[Path]:
             shutil.rmtree(old, ignore_errors=True)
         else:
             made.rename(folder)
-        if names:
-            flush(folder.parent)
+        flush(folder.parent)
     except BaseException:
         shutil.rmtree(made, ignore_errors=True)
         raise
