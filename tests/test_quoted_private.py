@@ -183,6 +183,8 @@ def test_where_a_rate_that_one_run_chooses_diverges(by_row):
     assert len(above) == 3
     assert by_row.chosen(DOLLY, "fedit", "none")[0].rate == 0.3
     assert f"began ({min(above):.1f} to {max(above):.1f} nats)" in WORDS
+    figure = private_table.draw(by_row, TASKS)
+    assert all(axes.get_ylim()[1] < 1.1 * began for axes in figure.axes)
     for task in (E2E, DOLLY):
         for row in private_table.run_of(by_row, task):
             for level in LEVELS[:-1]:
