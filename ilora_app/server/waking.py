@@ -23,7 +23,7 @@ def wake(grid: Grid) -> list[str]:
         return []
     until = time.monotonic() + _PATIENCE
     while not (nodes := sorted(grid.get_node_ids())) and time.monotonic() < until:
-        time.sleep(0.05)
+        time.sleep(_POLL)
     return list(
         grid.push_messages(
             Message(RecordDict(), dst_node_id=node, message_type=WAKE)
