@@ -9,7 +9,7 @@ from flwr.serverapp import Grid
 from flwr.superlink.grid import InMemoryGrid
 
 WAKE = "query.wake"
-_PATIENCE, _POLL = 1.0, 0.05
+_TRIES, _POLL = 20, 0.05
 
 
 def wake(grid: Grid) -> list[str]:
@@ -21,9 +21,11 @@ def wake(grid: Grid) -> list[str]:
     """
     if not isinstance(grid, InMemoryGrid):
         return []
-    until = time.monotonic() + _PATIENCE
-    while not (nodes := sorted(grid.get_node_ids())) and time.monotonic() < until:
-        time.sleep(_POLL)
+    nodes: list[int] = []
+    for again in range(_TRIES):  # a count, as a full machine may take long for one
+        time.sleep(_POLL if again else 0)
+        if nodes := sorted(grid.get_node_ids()):
+            break
     return list(
         grid.push_messages(
             Message(RecordDict(), dst_node_id=node, message_type=WAKE)
