@@ -81,16 +81,6 @@ def test_the_cut_of_a_mean_is_that_of_the_dense_mean(method, ranks):
     assert energy == pytest.approx((kept / total).tolist(), rel=1e-10)
 
 
-@pytest.mark.parametrize("rank", [5, 64, 65, 200])
-def test_the_norm_of_a_product_from_its_halves_is_the_dense_one(rank):
-    """Also where Gram matrices are split, and again."""
-    new = torch.Generator().manual_seed(rank)
-    B = torch.randn(30, rank, generator=new, dtype=torch.float64)
-    A = torch.randn(rank, 20, generator=new, dtype=torch.float64) + 0.3
-    dense_norm = float((B @ A).square().sum())
-    assert products.gram_norm(B, A) == pytest.approx(dense_norm, rel=1e-12)
-
-
 @pytest.mark.parametrize("method", DECOMPOSITIONS)
 def test_what_cancels_among_many_leaves_rows_of_zeros(method):
     """Every product comes and goes but one of rank 2: the rest is rounding."""

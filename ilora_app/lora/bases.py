@@ -6,14 +6,13 @@ What counts as zero is said by the caller, who knows what its numbers come from.
 import torch
 from torch import Tensor
 
+from ilora_app.lora.gram import SQUARED, leading_eigenvectors
+
 # Squared lengths are measured again when they have fallen by this factor.
 _DROWNED = 1e-6
 
 # Fewer singular vectors than this come as fast all at once.
 _MANY = 96
-
-# A singular value of this part of the longest is known to 1e-6 from its square.
-_SQUARED = 1e-5
 
 
 def leading_basis(M: Tensor, roundings: Tensor) -> tuple[Tensor, Tensor]:
@@ -89,7 +88,7 @@ def singular_basis(M: Tensor, rank: int, roundings: Tensor) -> tuple[Tensor, Ten
     """
     if min(M.shape) >= max(_MANY, 8 * rank) and not M.is_cuda:
         U, S = _leading_vectors(M.double(), rank)
-        if bool(S[-1] > _SQUARED * S[0]) and bool((roundings < S).all()):
+        if bool(S[-1] > SQUARED * S[0]) and bool((roundings < S).all()):
             return U.to(M.dtype), torch.ones(rank, dtype=torch.bool)
     U, S, _ = torch.linalg.svd(M, full_matrices=False)
     missing = (0, max(0, rank - U.shape[1]))
@@ -100,14 +99,8 @@ def singular_basis(M: Tensor, rank: int, roundings: Tensor) -> tuple[Tensor, Ten
 
 def _leading_vectors(M: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     """U and S of the r longest directions of M, the longest first, in float64."""
-    from scipy.linalg import eigh  # slow to import
-
     wide = M.shape[0] <= M.shape[1]
-    gram = (M @ M.T if wide else M.T @ M).numpy()
-    n = len(gram)
-    squares, vectors = eigh(gram, subset_by_index=(n - rank, n - 1), check_finite=False)
-    found = torch.from_numpy(vectors[:, ::-1].copy())
-    S = torch.from_numpy(squares[::-1].copy()).clamp(min=0.0).sqrt()
+    S, found = leading_eigenvectors(M @ M.T if wide else M.T @ M, rank)
     return (found if wide else torch.linalg.qr(M @ found).Q), S
 
 
@@ -128,6 +121,8 @@ def complete_basis(Q: Tensor, kept: Tensor) -> Tensor:
         kept: boolean mask of shape (r,).
 
     """
+    if bool(kept.all()):
+        return Q
     Q = torch.where(kept, Q, torch.zeros_like(Q))
     for j in torch.nonzero(~kept).flatten().tolist():
         unit = torch.zeros_like(Q[:, 0])

@@ -21,6 +21,7 @@ from ilora_app.lora.bases import (
 )
 from ilora_app.lora.factors import LoraFactors
 from ilora_app.lora.folding import Norm
+from ilora_app.lora.gram import leading_directions
 from ilora_app.lora.products import Block, of_layers
 
 DECOMPOSITIONS = ("qr", "pivoted-qr", "svd")
@@ -64,8 +65,23 @@ def truncate_product(
     _check(B, A, rank, method)
     if method == "qr":
         return qr_in_two_passes([Block(B, A, B.new_ones(B.shape[1]))], rank)
-    B_r, A_r, _ = _by_core(B, A, rank, method)
+    B_r, A_r, _ = _short(B, A, rank, method)
     return B_r, A_r
+
+
+def _short(
+    B: Tensor, A: Tensor, rank: int, method: str
+) -> tuple[Tensor, Tensor, float]:
+    """:func:`truncate_product` of few columns, and the squared norm of D."""
+    few = rank < B.shape[1] <= min(B.shape[0], A.shape[1])
+    exact = B.dtype == torch.float64 and not B.is_cuda
+    if method != "svd" or not (few and exact):
+        return _by_core(B, A, rank, method)
+    found = leading_directions(B, A, rank)
+    if found is None:
+        return _by_core(B, A, rank, method)
+    basis = signed(found[0])
+    return basis, (basis.T @ B) @ A, found[1]
 
 
 def _by_core(
@@ -168,7 +184,7 @@ def truncate_mean(
         else:
             stacked = layer.stacked
             _check(*stacked, rank, method)
-            B, A, squared = _by_core(*stacked, rank, method)
+            B, A, squared = _short(*stacked, rank, method)
             total += squared
         kept += (A * A).sum(dim=1).cpu()
         pairs[module] = (B, A)

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from ilora_app.lora.factors import LoraFactors, Pair
-from ilora_app.lora.products import Block, ProductSum, gram_norm, of_layers
+from ilora_app.lora.gram import gram_norm
+from ilora_app.lora.products import Block, ProductSum, of_layers
 
 SIDE = 64
 """Longer sides are folded to this."""

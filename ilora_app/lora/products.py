@@ -38,9 +38,6 @@ class Block(NamedTuple):
 BLOCK = 256
 """So many columns of B and rows of A are taken at once."""
 
-_SMALL = 32
-"""Gram matrices of so few columns are not split."""
-
 
 class Buffers:
     """Memory for a block of factors, written over by the next one.
@@ -112,7 +109,8 @@ class ProductSum:
     def stacked(self) -> Pair:
         """[B_1 ... B_K], [w_1 A_1; ...; w_K A_K] in float64, whose product is D."""
         B, A, w, _ = self._all
-        return B, A * w.unsqueeze(1)
+        weighted = self.buffers.get("weighted", tuple(A.shape), A)
+        return B, torch.mul(A, w.unsqueeze(1), out=weighted)
 
     def __iter__(self) -> Iterator[Block]:
         """Blocks of products side by side, in order and in float64."""
@@ -202,16 +200,3 @@ def of_layers(
     buffers = Buffers()
     for module in parts[0].pairs:
         yield module, ProductSum([part[module] for part in parts], weights, buffers)
-
-
-def gram_norm(B: Tensor, A: Tensor) -> float:
-    """||B A||_F^2 = sum((B^T B) * (A A^T)), with B A never formed.
-
-    Gram matrices are symmetric: of two halves, the mixed part counts twice.
-    """
-    half = A.shape[0] // 2
-    if half < _SMALL:
-        return float(((B.T @ B) * (A @ A.T)).sum())
-    B_1, B_2, A_1, A_2 = B[:, :half], B[:, half:], A[:half], A[half:]
-    mixed = float(((B_1.T @ B_2) * (A_1 @ A_2.T)).sum())
-    return gram_norm(B_1, A_1) + gram_norm(B_2, A_2) + 2 * mixed

@@ -11,7 +11,8 @@ from ilora_app.lora.factors import (
     mean_factors,
     mean_head,
 )
-from ilora_app.lora.products import gram_norm, of_layers
+from ilora_app.lora.gram import gram_norm
+from ilora_app.lora.products import of_layers
 from ilora_app.methods.method import Method
 from ilora_app.methods.state import Aggregate, GlobalState, Update, weights_of
 from ilora_app.settings import Settings

@@ -11,7 +11,7 @@ from torch import Tensor
 from ilora_app import wire
 from ilora_app.corrections.shapes import fit, keep_rank
 from ilora_app.lora.factors import AdapterState, LoraFactors, Pair, group_of, only
-from ilora_app.lora.products import gram_norm
+from ilora_app.lora.gram import gram_norm
 from ilora_app.methods import tangent
 from ilora_app.methods.state import MEANS, TANGENT, Sums
 from ilora_app.methods.sums import Sketch, terms_of
