@@ -174,7 +174,7 @@ def _keep(account: Account, records: RecordDict, file: Path | None) -> None:
     if file is None:
         return
     try:
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        writing.make_flushed(file.parent)
         # Before the round: what has left the node counts whatever happens to it then.
         writing.whole(file, json.dumps(parts) + "\n", flushed=True)
     except OSError as error:

@@ -34,6 +34,14 @@ def flush(path: Path) -> None:
             os.close(descriptor)
 
 
+def make_flushed(folder: Path) -> None:
+    """Make a folder for its owner alone, and those above it; flush their names."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for made in missing:
+        flush(made.parent)
+
+
 def whole(path: Path, text: str, flushed: bool = False) -> None:
     """Write a file, or leave the one of that name as it is.
 
