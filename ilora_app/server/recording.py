@@ -16,7 +16,6 @@ from ilora_app.federation.strategy import LoraStrategy
 from ilora_app.lora.decomposition import singular_values
 from ilora_app.runs.folder import RunFolder
 from ilora_app.runs.machine import hardware, versions
-from ilora_app.runs.partition_plot import draw
 from ilora_app.runs.reading import events_of
 from ilora_app.runs.worth import Worth
 from ilora_app.settings import Settings
@@ -94,6 +93,8 @@ def _partition_plot(
     if not column:
         log(WARNING, "No plot of the partitions: name a label-column to count")
         return
+    from ilora_app.runs.partition_plot import draw  # slow to import
+
     dealer = partitions.dealer(data, parts, seed)
     draw(dealer, column, parts, folder.path / "partitions.png")
 

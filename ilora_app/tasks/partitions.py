@@ -3,15 +3,19 @@
 from collections import Counter
 from collections.abc import Iterator
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import flwr_datasets.partitioner as fl
 from datasets import ClassLabel, Dataset
-from flwr_datasets.partitioner import Partitioner
 
 from ilora_app.settings import DataSettings
 from ilora_app.settings.data import AUTO
+from ilora_app.tasks import partitioners
 from ilora_app.tasks.sources import DataError, split
+
+if TYPE_CHECKING:
+    from flwr_datasets.partitioner import Partitioner
+
+fl = partitioners.load()
 
 
 def load(settings: DataSettings, number: int, partitions: int, seed: int) -> Dataset:
@@ -43,7 +47,7 @@ def load(settings: DataSettings, number: int, partitions: int, seed: int) -> Dat
 
 
 @cache
-def dealer(settings: DataSettings, partitions: int, seed: int) -> Partitioner:
+def dealer(settings: DataSettings, partitions: int, seed: int) -> "Partitioner":
     """Make the partitioner of the training split, once a process."""
     by = settings.partition_by
     kinds: dict[str, Partitioner] = {
@@ -112,7 +116,7 @@ def class_counts(
     return [str(value) for value in seen], [[c[v] for v in seen] for c in counts]
 
 
-def _values(dealt: Partitioner, column: str, partitions: int) -> Iterator[list[Any]]:
+def _values(dealt: "Partitioner", column: str, partitions: int) -> Iterator[list[Any]]:
     """Values of a column in each part, without reading any other column."""
     if isinstance(dealt, fl.NaturalIdPartitioner):
         # Its own way goes through all rows, images and all, for every part.
