@@ -51,6 +51,10 @@ class Contributions:
         """Round in which this node's upload was last taken; 0 for never."""
         return self._taken.get(node, 0)
 
+    def after(self, node: int, delta: Flat, received: LoraFactors) -> Flat:
+        """c_k+ of a node, from c_k+ - c_k and the factors of its round."""
+        return add(self._turned(node, columns(received), rank_of(delta)), delta)
+
     def add(
         self, server_round: int, deltas: Mapping[int, Flat], received: LoraFactors
     ) -> None:
@@ -62,11 +66,7 @@ class Contributions:
             received: factors at r_max that were broadcast in it.
 
         """
-        now = columns(received)
-        fresh = {
-            node: add(self._turned(node, now, rank_of(delta)), delta)
-            for node, delta in deltas.items()
-        }
+        fresh = {n: self.after(n, delta, received) for n, delta in deltas.items()}
         values = [value for part in fresh.values() for value in part.values()]
         most = torch.finfo(torch.float32).max / max(1, len(self._keys | fresh))
         if not all(bool((value.abs() < most).all()) for value in values):
@@ -75,7 +75,7 @@ class Contributions:
             self._put(node, f"{server_round}-{number}", part)
         self._taken |= dict.fromkeys(fresh, server_round)
         if self._rotates and fresh:
-            self._store.write(f"{_BASIS}{server_round}", now)
+            self._store.write(f"{_BASIS}{server_round}", columns(received))
             self._bases.add(server_round)
         self._drop_bases()
 

@@ -59,6 +59,7 @@ class ControlVariates(Correction):
     """
 
     name = CONTROL_VARIATES
+    remembers = True
     rounds = True
 
     def __init__(
@@ -107,6 +108,10 @@ class ControlVariates(Correction):
     def last_taken(self, node: int) -> int:
         """Round in which this node's upload was last taken; 0 for never."""
         return self._parts.last_taken(node)
+
+    def brought(self, node: int, upload: Flat, received: LoraFactors) -> Flat:
+        """c_k+."""
+        return self._parts.after(node, upload, received)
 
     def aggregate(self, found: Returned) -> None:
         """Update what the clients hold from their uploads, c_k+ - c_k.

@@ -63,6 +63,8 @@ class Correction:
     Attributes:
         name: value of ``drift-correction``.
         follows: :meth:`aggregate` reads how far clients have moved.
+        remembers: a client keeps what its upload has made, so that it is taken whole or
+            not at all.
         rounds: what goes down and up may be rounded on its way; the client half then
             goes on with what :meth:`ClientCorrection.arrives` is told.
 
@@ -70,6 +72,7 @@ class Correction:
 
     name: ClassVar[str] = ""
     follows: ClassVar[bool] = False
+    remembers: ClassVar[bool] = False
     rounds: ClassVar[bool] = False
 
     def keep_in(self, store: Parts) -> None:
@@ -111,6 +114,17 @@ class Correction:
     def last_taken(self, node: int) -> int:
         """Round in which this node's upload was last taken; 0 for never."""
         return 0
+
+    def brought(self, node: int, upload: Flat, received: LoraFactors) -> Flat:
+        """All that a node will have brought if its upload is taken.
+
+        Args:
+            node: its id.
+            upload: of this round.
+            received: the factors that it was sent.
+
+        """
+        return upload
 
     def aggregate(self, found: Returned) -> None:
         """Take what clients have uploaded."""

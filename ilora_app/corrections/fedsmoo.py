@@ -38,6 +38,7 @@ class FedSMOO(Correction):
 
     name = FEDSMOO
     follows = True
+    remembers = True
 
     def __init__(self, rho: float, weight: float) -> None:
         self.rho, self.weight = rho, weight

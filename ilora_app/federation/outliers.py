@@ -5,6 +5,10 @@ update with n_k > c m is taken with the factor t_k on every change at which its 
 c m; one that is a hundred times beyond that is left out. What is measured is relative,
 so that it needs no number that a user would have to know, and robust while fewer than
 half of the clients are hostile.
+
+Of a drift correction that a client remembers, n_k is the norm of all that it will have
+brought, and beyond c m its upload is not taken: a client that kept the whole of what
+the server took in part would never again have what the server counts on.
 """
 
 import math
@@ -15,6 +19,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from ilora_app.corrections import Correction
 from ilora_app.federation.limits import begun, change_norms, norm_of, update_norm
 from ilora_app.lora.factors import AdapterState, LoraFactors
 from ilora_app.lora.spread import inner_products
@@ -31,7 +36,10 @@ Told = list[tuple[int, str]]
 
 
 def hold(
-    updates: Sequence[Update], scaling: float | None, ratio: float
+    updates: Sequence[Update],
+    scaling: float | None,
+    ratio: float,
+    correction: Correction | None = None,
 ) -> tuple[list[Update], Told, Told]:
     """Shrink the updates that are far larger than the others, or leave them out.
 
@@ -39,6 +47,7 @@ def hold(
         updates: of a round, each finite.
         scaling: s; None where what comes back makes no product.
         ratio: c; 0 for no limit.
+        correction: the server half of the round's drift correction.
 
     Returns:
         Those to use, in their order; who is left out; and whose were shrunk.
@@ -46,7 +55,8 @@ def hold(
     """
     if not ratio or len(updates) < FEWEST:
         return list(updates), [], []
-    measured = _norms(updates, scaling)
+    kept_whole = correction if correction and correction.remembers else None
+    measured = _norms(updates, scaling, kept_whole)
     limits = {n: _limit([norms[n] for norms in measured], ratio) for n in measured[0]}
     kept, out, shrunk = [], [], []
     for update, norms in zip(updates, measured, strict=True):
@@ -62,12 +72,14 @@ def hold(
             continue
         if beyond:
             shrunk.append((update.node, why))
-            update = _within(update, scaling, norms, limits)
+            update = _within(update, scaling, norms, limits, kept_whole)
         kept.append(update)
     return kept, out, shrunk
 
 
-def _norms(updates: Sequence[Update], scaling: float | None) -> list[dict[str, float]]:
+def _norms(
+    updates: Sequence[Update], scaling: float | None, correction: Correction | None
+) -> list[dict[str, float]]:
     """Of all that a client can move; a large A can hide behind a small B."""
     products, tensors = change_norms(updates, scaling or 0.0)
     moved = tensors if scaling is None else products, tensors
@@ -75,11 +87,19 @@ def _norms(updates: Sequence[Update], scaling: float | None) -> list[dict[str, f
         {
             "update": product,
             "change of the tensors": tensors,
-            "correction": norm_of(update.correction),
+            "correction": norm_of(_brought(update, correction)),
             "second upload": norm_of(update.extra),
         }
         for update, product, tensors in zip(updates, *moved, strict=True)
     ]
+
+
+def _brought(update: Update, correction: Correction | None) -> Mapping[str, Tensor]:
+    """What is measured of a correction: its upload, or all that a client remembers."""
+    if correction is None or update.correction_lost or not update.correction:
+        return update.correction
+    received = update.received.adapter.factors
+    return correction.brought(update.node, dict(update.correction), received)
 
 
 def _within(
@@ -87,8 +107,10 @@ def _within(
     scaling: float | None,
     norms: Mapping[str, float],
     limits: Mapping[str, float],
+    correction: Correction | None,
 ) -> Update:
     """Take the parts of an update that are within the limits."""
+    came = update.adapter
     if norms["update"] > limits["update"]:
         update = shrink(update, scaling, limits["update"])
     most = limits["change of the tensors"]
@@ -101,8 +123,15 @@ def _within(
         else tensors
         for name, tensors in parts.items()
     }
+    refused = correction is not None and (
+        norms["correction"] > limits["correction"]
+        or (correction.follows and update.adapter is not came)
+    )
     return replace(
-        update, correction=scaled["correction"], extra=scaled["second upload"]
+        update,
+        correction=scaled["correction"],
+        correction_refused=refused,
+        extra=scaled["second upload"],
     )
 
 

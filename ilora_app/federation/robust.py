@@ -3,7 +3,7 @@ r"""Aggregation that a minority of hostile clients cannot turn: ``robust``.
 A rule stands before every strategy's own aggregation and changes what goes into it:
 
 - ``clip``: what is larger than the median of the round is shrunk to it, norm by norm as
-  ``outliers`` measures them.
+  ``outliers`` measures them; not a correction that clients remember.
 - ``krum`` (Blanchard et al., NeurIPS 2017, multi-Krum): with f hostile clients expected
   of n, the n - f updates are used whose n - f - 2 nearest others are nearest.
 - ``geometric-median`` (Pillutla et al., RFA, 2022): the weights w_k for which
@@ -25,6 +25,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from ilora_app.corrections import Correction
 from ilora_app.federation.limits import begun
 from ilora_app.federation.outliers import FEWEST, hold
 from ilora_app.lora.factors import AdapterState, LoraFactors
@@ -50,7 +51,11 @@ class Chosen:
 
 
 def choose(
-    updates: Sequence[Update], rule: str, fraction: float, scaling: float | None
+    updates: Sequence[Update],
+    rule: str,
+    fraction: float,
+    scaling: float | None,
+    correction: Correction | None = None,
 ) -> Chosen:
     """Apply a rule to the updates of a round.
 
@@ -59,12 +64,19 @@ def choose(
         rule: ``none``, or one of the above.
         fraction: f / n, the part of the clients that may be hostile.
         scaling: s; None where what comes back makes no product.
+        correction: the server half of the round's drift correction.
 
     """
     if rule == "none" or len(updates) < FEWEST:
         return Chosen(list(updates), [])
     if rule == "clip":
-        kept, out, _ = hold(updates, scaling, 1.0)
+        # Half of the clients would always be refused theirs: max-norm-ratio bounds it.
+        own = correction is not None and correction.remembers
+        bare = [replace(u, correction={}) for u in updates] if own else updates
+        kept, out, _ = hold(bare, scaling, 1.0)
+        if own:
+            came = {update.node: update.correction for update in updates}
+            kept = [replace(update, correction=came[update.node]) for update in kept]
         return Chosen(kept, [node for node, _ in out])
     if rule in COORDINATES:
         return Chosen(by_coordinates(updates, rule, fraction), [])

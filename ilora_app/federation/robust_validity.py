@@ -2,8 +2,12 @@
 
 from ilora_app.methods import Method
 from ilora_app.settings import LimitSettings, Settings
+from ilora_app.settings.limits import COORDINATES
+from ilora_app.settings.method import FEDSMOO
 
 _COUNTING = ("krum", "trimmed-mean")
+_MOVING = ("clip", *COORDINATES)
+"""These make another change of what a client has trained."""
 
 
 def robust_problems(method: type[Method], settings: Settings) -> dict[str, str]:
@@ -13,6 +17,8 @@ def robust_problems(method: type[Method], settings: Settings) -> dict[str, str]:
     why = method.robust_refusals.get(limits.robust, "")
     if not method.drifts:  # one client, or none that shares what it learns
         why = f"{name} aggregates nothing of several clients"
+    elif limits.robust in _MOVING and settings.method.drift_correction == FEDSMOO:
+        why = f"clients of {FEDSMOO} remember how far they have moved"
     if limits.robust != "none" and why:
         right = "expected none, or another rule" if method.drifts else "expected none"
         found["robust"] = f"robust = {limits.robust!r}: {right}, as {why}"

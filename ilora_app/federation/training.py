@@ -132,8 +132,9 @@ class Training:
                 except wire.WireError as error:
                     bad.append((self._requests[update.node].member, str(error)))
         limits, scaling = self.reader.limits, self.reader.scaling
-        kept, out, shrunk = outliers.hold(good, scaling, limits.max_norm_ratio)
-        how = limits.robust, limits.robust_fraction, scaling
+        how_far = scaling, limits.max_norm_ratio, self._correction
+        kept, out, shrunk = outliers.hold(good, *how_far)
+        how = limits.robust, limits.robust_fraction, scaling, self._correction
         chosen = robust.choose(kept, *how)
         self.passed_over = chosen.passed_over
         members = {node: request.member for node, request in self._requests.items()}
@@ -165,16 +166,17 @@ class Training:
         """
         if self._correction is None:
             return mean
-        nodes, moved = [update.node for update in updates], {}
+        taken, moved = [u for u in updates if not u.correction_refused], {}
         if self._correction.follows:
-            moved = {u.node: _moved(u, self._requests[u.node].plan) for u in updates}
+            moved = {u.node: _moved(u, self._requests[u.node].plan) for u in taken}
+        weights = {u.node: w for u, w in zip(updates, weights_of(updates), strict=True)}
         returned = Returned(
             server_round,
-            {update.node: update.correction for update in updates},
+            {update.node: update.correction for update in taken},
             self._broadcast(state),
             [update.node for update in updates if update.correction_lost],
             moved,
-            dict(zip(nodes, weights_of(updates), strict=True)),
+            {update.node: weights[update.node] for update in taken},
         )
         self._correction.aggregate(returned)
         return self._correction.step(state.adapter, mean)

@@ -157,6 +157,7 @@ class Update:
         correction: what its drift correction uploads; empty without one.
         correction_lost: its drift correction has begun at zero, whatever the server
             counts on.
+        correction_refused: what it has uploaded for its correction is not taken.
         extra: what else the method has its clients return, by name.
         progress: layer -> steps that it took, in the order of the model; empty where
             rounds have no deadline.
@@ -173,6 +174,7 @@ class Update:
     seconds: float
     correction: Mapping[str, Tensor] = field(default_factory=dict)
     correction_lost: bool = False
+    correction_refused: bool = False
     extra: Mapping[str, Tensor] = field(default_factory=dict)
     progress: Mapping[str, float] = field(default_factory=dict)
     speed: tuple[float, float] = (0.0, 0.0)
