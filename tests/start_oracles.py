@@ -40,13 +40,21 @@ def start_of(
     if row.name == "fedsa-lora":
         if own is None:
             return zero
-        r = max(problem.ranks)
-        A = {m: padded(rounds[-1], 1, m, r) for m in zero}
+        A = {m: _last_of_each(rounds, m, max(problem.ranks)) for m in zero}
         B = {m: own.trained.factors[m][0].double() for m in zero}
         return {m: B[m] @ A[m][: t.rank] for m in zero}
     if not rounds:
         return zero
     return _shared(row, problem, rounds, t.rank)
+
+
+def _last_of_each(rounds: History, m: str, rank: int) -> torch.Tensor:
+    """The mean A of the last round in which somebody held a direction, row by row."""
+    found = torch.zeros(())
+    for taken in rounds:
+        top, fresh = max(t.rank for t in taken), padded(taken, 1, m, rank)
+        found = torch.cat([fresh[:top], found[top:]]) if found.dim() else fresh
+    return found
 
 
 def _shared(row: Row, problem: Problem, rounds: History, rank: int) -> Dense:

@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from ilora_app.methods import METHODS
+from ilora_app.strategies import LoraStrategy
 from tests.oracles import TABLE, Row, expected, size
 from tests.quadratic import HEAD, SCALING, Problem
 from tests.start_oracles import start_of
@@ -50,6 +52,23 @@ def test_global_model_is_the_oracle_in_every_round(row):
         check(row, run)
     moved = sum(float(v.norm()) for name, v in run.model().items() if name != HEAD)
     assert (moved > 0.1) == (row.name not in ("fedsa-lora", "local"))
+
+
+MEANS = ("fedit", "hetlora", "lora-fair", "fedex-lora", "fedrot-lora", "fedsa-lora")
+
+
+@pytest.mark.parametrize("name", [*MEANS, "ffa-lora", "rolora", "ilora"])
+def test_directions_that_nobody_returned_once_are_trained_again(name):
+    """With A = 0 and B = 0 both gradients would be zero for ever."""
+    method = METHODS[name]
+    run = Toy(LoraStrategy(method()), Problem((2, 4, 4), (10, 20, 30), rate=0.003))
+    run.round()
+    run.round(n2="lost", n3="lost")
+    for _ in range(4):
+        run.round()
+    for _, (B, A) in run.state.adapter.factors.items():
+        assert bool(A[2:].any(dim=1).all())
+        assert method.personal or bool(B[:, 2:].any(dim=0).all())
 
 
 @every

@@ -5,7 +5,7 @@ import torch
 from ilora_app.lora.factors import (
     AdapterState,
     LoraFactors,
-    mean_factors,
+    mean_beside,
     mean_head,
 )
 from ilora_app.lora.ledger import Ledger
@@ -40,10 +40,9 @@ class FedExLoRA(Method):
         assert state.ledger is not None
         weights = weights_of(updates)
         parts = [update.adapter.factors for update in updates]
-        rank = state.adapter.factors.rank
-        means = mean_factors(parts, weights, torch.float64).pad(rank)
-        negative = LoraFactors({m: (-B, A) for m, (B, A) in means.items()})
         eta, held = self.step.rate_of(updates), state.adapter.factors
+        means = mean_beside(held, parts, weights, torch.float64)
+        negative = LoraFactors({m: (-B, A) for m, (B, A) in means.items()})
         parts.append(negative)
         by = [*(eta * weight for weight in weights), 1.0]
         if eta != 1.0:

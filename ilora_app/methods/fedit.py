@@ -7,7 +7,7 @@ import torch
 from ilora_app.lora.factors import (
     AdapterState,
     LoraFactors,
-    mean_factors,
+    mean_beside,
     mean_head,
     subtract,
 )
@@ -125,15 +125,15 @@ class FedIT(Method):
     def aggregate(self, state: GlobalState, updates: list[Update]) -> Aggregate:
         """Take the means of A, B and the head; the start goes through the same."""
         weights = weights_of(updates)
-        rank = state.adapter.factors.rank
+        old, parts = state.adapter.factors, [u.adapter.factors for u in updates]
         adapter = AdapterState(
-            mean_factors([u.adapter.factors for u in updates], weights).pad(rank),
+            mean_beside(old, parts, weights),
             mean_head([u.adapter.head for u in updates], weights),
         )
         offset = None
         if state.offset is not None:
-            index = torch.arange(1, rank + 1)
-            held = torch.zeros(rank)
+            index = torch.arange(1, old.rank + 1)
+            held = torch.zeros(old.rank)
             for update, weight in zip(updates, weights, strict=True):
                 held += weight * (update.adapter.factors.rank >= index)
             offset = LoraFactors(

@@ -9,7 +9,7 @@ from torch import Tensor
 from ilora_app.lora.factors import (
     AdapterState,
     LoraFactors,
-    mean_factors,
+    mean_beside,
     mean_head,
     only,
 )
@@ -114,7 +114,7 @@ class HetLoRA(Method):
         total = float(norms.sum())
         by_norm = (norms / total).tolist() if total > 0 else weights
         adapter = AdapterState(
-            mean_factors(parts, by_norm).pad(state.adapter.factors.rank),
+            mean_beside(state.adapter.factors, parts, by_norm),
             mean_head([u.adapter.head for u in updates], weights),
         )
         return Aggregate(state.next(adapter))

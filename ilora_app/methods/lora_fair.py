@@ -8,7 +8,7 @@ from torch import Tensor
 from ilora_app.lora.factors import (
     AdapterState,
     LoraFactors,
-    mean_factors,
+    mean_beside,
     mean_head,
 )
 from ilora_app.lora.gram import gram_norm
@@ -55,8 +55,8 @@ class LoRAFAIR(Method):
         """Take the means, and correct B; mean of the head."""
         weights = weights_of(updates)
         parts = [update.adapter.factors for update in updates]
-        rank = state.adapter.factors.rank
-        means = mean_factors(parts, weights, torch.float64).pad(rank)
+        old = state.adapter.factors
+        means = mean_beside(old, parts, weights, torch.float64)
         unequal = len({part.rank for part in parts}) > 1
         pairs = {}
         for module, layer in of_layers(parts, weights):
