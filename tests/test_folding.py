@@ -82,6 +82,21 @@ def test_distances_in_layers_that_are_not_folded_are_exact():
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=0)
 
 
+def test_small_layers_in_float64_are_not_written_over_by_the_next_block():
+    new = torch.Generator().manual_seed(1)
+
+    def small(rank: int) -> LoraFactors:
+        sides = torch.randn(9, rank, generator=new), torch.randn(rank, 8, generator=new)
+        return LoraFactors({"x": tuple(side.double() for side in sides)})
+
+    parts, start = [small(2 + k % 2) for k in range(300)], small(2)
+    weights = [1 / len(parts)] * len(parts)
+    moved = torch.stack([dense(one) - dense(start) for one in parts])
+    expected = (moved - moved.mean(dim=0)).square().sum(dim=1)
+    found = squared_distances(parts, [start], [0] * len(parts), weights)
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=0)
+
+
 def test_an_estimated_norm_is_right_on_average_and_to_what_it_says():
     """One direction is the worst case: a standard error of 2 / sqrt(64) a layer."""
     new = torch.Generator().manual_seed(0)

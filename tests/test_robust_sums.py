@@ -89,6 +89,24 @@ def test_who_stands_apart_does_so_in_a_run_that_goes_on():
     assert [member.node_id for member in after.agreeing(members)] == [8]
 
 
+def test_features_that_tell_nothing_accuse_nobody():
+    """Scores of honest nodes lie on both sides of zero then."""
+    medians = []
+    for seed in range(20):
+        draw = torch.Generator().manual_seed(seed)
+        some = [
+            RidgeSums.of(
+                torch.randn(50, 16, generator=draw),
+                torch.randint(10, (50,), generator=draw),
+                10,
+            )
+            for _ in range(9)
+        ]
+        medians.append(sorted(agreements(some, RIDGE, False))[4])
+        assert medians[-1] > 0 or not disagreeing(some, RIDGE, False)
+    assert min(medians) < 0
+
+
 @pytest.mark.slow
 def test_the_sums_of_a_liar_do_not_reach_the_head(run_config, tmp_path):
     """The head is that of a run without the liar, whom nobody accuses."""

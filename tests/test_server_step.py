@@ -9,7 +9,9 @@ from ilora_app.federation.validity import problems
 from ilora_app.lora.factors import group_of
 from ilora_app.methods import METHODS
 from ilora_app.methods.server_step import ServerStep
+from ilora_app.methods.state import Share
 from ilora_app.settings import Settings
+from tests.builders import random_state, update
 from tests.oracles import TABLE, Row
 from tests.quadratic import Problem
 from tests.toy import Toy
@@ -53,6 +55,18 @@ def test_averaged_factors_and_head_take_the_step(row, monkeypatch):
             torch.testing.assert_close(
                 value.double(), expected[name], atol=1e-5, rtol=1e-5
             )
+
+
+@pytest.mark.parametrize("clients", [4, 17, 25])
+def test_auto_goes_no_further_where_nobody_has_changed_anything(clients):
+    """What rounding leaves of a change of zero is no direction to follow."""
+    found = []
+    for seed in range(20):
+        whole = random_state(4, seed=seed)
+        parts = [whole.cut(1 + k % 4) for k in range(clients)]
+        some = [update(k, part, Share(part), 10 + k) for k, part in enumerate(parts)]
+        found.append(ServerStep(None).rate_of(some))
+    assert found == [1.0] * 20
 
 
 @pytest.mark.parametrize("row", EXACT, ids=str)

@@ -58,7 +58,11 @@ def agreements(sums: Sequence[RidgeSums], ridge: float, bias: bool) -> list[floa
 
 
 def disagreeing(sums: Sequence[RidgeSums], ridge: float, bias: bool) -> list[int]:
-    """Indices of nodes that agree less than half as well as the median node does."""
+    """Indices of nodes that agree less than half as well as the median node does.
+
+    None where the median node does not agree: features that tell nothing say of nobody
+    that its classes are wrong.
+    """
     if len(sums) < FEWEST:
         return []
     try:
@@ -67,4 +71,6 @@ def disagreeing(sums: Sequence[RidgeSums], ridge: float, bias: bool) -> list[int
         return []
     known = [value for value in found if not math.isnan(value)]
     least = _LEAST * statistics.median(known) if known else 0.0
+    if least <= 0:
+        return []
     return [k for k, value in enumerate(found) if value < least]

@@ -67,7 +67,8 @@ class Fold:
         if d_in > SIDE:
             A = _padded(A * into.to(A), -1)
             A = A.view(*A.shape[:-1], -1, SIDE).sum(dim=-2)
-        return B.double(), A.double()
+        # What was not folded is the caller's memory, which the next block overwrites.
+        return B.to(torch.float64, copy=True), A.to(torch.float64, copy=True)
 
     def blocks(self, layer: ProductSum, group: Sequence[int]) -> Iterator[Folded]:
         """The products of a layer, those of one rank and group together."""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ilora_app.lora.factors import AdapterState, LoraFactors, group_of
+from ilora_app.lora.spread import squared_norms
 from ilora_app.methods.increments import (
     Weighted,
     gathered,
@@ -23,6 +24,8 @@ from ilora_app.methods.state import Aggregate, GlobalState, Update, weights_of
 
 AUTO = "auto"
 _BEFORE, _VELOCITY = "before/", "velocity/"
+_ROUNDING = 1e-12
+"""A squared change of this part of the squared products is their rounding."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,10 @@ class ServerStep:
         own, common = spread_of(updates, weights)
         p = torch.tensor(weights, dtype=torch.float64)
         together = float(p @ common)
-        return max(1.0, float(p @ own) / (2 * together)) if together else 1.0
+        lengths = squared_norms([update.adapter.factors for update in updates])
+        if together <= _ROUNDING * float(p @ lengths):  # nobody has changed anything
+            return 1.0
+        return max(1.0, float(p @ own) / (2 * together))
 
     def along_factors(
         self,

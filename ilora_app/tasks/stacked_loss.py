@@ -41,7 +41,7 @@ class StackedLosses:
             part.reshape(len(batches), -1).sum(dim=1)
             for part in self._terms(logits, labels)
         )
-        return terms / learned
+        return terms / learned.clamp(min=1)  # of a batch with nothing to learn 0
 
 
 def joined(

@@ -143,10 +143,10 @@ def mean_gradient(
     total = 0
     for batch in examples.batches(batch_size):
         weight = examples.weight(batch)
-        scaled: Any = weight * _loss(backbone, batch, prior)
+        scaled: Any = weight * _loss(backbone, batch, prior, weight)
         scaled.backward()
         total += weight
-    gradient = {}
+    gradient, total = {}, max(total, 1)
     for name, parameter in parameters.items():
         found = parameter.grad
         gradient[name] = torch.zeros_like(parameter) if found is None else found / total
@@ -181,9 +181,9 @@ def _backward(
     weights = [examples.weight(batch) for batch in batches]
     loss = torch.zeros((), dtype=torch.float64, device=backbone.device)
     for batch, weight in zip(batches, weights, strict=True):
-        part: Any = _loss(backbone, batch, prior)
+        part: Any = _loss(backbone, batch, prior, weight)
         if len(batches) > 1:
-            part = part * (weight / sum(weights))
+            part = part * (weight / max(sum(weights), 1))
         loss += part.detach()
         whole = part
         for term in terms:
@@ -216,11 +216,13 @@ def log_prior(
     return found
 
 
-def _loss(backbone: Backbone, batch: Batch, prior: Tensor | None) -> Tensor:
+def _loss(
+    backbone: Backbone, batch: Batch, prior: Tensor | None, weight: int
+) -> Tensor:
     """Mean loss of a batch: the model's own, or with its logits adjusted."""
     output = backbone.forward(batch)
-    if prior is None:
-        loss: Tensor = output.loss
+    if prior is None or not weight:  # a mean over nothing is not a number
+        loss: Tensor = output.loss if weight else 0.0 * output.logits.sum()
         return loss
     labels = batch["labels"].to(backbone.device)
     return nn.functional.cross_entropy(output.logits.float() + prior, labels)
