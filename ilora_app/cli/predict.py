@@ -69,7 +69,7 @@ def predict(
 
     words = list(inputs or [])
     if words == ["-"]:
-        words = [line.rstrip("\n") for line in sys.stdin if line.strip()]
+        words = _lines_of_stdin()
     try:
         if bool(words) == bool(file):  # nothing came from stdin
             raise ReleaseError("expected texts or files, or --file, and not both")
@@ -90,6 +90,14 @@ def predict(
             typer.echo(said)
     except (ReleaseError, ModelError, DataError) as error:
         typer.echo(str(error), err=True)
+        raise typer.Exit(MISTAKE) from error
+
+
+def _lines_of_stdin() -> list[str]:
+    try:
+        return [line.rstrip("\n") for line in sys.stdin if line.strip()]
+    except UnicodeDecodeError as error:
+        typer.echo(f"-: expected text in {error.encoding}", err=True)
         raise typer.Exit(MISTAKE) from error
 
 

@@ -13,6 +13,7 @@ from ilora_app.cli.erase import erase
 from ilora_app.cli.naming import find
 from ilora_app.cli.payloads import payloads
 from ilora_app.cli.plain_help import PlainHelp
+from ilora_app.watch.state import printable
 
 MISTAKE = 2
 
@@ -71,9 +72,8 @@ def list_(root: Root = None, json_: Json = False) -> None:
     for run in found:
         cells = [run.id, run.date, run.strategy, _short(run.model), _short(run.dataset)]
         cells += [f"{run.round}/{run.rounds}", _number(run.last), _number(run.best)]
-        table.add_row(
-            *map(Text, cells), Text(run.status, style=_STYLES.get(run.status, ""))
-        )
+        status = Text(run.status, style=_STYLES.get(run.status, ""))
+        table.add_row(*(Text(printable(cell)) for cell in cells), status)
     console = terminal.console()
     if not console.is_terminal:
         # Every run has one line, whatever its length.
@@ -100,7 +100,7 @@ def show(run: Id, root: Root = None, json_: Json = False) -> None:
 
     for name, value in asdict(found).items():
         if value not in ("", None):
-            typer.echo(f"{name:<10}{value}")
+            typer.echo(f"{name:<10}{printable(str(value))}")
     state = RunState(found.rounds)
     state.status = found.status
     for row in details["rows"]:
@@ -141,7 +141,7 @@ def rm(
     folders = list(dict.fromkeys(find(one, place, exact=True) for one in run))
     for folder in folders:
         found = history.read(folder, place)
-        what = f"{folder} ({found.strategy}, {found.status})"
+        what = printable(f"{folder} ({found.strategy}, {found.status})")
         if not yes and not typer.confirm(f"remove {what}?"):
             typer.echo(f"kept {folder}")
             continue
@@ -160,7 +160,6 @@ def _test_split(folder: Path, worth: dict[str, Any]) -> list[str]:
     """What the accuracy is worth, the classes told worst, and what is confused most."""
     from ilora_app.runs import class_scores
     from ilora_app.runs.worth import Worth
-    from ilora_app.watch.state import printable
 
     found = Worth(**worth)
     lines = [f"test split: {found.line}"] if found.line else []

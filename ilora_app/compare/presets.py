@@ -75,7 +75,8 @@ def read_preset(path: Path) -> tuple[Preset, list[str]]:
         return Preset(path.stem, ()), list(found.problems)
     settings, first = found.settings, found.first
     _, wrong = run_config.parse(settings)
-    number = re.search(r"num-supernodes=(\d+)", first) if first[:1] == "#" else None
+    commented = first if first[:1] == "#" else ""
+    number = re.search(r"num-supernodes=(\d{1,9})\b", commented)
     clients = int(number[1]) if number else None
     preset = Preset(path.stem, tuple(settings.items()), clients, path.stem)
     return preset, list(wrong.values())

@@ -174,12 +174,23 @@ class Request:
         file = out / FILE
         try:
             found: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-            return cls(**{**found, "set": tuple(found["set"])})
+            made = cls(**{**found, "set": tuple(found["set"])})
+            made._check_types()
+            return made
         except OSError as error:
             raise RequestError([f"--out {out}: no comparison is in it"]) from error
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             right = "expected what a comparison of this version has written there"
             raise RequestError([f"{file} cannot be read ({error}): {right}"]) from error
+
+    def _check_types(self) -> None:
+        """Raise TypeError where a file holds other kinds of values than options are."""
+        texts = all(isinstance(pair, str) for pair in self.set)
+        for name, default in asdict(Request()).items():
+            value = getattr(self, name)
+            right = (int, type(None)) if default is None else (type(default),)
+            if type(value) not in right or not (texts or name != "set"):
+                raise TypeError(f"{name} is {value!r}")
 
     def command(self, out: Path | None = None) -> str:
         """The command that asks for it, into a folder of that name."""

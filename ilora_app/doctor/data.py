@@ -65,6 +65,8 @@ def data(
 
 
 def _files(folder: Path) -> Finding:
+    if folder.is_file():
+        return Finding("data files", OK, str(folder), "")
     files = sorted(f for f in folder.rglob("*") if f.is_file())
     named = [f"{file.relative_to(folder)}" for file in files[:_FILES]]
     more = f" and {len(files) - _FILES} more" if len(files) > _FILES else ""

@@ -51,14 +51,20 @@ def of_file(path: Path, columns: Sequence[str]) -> list[Row]:
     rows = []
     for line, values in found:
         for name in columns:
-            if not isinstance(values.get(name), str | int | float):
+            value = values.get(name)
+            if not isinstance(value, str | int | float) or not _is_text(str(value)):
                 have = ", ".join(str(key) for key in values)
                 raise ReleaseError(
                     f"--file {path}, line {line}: column {name} holds "
-                    f"{values.get(name)!r}: expected text (it has {have})"
+                    f"{value!r}: expected text (it has {have})"
                 )
         rows.append({name: str(values[name]) for name in columns})
     return rows
+
+
+def _is_text(value: str) -> bool:
+    """Whether there is something in it, and no half of a character (a surrogate)."""
+    return bool(value.strip()) and not any("\ud800" <= c <= "\udfff" for c in value)
 
 
 def beside(rows: list[Row], column: str, folder: Path) -> list[Row]:

@@ -92,6 +92,7 @@ def draw(test: Result, file: Path) -> None:
     axes = figure.add_subplot()
     axes.set_title(f"Membership test, AUC {interval(test, 'auc')}", fontsize=10)
     _curve(axes, test, "black")
+    file.unlink(missing_ok=True)  # and not written through a link
     figure.savefig(file, dpi=150)
 
 

@@ -7,6 +7,8 @@ import socket
 from pathlib import Path
 from typing import TextIO
 
+from ilora_app.runs.writing import through_no_link
+
 FILE = ".lock"
 
 
@@ -22,9 +24,11 @@ def hold(folder: Path) -> TextIO:
 
     Raises:
         BusyError: another has it.
+        OSError: the file cannot be opened, or is a link.
 
     """
-    file = (folder / FILE).open("a+", encoding="utf-8")
+    path = folder / FILE
+    file = open(path, "a+", encoding="utf-8", opener=through_no_link)  # noqa: SIM115
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:

@@ -67,7 +67,7 @@ def compare(events: Path, audit: Path) -> Comparison:
 
 def _one(event: dict[str, Any], node: str, waiting: Any, found: Comparison) -> None:
     """Hold an exchange of the server against the lines of a node."""
-    ours = event.get("sent", {}).get(node)
+    ours = _hashes(event, "sent").get(node)
     if ours is None:
         return
     where = {"node": node, "round": event.get("round"), "purpose": event.get("purpose")}
@@ -75,7 +75,7 @@ def _one(event: dict[str, Any], node: str, waiting: Any, found: Comparison) -> N
         what = "the node has no message with the hash of what the server says it sent"
         found.missing.append({**where, "server": ours, "what": what})
         return
-    theirs, came = lines.popleft().get("sent"), event.get("received", {}).get(node)
+    theirs, came = lines.popleft().get("sent"), _hashes(event, "received").get(node)
     hashes = {"server": came, "node_log": theirs}
     if came == theirs:
         found.agree += 1
@@ -85,6 +85,12 @@ def _one(event: dict[str, Any], node: str, waiting: Any, found: Comparison) -> N
     else:
         what = "the server has received another answer than the node sent"
         found.altered.append({**where, **hashes, "what": what})
+
+
+def _hashes(event: dict[str, Any], way: str) -> dict[str, Any]:
+    """By node; none where somebody has written something else there."""
+    found = event.get(way)
+    return found if isinstance(found, dict) else {}
 
 
 def count(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -98,8 +104,8 @@ def count(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
             by_round[event["round"]].append(event)
     rows = []
     for number, found in sorted(by_round.items()):
-        sent = [h for event in found for h in event.get("sent", {}).values()]
-        received = [h for event in found for h in event.get("received", {}).values()]
+        sent = [h for event in found for h in _hashes(event, "sent").values()]
+        received = [h for event in found for h in _hashes(event, "received").values()]
         text = "\n".join(sorted(map(str, sent + received)))
         whole = hashlib.sha256(text.encode()).hexdigest()
         rows.append(

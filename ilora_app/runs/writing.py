@@ -24,6 +24,11 @@ def of_the_disk(error: Exception) -> bool:
     return isinstance(error, OSError) or "(os error " in str(error)
 
 
+def through_no_link(path: str, flags: int) -> int:
+    """Open a file as ``open`` does, but not where its name is a link."""
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
+
+
 def flush(path: Path) -> None:
     """Flush a file, or a folder's list of names, on systems that can open one."""
     if os.name == "posix":
@@ -56,7 +61,10 @@ def whole(path: Path, text: str, flushed: bool = False) -> None:
     """
     temporary = path.with_name(f".{path.name}.tmp")
     try:
-        temporary.write_text(text, encoding="utf-8", newline="")
+        # Made anew: through a link it would be written to wherever that leads.
+        temporary.unlink(missing_ok=True)
+        with temporary.open("x", encoding="utf-8", newline="") as file:
+            file.write(text)
         if flushed:
             flush(temporary)
         temporary.replace(path)
@@ -114,7 +122,7 @@ class Journal:
                 os.truncate(self._path, end)
 
     def _write(self, data: bytes) -> None:
-        with self._path.open("ab", buffering=0) as file:
+        with open(self._path, "ab", buffering=0, opener=through_no_link) as file:
             end, left = file.seek(0, os.SEEK_END), memoryview(data)
             try:
                 while left:

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from contextlib import suppress
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -105,9 +106,34 @@ class _Queue:
             raise HTTPException(503, "the model is busy: try again later")
         self._waiting += 1
         try:
-            return await asyncio.to_thread(self._answers, asked)
+            return await self._apart(asked)
         finally:
             self._waiting -= 1
+
+    async def _apart(self, asked: Asked) -> list[dict[str, object]]:
+        """In a thread that ends with the process, and is not waited for."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[list[dict[str, object]]] = loop.create_future()
+
+        def end(found: list[dict[str, object]], error: Exception | None) -> None:
+            if future.done():  # nobody waits for it any more
+                return
+            if error:
+                future.set_exception(error)
+            else:
+                future.set_result(found)
+
+        def work() -> None:
+            found, failed = list[dict[str, object]](), None
+            try:
+                found = self._answers(asked)
+            except Exception as error:  # is raised where it is waited for
+                failed = error
+            with suppress(RuntimeError):  # the server has ended
+                loop.call_soon_threadsafe(end, found, failed)
+
+        threading.Thread(target=work, daemon=True).start()
+        return await future
 
     def _answers(self, asked: Asked) -> list[dict[str, object]]:
         with self._lock:

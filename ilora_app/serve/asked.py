@@ -68,7 +68,7 @@ def read(body: bytes, task: str, columns: Sequence[str], limits: Limits) -> Aske
         raise AskedError('expected an object such as {"inputs": ["a text"]}')
     unknown = sorted(str(key) for key in found if key not in _KEYS)
     if unknown:
-        named = ", ".join(unknown)
+        named = ", ".join(unknown).encode(errors="backslashreplace").decode()
         raise AskedError(f"unknown: {named:.200}; expected {', '.join(_KEYS)}")
     inputs = found["inputs"]
     if not 1 <= len(inputs) <= limits.inputs:

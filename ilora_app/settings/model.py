@@ -15,6 +15,7 @@ from ilora_app.settings.options import (
     not_empty,
     option,
     some_place,
+    within,
 )
 
 GAINS = ("paper", "scaled")
@@ -61,7 +62,7 @@ class ModelSettings:
         2.0,
         "s in W x + s B A x, one constant for all ranks (PEFT's lora_alpha = s r). "
         "Paper: lora_alpha 16 at every rank.",
-        check=above(0),
+        check=within(1e-6, 1e6),
     )
     use_rslora: bool = option(
         False,

@@ -166,6 +166,8 @@ def _typed(value: object, wanted: type) -> Any:
             return float(value)
         except OverflowError:
             raise TypeError("a finite number") from None
+    if type(value) is int is wanted and not -(2**63) <= value < 2**63:
+        raise TypeError("a whole number of at most 64 bits")
     if type(value) is not wanted:
         kinds = {
             bool: "true or false",

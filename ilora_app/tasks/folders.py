@@ -94,10 +94,15 @@ def typed(rows: Dataset, base: Path) -> Dataset:
     """
     import datasets
 
-    for name, feature in rows.features.items():
-        if getattr(feature, "dtype", "") not in ("string", "large_string"):
-            continue
-        first = [value for value in rows[name][:_LOOKED_AT] if value]
+    texts = [
+        name
+        for name, feature in rows.features.items()
+        if getattr(feature, "dtype", "") in ("string", "large_string")
+    ]
+    # All at once: a table's column by itself takes as long as it has columns.
+    looked_at = rows.select_columns(texts)[:_LOOKED_AT] if texts else {}
+    for name, values in looked_at.items():
+        first = [value for value in values if value]
         ends = {Path(value).suffix.lower() for value in first}
         kind = datasets.Image() if ends <= IMAGES else datasets.Audio(decode=False)
         if not ends or not (ends <= IMAGES or ends <= SOUNDS):

@@ -15,6 +15,9 @@ from ilora_app.tasks.places import DataError
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
+_MOST_EXACT = 2.0**53
+"""A fraction of so many is a whole number only for want of digits."""
+
 Part = tuple[str, int, int]
 """Name of a split, and its rows from the first number up to the second."""
 
@@ -74,7 +77,14 @@ def held_out(
         fraction: of the rows to take.
         seed: of the shuffle.
 
+    Raises:
+        DataError: a label is a list or an object.
+
     """
+    for row, label in enumerate(labels or ()):
+        if not isinstance(label, Hashable):
+            held = f"row {row} holds a {type(label).__name__}"
+            raise DataError(f"label-column: expected a class in every row, and {held}")
     order = np.random.default_rng(seed).permutation(number)
     counts = Counter(labels or ())
     alone = sum(count == 1 for count in counts.values())
@@ -120,7 +130,8 @@ def whole_numbers(rows: Dataset, column: str) -> Dataset:
     if not isinstance(feature, Value) or "float" not in feature.dtype:
         return rows
     values = [v for v in rows.unique(column) if v is not None and not math.isnan(v)]
-    if not values or not all(float(value).is_integer() for value in values):
+    whole = all(float(v).is_integer() and abs(v) < _MOST_EXACT for v in values)
+    if not values or not whole:
         return rows
     plain = [None if v is None or math.isnan(v) else int(v) for v in rows[column]]
     changed = rows.remove_columns([column]).add_column(column, plain)
