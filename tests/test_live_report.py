@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -122,3 +123,19 @@ def test_the_command_serves_until_it_is_ended(live, end):
         link.close()
         child.send_signal(end)
         assert child.wait(20) == 0
+
+
+def test_a_browser_that_goes_leaves_no_traceback(live, capfd):
+    """SO_LINGER of 0: the connection is reset, while the server waits for a request."""
+    for _ in range(3):
+        with socket.create_connection(live.server_address) as link:
+            link.sendall(b"GET / HTTP/1.1\r\n")
+            no_wait = struct.pack("ii", 1, 0)
+            link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, no_wait)
+    assert get(live)[0] == 200
+    assert "Traceback" not in capfd.readouterr().err
+    try:
+        raise ValueError("another")
+    except ValueError:
+        live.handle_error(None, ("127.0.0.1", 1))
+    assert "ValueError: another" in capfd.readouterr().err

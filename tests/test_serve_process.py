@@ -4,9 +4,10 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import httpx
@@ -70,3 +71,38 @@ def test_what_cannot_be_served(made, tmp_path):
     result = ilora("serve", tmp_path, "--port", 0)
     assert result.exit_code == 2
     assert "expected an exported folder" in result.output
+
+
+SLOW = """
+import sys, time
+from ilora_app.predict.predictor import Predictor
+from ilora_app.serve import server
+from ilora_app.serve.app import make
+from ilora_app.serve.asked import Limits
+Predictor.predict = lambda *_: time.sleep(60)
+import socket
+taken = socket.socket(); taken.bind(("127.0.0.1", 0)); taken.listen()
+print(taken.getsockname()[1], flush=True)
+server.run(make(Predictor(sys.argv[1]), "a model", Limits(), ("127.0.0.1",)), taken)
+"""
+
+
+@pytest.mark.slow
+def test_it_ends_though_the_model_is_at_work_and_requests_wait(made):
+    words = [sys.executable, "-c", SLOW, str(made["bert"].folder)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(words, **pipes) as process:
+        port = int(process.stdout.readline())
+        url = f"http://127.0.0.1:{port}"
+
+        def ask() -> None:
+            with suppress(httpx.HTTPError):
+                httpx.post(f"{url}/predict", json={"inputs": ["a"]}, timeout=90)
+
+        for _ in range(2):
+            threading.Thread(target=ask, daemon=True).start()
+        time.sleep(1)
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert "Traceback" not in errors

@@ -5,6 +5,7 @@ and refuses requests that name another host: other sites could have a browser ma
 """
 
 import json
+import sys
 import threading
 from html import escape
 from http import HTTPStatus
@@ -52,6 +53,11 @@ class LiveReport(ThreadingHTTPServer):
     """
 
     daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a browser that has gone."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
     def __init__(self, folder: Path, port: int = 0) -> None:
         super().__init__((HOST, port), _Handler)

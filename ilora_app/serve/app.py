@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import ClientDisconnect
 
 from ilora_app.export.places import ReleaseError
 from ilora_app.predict.as_json import answer
@@ -133,7 +134,10 @@ class _Queue:
                 loop.call_soon_threadsafe(end, found, failed)
 
         threading.Thread(target=work, daemon=True).start()
-        return await future
+        try:
+            return await future
+        except asyncio.CancelledError:
+            raise HTTPException(503, "the server ends") from None
 
     def _answers(self, asked: Asked) -> list[dict[str, object]]:
         with self._lock:
@@ -150,9 +154,12 @@ class _Queue:
 async def _body(request: Request, limits: Limits) -> bytes:
     """Read the body, up to its limit."""
     most, found = int(limits.megabytes * 1e6), bytearray()
-    async for chunk in request.stream():
-        found += chunk
-        if len(found) > most:
-            said = f"the body has more than {limits.megabytes:g} MB"
-            raise HTTPException(413, said)
+    try:
+        async for chunk in request.stream():
+            found += chunk
+            if len(found) > most:
+                said = f"the body has more than {limits.megabytes:g} MB"
+                raise HTTPException(413, said)
+    except ClientDisconnect:  # nobody reads it
+        raise HTTPException(400, "the body is not whole") from None
     return bytes(found)
