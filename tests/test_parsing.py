@@ -46,7 +46,7 @@ def test_values_are_read():
         ("client-ranks", 4, "text in quotes"),
         ("dirichlet-alpha", 0.0, "a number above 0"),
         ("dirichlet-alpha", -1, "a number above 0"),
-        ("lora-scaling", 0, "a number above 0"),
+        ("lora-scaling", 0, "between 1e-06 and 1e+06"),
         ("learning-rate", "fast", "a number"),
         ("learning-rate", float("nan"), "a finite number"),
         ("learning-rate", True, "a number"),

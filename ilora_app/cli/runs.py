@@ -13,7 +13,6 @@ from ilora_app.cli.erase import erase
 from ilora_app.cli.naming import find
 from ilora_app.cli.payloads import payloads
 from ilora_app.cli.plain_help import PlainHelp
-from ilora_app.watch.state import printable
 
 MISTAKE = 2
 
@@ -61,6 +60,8 @@ def list_(root: Root = None, json_: Json = False) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from ilora_app.watch.state import printable
+
     table = Table(box=None, pad_edge=False)
     heads = ("id", "date", "strategy", "model", "data", "round", "last", "best")
     for head in heads:
@@ -96,7 +97,7 @@ def show(run: Id, root: Root = None, json_: Json = False) -> None:
         typer.echo(terminal.as_json({**asdict(found), **details}, indent=1))
         return
     from ilora_app.watch.lines import round_line
-    from ilora_app.watch.state import RunState, failure_of
+    from ilora_app.watch.state import RunState, failure_of, printable
 
     for name, value in asdict(found).items():
         if value not in ("", None):
@@ -131,6 +132,7 @@ def rm(
     Example: ilora runs rm 20261121-153000-42 --yes
     """
     from ilora_app.runs import history
+    from ilora_app.watch.state import printable
 
     place = _place(root)
     if json_ and not yes:
@@ -160,6 +162,7 @@ def _test_split(folder: Path, worth: dict[str, Any]) -> list[str]:
     """What the accuracy is worth, the classes told worst, and what is confused most."""
     from ilora_app.runs import class_scores
     from ilora_app.runs.worth import Worth
+    from ilora_app.watch.state import printable
 
     found = Worth(**worth)
     lines = [f"test split: {found.line}"] if found.line else []

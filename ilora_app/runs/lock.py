@@ -7,7 +7,7 @@ import socket
 from pathlib import Path
 from typing import TextIO
 
-from ilora_app.runs.writing import through_no_link
+from ilora_app.runs.places import through_no_link
 
 FILE = ".lock"
 

@@ -59,3 +59,8 @@ def outside(folder: Path) -> str:
     if folder.resolve().is_relative_to(place.resolve()):
         return ""
     return f"a folder under {place}, where {_VARIABLE} of the server has all runs"
+
+
+def through_no_link(path: str, flags: int) -> int:
+    """Open a file as ``open`` does, but not where its name is a link."""
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)

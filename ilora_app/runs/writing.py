@@ -9,6 +9,8 @@ from pathlib import Path
 
 from flwr.supercore import log
 
+from ilora_app.runs.places import through_no_link
+
 _MOST_LINES = 100_000
 
 
@@ -22,11 +24,6 @@ def of_the_disk(error: Exception) -> bool:
     Libraries written in Rust have errors of their own, with the system's words.
     """
     return isinstance(error, OSError) or "(os error " in str(error)
-
-
-def through_no_link(path: str, flags: int) -> int:
-    """Open a file as ``open`` does, but not where its name is a link."""
-    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
 
 def flush(path: Path) -> None:
