@@ -1,6 +1,7 @@
 """``ilora predict``: what it cannot do, and what it says then."""
 
 import json
+import shutil
 
 import pytest
 
@@ -91,3 +92,24 @@ def test_a_part_of_a_run_names_the_run(made):
     run = made["bert"].folder
     for part in (run / "adapter", run / "best" / "adapter", run / "best"):
         assert f"{part} is a part of a run: expected {run} " in failure(part, "text")
+
+
+def test_a_rank_that_the_tensors_do_not_have(made, tmp_path):
+    """Before a model of that rank takes its memory."""
+    out = tmp_path / "adapter"
+    ilora("export", made["bert"].folder, "--out", out)
+    config = json.loads((out / "adapter_config.json").read_text())
+    (out / "adapter_config.json").write_text(json.dumps(config | {"r": 60_000}))
+    said = failure(out, "text")
+    assert "has r = 60000" in said
+    assert "expected one rank" in said
+
+
+def test_an_adapter_that_is_a_link_is_not_exported(made, tmp_path):
+    run = shutil.copytree(made["bert"].folder, tmp_path / "run")
+    (run / "adapter").rename(tmp_path / "elsewhere")
+    (run / "adapter").symlink_to(tmp_path / "elsewhere")
+    result = ilora("export", run, "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    assert f"{run / 'adapter'}: a link" in result.output
+    assert not (tmp_path / "out").exists()

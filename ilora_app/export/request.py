@@ -104,7 +104,8 @@ def export(request: Request) -> card.Summary:
 
 def _refuse_links(folder: Path) -> None:
     """Refuse a folder with links: an export would carry whatever they lead to."""
-    links = sorted(path for path in folder.rglob("*") if path.is_symlink())
+    inside = [folder, *folder.rglob("*")]
+    links = sorted(path for path in inside if path.is_symlink())
     if links:
         named = ", ".join(str(path) for path in links[:3])
         raise ReleaseError(f"{named}: a link, expected files alone in what is exported")

@@ -65,6 +65,7 @@ def check(folder: Path, task: str, merged: bool) -> None:
             raise ReleaseError(f"{file} cannot be read: {error}") from None
     if not merged:
         transposed(folder)
+        _check_rank(folder)
         _check_magnitudes(folder)
 
 
@@ -94,6 +95,20 @@ def _refuse_more(config: PeftConfig) -> None:
         value = getattr(config, name)
         if name not in _WRITTEN and value != getattr(usual, name):
             raise ValueError(f"{name} is {value!r:.200}, expected what the app writes")
+
+
+def _check_rank(folder: Path) -> None:
+    """Hold the rank of adapter_config.json against the tensors, before it is built."""
+    said = PeftConfig.from_pretrained(folder).r
+    with safe_open(folder / WEIGHTS, framework="pt") as file:
+        names = [name for name in file.keys() if name.endswith(_B)]  # noqa: SIM118
+        shapes = [file.get_slice(name).get_shape() for name in names]
+    wrong = [shape for shape in shapes if len(shape) < 2 or shape[1] != said]
+    if wrong:
+        raise ReleaseError(
+            f"{folder}: {CONFIG} has r = {said!r:.50}, and {WEIGHTS} has B of shape "
+            f"{tuple(wrong[0])}: expected one rank"
+        )
 
 
 def _check_magnitudes(folder: Path) -> None:

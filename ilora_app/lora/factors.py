@@ -195,22 +195,17 @@ def mean_factors(
     return LoraFactors(pairs)
 
 
-def mean_beside(
-    old: LoraFactors,
-    parts: Sequence[LoraFactors],
-    weights: Sequence[float],
-    dtype: torch.dtype | None = None,
-) -> LoraFactors:
-    """:func:`mean_factors` at the rank of ``old``, whose A a direction of nobody keeps.
+def beside(old: LoraFactors, means: LoraFactors) -> LoraFactors:
+    """Means at the rank of ``old``, whose A a direction keeps that nobody held.
 
-    One that no part holds would be zero in A and in B: then both gradients are zero,
-    and it would never be trained again. With B = 0 alone it starts as LoRA does.
+    It would be zero in A and in B: then both gradients are zero, and it would never be
+    trained again. With B = 0 alone it starts as LoRA does.
     """
     pairs = {}
-    for m, (B, A) in mean_factors(parts, weights, dtype).pad(old.rank).items():
+    for m, (B, A) in means.pad(old.rank).items():
         lost = ~(B.any(dim=0) | A.any(dim=1))  # (r,)
         if bool(lost.any()):
-            A[lost] = old[m][1].to(A)[lost]
+            A = torch.where(lost.unsqueeze(1), old[m][1].to(A), A)
         pairs[m] = (B, A)
     return LoraFactors(pairs)
 

@@ -5,7 +5,8 @@ import torch
 from ilora_app.lora.factors import (
     AdapterState,
     LoraFactors,
-    mean_beside,
+    beside,
+    mean_factors,
     mean_head,
 )
 from ilora_app.lora.ledger import Ledger
@@ -41,7 +42,7 @@ class FedExLoRA(Method):
         weights = weights_of(updates)
         parts = [update.adapter.factors for update in updates]
         eta, held = self.step.rate_of(updates), state.adapter.factors
-        means = mean_beside(held, parts, weights, torch.float64)
+        means = beside(held, mean_factors(parts, weights, torch.float64))
         negative = LoraFactors({m: (-B, A) for m, (B, A) in means.items()})
         parts.append(negative)
         by = [*(eta * weight for weight in weights), 1.0]

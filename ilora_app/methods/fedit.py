@@ -7,7 +7,8 @@ import torch
 from ilora_app.lora.factors import (
     AdapterState,
     LoraFactors,
-    mean_beside,
+    beside,
+    mean_factors,
     mean_head,
     subtract,
 )
@@ -127,7 +128,7 @@ class FedIT(Method):
         weights = weights_of(updates)
         old, parts = state.adapter.factors, [u.adapter.factors for u in updates]
         adapter = AdapterState(
-            mean_beside(old, parts, weights),
+            beside(old, mean_factors(parts, weights)),
             mean_head([u.adapter.head for u in updates], weights),
         )
         offset = None

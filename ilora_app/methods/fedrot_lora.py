@@ -2,7 +2,13 @@
 
 import torch
 
-from ilora_app.lora.factors import AdapterState, LoraFactors, mean_beside, mean_head
+from ilora_app.lora.factors import (
+    AdapterState,
+    LoraFactors,
+    beside,
+    mean_factors,
+    mean_head,
+)
 from ilora_app.methods.method import Method
 from ilora_app.methods.state import Aggregate, GlobalState, Update, weights_of
 
@@ -23,7 +29,7 @@ class FedRotLoRA(Method):
             towards(u.adapter.factors, u.received.adapter.factors) for u in updates
         ]
         adapter = AdapterState(
-            mean_beside(state.adapter.factors, parts, weights),
+            beside(state.adapter.factors, mean_factors(parts, weights)),
             mean_head([u.adapter.head for u in updates], weights),
         )
         return Aggregate(state.next(adapter))

@@ -5,7 +5,13 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ilora_app.lora.factors import AdapterState, LoraFactors, mean_beside, mean_head
+from ilora_app.lora.factors import (
+    AdapterState,
+    LoraFactors,
+    beside,
+    mean_factors,
+    mean_head,
+)
 from ilora_app.methods.client import ClientHalf, Shapes
 from ilora_app.methods.method import Method
 from ilora_app.methods.state import (
@@ -59,7 +65,7 @@ class FedSALoRA(Method):
         """Take the means of A and the head; the server's B stays zero."""
         weights = weights_of(updates)
         old = state.adapter.factors
-        means = mean_beside(old, [u.adapter.factors for u in updates], weights)
-        pairs = {m: (old[m][0], A) for m, (_, A) in means.items()}
+        means = mean_factors([u.adapter.factors for u in updates], weights)
+        pairs = {m: (old[m][0], A) for m, (_, A) in beside(old, means).items()}
         head = mean_head([u.adapter.head for u in updates], weights)
         return Aggregate(state.next(AdapterState(LoraFactors(pairs), head)))

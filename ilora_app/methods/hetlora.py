@@ -9,7 +9,8 @@ from torch import Tensor
 from ilora_app.lora.factors import (
     AdapterState,
     LoraFactors,
-    mean_beside,
+    beside,
+    mean_factors,
     mean_head,
     only,
 )
@@ -114,7 +115,7 @@ class HetLoRA(Method):
         total = float(norms.sum())
         by_norm = (norms / total).tolist() if total > 0 else weights
         adapter = AdapterState(
-            mean_beside(state.adapter.factors, parts, by_norm),
+            beside(state.adapter.factors, mean_factors(parts, by_norm)),
             mean_head([u.adapter.head for u in updates], weights),
         )
         return Aggregate(state.next(adapter))

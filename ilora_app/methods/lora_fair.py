@@ -8,7 +8,8 @@ from torch import Tensor
 from ilora_app.lora.factors import (
     AdapterState,
     LoraFactors,
-    mean_beside,
+    beside,
+    mean_factors,
     mean_head,
 )
 from ilora_app.lora.gram import gram_norm
@@ -56,7 +57,7 @@ class LoRAFAIR(Method):
         weights = weights_of(updates)
         parts = [update.adapter.factors for update in updates]
         old = state.adapter.factors
-        means = mean_beside(old, parts, weights, torch.float64)
+        means = mean_factors(parts, weights, torch.float64).pad(old.rank)
         unequal = len({part.rank for part in parts}) > 1
         pairs = {}
         for module, layer in of_layers(parts, weights):
@@ -67,7 +68,8 @@ class LoRAFAIR(Method):
                 whole *= _length(B_c, A_c) / _length(whole, A).clamp(min=_CLOSE)
             pairs[module] = (whole.float(), A.float())
         head = mean_head([u.adapter.head for u in updates], weights)
-        return Aggregate(state.next(AdapterState(LoraFactors(pairs), head)))
+        factors = beside(old, LoraFactors(pairs))
+        return Aggregate(state.next(AdapterState(factors, head)))
 
 
 def correction(
