@@ -5,7 +5,7 @@ import torch
 
 from ilora_app.corrections import ControlVariates
 from ilora_app.corrections.fedsmoo import FedSMOO
-from ilora_app.federation import robust
+from ilora_app.federation import robust, validity
 from ilora_app.federation.limits import Limits
 from ilora_app.federation.outliers import FAR, hold
 from ilora_app.methods import METHODS
@@ -14,6 +14,7 @@ from ilora_app.strategies import LoraStrategy
 from tests.builders import random_state, update
 from tests.controlled import Federation, gradient
 from tests.quadratic import Problem
+from tests.test_robust import RULES, settings_of
 from tests.toy import Toy
 
 NODES = 6
@@ -123,3 +124,11 @@ def test_clipping_leaves_what_clients_remember_as_it_came():
     for one, other in zip(found, some, strict=True):
         assert one.correction is other.correction
     assert any(u.adapter is not o.adapter for u, o in zip(found, some, strict=True))
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_fedsmoo_and_a_rule_that_changes_what_was_trained(rule):
+    chosen = {"robust": rule, "drift-correction": "fedsmoo"}
+    found = validity.problems(settings_of("fedit", **chosen))
+    moves = rule in ("clip", "median", "trimmed-mean")
+    assert ("remember how far" in found.get("robust", "")) == moves

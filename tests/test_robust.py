@@ -208,11 +208,6 @@ def test_what_makes_no_sense_is_refused_with_a_reason():
     assert allowed("flora") == allowed("lora-a2") == rest
     assert "geometric-median" not in allowed("hetlora")
     assert not any(map(allowed, ("centralized", "local", "linear-probe")))
-    smoo = {"drift-correction": "fedsmoo"}
-    for rule in RULES:
-        found = validity.problems(settings_of("fedit", robust=rule, **smoo))
-        moves = rule in ("clip", "median", "trimmed-mean")
-        assert ("remember how far" in found.get("robust", "")) == moves
     found = validity.problems(settings_of("ilora", **{"robust-fraction": 0.1}))
     assert (
         "is not used, as robust is not krum or trimmed-mean" in found["robust-fraction"]
