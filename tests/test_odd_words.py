@@ -6,6 +6,7 @@ import pytest
 from datasets import Dataset
 from typer.testing import CliRunner
 
+from ilora_app.check import settle
 from ilora_app.cli import app
 from ilora_app.cli.plain_help import PlainHelp
 from ilora_app.compare.presets import read_preset
@@ -67,6 +68,9 @@ def test_a_table_is_looked_at_once_however_many_columns_it_has(tmp_path, monkeyp
     note = lambda self, key: (asked.append(key), whole(self, key))[1]  # noqa: E731
     monkeypatch.setattr(Dataset, "__getitem__", note)
     assert folders.typed(rows, tmp_path).column_names == rows.column_names
+    assert len(asked) <= 1
+    asked.clear()
+    assert settle._longest_texts(rows, "c0") == "c1"
     assert len(asked) <= 1
 
 

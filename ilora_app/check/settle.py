@@ -230,11 +230,14 @@ def _few_values(first: Dataset) -> str:
 
 
 def _longest_texts(first: Dataset, label: str) -> str:
-    sizes = {
-        name: sum(len(text or "") for text in first[name])
+    texts = [
+        name
         for name, feature in first.features.items()
         if name != label and getattr(feature, "dtype", "") in ("string", "large_string")
-    }
+    ]
+    # All at once: a column by itself takes as long as the table has columns.
+    held = first.select_columns(texts)[:] if texts else {}
+    sizes = {name: sum(len(t or "") for t in column) for name, column in held.items()}
     return max(sizes, key=lambda name: sizes[name], default="")
 
 
