@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from ilora_app.check import settle
 from ilora_app.cli import app
-from ilora_app.cli.plain_help import PlainHelp
+from ilora_app.cli.command import Command
 from ilora_app.compare.presets import read_preset
 from ilora_app.compare.request import FILE, Request, RequestError
 from ilora_app.doctor.data import _files
@@ -58,7 +58,7 @@ def test_other_errors_of_the_system_are_not_hidden():
         raise FileNotFoundError(2, "not there", "a-file")
 
     with pytest.raises(FileNotFoundError):
-        PlainHelp("x", callback=body).main([], standalone_mode=False)
+        Command("x", callback=body).main([], standalone_mode=False)
 
 
 def test_a_table_is_looked_at_once_however_many_columns_it_has(tmp_path, monkeypatch):

@@ -22,7 +22,7 @@ from ilora_app.settings.kinds import (
     kind,
 )
 from ilora_app.settings.model import ModelSettings
-from ilora_app.tasks import columns, sources, splits
+from ilora_app.tasks import columns, folders, sources, splits
 from ilora_app.tasks import data as rows
 from ilora_app.tasks.sources import DataError
 
@@ -230,14 +230,11 @@ def _few_values(first: Dataset) -> str:
 
 
 def _longest_texts(first: Dataset, label: str) -> str:
-    texts = [
-        name
-        for name, feature in first.features.items()
-        if name != label and getattr(feature, "dtype", "") in ("string", "large_string")
-    ]
-    # All at once: a column by itself takes as long as the table has columns.
-    held = first.select_columns(texts)[:] if texts else {}
-    sizes = {name: sum(len(t or "") for t in column) for name, column in held.items()}
+    sizes = {
+        name: sum(len(text or "") for text in texts)
+        for name, texts in folders.texts_of(first, len(first)).items()
+        if name != label
+    }
     return max(sizes, key=lambda name: sizes[name], default="")
 
 

@@ -4,12 +4,12 @@ import typer
 
 from ilora_app.cli.audit import audit
 from ilora_app.cli.check import check
+from ilora_app.cli.command import Command
 from ilora_app.cli.compare import compare
 from ilora_app.cli.doctor import doctor
 from ilora_app.cli.export import export
 from ilora_app.cli.init import init
 from ilora_app.cli.keys import keys
-from ilora_app.cli.plain_help import PlainHelp
 from ilora_app.cli.predict import predict
 from ilora_app.cli.report import report
 from ilora_app.cli.run import run
@@ -25,23 +25,23 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # help in boxes would take as long as all else
 )
-app.command(cls=PlainHelp)(init)
-app.command(cls=PlainHelp)(check)
-app.command(cls=PlainHelp)(run)
-app.command(cls=PlainHelp)(compare)
+app.command(cls=Command)(init)
+app.command(cls=Command)(check)
+app.command(cls=Command)(run)
+app.command(cls=Command)(compare)
 app.add_typer(runs, name="runs")
-app.command(cls=PlainHelp)(keys)
+app.command(cls=Command)(keys)
 app.command(
-    cls=PlainHelp,
+    cls=Command,
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
 )(supernode)
-app.command(cls=PlainHelp)(export)
-app.command(cls=PlainHelp)(predict)
-app.command(cls=PlainHelp)(serve)
-app.command(cls=PlainHelp)(report)
-app.command(cls=PlainHelp)(watch)
-app.command(cls=PlainHelp)(audit)
-app.command(cls=PlainHelp)(doctor)
+app.command(cls=Command)(export)
+app.command(cls=Command)(predict)
+app.command(cls=Command)(serve)
+app.command(cls=Command)(report)
+app.command(cls=Command)(watch)
+app.command(cls=Command)(audit)
+app.command(cls=Command)(doctor)
 
 
 @app.callback()

@@ -8,11 +8,11 @@ from typing import Annotated, Any
 import typer
 
 from ilora_app.cli import terminal
+from ilora_app.cli.command import Command
 from ilora_app.cli.complete import runs as complete_runs
 from ilora_app.cli.erase import erase
 from ilora_app.cli.naming import find
 from ilora_app.cli.payloads import payloads
-from ilora_app.cli.plain_help import PlainHelp
 
 MISTAKE = 2
 
@@ -22,8 +22,8 @@ runs = typer.Typer(
     rich_markup_mode=None,
 )
 
-runs.command(cls=PlainHelp)(payloads)
-runs.command(cls=PlainHelp)(erase)
+runs.command(cls=Command)(payloads)
+runs.command(cls=Command)(erase)
 
 Root = Annotated[
     Path | None,
@@ -41,7 +41,7 @@ Id = Annotated[
 _STYLES = {"finished": "green", "failed": "red", "running": "cyan", "stopped": "yellow"}
 
 
-@runs.command("list", cls=PlainHelp)
+@runs.command("list", cls=Command)
 def list_(root: Root = None, json_: Json = False) -> None:
     """List runs, the oldest first.
 
@@ -82,7 +82,7 @@ def list_(root: Root = None, json_: Json = False) -> None:
     console.print(table)
 
 
-@runs.command(cls=PlainHelp)
+@runs.command(cls=Command)
 def show(run: Id, root: Root = None, json_: Json = False) -> None:
     """Show one run: config, rounds, and what went wrong.
 
@@ -115,7 +115,7 @@ def show(run: Id, root: Root = None, json_: Json = False) -> None:
         typer.echo(f"  {key} = {json.dumps(value, default=str)}")
 
 
-@runs.command(cls=PlainHelp)
+@runs.command(cls=Command)
 def rm(
     run: Annotated[
         list[str],

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from ilora_app.report import sections
 from ilora_app.report.reading import ReportError, read
+from ilora_app.runs.writing import whole
 
 FILE = "report.html"
 # What reading a value that is not there, or is of another kind, ends in.
@@ -51,10 +52,5 @@ def write(
     """
     file = out or folder / FILE
     made_of = text(folder, beside, over)
-    temporary = file.with_name(f".{file.name}.tmp")
-    # Made anew: through a link it would be written to wherever that leads.
-    temporary.unlink(missing_ok=True)
-    with temporary.open("x", encoding="utf-8") as made:
-        made.write(made_of)
-    temporary.replace(file)
+    whole(file, made_of)
     return file

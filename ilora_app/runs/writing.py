@@ -7,8 +7,6 @@ from contextlib import contextmanager, suppress
 from logging import INFO, WARNING
 from pathlib import Path
 
-from flwr.supercore import log
-
 from ilora_app.runs.places import through_no_link
 
 _MOST_LINES = 100_000
@@ -85,12 +83,16 @@ class Attempts:
         try:
             yield
         except OSError as error:
+            from flwr.supercore import log  # slow to import, for who only writes
+
             if not self._failing:
                 text = "%s cannot be written: %s; the run goes on without"
                 log(WARNING, text, self._path.name, error)
             self._failing = True
         else:
             if self._failing:
+                from flwr.supercore import log
+
                 log(INFO, "%s is written again", self._path.name)
             self._failing = False
 

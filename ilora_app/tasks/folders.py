@@ -81,6 +81,20 @@ def open_beside(folder: Path) -> DatasetDict | None:
     return _ordered(found)
 
 
+def texts_of(rows: Dataset, most: int) -> dict[str, list[str | None]]:
+    """The first values of every column of texts.
+
+    All at once: reading a column by itself takes as long as the table has columns.
+    """
+    texts = [
+        name
+        for name, feature in rows.features.items()
+        if getattr(feature, "dtype", "") in ("string", "large_string")
+    ]
+    found: dict[str, list[str | None]] = rows.select_columns(texts)[:most]
+    return found
+
+
 def typed(rows: Dataset, base: Path) -> Dataset:
     """Have columns that name files hold files: of images, or of recordings.
 
@@ -94,14 +108,7 @@ def typed(rows: Dataset, base: Path) -> Dataset:
     """
     import datasets
 
-    texts = [
-        name
-        for name, feature in rows.features.items()
-        if getattr(feature, "dtype", "") in ("string", "large_string")
-    ]
-    # All at once: a table's column by itself takes as long as it has columns.
-    looked_at = rows.select_columns(texts)[:_LOOKED_AT] if texts else {}
-    for name, values in looked_at.items():
+    for name, values in texts_of(rows, _LOOKED_AT).items():
         first = [value for value in values if value]
         ends = {Path(value).suffix.lower() for value in first}
         kind = datasets.Image() if ends <= IMAGES else datasets.Audio(decode=False)

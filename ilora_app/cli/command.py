@@ -6,11 +6,12 @@ from typing import Any
 import click
 from typer.core import TyperCommand
 
+from ilora_app.cli.naming import MISTAKE
+
 _OF_A_PATH = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP)
-_MISTAKE = 2
 
 
-class PlainHelp(TyperCommand):
+class Command(TyperCommand):
     """A command that fails with a sentence where a path is none for it.
 
     Help writes ``[required]``, whose bracket typer escapes where rich is installed.
@@ -30,4 +31,4 @@ class PlainHelp(TyperCommand):
             named = str(error.filename)
             shown = named if len(named) <= 200 else f"{named[:200]}..."
             click.echo(f"{shown!r}: {error.strerror}", err=True)
-            ctx.exit(_MISTAKE)
+            ctx.exit(MISTAKE)
