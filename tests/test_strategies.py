@@ -62,6 +62,7 @@ def test_directions_that_nobody_returned_once_are_trained_again(name):
     """With A = 0 and B = 0 both gradients would be zero for ever."""
     method = METHODS[name]
     run = Toy(LoraStrategy(method()), Problem((2, 4, 4), (10, 20, 30), rate=0.003))
+    run.round(n2="absent", n3="absent")  # before they have a B of their own, too
     run.round()
     run.round(n2="lost", n3="lost")
     for _ in range(4):
