@@ -56,16 +56,18 @@ def wide(made, tmp_path_factory) -> Path:
     run = tmp_path_factory.mktemp("wide") / "run"
     shutil.copytree(made["llama"].folder, run)
     file = run / "adapter" / FILE
-    tensors = {}
+    tensors, falling = {}, 0.79 ** torch.arange(24.0).unsqueeze(1)
     for name, value in sorted(load_file(file).items()):
         draw = torch.Generator().manual_seed(len(name))
         if ".lora_A." in name:
-            falling = 0.79 ** torch.arange(24.0).unsqueeze(1)
             drawn = torch.randn(24, value.shape[1], generator=draw)
             tensors[name] = drawn * falling
         else:
             tensors[name] = torch.randn(value.shape[0], 24, generator=draw)
     save_file(tensors, file)
+    config = LoraConfig.from_pretrained(run / "adapter")
+    config.lora_alpha, config.r = config.lora_alpha / config.r * 24, 24
+    config.save_pretrained(run / "adapter")
     return run
 
 
@@ -75,10 +77,8 @@ def export(run: object, out: Path, *words: object) -> dict[str, Any]:
 
 
 def product(folder: Path, module: str) -> torch.Tensor:
-    tensors, config = (
-        load_file(folder / FILE),
-        json.loads((folder / CONFIG).read_text()),
-    )
+    tensors = load_file(folder / FILE)
+    config = json.loads((folder / CONFIG).read_text())
     B, A = (tensors[f"{PREFIX}{module}.lora_{side}.weight"] for side in "BA")
     return config["lora_alpha"] / config["r"] * (B @ A)
 
