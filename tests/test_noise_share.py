@@ -30,6 +30,17 @@ def ways(kind: str, changed: bool = True, size: float = 50.0):
     return local, one.adapter.named_tensors(), Sketch(Sums(kind, changed), RANK, 0)
 
 
+def test_rounding_that_takes_most_of_the_clip_is_refused():
+    """Else the change would be turned round, and longer than the clip."""
+    for kind in (MEANS, DENSE, LEADING):
+        local, trained, sketch = ways(kind)
+        coarse = replace(SHARE, bits=1)
+        with pytest.raises(
+            NodeError, match=r"dp-clip = 0.5: expected more, as \d+ mask"
+        ):
+            coarse.clipped(local, trained, sketch)
+
+
 def squared_change(local, found) -> float:
     """Of what a node returns as it is."""
     start = local.start.named_tensors()

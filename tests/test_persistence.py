@@ -158,6 +158,17 @@ def test_what_nobody_has_gone_on_with_for_a_month_goes(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"notes", "f" * 16}
 
 
+def test_what_a_node_has_spent_stays_longer(tmp_path):
+    trained(tmp_path, 1)
+    place = tmp_path / KEY / "partition-1-of-3"
+    (place / persistence.ACCOUNT).write_text("[[1.5, 0.1, 3]]")
+    long_ago = time.time() - 40 * 24 * 3600
+    for path in (place, tmp_path / KEY):
+        os.utime(path, (long_ago, long_ago))
+    persistence.keep(message(1, key="f" * 16), context(tmp_path), 3)
+    assert [path.name for path in place.iterdir()] == [persistence.ACCOUNT]
+
+
 def test_the_state_folder_must_be_absolute(run_config):
     folder, _, _ = run(run_config, node_configs={1: {"state-path": "here"}})
     (event,) = read_events(folder, "node-left-out")

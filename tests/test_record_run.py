@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,19 @@ def test_an_account_that_cannot_be_read_is_no_empty_one(config, tmp_path):
     for event in events:
         assert "cannot read what it has spent" in event["reason"]
         assert str(tmp_path) not in event["reason"]
+
+
+def test_a_node_that_has_lost_its_account_trains_no_more(config, tmp_path):
+    """Not one that comes late, of which no reply has been used yet."""
+    keys = config(num_server_rounds=1)
+    folder, _, _ = run(keys, nodes=3, arrivals={3: 99})
+    for file in accounts(tmp_path):
+        shutil.rmtree(file.parent)
+    resumed, _, _ = run(keys | {"resume": str(folder), "num-server-rounds": 2}, nodes=3)
+    reasons = [e["reason"] for e in read_events(resumed, "reply-left-out")]
+    assert len(reasons) == 2
+    assert all("holds no account of what that cost" in reason for reason in reasons)
+    assert metrics(resumed)["clients"].tolist()[-1] == 1
 
 
 def test_too_few_rows_for_delta(config):

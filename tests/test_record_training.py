@@ -14,6 +14,7 @@ from torch.optim import SGD
 
 from ilora_app.lora.factors import AdapterState
 from ilora_app.node.data import NodeData
+from ilora_app.node.node import Node
 from ilora_app.privacy.noise import chosen
 from ilora_app.settings import Settings, TrainingSettings, parsing
 from ilora_app.tasks import record_training, sources
@@ -60,8 +61,31 @@ def noise_of(generator: torch.Generator, multiplier: float, rows=ROWS) -> Noise:
 
 def trained(backbone, examples, noise, settings=TRAINING):  # noqa: F811
     names = list(backbone.parameters())
-    train(backbone, examples, settings, 0, names, 1.0, noise)
+    train(backbone, examples, settings, names, 1.0, noise)
     return backbone.collect().named_tensors()
+
+
+def test_nobody_can_draw_dropout_again(backbone, examples):  # noqa: F811
+    """A known mask would move with who else is in the batch: no row has one."""
+    ends = []
+    for _ in range(2):
+        for module in backbone.model.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = 0.1
+        start = backbone.collect()
+        torch.manual_seed(3)
+        ends.append(trained(backbone, examples, noise_of(torch.Generator(), 0.0)))
+        backbone.install(start)
+    assert any(not torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
+
+
+def test_no_seed_of_a_node_follows_from_its_rows():
+    settings = parsing.load(parsing.dump(Settings()) | {"dp": "record"})
+    node = Node(settings, 2, NodeData(settings.model, settings.data, 0, 0, 2))
+    assert len({node.seed(1) for _ in range(8)}) == 8
+    plain = parsing.load(parsing.dump(Settings()))
+    node = Node(plain, 2, NodeData(plain.model, plain.data, 0, 0, 2))
+    assert len({node.seed(1) for _ in range(8)}) == 1
 
 
 def test_it_is_what_opacus_does_by_itself(still, examples):

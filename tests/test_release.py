@@ -216,6 +216,8 @@ def test_what_makes_no_sense_is_refused_with_a_reason():
         ("dp_noise_multiplier", 1.0),
         ("dp_target_epsilon", 1e-7),
         ("server_rate", "auto"),
+        ("best_metric", "client_accuracy_mean"),
+        ("best_metric", "held_out_accuracy"),
     ):
         found = wrong(**right | {key: value})
         assert len(found) == 1, (key, found)
@@ -225,6 +227,12 @@ def test_what_makes_no_sense_is_refused_with_a_reason():
     assert not wrong(**blind | {"decomposition": "svd"})
     assert "no single norm" in wrong(**blind, dp_clip_quantile=0.5)["dp-clip-quantile"]
     assert "dp" in wrong(strategy="flora", dp="client", dp_target_epsilon=1.0)
+    personal = {"strategy": "fedsa-lora", "dp": "client", "dp_target_epsilon": 1.0}
+    assert not wrong(**personal)
+    for key in ("patience", "target_accuracy"):
+        [said] = wrong(**personal, **{key: 1}).values()
+        assert said.endswith("expected 0, as nodes measure models of their own, which "
+                             "is in no account")  # fmt: skip
     flexlora = {"strategy": "flexlora", "dp": "client", "dp_target_epsilon": 1.0}
     assert not wrong(**flexlora)
     assert not wrong(**flexlora, secure_aggregation=True)

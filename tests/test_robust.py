@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from scipy.optimize import minimize
 
 from ilora_app import methods
 from ilora_app.federation import robust, validity
@@ -83,21 +82,6 @@ def test_krum_scores_by_the_nearest_others(n, fraction, f):
     ]
     expected = sorted(np.argsort(scores)[: n - f].tolist())
     assert robust.krum(torch.from_numpy(D), fraction) == expected
-
-
-def test_the_weights_of_the_geometric_median_are_those_of_a_minimiser():
-    points = np.random.default_rng(0).normal(size=(7, 5))
-    points[6] += 50
-    D = np.linalg.norm(points[:, None] - points[None], axis=2)
-    weights = np.array(robust.geometric_median(torch.from_numpy(D)))
-    best = minimize(lambda x: np.linalg.norm(points - x, axis=1).sum(), np.zeros(5))
-    assert weights.sum() == pytest.approx(1)
-    assert weights @ points == pytest.approx(best.x, abs=1e-4)
-    assert weights[6] < 0.03
-
-
-def test_the_geometric_median_of_points_that_are_the_same():
-    assert robust.geometric_median(torch.zeros(4, 4).double()) == [0.25] * 4
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,7 @@ def test_a_row_is_clipped_by_the_norm_that_it_has_in_peft(tiny_model):
     )  # fmt: skip
     chosen = TrainingSettings(learning_rate=3e-3, batch_size=8)
     names = list(both.backbone.parameters())
-    record_training.train(both.backbone, both.examples, chosen, 0, names, 1.0, noise)
+    record_training.train(both.backbone, both.examples, chosen, names, 1.0, noise)
     model = GradSampleModule(both.peft, loss_reduction="sum")
     # In the order in which ours draw noise.
     groups = groups_of(both.backbone.parameters(), chosen, 1.0, rslora=True)

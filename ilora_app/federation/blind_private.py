@@ -5,7 +5,8 @@ from dataclasses import replace
 from logging import INFO
 from typing import Any
 
-from flwr.app import ArrayRecord, Message, MetricRecord
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
+from flwr.serverapp import Grid
 from flwr.supercore import log
 
 from ilora_app import wire
@@ -13,8 +14,7 @@ from ilora_app.federation.blind_strategy import BlindStrategy
 from ilora_app.federation.rounds import Row, Stop
 from ilora_app.federation.snapshot import Snapshot
 from ilora_app.methods.sums import Sketch
-from ilora_app.privacy.budget import Budget
-from ilora_app.privacy.spending import NOISE, RELEASES, Spending
+from ilora_app.privacy.spending import Spending
 
 
 class BlindPrivateStrategy(BlindStrategy):
@@ -26,29 +26,22 @@ class BlindPrivateStrategy(BlindStrategy):
     Args:
         arguments: of :class:`BlindStrategy`.
         clip: C, for the log: nodes clip.
-        budget: what rounds may cost.
+        spending: counts what rounds cost.
 
     """
 
     behind = True
 
     def __init__(
-        self, *arguments: Any, clip: float, budget: Budget, **named: Any
+        self, *arguments: Any, clip: float, spending: Spending, **named: Any
     ) -> None:
         super().__init__(*arguments, **named)
-        self._clip, self._spending = clip, Spending(budget)
+        self._clip, self._spending = clip, spending
 
     def resume(self, taken: Snapshot, rows: list[Row]) -> None:
-        """Go on counting: rounds without a row of numbers, and one cut off, as well."""
+        """Go on counting."""
         super().resume(taken, rows)
         self._spending.resume(rows)
-        since = 0
-        for row in reversed(rows):
-            if NOISE in row or not row["round"]:
-                break
-            since += 1
-        if rows:
-            self._spending.releases += since + 1
 
     def summary(self) -> None:
         """Log the settings, and what all rounds cost."""
@@ -72,16 +65,21 @@ class BlindPrivateStrategy(BlindStrategy):
         """The noise that is accounted for, for nodes: theirs is no less."""
         return {wire.NOISE: self._spending.budget.multiplier}
 
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """As any blind strategy; what is asked for counts, whatever comes of it."""
+        sent = list(super().configure_train(server_round, arrays, config, grid))
+        if sent:
+            self._spending.release()
+        return sent
+
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        """Count the round, and make the next model of its sums."""
-        if self._session is not None:
-            self._spending.releases += 1
+        """Make the next model of a round's sums, and say what it has cost."""
         arrays, metrics = super().aggregate_train(server_round, replies)
         if metrics is not None:
-            found = self._spending.columns()
-            found[RELEASES] = self._spending.releases
-            for name, value in found.items():
+            for name, value in self._spending.columns().items():
                 metrics[name] = value
         return arrays, metrics

@@ -22,6 +22,7 @@ class ClientVersions:
         self._groups: dict[int, int] = {}
         self._base: dict[int, int] = {}
         self._taken: dict[int, int] = {}
+        self._used: dict[int, int] = {}
 
     def advance(self, old: AdapterState, new: AdapterState) -> None:
         """Note which groups an aggregation has changed."""
@@ -74,17 +75,23 @@ class ClientVersions:
 
     def take(self, nodes: Iterable[int], server_round: int) -> None:
         """Note whose uploads of a round are in the model."""
-        self._taken |= dict.fromkeys(nodes, server_round)
+        now = dict.fromkeys(nodes, server_round)
+        self._taken |= now
+        self._used |= now
 
     def last_taken(self, node: int) -> int:
         """Round in which this node's upload was last taken; 0 for never."""
         return self._taken.get(node, 0)
 
+    def last_used(self, node: int) -> int:
+        """The same, also of a node that came back without what it held."""
+        return self._used.get(node, 0)
+
     def take_over(self, old: int, new: int, restored: bool) -> None:
         """Note that a node came back under another id, with what it held or without."""
-        for held in (self._groups, self._base, self._taken):
+        for held in (self._groups, self._base, self._taken, self._used):
             value = held.pop(old, None)
-            if restored and value is not None:
+            if (restored or held is self._used) and value is not None:
                 held[new] = value
 
     def facts(self, names: Mapping[int, str]) -> dict[str, Any]:
@@ -95,6 +102,7 @@ class ClientVersions:
             "groups": {names[n]: v for n, v in self._groups.items() if n in names},
             "base": {names[n]: v for n, v in self._base.items() if n in names},
             "taken": {names[n]: v for n, v in self._taken.items() if n in names},
+            "used": {names[n]: v for n, v in self._used.items() if n in names},
         }
 
     @classmethod
@@ -105,4 +113,6 @@ class ClientVersions:
         found._groups = {nodes[name]: v for name, v in facts["groups"].items()}
         found._base = {nodes[name]: v for name, v in facts["base"].items()}
         found._taken = {nodes[name]: v for name, v in facts["taken"].items()}
+        used = facts.get("used", facts["taken"])  # not in checkpoints of before
+        found._used = {nodes[name]: v for name, v in used.items()}
         return found

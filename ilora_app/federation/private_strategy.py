@@ -25,7 +25,6 @@ from ilora_app.federation.snapshot import Snapshot
 from ilora_app.federation.strategy import LoraStrategy
 from ilora_app.methods.state import Update
 from ilora_app.methods.sums import Sketch
-from ilora_app.privacy.budget import Budget
 from ilora_app.privacy.spending import Spending
 
 CLIP, NEXT = "clip", "clip_next"
@@ -37,18 +36,18 @@ class PrivateStrategy(LoraStrategy):
     Args:
         arguments: of :class:`LoraStrategy`.
         release: clips and adds noise.
-        budget: what rounds may cost.
+        spending: counts what rounds cost.
 
     """
 
     def __init__(
-        self, *arguments: Any, release: Release, budget: Budget, **named: Any
+        self, *arguments: Any, release: Release, spending: Spending, **named: Any
     ) -> None:
         # The clip bounds what a node changes. A bound made of the others' norms would
         # have every node decide how much of the others is used.
         named["limits"] = replace(named.get("limits") or Limits(), max_norm_ratio=0.0)
         super().__init__(*arguments, **named)
-        self._release, self._spending = release, Spending(budget)
+        self._release, self._spending = release, spending
         self._asked: list[int] = []
 
     def resume(self, taken: Snapshot, rows: list[Row]) -> None:
@@ -114,7 +113,7 @@ class PrivateStrategy(LoraStrategy):
         except UnusableError as error:
             self.events.model_stays(server_round, str(error))
             return None, None
-        self._spending.releases += 1
+        self._spending.release()
         clip, self._release = self._release.clip, self._release.after(sketch, whole)
         self.model.advance(made.state)
         self.model.versions.take(good, server_round)

@@ -3,6 +3,7 @@
 from dataclasses import fields
 from importlib.util import find_spec
 
+from ilora_app.federation.evaluation import MEASURED_BY_CLIENTS
 from ilora_app.federation.record_validity import record_problems
 from ilora_app.methods import Method
 from ilora_app.privacy.budget import no_noise
@@ -75,6 +76,15 @@ def private_problems(method: type[Method], settings: Settings) -> dict[str, str]
     if settings.deadline.on:
         why = "layers are weighed by the progress of single nodes"
         refuse("round-deadline", settings.deadline.round_deadline, "0", why)
+    by = settings.keeping.best_metric
+    if by.startswith(MEASURED_BY_CLIENTS):
+        right = "a column that the server measures, such as accuracy"
+        refuse("best-metric", by, right, "what single nodes measure is in no account")
+    if method.personal:
+        why = "nodes measure models of their own, which is in no account"
+        for key in ("patience", "target_accuracy"):
+            if value := getattr(settings.run, key):
+                refuse(key.replace("_", "-"), value, "0", why)
     if chosen.secure_aggregation and chosen.dp_clip_quantile:
         why = "no single norm is seen under secure-aggregation"
         refuse("dp-clip-quantile", chosen.dp_clip_quantile, "0", why)

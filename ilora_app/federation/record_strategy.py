@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from logging import INFO
 from typing import Any
 
-from flwr.app import ArrayRecord, Message, MetricRecord
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
+from flwr.serverapp import Grid
 from flwr.supercore import log
 
 from ilora_app import wire
@@ -47,6 +48,16 @@ class RecordStrategy(LoraStrategy):
         log(INFO, text, chosen.dp_clip, of, chosen.dp_delta)
         how = chosen.dp_clip, chosen.dp_delta, most, self._num_rounds
         self.events.private(z, *how)
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """As any strategy; nodes are told which of their replies was used last."""
+        sent = list(super().configure_train(server_round, arrays, config, grid))
+        for message in sent:
+            used = self.model.versions.last_used(message.metadata.dst_node_id)
+            message.content.config_records[wire.CONFIG][wire.TRAINED_IN] = used
+        return sent
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]

@@ -33,7 +33,7 @@ from ilora_app.lora.spread import inner_products
 from ilora_app.methods.state import Update
 from ilora_app.settings.limits import COORDINATES
 
-_STEPS, _CLOSE = 200, 1e-9
+_STEPS, _CLOSE, _FAR = 200, 1e-9, 1e6
 
 
 @dataclass(frozen=True)
@@ -86,8 +86,7 @@ def choose(
         left = [u.node for k, u in enumerate(updates) if k not in near]
         return Chosen([updates[k] for k in near], left)
     total = sum(update.examples for update in updates)
-    weights = geometric_median(D)
-    weighed = zip(updates, weights, strict=True)
+    weighed = zip(updates, geometric_median(D), strict=True)
     return Chosen([replace(u, examples=w * total) for u, w in weighed], [])
 
 
@@ -115,9 +114,8 @@ def distances(updates: Sequence[Update], scaling: float | None) -> Tensor:
         G += rows @ rows.T
     if moved and moved[0].pairs:
         G += inner_products(moved)
-    squared = G.diagonal()[:, None] + G.diagonal()[None, :] - 2 * G
-    distances: Tensor = squared.clamp(min=0).sqrt()
-    return distances
+    squared: Tensor = G.diagonal()[:, None] + G.diagonal()[None, :] - 2 * G
+    return squared.clamp(min=0).sqrt()
 
 
 def krum(D: Tensor, fraction: float) -> list[int]:
@@ -138,21 +136,23 @@ def krum(D: Tensor, fraction: float) -> list[int]:
 def geometric_median(D: Tensor) -> list[float]:
     """Weights of the geometric median of points whose distances are known.
 
-    From w = 1 / n: d_k = ||sum_j w_j x_j - x_k||, then w_k in proportion to 1 / d_k.
+    From equal w: d_k = ||sum_j w_j x_j - x_k||, then w_k in proportion to 1 / d_k.
     d_k^2 = sum_j w_j D_jk^2 - (1/2) sum_ij w_i w_j D_ij^2, as the weights sum to one.
+    A point too far from most others for these sums to tell d_k has none.
 
     Args:
         D: distances, shape (n, n).
 
     """
-    n, squared = len(D), D.square()
-    w = torch.full((n,), 1 / n, dtype=torch.float64)
+    squared, apart = D.square(), D.median(dim=1).values
+    near = apart <= _FAR * apart.median()
+    w = near.double() / near.sum()
     least = _CLOSE * float(D.median()) or _CLOSE
     for _ in range(_STEPS):
         d = (squared @ w - 0.5 * (w @ squared @ w)).clamp(min=0).sqrt()
-        inverse = 1 / d.clamp(min=least)
+        inverse = near / d.clamp(min=least)
         w, last = inverse / inverse.sum(), w
-        if float((w - last).abs().max()) < _CLOSE:
+        if bool(((w - last).abs() <= _CLOSE * last).all()):
             break
     return [float(value) for value in w]
 

@@ -156,7 +156,7 @@ class LocalRound:
 
     def _hidden(self, record: RecordPart) -> RecordDict:
         """Train so that no row can be told: nothing but that sees rows."""
-        how = self.settings, self.seed, self.names, self.node.settings.head.rate
+        how = self.settings, self.names, self.node.settings.head.rate
         parts = self.backbone, self.examples, *how, record.noise
         return self.finish(record_training.train(*parts), self.backbone.collect())
 

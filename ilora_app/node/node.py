@@ -15,6 +15,7 @@ from ilora_app.node import auto_rank, config
 from ilora_app.node.auto_rank import AUTO
 from ilora_app.node.config import NodeError
 from ilora_app.node.data import NodeData
+from ilora_app.privacy.noise import unforeseen
 from ilora_app.settings import Settings, TrainingSettings
 from ilora_app.tasks.examples import Examples
 from ilora_app.tasks.schedule import rate_of
@@ -173,6 +174,12 @@ class Node:
         return training
 
     def seed(self, server_round: int) -> int:
-        """Seed of this node in one round, whatever process it runs in."""
+        """Seed of this node in one round, whatever process it runs in.
+
+        Under ``dp="record"`` another each time: those of a node's own data are made of
+        it, and nothing that leaves the node may follow from one row.
+        """
+        if self.settings.privacy.dp == "record":
+            return unforeseen()
         text = f"{self.settings.run.seed}/{server_round}/{self.data.key}"
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")

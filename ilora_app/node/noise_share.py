@@ -110,6 +110,7 @@ class NoiseShare:
             Tensors, and (L, R) by module where products are summed.
 
         Raises:
+            NodeError: rounding would take more than half of the clip.
             WireError: more passes are asked for than noise is made for.
 
         """
@@ -130,6 +131,11 @@ class NoiseShare:
                 outer, inner = L.shape[0], R.shape[1]
                 numbers += self.scaling**2 * sketch.numbers((outer, inner))
         most = self.clip * (1 - _LONGER) - 2.0 ** -(self.bits + 1) * math.sqrt(numbers)
+        if most < self.clip / 2:
+            raise NodeError.openly(
+                f"dp-clip = {self.clip:g}: expected more, as {numbers:.0f} masked "
+                f"numbers are rounded to 2^-{self.bits}"
+            )
         part = min(1.0, most / math.sqrt(squared)) if squared else 1.0
         found = {n: start[n].double() + part * v for n, v in apart.items()}
         if averaged:

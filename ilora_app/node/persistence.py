@@ -42,6 +42,7 @@ from ilora_app.settings.mistake import MistakeError
 STATE_PATH = "state-path"
 _PREFIX = "round-"
 _FORGET_DAYS = 30
+ACCOUNT = "account.json"
 _MARK = "kept-by-node"
 
 SECRET = "secret-"
@@ -166,7 +167,6 @@ def _number(file: Path) -> str:
 
 
 def _data(path: object) -> str:
-    """Name the data of a node for its own disk."""
     return f"data-{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
 
 
@@ -237,11 +237,14 @@ def _read_state(kept: Path, state: RecordDict, finished_round: int) -> int:
 
 
 def _forget(root: Path) -> None:
-    """Remove what was kept of runs that nobody has gone on with for a month."""
+    """Remove what was kept of runs left for a month, but for what a node has spent."""
     oldest = time.time() - 24 * 3600 * _FORGET_DAYS
     for run in root.glob("*"):
         if not _KEY.fullmatch(run.name):
             continue
         times = [part.stat().st_mtime for part in (run, *run.glob("*"))]
         if max(times) < oldest:
-            shutil.rmtree(run, ignore_errors=True)
+            spent = list(run.glob(f"*/{ACCOUNT}"))
+            for part in run.glob("*/*") if spent else [run]:
+                if part not in spent:
+                    shutil.rmtree(part, ignore_errors=True)

@@ -26,7 +26,7 @@ from ilora_app.runs import writing
 from ilora_app.settings import Settings
 from ilora_app.tasks.record_training import Noise
 
-RECORD, _ACCOUNT, _FILE = "record", "account", "account.json"
+RECORD, _ACCOUNT = "record", "account"
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,8 @@ def charge(node: Node, message: Message, context: Context) -> RecordPart | None:
     """Take a round from this node's budget; None where rows are not hidden.
 
     Raises:
-        NodeError: the round would exceed it, or what it costs cannot be kept.
+        NodeError: the round would exceed it, what it costs cannot be kept, or what
+            rounds before have cost was lost.
 
     """
     settings = node.settings
@@ -105,8 +106,15 @@ def charge(node: Node, message: Message, context: Context) -> RecordPart | None:
         return None
     rows = len(node.data.part().train)
     step, kept = _steps(settings, rows), persistence.place(message, context)
-    file = kept / _FILE if kept else None
+    file = kept / persistence.ACCOUNT if kept else None
     held = max(_in_state(context.state), _in_file(file), key=lambda a: a.count)
+    asked: Any = message.content.config_records.get(wire.CONFIG, {})
+    if not held.steps and (before := asked.get(wire.TRAINED_IN, 0)):
+        raise NodeError.openly(
+            f"dp = 'record': this node has trained in round {before} and holds no "
+            "account of what that cost (its state-path is another, or was removed): "
+            "it trains no more in this run"
+        )
     z = held.steps[-1].multiplier if held.steps else _multiplier(settings, step)
     after = held.and_then(Steps(z, step.rate, step.count))
     spent, most = after.epsilon(chosen.dp_delta), chosen.dp_target_epsilon

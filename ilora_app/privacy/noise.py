@@ -31,6 +31,11 @@ def chosen(count: int, rate: float) -> list[int]:
     return [int(i) for i in np.flatnonzero(_uniform(count) < rate)]
 
 
+def unforeseen() -> int:
+    """A seed for a generator that takes one."""
+    return int.from_bytes(os.urandom(8), "big") >> 1
+
+
 def _uniform(count: int) -> NDArray[np.float64]:
     """Numbers of (0, 1), without its ends."""
     bits = np.frombuffer(os.urandom(8 * count), dtype=np.uint64) >> 11

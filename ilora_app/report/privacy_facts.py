@@ -93,7 +93,7 @@ def _private(config: dict[str, Any], rows: list[dict[str, float]]) -> dict[str, 
         "target_epsilon": config.get("dp-target-epsilon") or None,
         "noise_multiplier": noise[-1] if noise else None,
         "clip": config.get("dp-clip"),
-        "releases": len(spent),
+        "releases": max([len(spent), *(int(row.get("releases", 0)) for row in rows)]),
     }
 
 

@@ -61,7 +61,7 @@ class Checkpointer:
         metric = self._settings.keeping.best_metric
         # What clients measured on the way came in with the round after. It decides
         # only where there is no global model, which would have moved on since.
-        for row in rows[-2:] if self._strategy.method.personal else rows[-1:]:
+        for row in self._candidates(rows):
             found = best.of_rounds(metric, row, self.best)
             if not found:
                 continue
@@ -94,10 +94,18 @@ class Checkpointer:
         else:
             self._parts.sweep(number, self._checkpoints.oldest)
 
+    def _candidates(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Rounds that may be the best; none where only nodes measure, in no account."""
+        if not self._strategy.method.personal:
+            return rows[-1:]
+        return [] if self._settings.privacy.dp == "client" else rows[-2:]
+
     def close(self) -> None:
         """Say which round was the best, at the end."""
         metric = self._settings.keeping.best_metric
-        if self.best:
+        if not self._candidates([{}]):
+            log(INFO, "No round is the best: what nodes measure is in no account")
+        elif self.best:
             number, value = self.best["round"], self.best["value"]
             log(INFO, "Best by %s: round %d (%.4f)", metric, number, value)
             if not number:

@@ -21,6 +21,7 @@ from ilora_app.lora.initialisation import standard_factors
 from ilora_app.runs.checkpoint import Checkpoints
 from ilora_app.runs.folder import RunFolder
 from ilora_app.runs.parts import PartsFolder
+from ilora_app.runs.releases import Releases
 from ilora_app.runs.writing import PlaceError, of_the_disk
 from ilora_app.server import early_stop, recording
 from ilora_app.server.checkpointing import Checkpointer
@@ -57,10 +58,10 @@ class Server:
         place = resumed.folder if resumed else None
         self.folder = RunFolder(settings, run_id, place, rows)
         on = evaluate_on(settings, grid)
+        parts, releases = PartsFolder(self.folder.path), Releases(self.folder.path)
         self.strategy = strategies.build(
-            settings, membership, self.folder, on, _ridge_head(prepared)
+            settings, membership, self.folder, on, _ridge_head(prepared), releases
         )
-        parts = PartsFolder(self.folder.path)
         if self.strategy.drift_correction:
             self.strategy.drift_correction.keep_in(parts)
         self.strategy.spool = Spool(self.folder.path)

@@ -45,6 +45,7 @@ from ilora_app.methods import (
     rolora,
 )
 from ilora_app.privacy.budget import Budget
+from ilora_app.privacy.spending import Count, Spending
 from ilora_app.settings import Settings, kinds
 from ilora_app.strategies.method_strategy import MethodStrategy
 
@@ -127,6 +128,7 @@ def build(
     recorder: Recorder,
     evaluate_on: str = EVALUATE,
     ridge_head: RidgeHead | None = None,
+    releases: Count | None = None,
 ) -> LoraStrategy:
     """Make the strategy that the settings name, with its drift correction.
 
@@ -136,6 +138,7 @@ def build(
         recorder: receives events.
         evaluate_on: ``evaluate`` or ``train``.
         ridge_head: solves the head; None has it trained.
+        releases: keeps how many models a private run has released.
 
     Raises:
         MethodError: there is no such method.
@@ -159,13 +162,14 @@ def build(
             settings.model.lora_scaling,
             quantile=Quantile(part) if part else None,
         )
-        kind = partial(PrivateStrategy, release=release, budget=budget)
+        spending = Spending(budget, releases)
+        kind = partial(PrivateStrategy, release=release, spending=spending)
         if private.secure_aggregation:
             kind = partial(
                 BlindPrivateStrategy,
                 least=private.secure_min_nodes,
                 clip=private.dp_clip,
-                budget=budget,
+                spending=spending,
             )
     strategy = kind(
         method.of(settings),

@@ -10,7 +10,7 @@ Under rsLoRA g_i is that of a client's own factors, as in tasks/optimizers.py.
 """
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
-from ilora_app.privacy.noise import Choose, Draw, chosen, gaussian
+from ilora_app.privacy.noise import Choose, Draw, chosen, gaussian, unforeseen
 from ilora_app.settings import TrainingSettings
 from ilora_app.tasks.backbone import Backbone
 from ilora_app.tasks.examples import Batch, Examples
@@ -40,6 +40,8 @@ class Noise:
         steps: of a round.
         draw: makes standard normal numbers of a shape.
         choose: draws rows.
+        seed: of a step's dropout and augmentation. Who could draw them again would
+            know how rows that come or go move those of all others.
 
     """
 
@@ -49,13 +51,13 @@ class Noise:
     steps: int
     draw: Draw = gaussian
     choose: Choose = chosen
+    seed: Callable[[], int] = unforeseen
 
 
 def train(
     backbone: Backbone,
     examples: Examples,
     settings: TrainingSettings,
-    seed: int,
     trained: Collection[str],
     head_rate: float,
     noise: Noise,
@@ -66,7 +68,6 @@ def train(
         backbone: with the received model installed; trained in place.
         examples: at least one.
         settings: optimizer, rate, and how many rows are computed at once at most.
-        seed: of dropout and augmentation, and of nothing that hides a row.
         trained: names of the parameters to train; all others are frozen.
         head_rate: factor on the learning rate for the head.
         noise: the rest.
@@ -79,8 +80,7 @@ def train(
 
     """
     clock = time.perf_counter()
-    torch.manual_seed(seed)
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator()
     parameters = unfrozen(backbone, trained)
     rslora = backbone.settings.use_rslora
     groups = groups_of(parameters, settings, head_rate, rslora)
@@ -93,6 +93,8 @@ def train(
     hooks = _hooks(backbone.model)
     try:
         for _ in range(noise.steps):
+            torch.manual_seed(noise.seed())
+            generator.manual_seed(noise.seed())
             rows = noise.choose(len(examples), noise.rate)
             parts = [rows[i : i + most] for i in range(0, len(rows), most)] or [[]]
             for part in parts:

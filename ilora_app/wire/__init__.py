@@ -68,6 +68,8 @@ COUNTED_ON, HELD_AT, SENT_AT = "counted-on", "held-at-version", "sent-version"
 FACTORS_RANK = "rank-of-factors"
 # Where numbers travel rounded: the round in which the last upload was taken.
 UPLOAD_TAKEN = "upload-taken-in-round"
+# Where rows are hidden: the same, also for a node that has lost what it held.
+TRAINED_IN = "trained-in-round"
 BASE_START, BASE_END = "base-version-held", "base-version-sent"
 EVALUATE, EVALUATION = "evaluate-before-training", "evaluation"
 LOSS, ACCURACY, SECONDS, EPSILON = "loss", "accuracy", "seconds", "epsilon"
