@@ -5,6 +5,7 @@ import torch
 
 from ilora_app.corrections.shapes import fit
 from ilora_app.lora.control import (
+    displacement_in,
     mean_over_members,
     rotate,
     weighted_sum,
@@ -26,7 +27,7 @@ def test_rotate_is_the_gradient_in_an_exact_change_of_basis():
     new = {"generator": generator, "dtype": torch.float64}
     rank = 4
     T = torch.randn(rank, rank, **new) + 3 * torch.eye(rank, dtype=torch.float64)
-    gradients, expected, old_B, new_B = {}, {}, {}, {}
+    gradients, expected, old, turned_to = {}, {}, {}, {}
     for name, (d_out, d_in) in SHAPES.items():
         B = torch.randn(d_out, rank, **new, requires_grad=True)
         A = torch.randn(rank, d_in, **new, requires_grad=True)
@@ -34,8 +35,10 @@ def test_rotate_is_the_gradient_in_an_exact_change_of_basis():
         B2 = (B @ T).detach().requires_grad_()
         A2 = (torch.linalg.inv(T) @ A).detach().requires_grad_()
         expected[name] = torch.autograd.grad(loss_of(B2, A2), (B2, A2))
-        old_B[name], new_B[name] = B.detach(), B2.detach()
-    turned = rotate(AdapterState(LoraFactors(gradients), {}), old_B, new_B)
+        old[name] = B.detach(), A.detach()
+        turned_to[name] = B2.detach(), A2.detach()
+    both = LoraFactors(old), LoraFactors(turned_to)
+    turned = rotate(AdapterState(LoraFactors(gradients), {}), *both)
     for name in SHAPES:
         torch.testing.assert_close(turned.factors[name][0], expected[name][0])
         torch.testing.assert_close(turned.factors[name][1], expected[name][1])
@@ -43,8 +46,11 @@ def test_rotate_is_the_gradient_in_an_exact_change_of_basis():
 
 def test_rotate_keeps_the_head_and_drops_lost_directions():
     control = random_state(2)
-    old = {n: torch.eye(d_out)[:, :2] for n, (d_out, _) in SHAPES.items()}
-    new = {n: torch.eye(d_out)[:, 2:4] for n, (d_out, _) in SHAPES.items()}
+    old, new = (
+        LoraFactors({n: (torch.eye(o)[:, part], torch.eye(i)[part])
+                     for n, (o, i) in SHAPES.items()})
+        for part in (slice(0, 2), slice(2, 4))
+    )  # fmt: skip
     turned = rotate(control, old, new)
     assert turned.head is control.head
     for B, A in turned.factors.pairs.values():
@@ -54,12 +60,38 @@ def test_rotate_keeps_the_head_and_drops_lost_directions():
 
 def test_rotate_serves_another_rank():
     control = random_state(4)
-    old = {n: torch.linalg.qr(torch.randn(d, 4)).Q for n, (d, _) in SHAPES.items()}
-    new = {name: B[:, :2] for name, B in old.items()}
-    turned = rotate(control, old, new)
+    sides = ((n, *(torch.randn(d, 4) for d in shape)) for n, shape in SHAPES.items())
+    Q = torch.linalg.qr
+    old = LoraFactors({n: (Q(left).Q, Q(right).Q.T) for n, left, right in sides})
+    turned = rotate(control, old, old.cut(2))
     for name, (c_B, c_A) in turned.factors.items():
         torch.testing.assert_close(c_B, control.factors[name][0][:, :2])
         torch.testing.assert_close(c_A, control.factors[name][1][:2])
+
+
+@pytest.mark.parametrize("left", [True, False])
+def test_factors_that_have_grown_are_no_change_of_basis(left):
+    """B = U S under an orthonormal A, or A = S V^T over an orthonormal B."""
+    draw = torch.Generator().manual_seed(5)
+    U, V = (torch.linalg.qr(torch.randn(d, 3, generator=draw)).Q for d in (9, 7))
+    G = torch.randn(9, 7, generator=draw)  # the gradient of the product
+
+    def factors(S):
+        return LoraFactors({"m": (U * S, V.T) if left else (U, (V * S).T)})
+
+    def gradients(f):
+        B, A = f["m"]
+        return AdapterState(LoraFactors({"m": (G @ A.T, B.T @ G)}), {})
+
+    S = torch.tensor([1.0, 0.1, 0.01])
+    old, new = factors(S), factors(S * torch.tensor([2.0, 20.0, 50.0]))
+    found = rotate(gradients(old), old, new).factors["m"]
+    torch.testing.assert_close(found, gradients(new).factors["m"], rtol=1e-4, atol=1e-5)
+    moved = gradients(old)
+    (dB, dA), (B, A), (B2, A2) = moved.factors["m"], old["m"], new["m"]
+    dB2, dA2 = displacement_in(moved, old, new).factors["m"]
+    torch.testing.assert_close(dB2 @ A2, dB @ A, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(B2 @ dA2, B @ dA, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("normalisation", ["all", "holders"])

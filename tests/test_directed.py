@@ -9,7 +9,7 @@ from torch.optim import AdamW
 from ilora_app.corrections import Returned, client_half, server_half
 from ilora_app.corrections.directed import MOMENT, STEPS, TRAVELLED
 from ilora_app.corrections.directed_client import DirectedAdamW
-from ilora_app.lora.control import change_coordinates, change_of_basis, displacement_in
+from ilora_app.lora.control import displacement_in, rotate
 from ilora_app.lora.factors import AdapterState, LoraFactors
 from ilora_app.settings import MethodSettings, TrainingSettings
 
@@ -122,7 +122,7 @@ def test_what_moves_factors_turns_the_other_way_than_gradients():
     )
     T = torch.randn(3, 3, generator=draw, dtype=torch.float64)
     turned_B, turned_A = B @ T, torch.linalg.inv(T) @ A
-    change = change_of_basis({"m": B}, {"m": turned_B})
+    bases = LoraFactors({"m": (B, A)}), LoraFactors({"m": (turned_B, turned_A)})
     moved = AdapterState(LoraFactors({"m": (dB, dA)}), {})
     whole = dB @ A + B @ dA
 
@@ -130,8 +130,8 @@ def test_what_moves_factors_turns_the_other_way_than_gradients():
         new_dB, new_dA = turned.factors["m"]
         return new_dB @ turned_A + turned_B @ new_dA
 
-    torch.testing.assert_close(seen(displacement_in(moved, change)), whole)
-    for wrong in (moved, change_coordinates(moved, change)):  # kept; as a gradient
+    torch.testing.assert_close(seen(displacement_in(moved, *bases)), whole)
+    for wrong in (moved, rotate(moved, *bases)):  # kept; as a gradient
         assert float((seen(wrong) - whole).norm() / whole.norm()) > 0.5
 
 

@@ -73,7 +73,7 @@ def test_entries_that_nobody_has_held_yet_begin_at_the_mean_of_the_others():
 def test_a_tensor_without_moments_has_no_steps_behind_it():
     """As one whose first turn comes late: else its first steps would run off."""
     facts = {"drift-correction": "fedadamw", "direction-weight": 0.0}
-    facts |= {"steps": 100.0, "moment-sync": "block-means", "second-moments": [-1.0]}
+    facts |= {"steps": [100.0], "moment-sync": "block-means", "second-moments": [-1.0]}
     half = client_half(MethodSettings(), facts, {}, state(f64(0.0)), [NAME], None, 3, 0)
     own = f64(0.0).requires_grad_()
     optimizer = half.optimizer({NAME: own}, [NAME])([own], SETTINGS)
@@ -143,7 +143,7 @@ def test_moments_that_are_no_squares_are_not_taken(bad):
             Returned(number, {1: upload}, LoraFactors({}), (), moved, {1: 1.0})
         )
     assert server.moments.blocks() == [2.0]
-    assert server.moments.steps == 2.0
+    assert server.moments.steps() == [2.0]
 
 
 def test_a_false_length_of_a_client_s_way_does_not_blow_up_the_direction():

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ilora_app.corrections.memory import ClientMemory
-from ilora_app.corrections.shapes import Flat, columns, cut, fit
+from ilora_app.corrections.shapes import Flat, basis_of, cut, factors_of, fit
 from ilora_app.lora.control import rotate
 from ilora_app.lora.factors import AdapterState, LoraFactors
 
@@ -30,7 +30,7 @@ class ClientVariate:
         self._memory = memory
         self._basis = basis
         # c_k, c_k+ that is pending, and the round of each; with _BASIS behind them the
-        # columns of B under which they were computed.
+        # factors under which they were computed.
         self._name, self._pending = name, f"{name}-pending"
         self._at, self._pending_at = f"{name}-round", f"{name}-pending-round"
 
@@ -74,9 +74,9 @@ class ClientVariate:
         if own and self._basis == "rotate":
             # As the server does: what a smaller rank gives up is cut before turning.
             old = self._memory.tensors(self._name + _BASIS) or {}
-            old = {module: B[:, : received.rank] for module, B in old.items()}
             kept = AdapterState.from_named_tensors(cut(own, received.rank))
-            own = rotate(kept, old, columns(received)).named_tensors()
+            then = factors_of(cut(old, received.rank))
+            own = rotate(kept, then, received).named_tensors()
         return {
             name: fit(own[name], zeros.shape) if name in own else zeros
             for name, zeros in ((n, torch.zeros_like(c)) for n, c in like.items())
@@ -96,4 +96,4 @@ class ClientVariate:
         self._memory.keep_tensors(self._pending, fresh)
         self._memory.keep_number(self._pending_at, server_round)
         if self._basis == "rotate":
-            self._memory.keep_tensors(self._pending + _BASIS, columns(received))
+            self._memory.keep_tensors(self._pending + _BASIS, basis_of(received))

@@ -13,7 +13,16 @@ from torch import Tensor
 
 from ilora_app.corrections.correction import Holder
 from ilora_app.corrections.parts import Held, Parts
-from ilora_app.corrections.shapes import Flat, add, columns, cut, fit, pad_to, rank_of
+from ilora_app.corrections.shapes import (
+    Flat,
+    add,
+    basis_of,
+    cut,
+    factors_of,
+    fit,
+    pad_to,
+    rank_of,
+)
 from ilora_app.lora.control import mean_over_members, rotate, weighted_sum, zeros_like
 from ilora_app.lora.factors import AdapterState, LoraFactors
 
@@ -23,8 +32,8 @@ _BASIS, _TOTAL = "basis-", "total"
 class Contributions:
     """c_k by node, each at the rank and in the coordinates in which it was computed.
 
-    With ``rotates`` these are the columns of B that were broadcast in the round of its
-    last upload, and a part is turned into those of another round when it is read, from
+    With ``rotates`` these are the factors that were broadcast in the round of its last
+    upload, and a part is turned into those of another round when it is read, from
     its own basis and at its own rank, as the client turns its c_k.
 
     Args:
@@ -53,7 +62,7 @@ class Contributions:
 
     def after(self, node: int, delta: Flat, received: LoraFactors) -> Flat:
         """c_k+ of a node, from c_k+ - c_k and the factors of its round."""
-        return add(self._turned(node, columns(received), rank_of(delta)), delta)
+        return add(self._turned(node, received, rank_of(delta)), delta)
 
     def add(
         self, server_round: int, deltas: Mapping[int, Flat], received: LoraFactors
@@ -75,7 +84,7 @@ class Contributions:
             self._put(node, f"{server_round}-{number}", part)
         self._taken |= dict.fromkeys(fresh, server_round)
         if self._rotates and fresh:
-            self._store.write(f"{_BASIS}{server_round}", columns(received))
+            self._store.write(f"{_BASIS}{server_round}", basis_of(received))
             self._bases.add(server_round)
         self._drop_bases()
 
@@ -98,9 +107,9 @@ class Contributions:
         by = [float(h.examples) if weights == "examples" else 1.0 for h in holders]
         whole = sum(by)
         if self._rotates:
-            now, like = columns(received), self._like
+            like = self._like
             parts = (
-                (pad_to(self._turned(h.node, now, h.rank), like), w / whole)
+                (pad_to(self._turned(h.node, received, h.rank), like), w / whole)
                 for h, w in zip(holders, by, strict=True)
                 if h.node in self._keys
             )
@@ -219,8 +228,8 @@ class Contributions:
                 total = self._total.setdefault(name, zero)
                 total.add_(fit(value, like.shape), alpha=change)
 
-    def _turned(self, node: int, now: Mapping[str, Tensor], rank: int) -> Flat:
-        """c_k of a node in the coordinates of these columns of B, cut to a rank."""
+    def _turned(self, node: int, now: LoraFactors, rank: int) -> Flat:
+        """c_k of a node in the coordinates of these factors, cut to a rank."""
         part = self._store.read(self._keys[node]) if node in self._keys else {}
         if not part or not self._rotates:
             return part
@@ -228,8 +237,8 @@ class Contributions:
         then = self._store.read(f"{_BASIS}{self._taken[node]}")
         found = rotate(
             AdapterState.from_named_tensors(cut(part, held)),
-            {module: B[:, :held] for module, B in then.items()},
-            {module: B[:, :rank] for module, B in now.items()},
+            factors_of(cut(then, held)),
+            now.cut(rank),
         )
         return found.contiguous().named_tensors()
 

@@ -3,7 +3,7 @@
 g = -(sum_k p_k (theta_k - theta)) / T, T = sum_k p_k T_k, is how far the clients went
 in the last round for every unit of learning rate, with T_k the sum of the rates of the
 steps of client k. In factor coordinates it holds for one basis: where a method makes a
-new one every round it is turned, as what moves factors is: B' = B T, A' = T^-1 A.
+new one every round it is turned, as what moves factors is: so that dB A and B dA stay.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,13 +14,8 @@ from torch import Tensor
 
 from ilora_app.corrections.correction import NAME, Correction, Holder, Returned
 from ilora_app.corrections.moments import MEANS, Moments
-from ilora_app.corrections.shapes import Flat, columns, weighted_total
-from ilora_app.lora.control import (
-    change_of_basis,
-    displacement_in,
-    within_scope,
-    zeros_like,
-)
+from ilora_app.corrections.shapes import Flat, basis_of, factors_of, weighted_total
+from ilora_app.lora.control import displacement_in, within_scope, zeros_like
 from ilora_app.lora.factors import AdapterState, LoraFactors
 
 TRAVELLED, STEPS, MOMENT = "travelled", "steps", "moment/"
@@ -62,8 +57,7 @@ class Directed(Correction):
         """g at r_max, in the basis of the factors that go with it; None in round 1."""
         if self._direction is None or not self._turns or not self._basis:
             return self._direction
-        change = change_of_basis(self._basis, columns(received))
-        return displacement_in(self._direction, change)
+        return displacement_in(self._direction, factors_of(self._basis), received)
 
     def more(self) -> Mapping[str, AdapterState]:
         """Second moments at r_max, where they are sent entry by entry."""
@@ -76,7 +70,7 @@ class Directed(Correction):
             NAME: self.name,
             WEIGHT: self.weight,
             SYNC: self.moments.sync,
-            STEPS: self.moments.steps,
+            STEPS: self.moments.steps(),
         }
         blocks = self.moments.blocks()
         return {**found, BLOCKS: blocks} if blocks else found
@@ -107,7 +101,7 @@ class Directed(Correction):
         if not all(bool(value.isfinite().all()) for value in flat.values()):
             return
         self._direction = AdapterState.from_named_tensors(flat)
-        self._basis = columns(found.received) if self._turns else {}
+        self._basis = basis_of(found.received) if self._turns else {}
         self.take_moments(found)
 
     def take_moments(self, found: Returned) -> None:

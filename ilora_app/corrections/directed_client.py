@@ -45,12 +45,12 @@ class DirectedClient(ClientCorrection):
             n.removeprefix(MOMENT): v for n, v in sent.items() if n.startswith(MOMENT)
         }
         self._blocks: Sequence[float] = facts.get(BLOCKS, ())
-        self._steps = float(facts[STEPS])
+        self._steps: Sequence[float] = facts[STEPS]
         self._returned, self._sync = returned, str(facts[SYNC])
         weight = float(facts[WEIGHT])
         self._weights = (1.0, weight)
         if facts[NAME] == FEDLADA:
-            self._weights = (weight, 1 - weight) if self._direction else (1.0, 0.0)
+            self._weights = (weight, 1 - weight)
         self._optimizer: DirectedAdamW | None = None
         self._parameters: Mapping[str, Tensor] = {}
 
@@ -58,7 +58,9 @@ class DirectedClient(ClientCorrection):
         self, parameters: Mapping[str, Tensor], everything: Collection[str]
     ) -> Callable[[Iterable[Any], TrainingSettings], Optimizer]:
         """Make the optimizer of the round in the place of AdamW."""
-        blocks = dict(zip(sorted(everything), self._blocks, strict=False))
+        names = sorted(everything)
+        blocks = dict(zip(names, self._blocks, strict=False))
+        steps = dict(zip(names, self._steps, strict=False))
         self._parameters = parameters
 
         def make(groups: Iterable[Any], settings: TrainingSettings) -> Optimizer:
@@ -70,9 +72,11 @@ class DirectedClient(ClientCorrection):
                 elif blocks.get(name, -1.0) >= 0:
                     v.fill_(blocks[name])
                 # Without a v there are no steps behind it.
-                steps = self._steps if bool(v.any()) else 0.0
+                before = steps.get(name, 0.0) if bool(v.any()) else 0.0
                 direction = self._direction.get(name)
-                self._optimizer.begin(parameter, v, steps, direction)
+                if direction is not None and not bool(direction.any()):
+                    direction = None
+                self._optimizer.begin(parameter, v, before, direction)
             return self._optimizer
 
         return make
@@ -99,8 +103,9 @@ class DirectedAdamW(Optimizer):
     """theta <- (1 - eta lambda) theta - eta (a m^ / (sqrt(v^) + eps) + w g).
 
     With m^ = m / (1 - beta_1^k), v^ = v / (1 - beta_2^(t + k)), k steps in this round
-    and t behind the v that it began with. With a = 1, w = 0 and t = 0 it is torch's
-    AdamW to the last bit. The direction always has the rate of the factors.
+    and t behind the v that it began with; a = 1 where there is no g. With a = 1, w = 0
+    and t = 0 it is torch's AdamW to the last bit. The direction always has the rate of
+    the factors.
 
     Args:
         groups: as torch's optimizers take them.
@@ -158,7 +163,8 @@ class DirectedAdamW(Optimizer):
                 m.lerp_(gradient, 1 - beta_1)
                 v.mul_(beta_2).addcmul_(gradient, gradient, value=1 - beta_2)
                 root = math.sqrt(1 - beta_2 ** (state["t"] + self.steps))
-                size = self._adaptive * (rate / (1 - beta_1**self.steps))
+                part = self._adaptive if state["g"] is not None else 1.0
+                size = part * (rate / (1 - beta_1**self.steps))
                 parameter.addcdiv_(m, (v.sqrt() / root).add_(group["eps"]), value=-size)
                 if state["g"] is not None and self._directed:
                     parameter.add_(state["g"], alpha=-self._directed * self._rate)

@@ -2,7 +2,8 @@
 
 Client, from theta_t and again from theta_{t-1}, with the same batches:
     v_0 = g(w_0), v_j = v_{j-1} + g(w_j) - g(w_{j-1}) on one batch; steps on v_j.
-Server, with A = theta_t - sum_k p_k theta_k and A' the same from theta_{t-1}:
+Server, with A = theta_t - sum_k p_k theta_k and A' the same from theta_{t-1}, both of
+factors that are padded with zeros, so that what nobody has changed cancels:
     u_t = beta A + (1 - beta) (u_{t-1} + A - A'),  theta_{t+1} = theta_t - u_t.
 In the first round u = A.
 """
@@ -20,6 +21,7 @@ from ilora_app.corrections.correction import (
     Holder,
     Returned,
 )
+from ilora_app.corrections.passes import draws_again
 from ilora_app.corrections.shapes import Flat, keep_rank, weighted_total
 from ilora_app.lora.factors import AdapterState, LoraFactors
 from ilora_app.settings.method import FEDGLOMO
@@ -69,10 +71,19 @@ class FedGLOMO(Correction):
         """Take -A' of the round, and what has trained in it."""
         self._old = {}
         self._trained = {name for part in found.moved.values() for name in part}
+        ones = {
+            node: {name: torch.ones_like(value) for name, value in part.items()}
+            for node, part in found.uploads.items()
+        }
         for name, like in self._previous.items():
             total = weighted_total(found.uploads, found.weights, name, like)
-            if total is not None:
-                self._old[name] = total
+            held = weighted_total(ones, found.weights, name, like)
+            if total is None or held is None:
+                continue
+            lost = like * (1 - held)
+            if name.endswith(".lora_A"):  # a direction that nobody held keeps its A
+                lost[held == 0] = 0
+            self._old[name] = total - lost
 
     def step(self, before: AdapterState, mean: AdapterState) -> AdapterState:
         """theta_t - u_t; a tensor that did not train keeps its u for its next turn."""
@@ -86,7 +97,10 @@ class FedGLOMO(Correction):
                 u = self.beta * A + (1 - self.beta) * held
                 flat[name] = (theta[name].double() - u).to(value.dtype)
             self._u[name] = u
-        self._previous = {name: value.clone() for name, value in theta.items()}
+        # Where factors take turns, as it was before the last one of each.
+        stays = (self._previous.keys() - self._trained) & theta.keys()
+        kept = {name: self._previous[name] for name in stays}
+        self._previous = {name: v.clone() for name, v in theta.items()} | kept
         return AdapterState.from_named_tensors(flat)
 
     def saved(self, names: Mapping[int, str]) -> tuple[dict[str, Flat], dict[str, Any]]:
@@ -151,12 +165,14 @@ class FedGLOMOClient(ClientCorrection):
             return found
 
         def run(backward: Callable[[], Tensor]) -> Tensor:
+            again = draws_again(parameters.values())
             loss = backward()
             now = gradients()
             here = {name: p.detach().clone() for name, p in parameters.items()}
             before: Flat = {}
             if last:
                 _put(parameters, last)
+                again()
                 backward()
                 before = gradients()
                 _put(parameters, here)

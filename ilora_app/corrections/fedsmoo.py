@@ -48,6 +48,7 @@ class FedSMOO(Correction):
         self._holders: Sequence[Holder] = ()
         self._received = LoraFactors({})
         self._shift: dict[str, Tensor] = {}
+        self._trained: set[str] = set()
 
     def keep_in(self, store: Parts) -> None:
         """Keep h there, and not in memory."""
@@ -85,25 +86,30 @@ class FedSMOO(Correction):
         for node, part in found.moved.items():
             self._parts.move(node, node, rank_of(part) or None)
         self._parts.add(found.round, found.moved, found.received)
-        total = {}
-        for name, like in self._like.named_tensors().items():
-            mean = weighted_total(found.uploads, found.weights, name, like)
-            total[name] = torch.zeros_like(like) if mean is None else mean
+        self._trained = {name for part in found.moved.values() for name in part}
+        total, like = {}, self._like.named_tensors()
+        for name, value in like.items():
+            mean = weighted_total(found.uploads, found.weights, name, value)
+            if mean is not None:
+                total[name] = mean
         norm = math.sqrt(sum(float(v.square().sum()) for v in total.values()))
         if 0 < norm < math.inf:
-            self._shift = {
-                name: (self.rho * value / norm).float() for name, value in total.items()
-            }
+            fresh = {n: (self.rho * v / norm).float() for n, v in total.items()}
+            zeros = {n: torch.zeros_like(v) for n, v in like.items()}
+            self._shift = {**zeros, **self._shift, **fresh}
 
     def step(self, before: AdapterState, mean: AdapterState) -> AdapterState:
-        """sum_k p_k theta_k + h-bar."""
+        """sum_k p_k theta_k + h-bar, of what has trained: else it stays as it is."""
         if not self.weight:
             return mean
         how = (self._holders, self._received, "all", "examples")
         shift = self._parts.mean(*how).named_tensors()
         flat = mean.named_tensors()
         return AdapterState.from_named_tensors(
-            {n: v + shift[n].to(v) if n in shift else v for n, v in flat.items()}
+            {
+                n: v + shift[n].to(v) if n in self._trained & shift.keys() else v
+                for n, v in flat.items()
+            }
         )
 
     def take_over(

@@ -8,6 +8,7 @@ from torch import Tensor
 from ilora_app.corrections.client_variate import ClientVariate
 from ilora_app.corrections.correction import ClientCorrection
 from ilora_app.corrections.memory import ClientMemory
+from ilora_app.corrections.passes import draws_again
 from ilora_app.corrections.shapes import Flat, cut, fit, keep_rank
 from ilora_app.lora.factors import AdapterState
 
@@ -46,10 +47,10 @@ class FedSMOOClient(ClientCorrection):
         self._variate = ClientVariate(memory, "keep", _H)
         self.lost = not self._variate.settle(last_taken)
         self._h = self._variate.recall(self._start, self._received)
-        kept = memory.tensors(_MU) or {}
+        self._kept: Flat = memory.tensors(_MU) or {}
         self._mu = {
-            name: fit(kept[name], like.shape)
-            if name in kept
+            name: fit(self._kept[name], like.shape)
+            if name in self._kept
             else torch.zeros_like(like)
             for name, like in self._start.items()
         }
@@ -69,9 +70,10 @@ class FedSMOOClient(ClientCorrection):
         self._mu = {name: self._mu[name].to(p.device) for name, p in own.items()}
 
         def run(backward: Callable[[], Tensor]) -> Tensor:
+            again = draws_again(parameters.values())
             loss = backward()
             if self._rho:
-                self._perturbed(backward, shift)
+                self._perturbed(backward, again, shift, parameters)
             with torch.no_grad():
                 for name, p in own.items() if self._weight else ():
                     if p.grad is not None:
@@ -80,8 +82,22 @@ class FedSMOOClient(ClientCorrection):
 
         return run
 
-    def _perturbed(self, backward: Callable[[], Tensor], shift: Flat) -> None:
-        """Take the gradient at theta + e, and move mu."""
+    def _perturbed(
+        self,
+        backward: Callable[[], Tensor],
+        again: Callable[[], None],
+        shift: Flat,
+        parameters: Mapping[str, Tensor],
+    ) -> None:
+        """Take the gradient at theta + e, and move mu.
+
+        Args:
+            backward: adds the gradient at a place.
+            again: has it draw what it drew before.
+            shift: s.
+            parameters: all that train, also those that stay with the client.
+
+        """
         own = {n: p for n, p in self._parameters.items() if p.grad is not None}
         with torch.no_grad():
             q = {}
@@ -96,7 +112,9 @@ class FedSMOOClient(ClientCorrection):
                 e = scale * q[name]
                 self._mu[name] = self._mu[name] + e - shift.get(name, 0.0)
                 p.add_(e)
+            for p in parameters.values():
                 p.grad = None
+        again()
         backward()
         with torch.no_grad():
             for name, p in own.items():
@@ -117,5 +135,6 @@ class FedSMOOClient(ClientCorrection):
             mu = {name: keep_rank(name, value, rank) for name, value in mu.items()}
             fresh = cut(fresh, rank)
         self._variate.keep_pending(fresh, self._received, self._round)
-        self._memory.keep_tensors(_MU, mu)
+        # A factor without a turn keeps its mu for the next one.
+        self._memory.keep_tensors(_MU, {**self._kept, **mu})
         return mu

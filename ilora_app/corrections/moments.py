@@ -38,7 +38,7 @@ class Moments:
         if sync not in MOMENT_SYNCS:
             raise ValueError(f"{sync!r}: expected one of {', '.join(MOMENT_SYNCS)}")
         self.sync = sync
-        self.steps = 0.0
+        self._steps: dict[str, float] = {}
         self._like: dict[str, Tensor] = {}
         self._held: dict[str, Tensor] = {}
 
@@ -49,7 +49,7 @@ class Moments:
 
     def begin(self, like: Flat) -> None:
         """Start without moments, for tensors of these names and shapes at r_max."""
-        self._like, self._held, self.steps = dict(like), {}, 0.0
+        self._like, self._held, self._steps = dict(like), {}, {}
 
     def take(
         self, moments: Mapping[int, Flat], weights: Mapping[int, float], steps: float
@@ -61,7 +61,8 @@ class Moments:
         Args:
             moments: by node; shapes at r_k, or one number each for ``block-means``.
             weights: p_k by node.
-            steps: local steps behind them; the count goes on from round to round.
+            steps: local steps behind them; the count goes on from round to round, of
+                each tensor by itself, as factors may take turns.
 
         """
         if not self.are_synchronised:
@@ -85,9 +86,9 @@ class Moments:
                 # Zeros where nobody said anything would make the first steps run off.
                 before = self._held.get(name, mean[known].mean())
                 fresh[name] = torch.where(known, mean, before)
-        if fresh:
-            self._held |= fresh
-            self.steps += max(steps, 0.0)
+        self._held |= fresh
+        for name in fresh:
+            self._steps[name] = self._steps.get(name, 0.0) + max(steps, 0.0)
 
     def entry(self, name: str) -> Tensor | None:
         """v of a tensor, entry by entry; None where it is not known so."""
@@ -106,6 +107,10 @@ class Moments:
             for name, like in self._like.items()
         }
 
+    def steps(self) -> list[float]:
+        """How many are behind the v of a tensor, in the order of their sorted names."""
+        return [self._steps.get(name, 0.0) for name in sorted(self._like)]
+
     def blocks(self) -> list[float]:
         """One number a tensor, in the order of their sorted names; -1 where none."""
         if self.sync in MEANS or not self._held:
@@ -114,12 +119,14 @@ class Moments:
 
     def saved(self) -> dict[str, Tensor]:
         """For a checkpoint."""
-        return {**self._held, _STEPS: torch.tensor(self.steps, dtype=torch.float64)}
+        counts = torch.tensor(self.steps(), dtype=torch.float64)
+        return {**self._held, _STEPS: counts}
 
     def load(self, saved: Flat) -> None:
         """Go on from what :meth:`saved` gave."""
         self._held = {n: v for n, v in saved.items() if n != _STEPS}
-        self.steps = float(saved[_STEPS])
+        counts = zip(sorted(self._like), saved[_STEPS].tolist(), strict=True)
+        self._steps = {name: count for name, count in counts if name in self._held}
 
 
 def _joint(

@@ -92,6 +92,11 @@ def rank_of(part: Flat) -> int:
     return max((value.shape[side] for value, side in found), default=0)
 
 
-def columns(factors: LoraFactors) -> dict[str, Tensor]:
-    """B of every module: the basis that a control variate was computed in."""
-    return {module: torch.as_tensor(B) for module, (B, _) in factors.items()}
+def basis_of(factors: LoraFactors) -> dict[str, Tensor]:
+    """Factors by flat name: the basis that a control variate was computed in."""
+    return AdapterState(factors, {}).named_tensors()
+
+
+def factors_of(basis: Flat) -> LoraFactors:
+    """The same as factors."""
+    return AdapterState.from_named_tensors(basis).factors

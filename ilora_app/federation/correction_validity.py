@@ -34,6 +34,17 @@ def correction_problems(method: type[Method], settings: Settings) -> dict[str, s
             "factors from round to round, so what the server and the clients would "
             "keep in their coordinates means nothing a round later"
         )
+    elif name == FEDGLOMO and not method.is_sum():
+        found["drift-correction"] = (
+            f"drift-correction = {name!r}: {strategy} makes its factors of more than "
+            "the mean of the clients', so that their way from the model before does "
+            "not say where it would have led"
+        )
+    elif name == FEDSMOO and not method.client_half.returns_all:
+        found["drift-correction"] = (
+            f"drift-correction = {name!r}: clients of {strategy} return a part of what "
+            "they train, so that their h would not be the server's"
+        )
     elif name in (FEDSMOO, FEDGLOMO) and settings.model.dtype == "float16":
         found["dtype"] = (
             f"dtype = 'float16': expected bfloat16 or float32, as {name} adds up "

@@ -4,12 +4,14 @@ A control variate is a mean gradient of everything a client trains, so it is an
 :class:`~ilora_app.lora.factors.AdapterState` whose tensors are gradients.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
 
-from ilora_app.lora.factors import AdapterState, LoraFactors
+from ilora_app.lora.factors import AdapterState, LoraFactors, Pair
+
+_ROUNDING = 1e-6
 
 
 def within_scope(state: AdapterState, scope: str) -> AdapterState:
@@ -25,80 +27,62 @@ def zeros_like(state: AdapterState) -> AdapterState:
     return AdapterState.from_named_tensors(flat)
 
 
-Change = Mapping[str, tuple[Tensor, Tensor]]
-"""Module -> (T, T^-1) of a change of basis B' = B T, A' = T^-1 A."""
+def rotate(control: AdapterState, old: LoraFactors, new: LoraFactors) -> AdapterState:
+    """Transform gradients: c_B' = c_B (A' A^+)^T, c_A' = (B^+ B')^T c_A; not the head.
 
-
-def change_of_basis(old_B: Mapping[str, Tensor], new_B: Mapping[str, Tensor]) -> Change:
-    r"""T = B^+ B' by least squares, and its inverse by least squares as well.
-
-    T^-1 = B'^+ B is the same for an exact change of basis, and bounded where the new
-    basis covers an old direction only in part.
-
-    Args:
-        old_B: module -> B of shape (d_out, r).
-        new_B: module -> B' of shape (d_out, r'); r' may differ from r.
-
-    """
-    found = {}
-    for module, B in old_B.items():
-        old, new = B.double(), new_B[module].double()
-        T = torch.linalg.pinv(old) @ new  # (r, r')
-        found[module] = (T, torch.linalg.pinv(new) @ old)  # (r', r)
-    return found
-
-
-def change_coordinates(control: AdapterState, change: Change) -> AdapterState:
-    """Transform gradients: c_B' = c_B T^-T and c_A' = T^T c_A; the head is kept.
+    That is c_B T^-T and T^T c_A where B' = B T and A' = T^-1 A. T is never taken from B
+    for what multiplies A, nor the other way round: factors that have grown, as U S has
+    under an orthonormal A, are no change of basis, and T would be taken for one.
 
     Args:
         control: c_B of shape (d_out, r) and c_A of shape (r, d_in) by module.
-        change: of the basis that it was computed in.
+        old: factors at rank r under which ``control`` was computed.
+        new: factors at r'; r' may differ from r.
 
     """
     pairs = {}
     for module, (c_B, c_A) in control.factors.items():
-        T, T_inverse = change[module]
+        (B, A), (new_B, new_A) = (_double(f[module]) for f in (old, new))
         pairs[module] = (
-            (c_B.double() @ T_inverse.T).to(c_B.dtype),
-            (T.T @ c_A.double()).to(c_A.dtype),
+            (c_B.double() @ (new_A @ _inverse(A)).T).to(c_B.dtype),
+            ((_inverse(B) @ new_B).T @ c_A.double()).to(c_A.dtype),
         )
     return AdapterState(LoraFactors(pairs), control.head)
 
 
-def displacement_in(moved: AdapterState, change: Change) -> AdapterState:
-    """Transform what moves factors: B' = B T and A' = T^-1 A; the head is kept.
+def displacement_in(
+    moved: AdapterState, old: LoraFactors, new: LoraFactors
+) -> AdapterState:
+    """Transform what moves factors: dB' = dB A A'^+, dA' = B'^+ B dA; not the head.
 
-    So that B A + dB A + B dA stays the same matrix. Gradients go the other way: see
-    :func:`change_coordinates`.
+    So that dB A and B dA stay the same matrices, as far as A' and B' can hold them. Of
+    an exact change of basis these are dB T and T^-1 dA; gradients go the other way, see
+    :func:`rotate`.
 
     Args:
         moved: dB of shape (d_out, r) and dA of shape (r, d_in) by module.
-        change: of the basis that it was computed in.
+        old, new: as there.
 
     """
     pairs = {}
     for module, (dB, dA) in moved.factors.items():
-        T, T_inverse = change[module]
+        (B, A), (new_B, new_A) = (_double(f[module]) for f in (old, new))
         pairs[module] = (
-            (dB.double() @ T).to(dB.dtype),
-            (T_inverse @ dA.double()).to(dA.dtype),
+            (dB.double() @ (A @ _inverse(new_A))).to(dB.dtype),
+            (_inverse(new_B) @ B @ dA.double()).to(dA.dtype),
         )
     return AdapterState(LoraFactors(pairs), moved.head)
 
 
-def rotate(
-    control: AdapterState, old_B: Mapping[str, Tensor], new_B: Mapping[str, Tensor]
-) -> AdapterState:
-    """Express a control variate in the coordinates of another basis.
+def _double(pair: Pair) -> Pair:
+    B, A = pair
+    return B.double(), A.double()
 
-    Args:
-        control: c_B of shape (d_out, r) and c_A of shape (r, d_in) by module.
-        old_B: module -> B of shape (d_out, r) under which ``control`` was computed.
-        new_B: module -> B' of shape (d_out, r'); r' may differ from r.
 
-    """
-    return change_coordinates(control, change_of_basis(old_B, new_B))
+def _inverse(M: Tensor) -> Tensor:
+    """M^+, of what is above the rounding of float32."""
+    found: Tensor = torch.linalg.pinv(M, rtol=_ROUNDING)
+    return found
 
 
 def weighted_sum(

@@ -5,7 +5,7 @@ The default trains what it received and returns it: most methods need no other.
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from torch import Tensor
 from torch.optim import Optimizer
@@ -56,7 +56,12 @@ class ClientHalf:
     Args:
         settings: of the method.
 
+    Attributes:
+        returns_all: of what has trained for the server, and not a part of it.
+
     """
+
+    returns_all: ClassVar[bool] = True
 
     def __init__(self, settings: MethodSettings) -> None:
         self.settings = settings

@@ -23,6 +23,8 @@ from ilora_app.settings.limits import COORDINATES
 class LoRAA2Client(ClientHalf):
     """Trains one factor at r_max, and returns the slots that have changed most."""
 
+    returns_all = False
+
     def finish(self, start: AdapterState, trained: AdapterState, rank: int) -> Upload:
         """Choose the top slots under a budget of r_k slots a layer, over all layers.
 

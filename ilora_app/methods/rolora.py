@@ -1,5 +1,8 @@
 """RoLoRA (arXiv 2502.01755): B and A take turns to be trained and averaged."""
 
+import torch
+from torch import Tensor
+
 from ilora_app.lora.factors import AdapterState, LoraFactors, mean_factors, mean_head
 from ilora_app.methods.method import Method
 from ilora_app.methods.state import (
@@ -24,7 +27,9 @@ class RoLoRA(Method):
     One factor is shared in every round, so B A is the exact mean of the clients'
     products, also for unequal ranks (prefix and padding with zeros are our extension).
     Only the factor of the round comes back, and only the one that has changed is sent.
-    A round without a usable reply does not count: its factor has the next turn too.
+    A round without a usable reply does not count: its factor has the next turn too. A
+    row of A that no reply of its turn held stays as it is [choice]: with a column of B
+    that goes in another round both would be zero, and neither would have a gradient.
     """
 
     def plan(self, state: GlobalState) -> Plan:
@@ -45,6 +50,11 @@ class RoLoRA(Method):
         if turn(state) == "lora_B":
             pairs = {m: (fresh[m][0], old[m][1]) for m in old.pairs}
         else:
-            pairs = {m: (old[m][0], fresh[m][1]) for m in old.pairs}
+            pairs = {m: (old[m][0], _kept(old[m][1], fresh[m][1])) for m in old.pairs}
         head = mean_head([u.adapter.head for u in updates], weights)
         return Aggregate(state.next(AdapterState(LoraFactors(pairs), head)))
+
+
+def _kept(old: Tensor, mean: Tensor) -> Tensor:
+    """The mean of A, with the rows before where nobody held them."""
+    return torch.where(mean.any(dim=1, keepdim=True), mean, old.to(mean))
