@@ -82,10 +82,15 @@ TABLES: dict[str, dict[str, Config]] = {
     "strategies": {
         "ilora": _ILORA,
         **_plain(*_OTHERS),
-        **{n: {"strategy": n, **_PERSONAL} for n in PERSONAL},
         "fedgalore": {"strategy": "fedgalore"},
         "ilora, published cut": _PAPER,
         "ilora, rest dropped": _DROPPED,
+    },
+    # Models of clients' own, beside the one that all share, on the clients' own data.
+    "personal": {
+        "ilora": _ILORA,
+        **_plain("fedit"),
+        **{n: {"strategy": n, **_PERSONAL} for n in PERSONAL},
     },
     # Those that are level with the best, for what takes longer.
     "leaders": {
@@ -151,8 +156,9 @@ TABLES: dict[str, dict[str, Config]] = {
 }
 
 
-# Tables whose rows are compared with each other, the last ones too: they get all seeds.
-TO_THE_END = {"ablation"}
+# Tables whose rows are compared with each other, the last ones too, or by more than
+# the test split, on which they stop: they get all seeds.
+TO_THE_END = {"ablation", "personal"}
 # A language model has no head: what rows with a trained one are there.
 HEADLESS = {
     "fedit, trained head": "fedit",

@@ -18,8 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks import laboratory
-from benchmarks.recorded import Study
-from benchmarks.reproduce import COMMITTED
+from benchmarks.recorded import COMMITTED, Study
 from ilora_app import methods
 from ilora_app.settings import Settings, parsing
 from ilora_app.tasks import baselines, data

@@ -11,6 +11,8 @@ from benchmarks import design
 from benchmarks.design import AFTER, BEHIND, RATES, START, UNTRAINED
 from benchmarks.laboratory import Config
 
+COMMITTED = Path(__file__).parent / "results" / "evidence" / "runs.jsonl"
+
 
 @dataclass(frozen=True)
 class Run:

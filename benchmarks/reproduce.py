@@ -14,11 +14,9 @@ from pathlib import Path
 if not __package__:  # started as a file: others have a package of that name
     sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from benchmarks import analysis, study
+from benchmarks import analysis, personal, study
 from benchmarks.design import SEEDS, TABLES, rows
-from benchmarks.recorded import Run, Study, score
-
-COMMITTED = Path(__file__).parent / "results" / "evidence" / "runs.jsonl"
+from benchmarks.recorded import COMMITTED, Run, Study, score
 
 
 def minutes(done: Study, wanted: set[Run]) -> float:
@@ -57,6 +55,8 @@ def main() -> None:
         for setting in settings:
             names = list(rows(given.table, task))
             print("\n".join(analysis.table(anew, task, setting, names, names[0])))
+            if given.table == "personal":
+                print("\n".join(personal.table(anew, task, setting)))
     both = sorted(same & anew.results.keys(), key=str)
     gaps = {
         run: abs((score(anew.results[run]) or 0) - (score(committed.results[run]) or 0))

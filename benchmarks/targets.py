@@ -15,10 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.analysis import Cell, cell
-from benchmarks.design import PERSONAL, TABLES
+from benchmarks.design import TABLES
 from benchmarks.laboratory import Config
-from benchmarks.recorded import Study
-from benchmarks.reproduce import COMMITTED
+from benchmarks.recorded import COMMITTED, Study
 
 TASKS = ("clinc150", "banking77", "cifar10", "e2e", "dolly")
 
@@ -83,12 +82,11 @@ def table(study: Study, setting: str = "skewed") -> list[str]:
         "|---" * (len(targets) + 1) + "|",
     ]
     for row in TABLES["strategies"]:
-        if row not in PERSONAL:
-            cells = [
-                told(cell(study, task, setting, row), target)
-                for task, target in targets.items()
-            ]
-            lines.append(f"| {row} | " + " | ".join(cells) + " |")
+        cells = [
+            told(cell(study, task, setting, row), target)
+            for task, target in targets.items()
+        ]
+        lines.append(f"| {row} | " + " | ".join(cells) + " |")
     return lines
 
 

@@ -9,8 +9,7 @@ import pytest
 from benchmarks import headroom, laboratory
 from benchmarks.analysis import cell, difference
 from benchmarks.headroom import STUDIED, Simple, line, simple
-from benchmarks.recorded import Run, Study
-from benchmarks.reproduce import COMMITTED
+from benchmarks.recorded import COMMITTED, Run, Study
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results.md"
 

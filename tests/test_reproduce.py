@@ -10,8 +10,7 @@ import pytest
 
 from benchmarks.analysis import table
 from benchmarks.design import rows
-from benchmarks.recorded import Study
-from benchmarks.reproduce import COMMITTED
+from benchmarks.recorded import COMMITTED, Study
 
 
 def reproduce(out, task: str) -> str:
