@@ -10,7 +10,7 @@ from ilora_app.lora.factors import AdapterState, LoraFactors
 from ilora_app.node.client_state import ClientState
 from ilora_app.settings import MethodSettings
 from tests.oracles import TABLE
-from tests.quadratic import Problem
+from tests.quadratic import HEAD, SCALING, Problem
 from tests.toy import Toy
 
 pytestmark = pytest.mark.slow
@@ -157,3 +157,27 @@ def test_steps_are_counted_of_each_tensor_by_itself():
     assert counts[f"{MODULE}.lora_B"] == 2 * problem.steps
     assert counts[f"{MODULE}.lora_A"] == problem.steps
     assert counts["head.classifier.weight"] == 3 * problem.steps
+
+
+def loss(federation: Toy) -> float:
+    """Of the model that all share, on the clients' data together."""
+    targets, head = federation.problem.pooled()
+    model = federation.model()
+    total = 0.5 * float((model[HEAD] - head).square().sum())
+    for module, W0 in federation.problem.W0.items():
+        left = W0 + SCALING * model[module] - targets[module]
+        total += 0.5 * float(left.square().sum())
+    return total
+
+
+@pytest.mark.parametrize("strategy", ["ilora-default", "flexlora", "raflora", "fedit"])
+def test_a_direction_follows_factors_that_grow(strategy):
+    """B = U S of the next round is larger: taken for a basis it would be multiplied."""
+    problem = Problem((1, 2, 4, 3), (10, 70, 20, 40), rate=0.01)
+    federation = toy(strategy, "fedadamw", problem, fedadamw_gamma=1.0)
+    losses = []
+    for _ in range(12):
+        federation.round()
+        losses.append(loss(federation))
+    assert max(losses) < 1.5 * losses[0]
+    assert losses[-1] < 0.8 * losses[0]

@@ -185,4 +185,6 @@ def stored(config: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
         ("flwr.log", "what Flower and the run have said: nodes, reasons", False),
         ("membership.*", "the result of the membership test", False),
     ]
+    if config.get("dp") == "client":
+        found.append(("releases.json", "how many models have been released", False))
     return found if corrected and not secure else [f for f in found if f[0] != "parts"]
