@@ -54,7 +54,7 @@ def cases():
     ajive = {"drift-correction": "fedadamw", "moment-sync": "ajive"}
     yield "fedit+ajive", ajive
     for correction in ("fedsmoo", "fedglomo"):
-        for name in ("hetlora", "fedsa-lora"):
+        for name in ("rolora", "fedsa-lora"):  # factors take turns; one stays
             yield f"{name}+{correction}", {"drift-correction": correction}
     yield "ilora+private", {"private-rank": 3}
     yield "fedit+int8", {
