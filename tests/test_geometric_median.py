@@ -29,14 +29,15 @@ def test_the_geometric_median_of_points_that_are_the_same():
 
 
 @pytest.mark.parametrize("far", [1e3, 1e5, 1e7, 1e12, 1e17, 1e25])
-def test_one_point_moves_it_by_no_more_the_further_it_is(far):
-    points = np.random.default_rng(1).normal(size=(8, 5))
-    points[7] = far * np.ones(5)
+@pytest.mark.parametrize("seed", range(5))
+def test_one_point_moves_it_by_no_more_the_further_it_is(far, seed):
+    points = np.random.default_rng(seed).normal(size=(8, 5))
+    points[7] *= far  # in no direction in which distances would be told alike
     D = np.linalg.norm(points[:, None] - points[None], axis=2)
     weights = np.array(robust.geometric_median(torch.from_numpy(D)))
     assert weights.sum() == pytest.approx(1)
     gone = weights @ points - minimiser(points[:7])
-    assert np.linalg.norm(gone) < 0.6
+    assert np.linalg.norm(gone) < 1.0
 
 
 def test_points_of_which_most_are_one():
