@@ -33,6 +33,9 @@ def starter(tmp_path_factory) -> Iterator[tuple[Path, subprocess.Popen]]:
     with subprocess.Popen(words, env=environment(home), cwd=home, **pipes) as started:
         folder = Path(started.stdout.readline().strip())
         wait((folder / "socket").exists, 30, "the parent", str)
+        # While it loads its libraries, some of them start processes of their own.
+        with asked(folder, "--help") as found:
+            found.communicate(timeout=120)
         yield folder, started
         started.stdin.close()
 
@@ -43,10 +46,14 @@ def asked(folder: Path, *words: object, **more) -> subprocess.Popen:
     return subprocess.Popen(command, **pipes, **more)
 
 
-def below(started: subprocess.Popen) -> list[int]:
-    """Processes that the parent has forked."""
-    [parent] = processes.descendants(started.pid)[:1]
-    return processes.descendants(parent)
+def parent_of(started: subprocess.Popen) -> int:
+    return processes.descendants(started.pid)[0]  # children before their children
+
+
+def forks(started: subprocess.Popen) -> list[int]:
+    """Processes that the parent has forked, without what those start for a moment."""
+    parent = parent_of(started)
+    return [pid for pid, above in processes._parents() if above == parent]
 
 
 def test_it_says_what_the_command_says_and_ends_as_it_does(starter, tmp_path):
@@ -65,12 +72,15 @@ def test_who_ends_the_one_ends_the_other(starter, how):
     folder, started = starter
     nowhere = f"127.0.0.1:{free_port()}"
     words = ("--insecure", "--token", "t", "--runtime-api-address", nowhere)
-    found = asked(folder, *words)
-    wait(lambda: bool(below(started)), 60, "a fork", str)
-    [pid] = below(started)
-    time.sleep(0.5)
-    found.send_signal(how)
-    found.communicate(timeout=60)
+    with asked(folder, *words) as found:
+        try:
+            wait(lambda: len(forks(started)) == 1, 60, "a fork", str)
+            [pid] = forks(started)
+            time.sleep(0.5)
+            found.send_signal(how)
+            found.communicate(timeout=60)
+        finally:  # what goes on would be in the way of the other tests
+            found.kill()
     wait(lambda: not processes.alive(pid), 60, "its end", str)
 
 
@@ -105,7 +115,7 @@ def test_a_parent_that_is_asked_to_end_leaves_no_folder(tmp_path):
     with subprocess.Popen(words, env=environment(tmp_path), **pipes) as started:
         folder = Path(started.stdout.readline().strip())
         wait((folder / "socket").exists, 30, "the parent", str)
-        [parent] = processes.descendants(started.pid)
+        parent = parent_of(started)
         os.kill(parent, signal.SIGTERM)
         wait(lambda: not processes.alive(parent), 30, "its end", str)
         assert not folder.exists()
@@ -114,7 +124,7 @@ def test_a_parent_that_is_asked_to_end_leaves_no_folder(tmp_path):
 
 def test_the_parent_ends_with_who_started_it(starter):
     folder, started = starter
-    [parent] = processes.descendants(started.pid)
+    parent = parent_of(started)
     assert folder.stat().st_mode & 0o777 == 0o700
     started.stdin.close()
     started.wait(30)
