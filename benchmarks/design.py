@@ -25,6 +25,12 @@ SETTINGS: dict[str, Config] = {
         "num-server-rounds": 36,
         "evaluate-every": 12,
     },
+    # And three times those, for language models.
+    "longest": {
+        "dirichlet-alpha": 0.1,
+        "num-server-rounds": 108,
+        "evaluate-every": 36,
+    },
 }
 _PUBLISHED: Config = {"head": "trained", "head-refit-every": None}
 _ILORA: Config = {"strategy": "ilora", "drift-correction": "none"}
@@ -98,7 +104,8 @@ TABLES: dict[str, dict[str, Config]] = {
         **_plain("fedit", "flora", "hetlora", "flexlora", "fedex-lora"),
         "fedgalore": {"strategy": "fedgalore"},
     },
-    # Of those, the ones with three times the rounds, in the setting "longer".
+    # Of those, the ones with three times the rounds, in the setting "longer",
+    # and of language models in "longest".
     "rounds": {"ilora": _ILORA, **_plain("fedit", "flora")},
     "corrections": {
         "ilora": _ILORA,

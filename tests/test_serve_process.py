@@ -79,7 +79,10 @@ from ilora_app.predict.predictor import Predictor
 from ilora_app.serve import server
 from ilora_app.serve.app import make
 from ilora_app.serve.asked import Limits
-Predictor.predict = lambda *_: time.sleep(60)
+def predict(*_):
+    print("at work", flush=True)
+    time.sleep(60)
+Predictor.predict = predict
 import socket
 taken = socket.socket(); taken.bind(("127.0.0.1", 0)); taken.listen()
 print(taken.getsockname()[1], flush=True)
@@ -101,7 +104,8 @@ def test_it_ends_though_the_model_is_at_work_and_requests_wait(made):
 
         for _ in range(2):
             threading.Thread(target=ask, daemon=True).start()
-        time.sleep(1)
+        assert process.stdout.readline() == "at work\n"
+        time.sleep(1)  # the other one waits
         process.send_signal(signal.SIGTERM)
         _, errors = process.communicate(timeout=30)
     assert process.returncode == 0
