@@ -1,13 +1,14 @@
 """Which layers are frozen, and what they compute."""
 
+import copy
 from typing import Any
 
 import pytest
 import torch
-from transformers import BertConfig, BertModel
+from transformers import BertConfig, BertModel, Wav2Vec2ForSequenceClassification
 
 from ilora_app.tasks.frozen_layers import BELOW, FrozenLayers
-from tests import tiny_models
+from tests import media, tiny_models
 from tests.test_remembered import anew, data_of, trained
 
 
@@ -56,6 +57,18 @@ def test_all_layers_below_the_first_adapted_one_are_frozen():
         assert list(found._layers) == list(model.encoder.layer)[:first]
     assert FrozenLayers.below(model, [name.format(0)], []) is None
     assert FrozenLayers.below(model, [name.format(2), "pooler.dense"], []) is None
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_layers_that_are_all_weighed_in_the_answer_are_computed(tmp_path, weighted):
+    """What the lower ones give is lost where only the last of them is kept."""
+    config = copy.deepcopy(media.AUDIO_CONFIGS["wav2vec2"])
+    config.update({"num_hidden_layers": 4, "use_weighted_layer_sum": weighted})
+    torch.manual_seed(0)
+    model = Wav2Vec2ForSequenceClassification(config)
+    adapted = [f"wav2vec2.encoder.layers.{n}.attention.q_proj" for n in (2, 3)]
+    found = FrozenLayers.below(model, adapted, [])
+    assert (found is None) == weighted
 
 
 def test_a_failure_gives_the_layers_back(made):

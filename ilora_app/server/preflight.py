@@ -19,7 +19,14 @@ from ilora_app.settings import DataSettings, HeadSettings, Settings, options, pa
 from ilora_app.settings.head import AUTO, RIDGE, TRAINED
 from ilora_app.settings.kinds import kind
 from ilora_app.settings.parsing import ConfigError
-from ilora_app.tasks import data, labelling, models, sources
+from ilora_app.tasks import (
+    data,
+    labelling,
+    models,
+    record_training,
+    sources,
+    stacked_training,
+)
 from ilora_app.tasks.backbone import Backbone
 from ilora_app.tasks.encoded_split import encoded_test
 from ilora_app.tasks.examples import Examples
@@ -131,6 +138,13 @@ def prepare(run_config: Mapping[str, object]) -> RunInputs:
     key = resumed.checkpoint.key if resumed else secrets.token_hex(8)
     _say(source, run.seed, kind(task).one_class)
     test = encoded_test(asked, source, labels, run.seed, method.whole_model)
+    try:
+        if settings.privacy.dp == "record":
+            record_training.check(backbone, test)
+        if settings.training.clients_per_batch > 1:
+            stacked_training.check(backbone, test)
+    except ModelError as error:
+        raise ConfigError([str(error)]) from error
     if not settings.keeping.keep_checkpoints:
         key = ""
     return RunInputs(settings, backbone, labels, test, key, resumed)

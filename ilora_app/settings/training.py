@@ -62,7 +62,8 @@ class TrainingSettings:
         1,
         "Clients of one process that train as one batch, where one process has many "
         "(ilora compare --engine local): faster, the same numbers but for dropout, "
-        "which they draw together.",
+        "which they draw together. Refused for models of which a layer sees something "
+        "else than the rows of a batch (DeBERTa, Longformer).",
         check=at_least(1),
     )
     threads_per_client: int = option(

@@ -16,15 +16,14 @@ from transformers import PreTrainedTokenizerBase
 
 from ilora_app.settings import DataSettings
 from ilora_app.settings.options import names
-from ilora_app.tasks import cache, chat
+from ilora_app.tasks import cache, chat, token_rows
 from ilora_app.tasks.examples import Batch, Examples
 from ilora_app.tasks.metrics import IGNORED, TokenScores
 from ilora_app.tasks.splits import is_list
+from ilora_app.tasks.token_rows import Row
 
 if TYPE_CHECKING:
     from datasets import Dataset
-
-Row = dict[str, list[int]]
 
 
 @dataclass(frozen=True)
@@ -35,6 +34,7 @@ class LanguageExamples(Examples):
     prompts: list[list[int]]
     answers: list[str]
     tokenizer: PreTrainedTokenizerBase
+    one_each: bool = True
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -109,7 +109,9 @@ def tokenise(
             return chat.encoded(data[columns[0]][:], tokenizer, settings.max_length)
         texts = [prompt(row, columns, settings, tokenizer) for row in data]
         if not settings.answer_column:
-            return _blocks(texts, settings, tokenizer)
+            eos = int(tokenizer.eos_token_id)
+            ends = [[*_tokens(t, settings, tokenizer), eos] for t in texts]
+            return token_rows.cut(ends, settings.max_length)
         rows = []
         for text, answer in zip(texts, answers, strict=True):
             said = tokenizer(answer, add_special_tokens=False)
@@ -125,11 +127,13 @@ def tokenise(
     how = (columns, settings.answer_column, settings.prompt_template)
     rows = cache.rows(data, tokenizer, (*how, settings.max_length), encode)
     prompts = [_before_the_answer(row) for row in rows]
-    if not settings.answer_column and not chats:
-        prompts = [[] for _ in range(len(data))]  # a row may be several blocks
+    cut = not settings.answer_column and not chats  # a row may be several
+    if cut:
+        prompts = [[] for _ in range(len(data))]
     if settings.packing:
-        rows = packed(rows, settings.max_length)
-    return LanguageExamples(rows, prompts, answers, tokenizer)
+        rows = token_rows.packed(rows, settings.max_length)
+    one_each = not cut and not settings.packing
+    return LanguageExamples(rows, prompts, answers, tokenizer, one_each)
 
 
 def prompt(
@@ -179,23 +183,6 @@ def template_problems(settings: DataSettings, have: Sequence[str]) -> list[str]:
     return []
 
 
-def packed(rows: Sequence[Row], length: int) -> list[Row]:
-    """Join rows, in their order, into rows of up to ``length`` tokens."""
-    full: list[Row] = []
-    for row in rows:
-        last = full[-1] if full else None
-        if last and len(last["input_ids"]) + len(row["input_ids"]) <= length:
-            # The first token of a row is not learned from the end of the row before.
-            joined_row = {
-                "input_ids": last["input_ids"] + row["input_ids"],
-                "labels": [*last["labels"], IGNORED, *row["labels"][1:]],
-            }
-            full[-1] = joined_row
-        else:
-            full.append(dict(row))
-    return full
-
-
 def joined(parts: Sequence[LanguageExamples]) -> LanguageExamples:
     """Put examples of one tokenizer behind one another."""
     return LanguageExamples(
@@ -203,6 +190,7 @@ def joined(parts: Sequence[LanguageExamples]) -> LanguageExamples:
         [ids for part in parts for ids in part.prompts],
         [answer for part in parts for answer in part.answers],
         parts[0].tokenizer,
+        all(part.one_each for part in parts),
     )
 
 
@@ -218,21 +206,6 @@ def _before_the_answer(row: Row) -> list[int]:
     """Tokens up to the last that is not learned."""
     given = [i for i, label in enumerate(row["labels"]) if label == IGNORED]
     return row["input_ids"][: max(given, default=-1) + 1]
-
-
-def _blocks(
-    texts: Sequence[str], settings: DataSettings, tokenizer: PreTrainedTokenizerBase
-) -> list[Row]:
-    """Cut texts, each with its end, into rows of which all is learned."""
-    rows = []
-    for text in texts:
-        ids = _tokens(text, settings, tokenizer)
-        ids = [*ids, int(tokenizer.eos_token_id)]
-        for start in range(0, len(ids), settings.max_length):
-            part = ids[start : start + settings.max_length]
-            if len(part) > 1:  # the first token of a row is told by none before it
-                rows.append({"input_ids": part, "labels": list(part)})
-    return rows
 
 
 def _tokens(

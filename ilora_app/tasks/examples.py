@@ -43,6 +43,11 @@ class Examples(ABC):
         """Start adding up the metrics of this task."""
 
     @property
+    def one_each(self) -> bool:
+        """Whether a row of the data is one example, whatever it holds."""
+        return True
+
+    @property
     def augmented(self) -> bool:
         """Whether an example is another one each time it is drawn for training."""
         return False

@@ -62,6 +62,9 @@ class FrozenLayers:
             trained: modules that are trained whole.
 
         """
+        config = getattr(model, "config", None)
+        if getattr(config, "use_weighted_layer_sum", False):
+            return None  # what each of them gives goes into the answer
         found = [_NUMBERED.match(name) for name in adapted]
         places = {match[1] for match in found if match}
         if len(places) != 1 or not all(found):

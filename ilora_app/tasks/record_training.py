@@ -26,7 +26,13 @@ from ilora_app.tasks.examples import Batch, Examples
 from ilora_app.tasks.losses import row_terms
 from ilora_app.tasks.models import ModelError
 from ilora_app.tasks.optimizers import groups_of, make_optimizer, reaches_of
+from ilora_app.tasks.row_checks import heeds_padding, mixing_layer
 from ilora_app.tasks.training import Outcome, unfrozen
+
+CUT = (
+    "dp = 'record': a plain text longer than max-length is several examples, and each "
+    "would be clipped by itself: expected an answer-column, or conversations"
+)
 
 
 @dataclass(frozen=True)
@@ -76,10 +82,12 @@ def train(
         With a loss of 0: that of rows is not said.
 
     Raises:
-        ModelError: gradients of single rows cannot be had of this model.
+        ModelError: gradients of single rows cannot be had of this model, or of a row
+            that is several examples.
 
     """
     clock = time.perf_counter()
+    check(backbone, examples)
     generator = torch.Generator()
     parameters = unfrozen(backbone, trained)
     rslora = backbone.settings.use_rslora
@@ -89,6 +97,8 @@ def train(
     reaches = {parameter: named[name] for name, parameter in parameters.items()}
     optimizer = _private(make_optimizer(groups, settings), noise, size, reaches)
     most = max(1, settings.batch_size // settings.gradient_accumulation)
+    if heeds_padding(backbone, examples):
+        most = 1  # or a long row that comes or goes would move all others
     backbone.model.train()
     hooks = _hooks(backbone.model)
     try:
@@ -107,6 +117,22 @@ def train(
     finally:
         hooks.cleanup()
     return Outcome(examples.count, 0.0, time.perf_counter() - clock)
+
+
+def check(backbone: Backbone, examples: Examples) -> None:
+    """Look whether every row of some data has a gradient of its own.
+
+    Raises:
+        ModelError: a row is several examples, or a layer sees other rows than these.
+
+    """
+    if not examples.one_each:
+        raise ModelError.openly(CUT)
+    if layer := mixing_layer(backbone, examples):
+        raise _refused(f"{layer} sees other rows than its examples")
+    for name, module in backbone.head_modules():
+        if isinstance(module, nn.LayerNorm) and module.bias is None:
+            raise _refused(f"{name} normalises without a bias")
 
 
 def _backward(

@@ -61,6 +61,11 @@ class RememberedExamples(Examples):
         """As of the examples."""
         return self.inner.count
 
+    @property
+    def one_each(self) -> bool:
+        """As of the examples."""
+        return self.inner.one_each
+
     def batch(
         self, indices: list[int], generator: torch.Generator | None = None
     ) -> Batch:

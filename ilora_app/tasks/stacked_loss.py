@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from ilora_app.settings.kinds import SEQ2SEQ
 from ilora_app.tasks import training
 from ilora_app.tasks.backbone import Backbone
 from ilora_app.tasks.examples import Batch, Examples
@@ -32,7 +33,9 @@ class StackedLosses:
             {key: b[key].to(device) for key in b if key in everywhere} for b in batches
         ]
         joint, rows = joined(moved, self._blanks)
-        labels = joint.pop("labels")
+        labels = joint["labels"]
+        if self._backbone.settings.task != SEQ2SEQ:  # whose decoder reads them
+            del joint["labels"]
         logits = self._backbone.forward(joint).logits.float()
         if self._priors is not None:
             apart = logits.unflatten(0, (len(batches), rows)) + self._priors

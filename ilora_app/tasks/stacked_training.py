@@ -19,7 +19,9 @@ from ilora_app.lora.factors import AdapterState, Pair
 from ilora_app.settings import TrainingSettings
 from ilora_app.tasks.backbone import Backbone
 from ilora_app.tasks.examples import Batch, Examples
+from ilora_app.tasks.models import ModelError
 from ilora_app.tasks.optimizers import groups_of, make_optimizer, reaches_of
+from ilora_app.tasks.row_checks import mixing_layer
 from ilora_app.tasks.stacked_loss import StackedLosses
 from ilora_app.tasks.stacked_model import StackedModel
 from ilora_app.tasks.training import Outcome
@@ -74,10 +76,12 @@ def train(
         its share of those of all.
 
     Raises:
+        ModelError: a layer does not see the rows of one client behind the other's.
         ValueError: the numbers of their batches differ.
 
     """
     clock = time.perf_counter()
+    check(backbone, clients[0].examples)
     torch.manual_seed(sum(client.seed for client in clients) % 2**63)
     model = StackedModel(
         backbone, [c.start for c in clients], [c.offset for c in clients]
@@ -124,6 +128,20 @@ def train(
         (Outcome(client.examples.count, mean, seconds), state)
         for client, mean, state in zip(clients, means, found, strict=True)
     ]
+
+
+def check(backbone: Backbone, examples: Examples) -> None:
+    """Look whether clients can be stacked.
+
+    Raises:
+        ModelError: a layer sees something else than one row behind the other.
+
+    """
+    if layer := mixing_layer(backbone, examples, parts=True):
+        raise ModelError.openly(
+            f"clients-per-batch: {layer} of this model sees something else than the "
+            "rows of a batch, one behind the other: expected 1"
+        )
 
 
 def _draws(

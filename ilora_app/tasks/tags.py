@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+from tokenizers.pre_tokenizers import ByteLevel
 from transformers import PreTrainedTokenizerBase
 
 from ilora_app.settings import DataSettings
@@ -100,10 +101,14 @@ def tokenise(
 def split_words(tokenizer: Any, words: Sequence[Sequence[str]], length: int) -> Any:
     """Tokenise words that are apart already.
 
-    Tokenizers that take a space for a part of a word want to be told so.
+    Tokenizers that take a space for a part of a word want to be told so: their own
+    attribute, which is saved with them, and what splits the words.
     """
     if hasattr(tokenizer, "add_prefix_space"):
         tokenizer.add_prefix_space = True
+        splits = tokenizer.backend_tokenizer.pre_tokenizer
+        if isinstance(splits, ByteLevel):
+            splits.add_prefix_space = True
     written = [list(row) or [""] for row in words]
     return tokenizer(
         written, is_split_into_words=True, truncation=True, max_length=length
