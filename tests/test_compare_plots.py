@@ -25,6 +25,23 @@ def test_curves_are_means_over_seeds_and_cost_is_cumulated(section):
     assert [p.mean for p in plots.by_round(best)] == pytest.approx([0.1, 0.9, 0.8])
 
 
+def test_the_solved_head_is_part_of_the_cost_and_measuring_is_not(tmp_path):
+    made = plan(tmp_path, entry(), entry("linear-probe"), seeds=1)
+    rows = rounds(0.1, 0.4, 0.5, bytes_down_head=5e5, bytes_up_secure=25e4)
+    rows[0] |= {"bytes_down_head": 1e6, "bytes_up_head": 2e6}
+    rows[1] |= {"bytes_down_evaluate": 7e6}
+    finish(made.job(made.entries[0], 0.003, 0), rows)
+    probe = {"bytes_up": "", "bytes_down": "", "bytes_up_head": 4e6}
+    finish(made.job(made.entries[1], 0.003, 0), rounds(0.1, 0.3, **probe))
+    section = section_of(made, "0.5")
+    (row,) = section.methods
+    assert [p.x for p in plots.by_megabytes(row)] == pytest.approx([3, 6, 9.75])
+    assert section.megabytes_to(row.runs[0]) == pytest.approx(9.75)
+    cost = plots.pictures([section])[2].svg()
+    assert "ilora, round 2" in cost
+    assert "linear-probe, round 1" not in cost, "one round is a level line here too"
+
+
 def test_rows_of_a_strategy_share_a_colour_and_the_plain_one_is_solid(section):
     found = styles_of([*section.methods, *section.bounds])
     plain, other = found["ilora"], found["ilora+control-scope=head"]

@@ -6,7 +6,7 @@ import re
 import pytest
 from rich.console import Console
 
-from ilora_app.watch.lines import duration, megabytes
+from ilora_app.watch.lines import duration, megabytes, round_line
 from ilora_app.watch.state import RunState
 from ilora_app.watch.view import View, sparkline
 
@@ -115,6 +115,13 @@ def test_the_panel_shows_everything():
     ):  # fmt: skip
         assert part in plain, part
     assert "\x1b[2J" not in text, "what a client says cannot clear the screen"
+
+
+def test_what_solving_the_head_sends_counts_from_before_round_1():
+    head = {"bytes_down_head": 2_000_000, "bytes_up_head": 1_000_000}
+    state = fed([EVENTS[0], EVENTS[1] | head, EVENTS[5]])
+    assert "2.00 MB down 1.00 MB up" in round_line(state.rows[0], state)
+    assert "3.50 MB down, 1.75 MB up" in drawn(state)
 
 
 def test_the_panel_of_a_run_that_has_just_begun_and_of_personal_models():

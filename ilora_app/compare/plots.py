@@ -137,7 +137,7 @@ def _lines(
     level = {
         name
         for name, points in rows.items()
-        if (points[-1].x == 0 if log else len(points) == 1 < longest)
+        if len(points) == 1 < longest or (log and points[-1].x == 0)
     }
     order = sorted(rows, key=lambda name: name in looks)
     for name in order:

@@ -9,6 +9,14 @@ from ilora_app.compare.jobs import FAILED, FINISHED, Job, Record
 from ilora_app.compare.plan import Entry, Plan
 from ilora_app.methods import BOUNDS, find
 from ilora_app.report.reading import RoundRow, read_events, read_rounds
+from ilora_app.runs.traffic import DOWN, PURPOSES, UP
+
+_MAKING = [
+    f"bytes_{way}{suffix}"
+    for purpose, suffix in PURPOSES.items()
+    for way in (DOWN, UP)
+    if purpose != "evaluation"
+]
 
 
 @dataclass(frozen=True)
@@ -36,10 +44,13 @@ class Run:
         return values[-1][1] if values else None
 
     def megabytes(self) -> list[tuple[int, float]]:
-        """(round, megabytes of training messages so far, both ways, all clients)."""
+        """(round, megabytes so far, both ways, all clients).
+
+        Of all that makes the model: to measure it is not counted.
+        """
         sums, total = [], 0.0
         for row in self.rounds:
-            total += (row.get("bytes_up", 0.0) + row.get("bytes_down", 0.0)) / 1e6
+            total += sum(row.get(column, 0.0) for column in _MAKING) / 1e6
             sums.append((int(row["round"]), total))
         return sums
 

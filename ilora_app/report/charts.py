@@ -76,20 +76,30 @@ def bars(
     run: RunData,
     title: str,
     label: str,
-    parts: Sequence[tuple[str, str]],
+    parts: Sequence[tuple[str, ...]],
     scale: float,
 ) -> str:
-    """Draw columns of metrics.csv on top of each other."""
-    numbers = [int(row["round"]) for row in run.rounds if row["round"] > 0]
-    used = [part for part in parts if run.total(part[1])]
+    """Draw (label, columns of metrics.csv) on top of each other.
+
+    Round 0 is there where it has any of them.
+    """
+    used = [
+        (place, text, keys)
+        for place, (text, *keys) in enumerate(parts)
+        if run.total(*keys)
+    ]
+    found = {
+        int(row["round"]): row
+        for row in run.rounds
+        if row["round"] > 0 or any(row.get(key) for _, _, keys in used for key in keys)
+    }
+    numbers = list(found)
     if not used or not numbers:
         return ""
-    with drawing(title, used[0][1]) as made:
+    with drawing(title, used[0][2][0]) as made:
         base = [0.0] * len(numbers)
-        for text, key in used:
-            found = dict(run.series(key))
-            values = [scale * found.get(number, 0.0) for number in numbers]
-            place = [part[1] for part in parts].index(key)
+        for place, text, keys in used:
+            values = [scale * sum(r.get(k, 0.0) for k in keys) for r in found.values()]
             made.axes.bar(
                 numbers, values, bottom=base, label=text, width=0.75,
                 color=COLOURS[place], edgecolor="none",

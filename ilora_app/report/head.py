@@ -3,8 +3,8 @@
 import time
 from html import escape
 
+from ilora_app.report.cost import BYTES, SECONDS
 from ilora_app.report.reading import RunData
-from ilora_app.report.records import BYTES, SECONDS
 from ilora_app.runs.worth import Worth
 
 

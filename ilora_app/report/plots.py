@@ -227,24 +227,3 @@ def spectra(run: RunData) -> str:
         made.axes.set_ylabel("singular value")
         legend(made.axes)
     return made.svg
-
-
-def traffic(run: RunData) -> str:
-    """Draw megabytes by round and part."""
-    parts = [
-        ("training, down", "bytes_down"),
-        ("training, up", "bytes_up"),
-        ("evaluation, down", "bytes_down_evaluate"),
-        ("evaluation, up", "bytes_up_evaluate"),
-    ]
-    return charts.bars(run, "Megabytes by round, all clients", "MB", parts, 1e-6)
-
-
-def seconds(run: RunData) -> str:
-    """Draw seconds by round and part."""
-    parts = [
-        ("training", "seconds_train"),
-        ("aggregation", "seconds_aggregate"),
-        ("evaluation", "seconds_evaluate"),
-    ]
-    return charts.bars(run, "Seconds by round", "s", parts, 1.0)

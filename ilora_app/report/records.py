@@ -1,41 +1,8 @@
 """The sections of a report that list what was recorded."""
 
-from ilora_app.report import look, plots
-from ilora_app.report.pieces import charts, folded, note, number, shown
+from ilora_app.report import look
+from ilora_app.report.pieces import folded, note, number, shown
 from ilora_app.report.reading import RunData, client_name
-
-BYTES = (
-    ("training, to the clients", "bytes_down"),
-    ("training, from the clients", "bytes_up"),
-    ("evaluation, to the clients", "bytes_down_evaluate"),
-    ("evaluation, from the clients", "bytes_up_evaluate"),
-)
-SECONDS = (
-    ("training, with the way there and back", "seconds_train"),
-    ("aggregation", "seconds_aggregate"),
-    ("evaluation, clients and server", "seconds_evaluate"),
-    ("training on one client, mean", "seconds_client_mean"),
-)
-
-
-def cost(run: RunData) -> str:
-    """Megabytes and seconds by part."""
-    trained = max(sum(row["round"] > 0 for row in run.rounds), 1)
-    rows = [
-        [f"MB, {name}", f"{run.total(key) / 1e6:.3f}", f"{each / 1e6:.3f}"]
-        for name, key in BYTES
-        for each in [run.total(key) / trained]
-    ]
-    rows += [
-        [f"s, {name}", f"{run.total(key):.1f}", f"{run.total(key) / trained:.2f}"]
-        for name, key in SECONDS
-    ]
-    heads = ["part", "all rounds", "a round"]
-    tables = [
-        look.table(heads, [("parts", rows[start : start + len(BYTES)])])
-        for start in (0, len(BYTES))
-    ]
-    return charts(plots.traffic(run), plots.seconds(run), *tables)
 
 
 def failures(run: RunData) -> str:

@@ -1,10 +1,11 @@
 """What a report says, section by section; everything from data is escaped."""
 
 from ilora_app.report import classes, look, plots
+from ilora_app.report.cost import cost
 from ilora_app.report.head import head
 from ilora_app.report.pieces import charts, folded, last, note, section
 from ilora_app.report.reading import Client, RunData, client_name
-from ilora_app.report.records import config, cost, failures, rounds
+from ilora_app.report.records import config, failures, rounds
 from ilora_app.report.verdict import status_of, verdict
 from ilora_app.runs.history import RUNNING
 from ilora_app.settings.parsing import count, shown

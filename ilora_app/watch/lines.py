@@ -1,8 +1,8 @@
 """A run as plain lines: one a round, and one for each thing that goes wrong."""
 
 import math
-from typing import Any
 
+from ilora_app.runs import traffic
 from ilora_app.watch.state import Row, RunState, seconds
 
 ACCURACY = ("accuracy", "token_accuracy", "client_accuracy_mean")
@@ -21,8 +21,8 @@ def round_line(row: Row, state: RunState) -> str:
     kept = [v for k, v in row.items() if k.startswith("energy_kept_r")]
     if kept:
         parts.append("energy kept " + "/".join(f"{value:.2f}" for value in kept))
-    if "bytes_up" in row:
-        down, up = sent(row)
+    down, up = traffic.sent(row)
+    if down or up:
         parts.append(f"{megabytes(down)} down {megabytes(up)} up")
     if taken := seconds(row):
         parts.append(f"{taken:.1f} s")
@@ -30,14 +30,6 @@ def round_line(row: Row, state: RunState) -> str:
     if left and row["round"] < state.rounds:
         parts.append(f"{duration(left)} left")
     return "  ".join(parts)
-
-
-def sent(row: dict[str, Any]) -> tuple[float, float]:
-    """Bytes down and up in a round, training and evaluation together."""
-    return tuple(  # type: ignore[return-value]
-        float(row.get(f"bytes_{way}", 0) + row.get(f"bytes_{way}_evaluate", 0))
-        for way in ("down", "up")
-    )
 
 
 def title(column: str) -> str:

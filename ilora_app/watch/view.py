@@ -11,6 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from ilora_app.runs import traffic
 from ilora_app.settings.options import lower_is_better
 from ilora_app.watch import lines
 from ilora_app.watch.state import RunState, printable
@@ -84,8 +85,7 @@ class View:
             ]
             table.add_row("energy kept", "  ".join(parts))
         down, up = (
-            state.total(f"bytes_{way}", f"bytes_{way}_evaluate")
-            for way in ("down", "up")
+            state.total(*traffic.columns(w)) for w in (traffic.DOWN, traffic.UP)
         )
         table.add_row("sent", f"{lines.megabytes(down)} down, {lines.megabytes(up)} up")
         table.add_row("failures", self._failures())
