@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from ilora_app.runs import class_scores, processes
+from ilora_app.runs import class_scores, lock, processes
 from ilora_app.runs.places import CONFIG, EVENTS, LATEST, RUNS
 from ilora_app.runs.reading import config_of, events_of, number, rows_of
 from ilora_app.runs.worth import Worth
@@ -164,6 +164,17 @@ def remove(folder: Path, root: Path) -> None:
         HistoryError: it is no run, a link, at work, or holds something else.
 
     """
+    check_removable(folder, root)
+    shutil.rmtree(folder)
+
+
+def check_removable(folder: Path, root: Path) -> None:
+    """Check that a folder may be removed; changes nothing.
+
+    Raises:
+        HistoryError: it is no run, a link, at work, or holds something else.
+
+    """
     if folder.is_symlink():
         raise HistoryError(f"{folder} is a link: it is not removed")
     if not is_run(folder):
@@ -176,7 +187,9 @@ def remove(folder: Path, root: Path) -> None:
         raise HistoryError(f"{folder} holds other runs: it is not removed")
     if read(folder, root).status == RUNNING:
         raise HistoryError(f"{folder} is at work: stop the run first")
-    shutil.rmtree(folder)
+    # One that goes on after its end says so in its events a little later.
+    if by := lock.busy(folder):
+        raise HistoryError(f"{by}: stop the run first")
 
 
 def _folders(root: Path) -> Iterator[Path]:
@@ -209,6 +222,9 @@ def _status(folder: Path, events: list[dict[str, Any]]) -> tuple[str, str]:
     if last:
         return str(last["event"]), str(last.get("reason", ""))
     if begun.get("host") == socket.gethostname() and _at_work(begun.get("pid")):
+        return RUNNING, ""
+    if lock.busy(folder):
+        # Of another container, say, whose processes this one does not see.
         return RUNNING, ""
     if not begun and any((folder / n).is_dir() for n in ("adapter", "model")):
         # Written before runs said how they ended: what they end with is there.
