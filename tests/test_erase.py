@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ilora_app.cli import app
-from ilora_app.runs import lock
+from ilora_app.runs import erase, lock
 from ilora_app.runs.erase import keys_of
 from tests.conftest import read_events
 from tests.finished import ilora
@@ -133,6 +133,47 @@ def test_links_are_removed_and_not_followed(tmp_path):
     assert ilora("runs", "erase", folder, "--yes").exit_code == 0
     assert (other / "precious").is_file()
     assert not (folder / "checkpoints").is_symlink()
+
+
+def test_all_removes_nothing_of_a_folder_that_cannot_go(tmp_path, monkeypatch):
+    folder = made(tmp_path / "run")
+    (folder / "checkpoints").mkdir()
+    (folder / "parts").mkdir()
+    words = ("runs", "erase", folder, "--all", "--yes")
+    monkeypatch.chdir(folder / "parts")
+    within = ilora(*words)
+    assert within.exit_code == 2
+    assert "holds" in within.output
+    monkeypatch.chdir(tmp_path)
+    other = made(folder / "other")
+    beside = ilora(*words)
+    assert beside.exit_code == 2
+    assert "holds other runs" in beside.output
+    assert (folder / "checkpoints").is_dir()
+    assert (folder / "parts").is_dir()
+    assert other.is_dir()
+
+
+def test_what_went_is_said_and_recorded_where_the_folder_stays(tmp_path, monkeypatch):
+    folder = made(tmp_path / "run")
+    (folder / "checkpoints").mkdir()
+    real = erase.erase
+
+    def another_run_comes(items):
+        found = real(items)
+        made(folder / "other")
+        return found
+
+    monkeypatch.setattr(erase, "erase", another_run_comes)
+    result = ilora("runs", "erase", folder, "--all", "--yes", "--json")
+    assert result.exit_code == 2
+    said = json.loads(result.stdout)
+    assert [Path(item["path"]).name for item in said["removed"]] == ["checkpoints"]
+    (failed,) = said["failed"]
+    assert failed["path"] == str(folder)
+    assert "holds other runs" in failed["reason"]
+    (event,) = read_events(folder, "erased")
+    assert event["removed"] == ["checkpoints"]
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,9 @@ def erase(
         if folder:
             if folder.is_symlink():
                 raise history.HistoryError(f"{folder} is a link: nothing is removed")
+            if all_:
+                # Before anything goes: else half of it would.
+                history.check_removable(folder, place)
             held = lock.hold(folder)
             typer.echo(f"run: {folder}", err=True)
         keys = erasing.keys_of(folder) if folder else [key]
@@ -100,31 +103,48 @@ def erase(
             typer.echo("nothing is removed", err=True)
             raise typer.Exit(0)
         gone, left = erasing.erase(items)
+        removed = [asdict(item) for item in gone]
         if folder and all_:
             held = held and held.close()
-            history.remove(folder, place)
-        elif folder and gone:
-            _record(folder, gone)
+            removed += _remove(folder, place, left)
+        if folder and gone and history.is_run(folder):
+            _record(folder, gone, left)
     except (history.HistoryError, lock.BusyError, OSError, ValueError) as error:
         _refuse(str(error))
     finally:
         if held:
             held.close()
-    removed = [asdict(item) for item in gone]
-    if folder and all_:
-        removed.append({"path": str(folder), "holds": "the run folder", "bytes": 0})
-    _say(folder, keys, removed, left, all_, json_)
+    _say(folder, keys, removed, left, json_)
     if left:
         raise typer.Exit(MISTAKE)
 
 
-def _record(folder: Path, gone: "list[Item]") -> None:
+def _remove(
+    folder: Path, place: Path, left: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Remove a run folder; where it stays, ``left`` has the reason."""
+    from ilora_app.runs import history
+
+    try:
+        history.remove(folder, place)
+    except (history.HistoryError, OSError) as error:
+        left.append({"path": str(folder), "reason": str(error)})
+        return []
+    return [{"path": str(folder), "holds": "the run folder", "bytes": 0}]
+
+
+def _record(folder: Path, gone: "list[Item]", left: list[dict[str, Any]]) -> None:
+    """Write down in the run what went of it; ``left`` has what could not be written."""
     from ilora_app.report import privacy_page
     from ilora_app.runs import erase as erasing
 
     erasing.note(folder, gone)
-    if (folder / privacy_page.PAGE).is_file():
-        privacy_page.write(folder)
+    page = folder / privacy_page.PAGE
+    if page.is_file():
+        try:
+            privacy_page.write(folder)
+        except (OSError, ValueError) as error:
+            left.append({"path": str(page), "reason": f"as it was: {error}"})
 
 
 def _say(
@@ -132,12 +152,11 @@ def _say(
     keys: list[str],
     removed: list[dict[str, Any]],
     left: list[dict[str, Any]],
-    everything: bool,
     as_json: bool,
 ) -> None:
     commands = [f"ilora runs erase --key {key}" for key in keys] if folder else []
     unreached = list(_NOT_REACHED if commands else _NOT_REACHED[1:]) if folder else []
-    kept = _KEPT if folder and not everything else ""
+    kept = _KEPT if folder and folder.exists() else ""
     if as_json:
         said = {"removed": removed, "failed": left, "kept": kept, "keys": keys,
                 "on_nodes": commands, "not_reached": unreached}  # fmt: skip
