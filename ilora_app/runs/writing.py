@@ -1,6 +1,10 @@
 """Files of a run, none of which ends it where a disk is full: that is told once."""
 
+import glob
 import os
+import secrets
+import stat
+import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -10,6 +14,8 @@ from pathlib import Path
 from ilora_app.runs.places import through_no_link
 
 _MOST_LINES = 100_000
+# Seconds after which a file that is still being written has no writer any more.
+_ABANDONED = 3600.0
 
 
 class PlaceError(RuntimeError):
@@ -54,10 +60,11 @@ def whole(path: Path, text: str, flushed: bool = False) -> None:
         OSError: the disk is full, or the place cannot be written.
 
     """
-    temporary = path.with_name(f".{path.name}.tmp")
+    # A name of its own: another who writes the same file would write into this one.
+    temporary = path.with_name(f".{path.name}-{secrets.token_hex(4)}.tmp")
     try:
+        _clear(path)
         # Made anew: through a link it would be written to wherever that leads.
-        temporary.unlink(missing_ok=True)
         with temporary.open("x", encoding="utf-8", newline="") as file:
             file.write(text)
         if flushed:
@@ -69,6 +76,22 @@ def whole(path: Path, text: str, flushed: bool = False) -> None:
         with suppress(OSError):
             temporary.unlink()
         raise
+
+
+def _clear(path: Path) -> None:
+    """Remove what writers that were killed have left beside a file.
+
+    Raises:
+        OSError: something there cannot be removed.
+
+    """
+    fixed = f".{path.name}.tmp"  # as all were once named
+    for left in path.parent.glob(f".{glob.escape(path.name)}*.tmp"):
+        with suppress(FileNotFoundError):
+            known = left.lstat()
+            old = time.time() - known.st_mtime > _ABANDONED
+            if old or left.name == fixed or stat.S_ISLNK(known.st_mode):
+                left.unlink()
 
 
 class Attempts:
