@@ -9,7 +9,9 @@ from typing import Any
 
 import tomli_w
 
+from ilora_app.runs import writing
 from ilora_app.runs.machine import hardware, versions
+from ilora_app.runs.places import METRICS
 from ilora_app.runs.reading import events_of
 from ilora_app.settings import Settings, parsing
 
@@ -63,19 +65,26 @@ class Job:
         self.config_file.write_text(text, encoding="utf-8")
 
     def record(self) -> "Record | None":
-        """How it came out; None where it has not come to an end."""
+        """How it came out; None where that is not known, or its result is gone.
+
+        Such a run is run again.
+        """
         try:
-            text = self._beside(".json").read_text(encoding="utf-8")
-        except FileNotFoundError:
+            found = Record.parsed(self._beside(".json").read_text(encoding="utf-8"))
+        except (OSError, ValueError, TypeError, RecursionError):
             return None
-        return Record(**json.loads(text))
+        lost = not (self.folder / METRICS).is_file()
+        return None if found.status == FINISHED and lost else found
 
     def close(self, record: "Record") -> None:
-        """Write down how it came out, in one step."""
-        file = self._beside(".json")
-        temporary = file.with_suffix(".json.tmp")
-        temporary.write_text(json.dumps(asdict(record), indent=1), encoding="utf-8")
-        temporary.replace(file)
+        """Write down how it came out, so that a loss of power leaves all of it or none.
+
+        Raises:
+            OSError: the disk is full, or the place cannot be written.
+
+        """
+        text = json.dumps(asdict(record), indent=1)
+        writing.whole(self._beside(".json"), text, flushed=True)
 
     def differences(self, record: "Record") -> list[str]:
         """Keys in which a finished run is another one than this."""
@@ -111,6 +120,23 @@ class Record:
     hardware: str
 
     @classmethod
+    def parsed(cls, text: str) -> "Record":
+        """Read a record as JSON.
+
+        Raises:
+            ValueError, TypeError, RecursionError: it is none.
+
+        """
+        found = cls(**json.loads(text))
+        texts = found.status, found.reason, found.engine, found.hardware
+        tables = found.config, found.versions
+        numbers = found.seconds, found.clients
+        for values, kind in ((texts, str), (tables, dict), (numbers, int | float)):
+            if not all(isinstance(value, kind) for value in values):
+                raise TypeError(f"expected {kind} in {values}")
+        return found
+
+    @classmethod
     def of(cls, job: Job, engine: str, reason: str, seconds: float) -> "Record":
         """Record of a run that has just ended; with a reason it failed."""
         reason = reason or what_is_wrong(job.folder)
@@ -128,7 +154,7 @@ class Record:
 
 def what_is_wrong(folder: Path) -> str:
     """Why a run folder holds no result though its run came to an end, or nothing."""
-    if not (folder / "metrics.csv").is_file():
+    if not (folder / METRICS).is_file():
         return "the run left no metrics.csv"
     events = events_of(folder)
 

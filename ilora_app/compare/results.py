@@ -9,6 +9,7 @@ from ilora_app.compare.jobs import FAILED, FINISHED, Job, Record
 from ilora_app.compare.plan import Entry, Plan
 from ilora_app.methods import BOUNDS, find
 from ilora_app.report.reading import RoundRow, read_events, read_rounds
+from ilora_app.runs.places import METRICS
 from ilora_app.runs.traffic import DOWN, PURPOSES, UP
 
 _MAKING = [
@@ -138,7 +139,7 @@ def read_run(job: Job) -> Run | None:
     record = job.record()
     if record is None or record.status != FINISHED:
         return None
-    rounds = tuple(read_rounds(job.folder / "metrics.csv"))
+    rounds = tuple(r for r in read_rounds(job.folder / METRICS) if "round" in r)
     found: Mapping[str, Any] = next(
         (e for e in read_events(job.folder) if e["event"] == "baselines"), {}
     )
