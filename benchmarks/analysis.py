@@ -17,7 +17,7 @@ from benchmarks.laboratory import Config, unpack
 from benchmarks.recorded import Run, Study, last, score
 from ilora_app.compare.intervals import (
     Difference,
-    holm,
+    corrected,
     over_seeds,
     over_seeds_and_rows,
 )
@@ -60,7 +60,7 @@ class Cell:
         return float(np.mean([np.mean(unpack(h)) for h in hits])) if hits else None
 
     def megabytes(self) -> float:
-        """Sent in all, both ways, by all clients, in training and for the head."""
+        """Sent in all, both ways, by all clients: training, evaluation and the head."""
         totals = [
             sum(v for row in r["rows"] for k, v in row.items() if k.startswith("bytes"))
             for r in self.runs.values()
@@ -119,7 +119,7 @@ def table(
         for row, found in cells.items()
         if row != reference and (gap := difference(found, cells[reference]))
     }
-    corrected = dict(zip(gaps, holm([gap.p for gap in gaps.values()]), strict=True))
+    p = dict(zip(gaps, corrected(list(gaps.values())), strict=True))
     what = "loss" if cells[reference].language else "final"
     lines = [
         f"| {task}, {setting} | {what} | less {reference} | smallest rank "
@@ -135,7 +135,7 @@ def table(
             text = f"{sign * gap.mean:+.3f}" + (
                 f" ± {gap.half:.3f}" if gap.seeds > 1 else ""
             )
-            if corrected[row] < 0.05:
+            if p[row] < 0.05:
                 text = f"**{text}**"
         lines.append(
             f"| {row} | {found.final():.3f} ± {found.deviation():.3f} "

@@ -13,7 +13,7 @@ from pathlib import Path
 from benchmarks.analysis import Cell, cell
 from benchmarks.design import TABLES
 from benchmarks.recorded import COMMITTED, Study, last
-from ilora_app.compare.intervals import Difference, holm, over_seeds
+from ilora_app.compare.intervals import Difference, corrected, over_seeds
 
 OWN = "client_accuracy_mean"
 
@@ -42,7 +42,7 @@ def table(study: Study, task: str, setting: str) -> list[str]:
         for row in others
         if row in cells and (gap := own_difference(cells[row], cells[reference]))
     }
-    corrected = dict(zip(gaps, holm([gap.p for gap in gaps.values()]), strict=True))
+    p = dict(zip(gaps, corrected(list(gaps.values())), strict=True))
     lines = [
         f"| {task}, {setting} | clients' own data | less {reference} | worst client "
         "| test split | MB | rate | seeds |",
@@ -52,7 +52,7 @@ def table(study: Study, task: str, setting: str) -> list[str]:
         found, text = cells[row], ""
         if row in gaps:
             text = f"{gaps[row].mean:+.3f} ± {gaps[row].half:.3f}"
-            text = f"**{text}**" if corrected[row] < 0.05 else text
+            text = f"**{text}**" if p[row] < 0.05 else text
         lines.append(
             f"| {row} | {found.mean(OWN):.3f} | {text} "
             f"| {found.mean('client_accuracy_worst'):.3f} | {found.final():.3f} "

@@ -48,6 +48,18 @@ def test_one_seed_tells_nothing(tmp_path):
     assert str(row.gap) == "-0.100"
 
 
+def test_a_row_of_one_seed_is_none_of_those_that_p_is_corrected_for(tmp_path):
+    finals = FINALS | {"hetlora": (0.5,)}
+    made = plan(tmp_path, *map(entry, finals), seeds=3)
+    for one in made.entries:
+        for seed, value in enumerate(finals[one.row.name]):
+            finish(made.job(one, 0.003, seed), rounds(0.1, value))
+    found = {row.name: row for row in behind_best(section_of(made))}
+    oracle = stats.ttest_rel(FINALS["flora"], FINALS["ilora"])
+    assert found["flora"].p == pytest.approx(2 * oracle.pvalue), "of two, not of three"
+    assert (found["hetlora"].p, found["hetlora"].tied) == (1.0, False)
+
+
 def test_people_read_them_below_the_table(three):
     text = markdown([three], [])
     assert "less that of ilora, paired by seed" in text

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ilora_app.compare.intervals import Difference, holm, over_seeds
+from ilora_app.compare.intervals import Difference, corrected, over_seeds
 from ilora_app.compare.results import Run, Summary
 from ilora_app.compare.sections import Section
 
@@ -22,7 +22,8 @@ class Behind:
     Attributes:
         name: of the row.
         gap: its final accuracy less the best row's.
-        p: of no difference, two-sided, corrected for the number of rows.
+        p: of no difference, two-sided, corrected for the number of rows with two
+            seeds or more.
 
     """
 
@@ -42,10 +43,8 @@ def behind_best(section: Section) -> list[Behind]:
         return []
     best, *others = section.methods
     found = [(s.name, gap) for s in others if (gap := paired(best.runs, s.runs))]
-    corrected = holm([gap.p for _, gap in found])
-    return [
-        Behind(name, gap, p) for (name, gap), p in zip(found, corrected, strict=True)
-    ]
+    values = corrected([gap for _, gap in found])
+    return [Behind(name, gap, p) for (name, gap), p in zip(found, values, strict=True)]
 
 
 def paired(ground: Sequence[Run], other: Sequence[Run]) -> Difference | None:

@@ -88,6 +88,18 @@ def holm(values: Sequence[float]) -> list[float]:
     return found
 
 
+def corrected(gaps: Sequence[Difference]) -> list[float]:
+    """p of every gap, corrected for their number (Holm).
+
+    One of a single seed tests nothing: it is none of the number, and its p stays 1.
+    """
+    tested = [i for i, gap in enumerate(gaps) if gap.seeds > 1]
+    found = [1.0] * len(gaps)
+    for i, p in zip(tested, holm([gaps[i].p for i in tested]), strict=True):
+        found[i] = p
+    return found
+
+
 def _of(mean: float, error: float, freedom: float, seeds: int) -> Difference:
     if not error:
         return Difference(mean, 0.0, float(not mean), seeds)
