@@ -171,6 +171,21 @@ def test_the_table_tells_a_real_difference_and_no_other(empty):
     assert "| 0.500 | 2 | 0.003 | 5 |" in text[rows[0]]
 
 
+def test_rows_of_one_seed_make_no_other_row_less_sure(empty):
+    first, second, *others = [*design.TABLES["ablation"], "fedit"]
+    for row, chance in ((first, 0.8), (second, 0.8005)):
+        fill(empty, row, chance, seeds=3)
+    for row in others:
+        fill(empty, row, 0.5, seeds=1)
+    rows = [first, second, *others]
+    cells = [analysis.cell(empty, TASK, SETTING, row) for row in (second, first)]
+    assert 0.05 / 4 < analysis.difference(*cells).p < 0.05
+    lines = analysis.table(empty, TASK, SETTING, rows, first)
+    text = {line.split("|")[1].strip(): line for line in lines[2:]}
+    assert "**+0.001" in text[second]
+    assert not any("**" in text[row] for row in others)
+
+
 def test_flatness_is_what_the_last_third_of_the_rounds_adds(empty):
     fill(empty, "fedit", 1.0)
     assert analysis.flatness(empty, TASK, SETTING, ["fedit"]) == pytest.approx(0.9)
