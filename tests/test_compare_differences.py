@@ -9,7 +9,7 @@ from scipy import stats
 from ilora_app.compare.differences import behind_best
 from ilora_app.compare.latex import escaped, latex
 from ilora_app.compare.tables import markdown
-from tests.made_up import entry, finish, plan, rounds, section_of
+from tests.made_up import entry, fail, finish, plan, rounds, section_of
 
 FINALS = {
     "ilora": (0.80, 0.82, 0.84),
@@ -58,6 +58,28 @@ def test_a_row_of_one_seed_is_none_of_those_that_p_is_corrected_for(tmp_path):
     oracle = stats.ttest_rel(FINALS["flora"], FINALS["ilora"])
     assert found["flora"].p == pytest.approx(2 * oracle.pvalue), "of two, not of three"
     assert (found["hetlora"].p, found["hetlora"].tied) == (1.0, False)
+
+
+def test_one_lucky_seed_is_not_the_best(tmp_path):
+    finals = FINALS | {"hetlora": (0.95,)}
+    made = plan(tmp_path, *map(entry, finals), seeds=3)
+    for one in made.entries:
+        for seed in made.seeds:
+            job = made.job(one, 0.003, seed)
+            if seed < len(finals[one.row.name]):
+                finish(job, rounds(0.1, finals[one.row.name][seed]))
+            else:
+                fail(job, "no memory")
+    section = section_of(made)
+    names = [summary.name for summary in section.methods]
+    assert names == ["ilora", "fedit", "flora", "hetlora"]
+    assert section.target == pytest.approx(0.95 * 0.82)
+    assert {row.name: row.tied for row in behind_best(section)} == {
+        "fedit": True, "flora": False, "hetlora": False,
+    }  # fmt: skip
+    rows = latex([section], [])
+    assert r"hetlora (1 of 3) & 0.950 &" in rows
+    assert r"ilora & \textbf{0.820} $\pm$" in rows
 
 
 def test_people_read_them_below_the_table(three):

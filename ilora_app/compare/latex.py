@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 
 from ilora_app.compare.differences import behind_best
-from ilora_app.compare.results import Spread, Summary
+from ilora_app.compare.results import Spread, Summary, leaders
 from ilora_app.compare.sections import Column, Section
+from ilora_app.compare.tables import named
 from ilora_app.runs.places import from_home
 
 _SIGNS = {
@@ -58,20 +59,23 @@ def _table(section: Section) -> list[str]:
         r"\begin{table}",
         r"\centering",
         rf"\caption{{{escaped(section.title)}. Mean $\pm$ standard deviation over "
-        r"seeds; best of the methods in bold. $^{=}$: the 95\,\% interval of the "
-        r"difference from the best, paired by seed, has 0 in it.}",
+        r"seeds; best of the methods with the most seeds in bold. $^{=}$: the 95\,\% "
+        r"interval of the difference from the best, paired by seed, has 0 in it.}",
         rf"\begin{{tabular}}{{l{'r' * len(columns)}}}",
         r"\toprule",
         " & ".join(["method", *heads]) + r" \\",
     ]
     for name, summaries in section.groups:
         lines.append(r"\midrule")
-        best = _best(summaries, columns) if name == "methods" else {}
+        whole = leaders(summaries)
+        names = {summary.name for summary in whole}
+        best = _best(whole, columns) if name == "methods" else {}
         for summary in summaries:
-            cells = [_cell(summary, column, best) for column in columns]
+            bold = best if summary.name in names else {}
+            cells = [_cell(summary, column, bold) for column in columns]
             if summary.name in ties:
                 cells[0] += _TIE
-            lines.append(" & ".join([escaped(summary.name), *cells]) + r" \\")
+            lines.append(" & ".join([escaped(named(summary)), *cells]) + r" \\")
     return [*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"]
 
 

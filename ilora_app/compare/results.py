@@ -207,8 +207,18 @@ def target_of(summaries: Sequence[Summary], wanted: str) -> float | None:
     if wanted != "auto":
         return float(wanted)
     methods = [s for s in summaries if kind_of(s) == METHOD] or list(summaries)
-    finals = [final.mean for s in methods if (final := s.final)]
+    finals = [final.mean for s in leaders(methods) if (final := s.final)]
     return 0.95 * max(finals) if finals else None
+
+
+def leaders(summaries: Sequence[Summary]) -> list[Summary]:
+    """Rows with the most finished seeds, among which the best is looked for.
+
+    One of which most seeds have failed may have had luck with the others.
+    """
+    seeds = [final.n if (final := s.final) else 0 for s in summaries]
+    most = max(seeds, default=0)
+    return [s for s, n in zip(summaries, seeds, strict=True) if n == most]
 
 
 METHOD, PERSONAL, BOUND = "method", "personal", "bound"

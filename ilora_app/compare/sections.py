@@ -11,6 +11,7 @@ from ilora_app.compare.results import (
     Spread,
     Summary,
     kind_of,
+    leaders,
     target_of,
 )
 from ilora_app.runs.worth import BASELINES
@@ -67,7 +68,7 @@ class Section:
 
     @property
     def methods(self) -> list[Summary]:
-        """Rows with results, the best final accuracy first."""
+        """Rows with results, the best final accuracy of those with all seeds first."""
         return self._of(METHOD)
 
     @property
@@ -174,10 +175,15 @@ def best(run: Run) -> float | None:
 
 
 def _sorted(summaries: Iterable[Summary]) -> list[Summary]:
-    def final(summary: Summary) -> float:
-        return summary.final.mean if summary.final else -1.0
+    """The best first; rows that lack seeds which others have come after those."""
+    rows = list(summaries)
+    whole = {summary.name for summary in leaders(rows)}
 
-    return sorted(summaries, key=final, reverse=True)
+    def rank(summary: Summary) -> tuple[bool, float]:
+        mean = summary.final.mean if summary.final else -1.0
+        return summary.name in whole, mean
+
+    return sorted(rows, key=rank, reverse=True)
 
 
 def _at_rank(rank: int) -> Value:

@@ -30,9 +30,14 @@ def cells(section: Section, summary: Summary) -> list[str]:
     for column in section.columns:
         spread = Spread.of(column.value(run) for run in summary.runs)
         found.append(_cell(spread, column, len(summary.runs)))
-    asked = len(summary.runs) + summary.missing + _failed_at(summary)
-    seeds = "" if len(summary.runs) == asked else f" ({len(summary.runs)} of {asked})"
-    return [summary.name + seeds, *found]
+    return [named(summary), *found]
+
+
+def named(summary: Summary) -> str:
+    """Name of a row, with how many of its seeds it has where it lacks some."""
+    done = len(summary.runs)
+    asked = done + summary.missing + _failed_at(summary)
+    return summary.name if done == asked else f"{summary.name} ({done} of {asked})"
 
 
 def groups(section: Section) -> list[tuple[str, list[list[str]]]]:
