@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -15,6 +16,16 @@ import pytest
 
 from tests.finished import ilora, objects
 
+
+def _has_ipv6() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
+NO_IPV6 = pytest.mark.skipif(not _has_ipv6(), reason="this machine has no IPv6")
 CODE = "from ilora_app.cli import app; app()"
 
 
@@ -37,12 +48,17 @@ def served(*words: object) -> Iterator[tuple[str, subprocess.Popen]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("number", "host"), [(signal.SIGINT, "127.0.0.1"), (signal.SIGTERM, "0.0.0.0")]
+    ("number", "host", "shown"),
+    [
+        (signal.SIGINT, "127.0.0.1", "127.0.0.1"),
+        (signal.SIGTERM, "0.0.0.0", "127.0.0.1"),
+        pytest.param(signal.SIGTERM, "::1", "[::1]", marks=NO_IPV6),
+    ],
 )
-def test_it_answers_and_ends_when_asked(made, number, host):
+def test_it_answers_and_ends_when_asked(made, number, host, shown):
     folder = made["bert"].folder
     with served(folder, "--host", host) as (url, process):
-        assert url.startswith("http://127.0.0.1:")
+        assert url.startswith(f"http://{shown}:")
         with httpx.Client(timeout=60) as kept:  # a connection that is left open
             body = {"inputs": ["what is my balance"]}
             said = kept.post(f"{url}/predict", json=body)
@@ -51,7 +67,8 @@ def test_it_answers_and_ends_when_asked(made, number, host):
             (other,) = objects(ilora("predict", folder, *body["inputs"], "--json"))
             labels = [[a["label"] for a in found["labels"]] for found in (one, other)]
             assert labels[0] == labels[1]
-            busy = ilora("serve", folder, "--port", url.rpartition(":")[2])
+            taken = ("--host", host, "--port", url.rpartition(":")[2])
+            busy = ilora("serve", folder, *taken)
             assert busy.exit_code == 2
             assert "it cannot be listened on" in busy.output
             started = time.monotonic()

@@ -103,7 +103,7 @@ def _serve(
                 )
             inputs, megabytes, new_tokens = limits
             most = Limits(inputs=inputs, megabytes=megabytes, new_tokens=new_tokens)
-            names = ("127.0.0.1", "localhost", "[::1]", host) if alone else ()
+            names = ("127.0.0.1", "localhost", "::1", host) if alone else ()
             name = place.rstrip("/").rpartition("/")[2]
             made = app.make(predictor, name, most, names)
             where = address.url(host, taken)

@@ -8,7 +8,6 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.exceptions import HTTPException
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect
 
 from ilora_app.export.places import ReleaseError
@@ -16,6 +15,7 @@ from ilora_app.predict.as_json import answer
 from ilora_app.predict.predictor import Predictor
 from ilora_app.serve import page
 from ilora_app.serve.asked import Asked, AskedError, Limits, read
+from ilora_app.serve.hosts import HostCheck
 from ilora_app.settings.kinds import kind
 from ilora_app.tasks.places import DataError
 
@@ -43,7 +43,7 @@ def make(
     # No schema: its pages load scripts from elsewhere.
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
     if hosts:
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))
+        app.add_middleware(HostCheck, names=hosts)
     facts = predictor.facts
     about = {
         "status": "ok",
