@@ -103,7 +103,7 @@ def _dealt(run: Path) -> list[tuple[int, int]]:
         text = (run / "events.jsonl").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return []
-    for line in text.splitlines():
+    for line in text.split("\n"):
         try:
             event = json.loads(line)
             if event["event"] != "member":

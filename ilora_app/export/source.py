@@ -146,7 +146,7 @@ def _ranks(folder: Path) -> tuple[int, ...]:
         text = (folder / "events.jsonl").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ()
-    for line in text.splitlines():
+    for line in text.split("\n"):
         # A crash leaves a line torn.
         with suppress(*STUMBLES):
             event = json.loads(line)

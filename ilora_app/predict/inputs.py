@@ -80,7 +80,8 @@ def _csv(path: Path) -> list[tuple[int, dict[str, object]]]:
 
 def _jsonl(path: Path) -> list[tuple[int, dict[str, object]]]:
     found = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    # Not splitlines: a text may hold other ends of lines, such as U+2028.
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
         if not line.strip():
             continue
         try:

@@ -177,8 +177,9 @@ def read_events(folder: Path) -> list[Event]:
     found = []
     if not file.is_file():
         return []
-    # The bytes of a line that a crash has torn may be anything.
-    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+    # The bytes of a line that a crash has torn may be anything; texts may hold other
+    # ends of lines, such as U+2028.
+    for line in file.read_text(encoding="utf-8", errors="replace").split("\n"):
         try:
             event = json.loads(line)
         except (ValueError, RecursionError):

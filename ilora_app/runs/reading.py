@@ -36,7 +36,7 @@ def lines_of(path: Path) -> list[dict[str, Any]]:
 
     """
     found: list[dict[str, Any]] = []
-    for line in _text(path).splitlines():
+    for line in _text(path).split("\n"):  # texts may hold other ends, such as U+2028
         try:
             event = json.loads(line)
         except (ValueError, RecursionError):
