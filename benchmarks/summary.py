@@ -3,7 +3,8 @@
     python benchmarks/summary.py benchmarks/results/*/table.csv
 
 A column for every preset: mean ± standard deviation over the seeds, and the learning
-rate that was chosen. Rows are sorted by their mean over the columns; bounds come last.
+rate that was chosen. Rows are sorted by their mean over the columns; bounds come last,
+and after them what needs no federation.
 """
 
 import csv
@@ -18,6 +19,8 @@ NAMES = {
     "control-scope=factors": "on the factors alone",
     "residual=merge": "residual merged",
 }
+LAST = {"bound": 1, "baseline": 2}
+"""Kinds of rows that come after all others, in this order."""
 
 
 def label(row: str) -> str:
@@ -47,10 +50,10 @@ def main(files: list[str]) -> None:
                 if row["preset"] not in presets:
                     presets.append(row["preset"])
 
-    def order(key: tuple[str, str]) -> tuple[bool, float]:
+    def order(key: tuple[str, str]) -> tuple[int, float]:
         found = [row["final_accuracy_mean"] for row in cells[key].values()]
         values = [float(value) for value in found if value]
-        return key[0] == "bound", -statistics.fmean(values) if values else 0.0
+        return LAST.get(key[0], 0), -statistics.fmean(values) if values else 0.0
 
     print("| | " + " | ".join(presets) + " |")
     print("|---" * (1 + len(presets)) + "|")
@@ -61,10 +64,14 @@ def main(files: list[str]) -> None:
             if not row or not row["final_accuracy_mean"]:
                 texts.append("-")
                 continue
-            mean, std = row["final_accuracy_mean"], row["final_accuracy_std"] or "nan"
-            edge = "†" if row["learning_rate_at_edge"] == "True" else ""
-            rate = f"{float(row['learning_rate']):g}{edge}"
-            texts.append(f"{float(mean):.3f} ± {float(std):.3f} ({rate})")
+            text = f"{float(row['final_accuracy_mean']):.3f}"
+            # One value has no deviation, and what trains nothing no rate.
+            if row["final_accuracy_std"]:
+                text += f" ± {float(row['final_accuracy_std']):.3f}"
+            if row["learning_rate"]:
+                edge = "†" if row["learning_rate_at_edge"] == "True" else ""
+                text += f" ({float(row['learning_rate']):g}{edge})"
+            texts.append(text)
         print(f"| {key[1]} | " + " | ".join(texts) + " |")
 
 

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks import live_panel
+from ilora_app.compare import tables
 from ilora_app.methods import METHODS
+from tests.made_up import entry, finish, plan, rounds, section_of
 from tests.own_processes import free_port
 
 pytestmark = pytest.mark.slow
@@ -108,6 +110,22 @@ def test_the_summary_puts_comparisons_side_by_side(tmp_path):
         "| 0.700 ± 0.010 (0.003) | 0.900 ± 0.010 (0.003) |",
         "| fedit | 0.800 ± 0.020 (0.01†) | 0.600 ± 0.020 (0.01†) |",
         "| centralized | 0.950 ± 0.000 (0.001) | 0.950 ± 0.000 (0.001) |",
+    ]
+
+
+def test_the_summary_reads_what_compare_writes(tmp_path):
+    made = plan(tmp_path, *map(entry, ("ilora", "linear-probe")), seeds=2)
+    for one, accuracy in zip(made.entries, (0.9, 0.4), strict=True):
+        for seed in made.seeds:
+            known = {"majority_class": 0.1, "tfidf": 0.95}
+            finish(made.job(one, 0.003, seed), rounds(0.1, accuracy), **known)
+    file = tmp_path / "table.csv"
+    file.write_text(tables.raw([section_of(made)]))
+    assert call(str(BENCHMARKS / "summary.py"), str(file)).splitlines()[2:] == [
+        "| ilora + control variates | 0.900 ± 0.000 (0.003) |",
+        "| linear-probe | 0.400 ± 0.000 (0.003) |",
+        "| TF-IDF and a linear model, texts pooled | 0.950 |",
+        "| guessing the commonest class | 0.100 |",
     ]
 
 
