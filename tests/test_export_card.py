@@ -1,9 +1,12 @@
 """The card of an export: what it says, and the command that it gives."""
 
 import shlex
+import shutil
+import tomllib
 from dataclasses import replace
 
 import pytest
+import tomli_w
 from flwr.common.config import parse_config_args
 
 from ilora_app.export import card, licences
@@ -57,6 +60,20 @@ def test_the_command_of_the_card_gives_the_settings_again(made, tmp_path, prompt
     assert {key: whole[key] for key in read} | {
         "model": read["model"], "dataset": read["dataset"]
     } == read  # fmt: skip
+
+
+def test_the_command_has_the_keys_that_a_method_of_ones_own_declares(made, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(made["bert"].folder, folder)
+    config = tomllib.loads((folder / "config.toml").read_text())
+    own = {"median-momentum": 0.3, "median-name": 'a "b"', "median-on": True}
+    config |= own | {"strategy": "median:Median", "median-file": str(tmp_path / "x")}
+    (folder / "config.toml").write_text(tomli_w.dumps(config))
+    words = shlex.split(card.command(open_run(folder)))
+    read = parse_config_args([words[words.index("--run-config") + 1]])
+    assert read["strategy"] == "median:Median"
+    assert {key: read[key] for key in own} == own
+    assert read["median-file"] == "PATH/x", "no path of this machine"
 
 
 def test_licences_where_a_card_has_them(tmp_path):

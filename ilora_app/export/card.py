@@ -153,9 +153,11 @@ def command(source: Source) -> str:
         for key, value in parsing.dump(source.settings).items()
         if value != defaults[key] and key not in _HERE
     }
-    for key in ("model", "dataset"):
-        if key in changed:
-            changed[key] = shown(str(changed[key]))
+    # What a key of another's method means is not known here: it may name a folder.
+    changed |= source.own
+    for key in {"model", "dataset", *source.own} & changed.keys():
+        if isinstance(value := changed[key], str):
+            changed[key] = shown(value)
     words = " ".join(f"{key}={_value(value)}" for key, value in changed.items())
     nodes = len(source.ranks)
     federation = f' --federation-config "num-supernodes={nodes}"' if nodes else ""

@@ -3,6 +3,7 @@
 import csv
 import json
 import tomllib
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ class Source:
         round: whose model it is.
         row: of that round in metrics.csv, numbers alone.
         ranks: of the clients, in the order of their partitions.
+        own: keys of the config that its method alone declares.
 
     """
 
@@ -39,6 +41,7 @@ class Source:
     round: int
     row: dict[str, float]
     ranks: tuple[int, ...]
+    own: Mapping[str, object]
 
 
 def open_run(folder: Path, which: str = LAST) -> Source:
@@ -54,7 +57,9 @@ def open_run(folder: Path, which: str = LAST) -> Source:
     """
     try:
         text = (folder / "config.toml").read_text(encoding="utf-8")
-        settings = _settings(tomllib.loads(text))
+        config = tomllib.loads(text)
+        known = parsing.dump(Settings())
+        settings = parsing.load({k: v for k, v in config.items() if k in known})
     except (OSError, ValueError, RecursionError) as error:
         raise ReleaseError(
             f"{folder / 'config.toml'} cannot be read: {error}"
@@ -75,6 +80,7 @@ def open_run(folder: Path, which: str = LAST) -> Source:
         round=number,
         row=rows.get(number, {}),
         ranks=_ranks(folder),
+        own={k: v for k, v in config.items() if k not in known},
     )
 
 
@@ -97,12 +103,6 @@ def labels_of(model: Path, task: str) -> tuple[str, ...]:
         raise ReleaseError(
             f"{model / 'config.json'}, which names the classes, cannot be read: {cause}"
         ) from None
-
-
-def _settings(config: dict[str, object]) -> Settings:
-    """Read a run's config, without the keys that its method alone declares."""
-    known = parsing.dump(Settings())
-    return parsing.load({key: v for key, v in config.items() if key in known})
 
 
 def _model(place: Path, which: str, settings: Settings) -> tuple[Path, bool]:
