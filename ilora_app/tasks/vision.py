@@ -15,7 +15,7 @@ from torch.nn import functional
 from transformers import BaseImageProcessor
 
 from ilora_app.settings import DataSettings
-from ilora_app.tasks import undecoded
+from ilora_app.tasks import depth, undecoded
 from ilora_app.tasks.examples import Batch, Examples
 from ilora_app.tasks.labels import label_ids
 from ilora_app.tasks.metrics import ClassScores
@@ -129,7 +129,7 @@ def encoded(data: Dataset, column: str) -> list[dict[str, Any]]:
 
 
 def read(image: dict[str, Any], what: str) -> Image.Image:
-    """Read one image as RGB.
+    """Read one image as RGB of eight bits, upright.
 
     Raises:
         DataError: it cannot be read.
@@ -138,7 +138,7 @@ def read(image: dict[str, Any], what: str) -> Image.Image:
     try:
         source = io.BytesIO(image["bytes"]) if image["bytes"] else image["path"]
         with Image.open(source) as opened:
-            return opened.convert("RGB")
+            return depth.of_eight_bits(depth.upright(opened)).convert("RGB")
     except _UNREADABLE as error:
         name = f" ({image['path']})" if image.get("path") else ""
         whole = f"{what}{name} cannot be read: {error}"
