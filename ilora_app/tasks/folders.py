@@ -1,4 +1,4 @@
-"""Folders whose rows are files: texts and recordings by class, tables beside files."""
+"""Folders whose rows are files: by class, or beside a table that names them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ilora_app.settings.data import TEST, TRAIN
+from ilora_app.tasks import split_words
 from ilora_app.tasks.places import TABLES, DataError
 from ilora_app.tasks.tables import encoding, files_of, open_file
 
@@ -24,24 +25,33 @@ _METADATA = "metadata"
 def open_classes(folder: Path) -> DatasetDict | None:
     """Read files in folders by class: CLASS/x.txt, or SPLIT/CLASS/x.wav.
 
-    Images are left to ``datasets``, which wants another library for audio.
+    By position alone: ``datasets`` takes a folder test anywhere for a split, and has
+    the images of train/test, which is a class, in both.
 
     Returns:
-        The columns text and label, or audio and label; None where the folder holds
-        anything else than texts alone, or recordings alone.
+        The columns text, image or audio, and label; None where the folder holds
+        anything else than one of them, and for images that are not so by class.
 
     """
     files = files_of(folder)
     paths = [file.relative_to(folder).parts for file in files]
     ends = {file.suffix.lower() for file in files}
     depths = {len(parts) for parts in paths}
-    texts = ends == {".txt"}
-    if not files or not (texts or ends <= SOUNDS) or depths not in ({2}, {3}):
+    name = "text" if ends == {".txt"} else "image" if ends <= IMAGES else "audio"
+    if not files or depths not in ({2}, {3}):
         return None
-    name, read = ("text", _text) if texts else ("audio", str)
+    if name == "audio" and not ends <= SOUNDS:
+        return None
+    splits = {parts[0]: parts[0] for parts in paths}
+    if name == "image":
+        splits = {first: split_words.meant(first) for first in splits}
+        by_split = all(splits.values())
+        if by_split != (depths == {3}) or len({parts[-2] for parts in paths}) == 1:
+            return None
+    read = _text if name == "text" else str
     rows: dict[str, list[tuple[str, str]]] = {}
     for file, parts in zip(files, paths, strict=True):
-        split = parts[0] if len(parts) == 3 else TRAIN
+        split = splits[parts[0]] if len(parts) == 3 else TRAIN
         rows.setdefault(split, []).append((read(file), parts[-2]))
     return _by_class(name, rows)
 
@@ -139,10 +149,13 @@ def _text(file: Path) -> str:
 
 
 def _by_class(name: str, rows: dict[str, list[tuple[str, str]]]) -> DatasetDict:
-    from datasets import Audio, ClassLabel, Dataset, Features, Value
+    from datasets import Audio, ClassLabel, Dataset, Features, Image, Value
 
     classes = sorted({label for part in rows.values() for _, label in part})
-    held = Value("string") if name == "text" else Audio(decode=False)
+    kinds = {
+        "text": Value("string"), "image": Image(), "audio": Audio(decode=False),
+    }  # fmt: skip
+    held = kinds[name]
     features = Features({name: held, "label": ClassLabel(names=classes)})
 
     def table(part: list[tuple[str, str]]) -> Dataset:

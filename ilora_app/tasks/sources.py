@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ilora_app.settings import DataSettings
 from ilora_app.settings.data import TEST
-from ilora_app.tasks import columns, folders, splits, tables
+from ilora_app.tasks import columns, folders, not_loaded, split_words, splits, tables
 from ilora_app.tasks.places import PACKAGED, DataError, resolve
 
 __all__ = [
@@ -190,28 +190,19 @@ def _opened(name: str, subset: str) -> DatasetDict:
     try:
         found = _read(place) if place.exists() else None
         if found is None:
+            if place.is_dir():
+                split_words.refuse_shared(place)
             found = datasets.load_dataset(where, subset or None)
     except DataError:
         raise
     except Exception as error:  # datasets raises its own kinds, and OSError, ValueError
-        cause = _cause(error)
-        whole = _unavailable(name, place, cause)
+        cause = not_loaded.cause(error)
+        whole = not_loaded.why(name, place, cause)
         kind = type(error).__name__
         raise DataError(whole, f"its data cannot be loaded ({kind})") from error
     if not isinstance(found, datasets.DatasetDict):
         found = datasets.DatasetDict({"train": found})
     return folders.undecoded(found)
-
-
-def _cause(error: BaseException) -> str:
-    """First line of what was raised, and of what it was raised for."""
-    first = (str(error).splitlines() or [type(error).__name__])[0]
-    while error.__cause__:
-        error = error.__cause__
-    last = (str(error).splitlines() or [type(error).__name__])[0]
-    whole = first if last in first else f"{first}: {last}"
-    # It may quote a name that somebody has given, with whatever is in that.
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in whole)
 
 
 def _read(place: Path) -> Dataset | DatasetDict | None:
@@ -226,24 +217,4 @@ def _read(place: Path) -> Dataset | DatasetDict | None:
         tables.open_columns(place)
         or folders.open_classes(place)
         or folders.open_beside(place)
-    )
-
-
-def _unavailable(name: str, place: Path, cause: str) -> str:
-    if "corresponds to no data" in cause:  # datasets says so of a split without rows
-        empty = cause.split('"')[1]
-        return f"dataset = {name!r}: the split {empty} is empty"
-    if place.is_file():
-        return f"dataset = {name!r}: the file cannot be read ({cause})"
-    if place.is_dir():
-        return (
-            f"dataset = {name!r}: the folder cannot be read ({cause}); expected "
-            "parquet, csv or jsonl files, folders of images, texts or recordings by "
-            "class, or what save_to_disk wrote"
-        )
-    return (
-        f"dataset = {name!r}: no packaged set, no local file or folder, and not to be "
-        f"had from the hub or its cache ({cause}). Log in if it is gated (hf auth "
-        "login), or name a local folder, or leave dataset at its default, which is "
-        "packaged"
     )

@@ -1,0 +1,35 @@
+"""Why a data set could not be loaded, for people."""
+
+from pathlib import Path
+
+
+def cause(error: BaseException) -> str:
+    """First line of what was raised, and of what it was raised for."""
+    first = (str(error).splitlines() or [type(error).__name__])[0]
+    while error.__cause__:
+        error = error.__cause__
+    last = (str(error).splitlines() or [type(error).__name__])[0]
+    whole = first if last in first else f"{first}: {last}"
+    # It may quote a name that somebody has given, with whatever is in that.
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in whole)
+
+
+def why(name: str, place: Path, cause: str) -> str:
+    """Say what could not be read, why, and what can be done."""
+    if "corresponds to no data" in cause:  # datasets says so of a split without rows
+        empty = cause.split('"')[1]
+        return f"dataset = {name!r}: the split {empty} is empty"
+    if place.is_file():
+        return f"dataset = {name!r}: the file cannot be read ({cause})"
+    if place.is_dir():
+        return (
+            f"dataset = {name!r}: the folder cannot be read ({cause}); expected "
+            "parquet, csv or jsonl files, folders of images, texts or recordings by "
+            "class, or what save_to_disk wrote"
+        )
+    return (
+        f"dataset = {name!r}: no packaged set, no local file or folder, and not to be "
+        f"had from the hub or its cache ({cause}). Log in if it is gated (hf auth "
+        "login), or name a local folder, or leave dataset at its default, which is "
+        "packaged"
+    )

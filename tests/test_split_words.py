@@ -1,0 +1,70 @@
+"""Classes, folders and files whose names are words for splits."""
+
+from pathlib import Path
+
+import datasets
+import pytest
+from PIL import Image
+
+from ilora_app.settings import DataSettings
+from ilora_app.settings.kinds import IMAGE
+from ilora_app.tasks import data, sources, split_words
+from ilora_app.tasks.labels import label_names
+from ilora_app.tasks.sources import DataError
+
+
+def images(folder: Path, number: int) -> None:
+    folder.mkdir(parents=True)
+    for i in range(number):
+        Image.new("RGB", (8, 8)).save(folder / f"{i}.png")
+
+
+def where(settings: DataSettings, split: str) -> set[str]:
+    rows = sources.split(settings, split, 0)
+    files = rows.cast_column("image", datasets.Image(decode=False))["image"]
+    named = rows.features["label"].names
+    found = [Path(file["path"]).parent for file in files]
+    assert [named[i] for i in rows["label"]] == [folder.name for folder in found]
+    return {str(folder.relative_to(settings.dataset)) for folder in found}
+
+
+def test_a_class_named_as_a_split_is_in_its_own_split_alone(tmp_path):
+    for split, number in (("Train", 4), ("testing", 2)):
+        for name in ("test", "train", "val"):
+            images(tmp_path / split / name, number)
+    settings = DataSettings(dataset=str(tmp_path))
+    assert data.problems(settings, IMAGE, 0) == []
+    trained, tested = (where(settings, split) for split in ("train", "test"))
+    assert trained == {"Train/test", "Train/train", "Train/val"}
+    assert tested == {"testing/test", "testing/train", "testing/val"}
+
+
+@pytest.mark.parametrize("names", [("train", "car"), ("test", "control"), ("a-test",)])
+def test_classes_without_splits_are_all_there(tmp_path, names):
+    for name in (*names, "other"):
+        images(tmp_path / name, 10)
+    settings = DataSettings(dataset=str(tmp_path), label_column="label")
+    assert data.problems(settings, IMAGE, 0) == []
+    assert label_names(settings, 0) == tuple(sorted((*names, "other")))
+    assert len(sources.split(settings, "train", 0)) == 8 * (len(names) + 1)
+
+
+def test_images_that_are_not_by_class_are_as_datasets_has_them(tmp_path):
+    for name in ("train", "test"):
+        images(tmp_path / "splits" / name, 3)
+        images(tmp_path / "hospitals" / "one" / name.upper(), 3)
+    rows = sources.split(DataSettings(dataset=str(tmp_path / "splits")), "test", 0)
+    assert len(rows) == 3
+    settings = DataSettings(dataset=str(tmp_path / "hospitals"), label_column="label")
+    assert label_names(settings, 0) == ("TEST", "TRAIN")
+
+
+def test_a_file_that_would_be_in_two_splits_is_refused(tmp_path):
+    for name in ("train/test", "train/control", "test/test", "test/control"):
+        images(tmp_path / "all" / name, 2)
+    settings = DataSettings(dataset=str(tmp_path))
+    with pytest.raises(DataError, match="by its name, as are 2 in all") as told:
+        sources.split(settings, "train", 0)
+    assert "test/0.png is a file of the splits train and test" in str(told.value)
+    (tmp_path / "all" / "train" / "test").rename(tmp_path / "all" / "train" / "tested")
+    split_words.refuse_shared(tmp_path)
