@@ -2,80 +2,28 @@
 
 from __future__ import annotations
 
-import codecs
-import csv
 import glob
-from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ilora_app.tasks import delimited, split_words
+from ilora_app.tasks.encodings import encoding
 from ilora_app.tasks.places import DataError
 
 # Who predicts needs no data set: what imports ``datasets`` does so when it is called.
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
-_SEPARATORS = ",;\t|"
-_MARKS = (
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
 # Of a text, "" alone is no value: NA, None and null are words and names of classes.
 _PLAIN = {"keep_default_na": False, "na_values": [""]}
-
-
-@dataclass(frozen=True)
-class Written:
-    """How a file of text is written.
-
-    Attributes:
-        encoding: UTF-8 where its bytes are that, else a guess.
-        guessed: the encoding is a guess.
-
-    """
-
-    encoding: str
-    guessed: bool = False
-
-
-@cache
-def encoding(file: Path) -> Written:
-    """Find out how a file of text is written, by all of its bytes."""
-    with file.open("rb") as opened:
-        begin = opened.read(4)
-        for mark, name in _MARKS:
-            if begin.startswith(mark):
-                return Written(name)
-        opened.seek(0)
-        reader = codecs.getincrementaldecoder("utf-8")()
-        try:
-            while block := opened.read(2**20):
-                reader.decode(block)
-            reader.decode(b"", final=True)
-        except UnicodeDecodeError:
-            return Written("cp1252" if _decodes(file, "cp1252") else "latin-1", True)
-    return Written("utf-8")
-
-
-def separator(file: Path) -> str:
-    """The sign between the columns: the one that the first line has most of."""
-    if file.suffix.lower() == ".tsv":
-        return "\t"
-    with file.open(encoding=encoding(file).encoding, newline="") as opened:
-        first = opened.readline()
-    widths = {
-        sign: len(next(csv.reader([first], delimiter=sign), [])) for sign in _SEPARATORS
-    }
-    return max(_SEPARATORS, key=lambda sign: widths[sign])
 
 
 def open_file(file: Path) -> Dataset:
     """Open one file.
 
     Raises:
-        DataError: it is .xlsx, and what reads that is not installed.
+        DataError: it is .xlsx, and what reads that is not installed; or its rows have
+            more columns than its first line names.
 
     """
     kind = file.suffix.lower()
@@ -88,9 +36,29 @@ def open_file(file: Path) -> Dataset:
     return _load("json", file)
 
 
-def csv_options(file: Path) -> dict[str, Any]:
-    """How pandas reads a file of columns."""
-    return {"sep": separator(file), "encoding": encoding(file).encoding, **_PLAIN}
+def csv_options(file: Path, codes: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """How pandas reads a file of columns.
+
+    Args:
+        file: .csv or .tsv.
+        codes: columns that are texts whatever stands in this file.
+
+    Raises:
+        DataError: its rows have more columns than its first line names.
+
+    """
+    found = delimited.layout(file)
+    how: dict[str, Any] = {
+        "sep": found.separator,
+        "encoding": encoding(file).encoding,
+        "quoting": found.quoting,
+        **_PLAIN,
+    }
+    if found.trailing:
+        how["index_col"] = False
+    if texts := sorted(found.codes | codes):
+        how["converters"] = dict.fromkeys(texts, _as_it_stands)
+    return how
 
 
 def notes(place: Path) -> list[str]:
@@ -113,15 +81,33 @@ def notes(place: Path) -> list[str]:
 
 
 def open_columns(folder: Path) -> DatasetDict | None:
-    """Open a folder of csv or tsv files; None where it holds anything else."""
+    """Open a folder of csv or tsv files; None where it holds anything else.
+
+    Raises:
+        DataError: a file is in two splits by its name, or cannot be read.
+
+    """
     files = files_of(folder)
     if not files or any(file.suffix.lower() not in (".csv", ".tsv") for file in files):
         return None
-    # They have one encoding; plain letters alone do not tell which.
-    told = next((file for file in files if encoding(file).guessed), files[0])
+    by_split = split_words.files_by_split(folder)
+    # What is a code in one file is none that is counted with in another.
+    codes = frozenset[str]().union(*(delimited.layout(file).codes for file in files))
+    how = {file: csv_options(file, codes) for file in files}
     import datasets
 
-    return datasets.load_dataset("csv", data_dir=str(folder), **csv_options(told))
+    first = how[files[0]]
+    if all(one == first for one in how.values()):
+        return datasets.load_dataset("csv", data_dir=str(folder), **first)
+    found: dict[str, Dataset] = {}
+    for split, those in by_split.items():
+        parts = [_load("csv", file, **how[file]) for file in those]
+        rows = datasets.concatenate_datasets(parts)
+        like = next(iter(found.values()), rows).features
+        if sorted(like) == sorted(rows.column_names):
+            rows = rows.select_columns(list(like)).cast(like)
+        found[split] = rows
+    return datasets.DatasetDict(found)
 
 
 def files_of(folder: Path) -> list[Path]:
@@ -139,6 +125,10 @@ def _is_card(file: Path) -> bool:
     """Whether a README.md says to ``datasets`` what lies where."""
     with file.open("rb") as opened:
         return opened.read(3) == b"---"
+
+
+def _as_it_stands(value: str) -> str | None:
+    return value or None
 
 
 def _load(kind: str, file: Path, **how: Any) -> Dataset:
@@ -161,11 +151,3 @@ def _sheet(file: Path) -> Dataset:
         ) from error
     table.columns = [str(name) for name in table.columns]
     return Dataset.from_pandas(table, preserve_index=False)
-
-
-def _decodes(file: Path, name: str) -> bool:
-    try:
-        codecs.decode(file.read_bytes(), name)
-    except UnicodeDecodeError:
-        return False
-    return True
