@@ -7,7 +7,7 @@ from datasets import Dataset, Features
 
 from ilora_app.settings import DataSettings
 from ilora_app.settings.kinds import TEXT, kind
-from ilora_app.tasks import columns, files, labels, sources
+from ilora_app.tasks import columns, deal_column, files, labels, sources
 from ilora_app.tasks.sources import DataError, split
 
 
@@ -71,6 +71,13 @@ def problems(
             settings, task, loaded.features, dealt=name == settings.train_split
         )
         wrong += missing
+        # Of rows without a class in the label column more is said with its classes.
+        by_class = kind(task).one_class and chosen.partition_by == chosen.label_column
+        if name == settings.train_split and not missing and not by_class:
+            try:
+                deal_column.check(loaded, chosen)
+            except DataError as error:
+                wrong.append(str(error))
         # Here, as the command line asks too, and the model's libraries take seconds.
         if kind(task).writes:
             from ilora_app.tasks import causal_lm

@@ -9,7 +9,7 @@ from datasets import ClassLabel, Dataset
 
 from ilora_app.settings import DataSettings
 from ilora_app.settings.data import AUTO
-from ilora_app.tasks import partitioners
+from ilora_app.tasks import deal_column, partitioners
 from ilora_app.tasks.sources import DataError, split
 
 if TYPE_CHECKING:
@@ -48,8 +48,15 @@ def load(settings: DataSettings, number: int, partitions: int, seed: int) -> Dat
 
 @cache
 def dealer(settings: DataSettings, partitions: int, seed: int) -> "Partitioner":
-    """Make the partitioner of the training split, once a process."""
+    """Make the partitioner of the training split, once a process.
+
+    Raises:
+        DataError: the column that it goes by does not have one value in every row.
+
+    """
     by = settings.partition_by
+    whole = split(settings, settings.train_split, seed)
+    deal_column.check(whole, settings)
     kinds: dict[str, Partitioner] = {
         "dirichlet": lambda: fl.DirichletPartitioner(
             num_partitions=partitions,
@@ -81,7 +88,7 @@ def dealer(settings: DataSettings, partitions: int, seed: int) -> "Partitioner":
     if chosen == AUTO:
         chosen = "dirichlet" if by else "iid"
     made = kinds[chosen]()
-    made.dataset = split(settings, settings.train_split, seed)
+    made.dataset = whole
     return made
 
 
@@ -97,7 +104,7 @@ def class_counts(
         Names of the classes, and a list of counts for each part.
 
     Raises:
-        DataError: neither column is named.
+        DataError: neither column is named, or the split cannot be dealt out by it.
 
     """
     column = settings.label_column or settings.partition_by
