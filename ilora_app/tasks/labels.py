@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ilora_app.settings import DataSettings
 from ilora_app.tasks.sources import DataError, split
@@ -40,13 +40,35 @@ def label_names(settings: DataSettings, seed: int) -> Labels:
     feature = first.features[settings.label_column]
     if isinstance(feature, ClassLabel):
         return tuple(feature.names)
-    values = {v for rows in both.values() for v in rows.unique(settings.label_column)}
+    values = {v for rows in both.values() for v in _unique(rows, settings.label_column)}
     if not all(isinstance(value, (str, int)) for value in values):
         raise DataError(
             f"label-column = {settings.label_column!r}: expected text or whole numbers",
             "label-column: expected text or whole numbers in its data",
         )
+    if len({type(value) for value in values}) > 1:  # numbers in one split alone
+        values = {str(value) for value in values}
     return tuple(str(value) for value in sorted(values))
+
+
+def _unique(rows: Dataset, column: str) -> list[Any]:
+    """Different values of a column.
+
+    Raises:
+        DataError: they are of several kinds, which a table has no type for.
+
+    """
+    from datasets import ClassLabel, Value
+
+    if isinstance(rows.features[column], ClassLabel | Value):
+        return list(rows.unique(column))
+    found = {type(value).__name__: value for value in rows[column][:]}
+    some = " and ".join(repr(value) for value in found.values())
+    raise DataError(
+        f"label-column = {column!r}: expected text or whole numbers, found both or "
+        f"others, such as {some}; write all of them as text",
+        "label-column: expected text or whole numbers in its data",
+    )
 
 
 def unlabelled(rows: Dataset, column: str, where: str) -> None:
