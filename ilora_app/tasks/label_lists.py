@@ -1,7 +1,7 @@
 """Label columns of several values a row: the classes of a text, the tags of its words.
 
 A row holds a list, or one text: classes with a comma, semicolon or bar between them, or
-tags with spaces.
+tags with spaces; or a list as pandas writes it into a csv.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ilora_app.settings import DataSettings
+from ilora_app.tasks import written_lists
 from ilora_app.tasks.sources import DataError, split
 
 if TYPE_CHECKING:
@@ -34,18 +35,26 @@ def values(rows: Dataset, column: str, parts: Parts) -> list[list[str]]:
     """Read a column as lists of texts; nothing is an empty list.
 
     Raises:
-        DataError: it holds something else.
+        DataError: it holds something else, or a list has nothing in a place.
 
     """
     inner = getattr(rows.features[column], "feature", None)
     name = _namer(inner)
+    held = rows[column][:]
+    written = written_lists.read([v for v in held if isinstance(v, str)], column)
     found: list[list[str]] = []
-    for value in rows[column][:]:
+    for value in held:
         if value is None:
             found.append([])
         elif isinstance(value, str):
-            found.append(parts(value))
+            found.append(written[value] if value in written else parts(value))
         elif isinstance(value, Sequence):
+            if None in value:
+                raise DataError(
+                    f"the column {column!r}: expected a name in every place of a list, "
+                    f"found {value!r}; take what is null out",
+                    "a column of its data: expected a name in every place of a list",
+                )
             found.append([name(one) for one in value])
         else:
             raise DataError(
