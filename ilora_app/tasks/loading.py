@@ -158,9 +158,12 @@ def _processor(
         where, local_files_only=only_local, trust_remote_code=False
     )
     if kind(settings.task).file == "image" and settings.image_size:
-        side = {"height": settings.image_size, "width": settings.image_size}
+        pixels = settings.image_size
+        side = {"height": pixels, "width": pixels}
         images = getattr(found, "image_processor", found)
-        images.size = side
+        # Some know no other size than that of the shorter side, and crop by themselves.
+        by_edge = "shortest_edge" in images.size
+        images.size = {"shortest_edge": pixels} if by_edge else side
         if getattr(images, "crop_size", None):
             images.crop_size = side
     return found
