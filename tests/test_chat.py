@@ -70,6 +70,43 @@ def test_every_turn_of_the_assistant_is_learned_and_nothing_else():
     assert encode([{"conversations": older}], made).rows == examples.rows
 
 
+def test_content_in_parts_is_their_text(tmp_path):
+    """As a file has it, whose parts all have the keys of any."""
+    parts = [
+        {**message, "content": [{"type": "text", "text": word} for word in pair]}
+        for message in TALK
+        for pair in [(message["content"][:3], message["content"][3:])]
+    ]
+    file = tmp_path / "rows.jsonl"
+    file.write_text(json.dumps({"messages": parts}))
+    read = datasets.load_dataset("json", data_files=str(file), split="train")[0]
+    made = tokenizer()
+    assert chat.encoded([read["messages"]], made, 64) == chat.encoded([TALK], made, 64)
+    assert chat.last_answer(read["messages"], 0) == "at noon"
+
+
+@pytest.mark.parametrize(
+    ("turn", "said"),
+    [
+        (
+            {"content": None, "tool_calls": [{"id": "7"}]},
+            "row 3: a turn has tool_calls",
+        ),
+        ({"content": "so", "function_call": {"name": "f"}}, "has function_call"),
+        ({"content": [{"type": "image", "text": None}]}, "has the content .*image"),
+        ({"content": [{"type": "text", "text": None}]}, "has the content"),
+        (
+            {"content": {"text": "secret"}},
+            "has the content .*; expected text, or parts",
+        ),
+    ],
+)
+def test_a_turn_that_is_more_than_text_is_refused(turn, said):
+    with pytest.raises(DataError, match=said) as told:
+        chat.messages([*TALK[:2], {"role": "assistant", **turn}], 3)
+    assert "secret" not in told.value.told
+
+
 def test_what_is_too_long_loses_its_beginning():
     made = tokenizer()
     settings = found([{"messages": TALK}], max_length=12)

@@ -14,6 +14,7 @@ from ilora_app.tasks.places import DataError
 
 Row = dict[str, list[int]]
 Message = dict[str, str]
+_CALLS = ("tool_calls", "function_call")
 _ROLES = {"human": "user", "gpt": "assistant", "bot": "assistant"}
 
 
@@ -21,7 +22,8 @@ def messages(value: object, number: int) -> list[Message]:
     """Read the messages of a row up to the last one of the assistant.
 
     Raises:
-        DataError: it holds something else, or the assistant says nothing.
+        DataError: it holds something else, or the assistant says nothing, or a turn is
+            more than text.
 
     """
     found: list[Message] = []
@@ -29,9 +31,8 @@ def messages(value: object, number: int) -> list[Message]:
         if not isinstance(one, Mapping):
             break
         role = one.get("role") or one.get("from")
-        content = one.get("content", one.get("value"))
         found.append(
-            {"role": _ROLES.get(str(role), str(role)), "content": str(content or "")}
+            {"role": _ROLES.get(str(role), str(role)), "content": _content(one, number)}
         )
     while found and found[-1]["role"] != "assistant":
         found.pop()
@@ -42,6 +43,38 @@ def messages(value: object, number: int) -> list[Message]:
         )
         raise DataError(whole, "expected messages with one of the assistant in each")
     return found
+
+
+def _content(message: Mapping[str, Any], number: int) -> str:
+    """Text of one turn; of several parts, one behind the other.
+
+    Raises:
+        DataError: it is more than text.
+
+    """
+    content = message.get("content", message.get("value"))
+    calls = [key for key in _CALLS if message.get(key)]
+    parts = content if isinstance(content, list) else [content or ""]
+    texts = [_text(part) for part in parts]
+    found = [text for text in texts if text is not None]
+    if not calls and len(found) == len(texts):
+        return "".join(found)
+    what = calls[0] if calls else f"the content {content!r}"
+    whole = (
+        f"row {number}: a turn has {what}; expected text, or parts of the type text, "
+        "as nothing else is learned"
+    )
+    raise DataError(whole, "expected messages of text alone in its data")
+
+
+def _text(part: object) -> str | None:
+    """Text of a part of a turn; None where it is of another type."""
+    if isinstance(part, str):
+        return part
+    if not isinstance(part, Mapping) or part.get("type") != "text":
+        return None
+    text = part.get("text")
+    return text if isinstance(text, str) else None
 
 
 def turns(chat: Sequence[Message], tokenizer: Any) -> list[tuple[str, bool]]:
