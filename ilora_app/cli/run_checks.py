@@ -96,7 +96,8 @@ def data(settings: Settings, known: set[str]) -> tuple[list[str], list[str]]:
     wrong = rows.problems(source, task, seed, read_files=False)
     if not wrong:
         try:
-            labelling.names_of(rows.resolve_columns(source, task, seed), task, seed)
+            source = rows.resolve_columns(source, task, seed)
+            labelling.names_of(source, task, seed)
         except places.DataError as error:
             wrong = [str(error)]
     if wrong:
