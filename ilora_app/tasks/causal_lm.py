@@ -167,7 +167,7 @@ def prompt_tokens(
 
 
 def template_problems(settings: DataSettings, have: Sequence[str]) -> list[str]:
-    """Check that a prompt template names columns and nothing else."""
+    """Check that a prompt template names columns, and formats them as texts."""
     try:
         fields = [name for _, name, _, _ in Formatter().parse(settings.prompt_template)]
     except ValueError as error:
@@ -179,6 +179,13 @@ def template_problems(settings: DataSettings, have: Sequence[str]) -> list[str]:
         return [
             f"prompt-template = {settings.prompt_template!r}: it names {found}; "
             f"{settings.dataset} has the columns {', '.join(have)}"
+        ]
+    try:
+        settings.prompt_template.format_map(dict.fromkeys(have, "text"))
+    except (ValueError, LookupError) as error:
+        return [
+            f"prompt-template = {settings.prompt_template!r}: values are written as "
+            f"text, and {error}; expected columns alone, such as {{{named[0]}}}"
         ]
     return []
 
