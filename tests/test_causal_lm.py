@@ -1,12 +1,16 @@
 """Prompts, answers, and which of their tokens are learned."""
 
+import json
+
 import datasets
 import pytest
 import torch
 
-from ilora_app.settings import DataSettings
+from ilora_app.server import preflight
+from ilora_app.settings import DataSettings, Settings, parsing
 from ilora_app.tasks import causal_lm
 from ilora_app.tasks.metrics import IGNORED, TokenScores
+from ilora_app.tasks.places import DataError
 from tests import tiny_models
 
 ROWS = [
@@ -139,3 +143,25 @@ def test_scores_are_those_of_the_shifted_tokens():
     found = scores.result()
     assert found["accuracy"] == pytest.approx(2 / 3)
     assert found["perplexity"] == pytest.approx(2.718281828**0.5)
+
+
+def test_nothing_to_tell_is_no_division_by_zero():
+    class Output:
+        loss = torch.tensor(float("nan"))  # as torch's mean over nothing
+        logits = torch.zeros(1, 3, 3)
+
+    scores = TokenScores()
+    assert scores.result() == {"loss": 0.0, "accuracy": 0.0, "perplexity": 1.0}
+    scores.add(Output, torch.full((1, 3), IGNORED))
+    assert scores.result() == {"loss": 0.0, "accuracy": 0.0, "perplexity": 1.0}
+
+
+def test_a_test_split_of_blank_texts_ends_the_run_before_it_starts(tmp_path):
+    model = tiny_models.make("llama", tmp_path / "model")["model"]
+    (tmp_path / "data").mkdir()
+    for name, text in (("train", "book a flight"), ("test", "")):
+        lines = json.dumps({"text": text}) + "\n"
+        (tmp_path / "data" / f"{name}.jsonl").write_text(lines * 20)
+    job = {"task": "causal-lm", "model": model, "dataset": str(tmp_path / "data")}
+    with pytest.raises(DataError, match="all 20 rows of the split test are blank"):
+        preflight.prepare(parsing.dump(Settings()) | job)

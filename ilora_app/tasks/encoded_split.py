@@ -6,6 +6,7 @@ from ilora_app.settings import DataSettings, ModelSettings
 from ilora_app.tasks.data import test_rows
 from ilora_app.tasks.examples import Examples
 from ilora_app.tasks.loading import load_backbone
+from ilora_app.tasks.places import DataError
 from ilora_app.tasks.remembered import remembered
 from ilora_app.tasks.task import TASKS
 
@@ -27,7 +28,8 @@ def encoded_test(
         whole_model: every weight is trained.
 
     Raises:
-        DataError: there is no such split, or a class is none of ``labels``.
+        DataError: there is no such split, or a class is none of ``labels``, or its
+            texts are all blank.
 
     """
     told_apart = test_rows(data, seed)._fingerprint
@@ -46,4 +48,9 @@ def _encoded(
     backbone = load_backbone(model, labels, seed, whole_model)
     rows, where = test_rows(data, seed), f"the split {data.test_split}"
     made = TASKS[model.task].encode(rows, data, labels, backbone.processor, where)
+    if len(rows) and not len(made):  # a language model has no rows of blank texts
+        raise DataError.openly(
+            f"text-columns = {data.text_columns!r}: all {len(rows)} rows of {where} "
+            "are blank; expected texts to evaluate on"
+        )
     return remembered(made, backbone)

@@ -86,15 +86,17 @@ class TokenScores:
         counted = after != IGNORED
         tokens = int(counted.sum())
         hits = output.logits[:, : after.shape[1]].argmax(dim=-1) == after
-        self._loss += float(output.loss) * tokens
+        if tokens:  # the mean over none is no number
+            self._loss += float(output.loss) * tokens
         self._correct += int(torch.logical_and(hits, counted).sum())
         self._tokens += tokens
 
     def result(self) -> dict[str, float]:
         """Loss in nats a token, accuracy, perplexity."""
-        loss = self._loss / self._tokens
+        tokens = max(self._tokens, 1)
+        loss = self._loss / tokens
         return {
             "loss": loss,
-            "accuracy": self._correct / self._tokens,
+            "accuracy": self._correct / tokens,
             "perplexity": math.exp(min(loss, 700.0)),
         }
