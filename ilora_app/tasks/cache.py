@@ -83,5 +83,12 @@ def _keep(made: Dataset, folder: Path) -> None:
 def _digest(tokenizer: PreTrainedTokenizerBase) -> str:
     backend = getattr(tokenizer, "backend_tokenizer", None)
     whole = backend.to_str() if backend else repr(sorted(tokenizer.get_vocab().items()))
-    text = f"{type(tokenizer).__name__} {whole} {tokenizer.chat_template!r}"
+    # None of these is in the backend: the token that ends a text, which end is cut off.
+    beside = (
+        sorted(tokenizer.special_tokens_map.items()),
+        tokenizer.truncation_side,
+        tokenizer.model_input_names,
+        tokenizer.chat_template,
+    )
+    text = f"{type(tokenizer).__name__} {whole} {beside!r}"
     return hashlib.sha256(text.encode()).hexdigest()
