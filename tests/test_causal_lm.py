@@ -74,21 +74,6 @@ def test_prompts_by_lines_by_template_and_by_chat_template(tokenizer):
     assert ids.count(chatty.bos_token_id) == 1
 
 
-@pytest.mark.parametrize("field", ["q:.1f", "q:,", "q:d", "q!x", "q:{more}", "q:=9"])
-def test_what_no_text_can_be_written_as_is_told_before_a_run(tokenizer, field):
-    template = settings(prompt_template="so {" + field + "}")
-    (found,) = causal_lm.template_problems(template, ["q", "more"])
-    assert found.startswith(f"prompt-template = 'so {{{field}}}': values are written")
-    assert found.endswith("expected columns alone, such as {q}")
-
-
-def test_texts_may_be_filled_up_and_quoted(tokenizer):
-    template = settings(prompt_template="{q:>6}|{q!r}|{{}}")
-    assert causal_lm.template_problems(template, ["q"]) == []
-    written = causal_lm.prompt(ROWS[1], ("q",), template, tokenizer)
-    assert written == "  when|'when'|{}"
-
-
 def test_what_is_too_long_loses_the_answer_s_end_and_the_prompt_s_beginning(tokenizer):
     long = [{"q": "one two three " * 20, "more": "last", "a": "four five six " * 20}]
     row = examples(tokenizer, long, max_length=20).rows[0]

@@ -7,7 +7,14 @@ from datasets import Dataset, Features
 
 from ilora_app.settings import DataSettings
 from ilora_app.settings.kinds import TEXT, kind
-from ilora_app.tasks import columns, deal_column, files, labels, sources
+from ilora_app.tasks import (
+    columns,
+    deal_column,
+    files,
+    labels,
+    prompt_template,
+    sources,
+)
 from ilora_app.tasks.sources import DataError, split
 
 
@@ -78,11 +85,8 @@ def problems(
                 deal_column.check(loaded, chosen)
             except DataError as error:
                 wrong.append(str(error))
-        # Here, as the command line asks too, and the model's libraries take seconds.
         if kind(task).writes:
-            from ilora_app.tasks import causal_lm
-
-            wrong += causal_lm.template_problems(settings, loaded.column_names)
+            wrong += prompt_template.problems(settings, loaded.column_names)
         # Of the training files every node looks at its own.
         if name == settings.test_split and read_files and not missing:
             wrong += files.unreadable(loaded, chosen, task, f"the split {name}")
@@ -136,9 +140,7 @@ def _held_apart(rows: Dataset, settings: DataSettings) -> Partition:
 def _found(settings: DataSettings, task: str, features: Features) -> DataSettings:
     chosen, missing = columns.find(settings, task, features)
     if kind(task).writes:
-        from ilora_app.tasks import causal_lm
-
-        missing += causal_lm.template_problems(settings, list(features))
+        missing += prompt_template.problems(settings, list(features))
     if missing:
         keys = ", ".join(problem.partition(" = ")[0] for problem in missing)
         raise DataError("\n".join(missing), f"{keys}: no such column in its data")
