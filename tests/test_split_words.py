@@ -49,6 +49,12 @@ def test_classes_without_splits_are_all_there(tmp_path, names):
     assert len(sources.split(settings, "train", 0)) == 8 * (len(names) + 1)
 
 
+def test_a_node_may_have_images_of_one_class(tmp_path):
+    images(tmp_path / "benign", 3)
+    rows = sources.only_split(DataSettings(dataset=str(tmp_path)), 0)
+    assert rows.features["label"].names == ["benign"]
+
+
 def test_images_that_are_not_by_class_are_as_datasets_has_them(tmp_path):
     for name in ("train", "test"):
         images(tmp_path / "splits" / name, 3)

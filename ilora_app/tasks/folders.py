@@ -46,8 +46,7 @@ def open_classes(folder: Path) -> DatasetDict | None:
     splits = {parts[0]: parts[0] for parts in paths}
     if name == "image":
         splits = {first: split_words.meant(first) for first in splits}
-        by_split = all(splits.values())
-        if by_split != (depths == {3}) or len({parts[-2] for parts in paths}) == 1:
+        if all(splits.values()) != (depths == {3}):
             return None
     read = _text if name == "text" else str
     rows: dict[str, list[tuple[str, str]]] = {}
