@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from ilora_app.compare import results
+from ilora_app.compare import progress, results
 from ilora_app.compare.runner import run
 from ilora_app.compare.tables import markdown
 from tests.made_up import entry, finish, plan, record, rounds, section_of
@@ -77,6 +77,7 @@ def test_rows_of_metrics_that_are_of_no_round_are_left_out(made):
     job = made.job(made.entries[0], 0.003, 0)
     (job.folder / "metrics.csv").write_text("accuracy\n0.9\n")
     assert results.read_run(job).rounds == ()
+    assert progress.accuracy(job) is None
     assert len(section_of(made).methods[0].runs) == 3
 
 

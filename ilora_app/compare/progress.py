@@ -172,7 +172,7 @@ def accuracy(job: Job) -> float | None:
 def _rounds(job: Job) -> Run | None:
     try:
         return Run(job.seed, tuple(read_rounds(job.folder / "metrics.csv")))
-    except FileNotFoundError:
+    except OSError:
         return None
 
 

@@ -101,8 +101,9 @@ def about_lines(plan: Plan, request: Request, sections: Sequence[Section]) -> li
         f"Seeds {', '.join(map(str, plan.seeds))}: mean ± standard deviation.",
         chosen,
         "Accuracy on the test split. MB up and down: training messages of a round, "
-        "all clients together. s server, s client: seconds of a round to aggregate, "
-        "and to train on one client.",
+        "all clients together; MB to, in all: with those of a solved head and of "
+        "secure aggregation. s server, s client: seconds of a round to aggregate, and "
+        "to train on one client.",
         f"Hardware: {_values([r.hardware for r in records])}. "
         f"Engine: {_values([r.engine for r in records])}. "
         f"{count(len(records), 'run')} of {minutes:.1f} minutes together.",

@@ -139,7 +139,7 @@ def read_run(job: Job) -> Run | None:
     record = job.record()
     if record is None or record.status != FINISHED:
         return None
-    rounds = tuple(r for r in read_rounds(job.folder / METRICS) if "round" in r)
+    rounds = tuple(read_rounds(job.folder / METRICS))
     found: Mapping[str, Any] = next(
         (e for e in read_events(job.folder) if e["event"] == "baselines"), {}
     )

@@ -145,7 +145,6 @@ def read(folder: Path) -> RunData:
         raise ReportError(f"{folder}: expected a run folder, with config.toml in it")
     metrics = folder / "metrics.csv"
     rounds = read_rounds(metrics) if metrics.is_file() else []
-    rounds = [row for row in rounds if "round" in row]
     if not rounds:
         raise ReportError(f"{folder}: no round is finished, there is nothing to show")
     try:
@@ -156,7 +155,7 @@ def read(folder: Path) -> RunData:
 
 
 def read_rounds(file: Path) -> list[RoundRow]:
-    """Read metrics.csv; cells that hold no number are left out.
+    """Read metrics.csv; cells that hold no number, and rows of no round, are left out.
 
     What comes after a row that is no CSV is left out too.
     """
@@ -168,7 +167,7 @@ def read_rounds(file: Path) -> list[RoundRow]:
         for row in csv.DictReader(lines):
             cells = {key: _number(text) for key, text in row.items()}
             rows.append({k: n for k, n in cells.items() if n is not None})
-    return rows
+    return [row for row in rows if "round" in row]
 
 
 def read_events(folder: Path) -> list[Event]:
