@@ -1,5 +1,6 @@
 """Runs that another container is at work on: they hold a lock, and say another host."""
 
+import fcntl
 import json
 import os
 from pathlib import Path
@@ -18,6 +19,18 @@ def made(folder: Path, *events: dict) -> Path:
     keys = 'strategy = "ilora"\nnum-server-rounds = 2\noutput-dir = ""\n'
     (folder / "config.toml").write_text(keys)
     return folder
+
+
+def test_who_asks_whether_it_is_held_keeps_no_run_out(tmp_path, monkeypatch):
+    lock.hold(tmp_path).close()
+    asking = (tmp_path / lock.FILE).open()
+    fcntl.flock(asking, fcntl.LOCK_SH)
+    monkeypatch.setattr(lock.time, "sleep", lambda _: asking.close())
+    with lock.hold(tmp_path):
+        monkeypatch.undo()
+        assert lock.busy(tmp_path)
+        with pytest.raises(lock.BusyError, match="is at work in"):
+            lock.hold(tmp_path)
 
 
 @pytest.mark.parametrize(

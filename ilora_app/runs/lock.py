@@ -4,12 +4,15 @@ import contextlib
 import fcntl
 import os
 import socket
+import time
 from pathlib import Path
 from typing import TextIO
 
 from ilora_app.runs.places import through_no_link
 
 FILE = ".lock"
+
+_MOMENT = 0.1  # seconds
 
 
 class BusyError(RuntimeError):
@@ -30,7 +33,12 @@ def hold(folder: Path) -> TextIO:
     path = folder / FILE
     file = open(path, "a+", encoding="utf-8", opener=through_no_link)  # noqa: SIM115
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            # Who asks whether it is held, as a list of runs does, has it for a moment.
+            time.sleep(_MOMENT)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         said = _said(file, folder)
         file.close()
