@@ -59,6 +59,18 @@ def test_lists_and_mixed_values_are_refused(tmp_path, name, values):
     refused(settings, f"the partitioner {name} goes by one text or number a row")
 
 
+def test_rows_are_those_of_the_run(tmp_path):
+    """A regression leaves rows without a number out, and none without a category."""
+    file = tmp_path / "rows.csv"
+    lines = [f"w {i},{i / 8},{'ab'[i % 2] if i % 5 else ''}\n" for i in range(40)]
+    file.write_text("text,score,category\n" + "".join(lines))
+    by = {"partition_by": "category", "drop_unlabelled": True}
+    settings = DataSettings(dataset=str(file), **by)
+    (said,) = data.problems(settings, "regression", 0)
+    assert "of 32 rows have nothing there" in said
+    assert "drop-unlabelled" not in said
+
+
 def test_shards_take_rows_without_a_value(tmp_path):
     place = file_of(tmp_path, ["a", "b", None])
     settings = DataSettings(dataset=place, partitioner="shard", shards_per_partition=1)

@@ -82,7 +82,7 @@ def problems(
         by_class = kind(task).one_class and chosen.partition_by == chosen.label_column
         if name == settings.train_split and not missing and not by_class:
             try:
-                deal_column.check(loaded, chosen)
+                deal_column.check(split(chosen, name, seed), chosen)
             except DataError as error:
                 wrong.append(str(error))
         if kind(task).writes:
