@@ -28,10 +28,12 @@ def read(image: Image.Image, file, **how) -> np.ndarray:
         ("a.tif", np.int32, 2**16 - 1),
         ("a.tif", np.int32, 255),
         ("a.tif", np.float32, 1.0),
+        ("a.tif", np.float32, 4095.0),
     ],
 )
 def test_grey_values_of_any_depth_are_those_of_eight_bits(tmp_path, name, kind, most):
     values = ramp(most, kind)
+    values = np.rint(values).astype(kind) if most > 1 else values
     found = read(Image.fromarray(values), tmp_path / name)
     expected = np.rint(values.astype(float) * 255 / most)
     assert np.array_equal(found, np.repeat(expected[:, :, None], 3, axis=2))

@@ -33,7 +33,8 @@ def of_eight_bits(image: Image.Image) -> Image.Image:
         return image
     values = np.asarray(image).astype(np.float64)
     least, most = values.min(), values.max()
-    if image.mode == "F":
+    whole = image.mode != "F" or (most > 1 and np.array_equal(values, np.rint(values)))
+    if not whole:
         if not (least >= 0 and most <= 1):  # nor where one of them is no number
             raise ValueError(
                 f"its values are fractions from {least:g} to {most:g}; expected "
