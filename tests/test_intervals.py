@@ -38,7 +38,7 @@ def test_intervals_cover_a_known_difference_at_their_level(
         covered += abs(found.mean - 0.02) <= found.half
         null = over_seeds_and_rows(made(generator, 0.0, seeds, 400, by_seed, by_row))
         excluded += null.excludes_zero
-    # The level but for chance (three standard errors are .027); a little more is honest.
+    # But for chance (three standard errors are .027 to .037); a little more is honest.
     assert covered / trials > level - 0.03
     assert excluded / trials < 1.03 - level
 
