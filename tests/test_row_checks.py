@@ -1,6 +1,7 @@
 """Models of which a layer sees other rows than its examples, and rows of many parts."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from ilora_app.tasks import record_training, row_checks, stacked_training
 from ilora_app.tasks.models import ModelError
 from ilora_app.tasks.record_training import Noise, losses_of
 from ilora_app.tasks.stacked_training import StackedClient
-from tests import task_data, tiny_models
+from tests import media, task_data, tiny_models
 from tests.local_run import run
 from tests.test_stacked_training import check
 
@@ -157,6 +158,33 @@ def test_a_long_row_moves_no_other_where_padding_is_heard(tmp_path):
     for name, value in start.named_tensors().items():
         apart = (ends[1][name] - value) + (ends[2][name] - value)
         assert torch.allclose(ends[0][name] - value, apart, atol=1e-6)
+
+
+def test_rows_near_the_most_that_a_model_takes_are_filled_up_too(tmp_path):
+    """By what is left; the model of these has no more positions."""
+    config = convbert()
+    config.max_position_embeddings = 24
+    data = node(named(config, tmp_path))
+    backbone, examples = data.backbone(), data.examples()[0]
+    for value in backbone.model.parameters():
+        value.data.mul_(4.0)
+    rows = [{k: v * 9 for k, v in row.items()} for row in examples.rows]
+    long = [{k: v[:23] for k, v in row.items()} for row in rows]
+    whole = [{k: v[:24] for k, v in row.items()} for row in rows]
+    assert row_checks.heeds_padding(backbone, replace(examples, rows=long))
+    assert not row_checks.heeds_padding(backbone, replace(examples, rows=whole))
+
+
+@pytest.mark.parametrize(("kind", "heard"), [("wav2vec2", True), ("whisper", False)])
+def test_recordings_are_heard_with_what_they_are_filled_up_with(tmp_path, kind, heard):
+    """Whisper's extractor gives all of them one length."""
+    rate = 16_000 if kind == "whisper" else media.RATE
+    model = media.audio_model(tmp_path / "model", kind, rate)
+    sounds = media.recordings(tmp_path / "data", 18, rate)
+    data = node(media.job("audio-classification", model, sounds))
+    backbone, examples = data.backbone(), data.examples()[0]
+    assert row_checks.heeds_padding(backbone, examples) == heard
+    assert not row_checks.mixing_layer(backbone, examples)
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 Batch = dict[str, Tensor]
 
@@ -97,3 +97,11 @@ class Examples(ABC):
         order = self.order()
         for start in range(0, len(order), size):
             yield self.batch(order[start : start + size])
+
+
+def lengthened(part: Tensor, length: int, value: int, left: bool) -> Tensor:
+    """Fill rows up, (rows, n, ...) to (rows, length, ...), as ``blanks`` says."""
+    missing = length - part.shape[1]
+    sides = (missing, 0) if left else (0, missing)
+    inner = (0, 0) * (part.dim() - 2)  # pad takes the last dimension first
+    return nn.functional.pad(part, inner + sides, value=value)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ilora_app.settings.data import TEST, TRAIN
-from ilora_app.tasks import split_words
+from ilora_app.tasks import split_names
 from ilora_app.tasks.encodings import encoding
 from ilora_app.tasks.places import TABLES, DataError
 from ilora_app.tasks.tables import files_of, open_file
@@ -45,7 +45,7 @@ def open_classes(folder: Path) -> DatasetDict | None:
         return None
     splits = {parts[0]: parts[0] for parts in paths}
     if name == "image":
-        splits = {first: split_words.meant(first) for first in splits}
+        splits = {first: split_names.meant(first) for first in splits}
         if all(splits.values()) != (depths == {3}):
             return None
     read = _text if name == "text" else str

@@ -10,11 +10,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from ilora_app.settings.kinds import AUDIO
 from ilora_app.tasks.backbone import Backbone
-from ilora_app.tasks.examples import Batch, Examples
+from ilora_app.tasks.examples import Batch, Examples, lengthened
 from ilora_app.tasks.remembered import plain
 
 _ROWS = (2, 3)  # two numbers, so that no other dimension can be both
@@ -52,20 +51,20 @@ def heeds_padding(backbone: Backbone, examples: Examples) -> bool:
 
     """
     own = plain(examples)
-    if not own.alone:
-        return True
+    if backbone.settings.task == AUDIO:
+        return not own.alone  # nothing is filled up where all are of one length
     batch = own.batch(own.order()[:1]) if len(own) else {}
     blanks = {key: how for key, how in own.blanks().items() if key in batch}
     if not blanks:
         return False
-    longer = dict(batch)
-    for key, (value, left) in blanks.items():
-        sides = (_MORE, 0) if left else (0, _MORE)
-        inner = (0, 0) * (batch[key].dim() - 2)  # pad takes the last dimension first
-        longer[key] = functional.pad(batch[key], inner + sides, value=value)
-    length = max(longer[key].shape[1] for key in blanks)
-    if backbone.settings.task != AUDIO and length > backbone.longest:
-        return False  # all are about as long as the model takes
+    # No row is longer than the model takes; where the shortest is that long, none
+    # is filled up.
+    room = backbone.longest - max(batch[key].shape[1] for key in blanks)
+    more = max(0, min(_MORE, room))
+    longer = batch | {
+        key: lengthened(batch[key], batch[key].shape[1] + more, value, left)
+        for key, (value, left) in blanks.items()
+    }
     left = any(left for _, left in blanks.values())
     close = 1e-4 if backbone.settings.dtype == "float32" else 1e-2
     one, other = _seen(backbone, batch), _seen(backbone, longer)

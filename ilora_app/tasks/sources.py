@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ilora_app.settings import DataSettings
 from ilora_app.settings.data import TEST
-from ilora_app.tasks import columns, folders, not_loaded, split_words, splits, tables
+from ilora_app.tasks import columns, folders, not_loaded, split_names, splits, tables
 from ilora_app.tasks.places import PACKAGED, DataError, resolve
 
 __all__ = [
@@ -191,7 +191,7 @@ def _opened(name: str, subset: str) -> DatasetDict:
         found = _read(place) if place.exists() else None
         if found is None:
             if place.is_dir():
-                split_words.refuse_shared(place)
+                split_names.refuse_shared(place)
             found = datasets.load_dataset(where, subset or None)
     except DataError:
         raise

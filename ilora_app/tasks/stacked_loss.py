@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ilora_app.settings.kinds import SEQ2SEQ
 from ilora_app.tasks import training
 from ilora_app.tasks.backbone import Backbone
-from ilora_app.tasks.examples import Batch, Examples
+from ilora_app.tasks.examples import Batch, Examples, lengthened
 from ilora_app.tasks.losses import row_terms, unlearned
 
 
@@ -69,7 +69,7 @@ def joined(
         if key in blanks:
             value, left = blanks[key]
             longest = max(part.shape[1] for part in parts)
-            parts = [_lengthened(part, longest, value, left) for part in parts]
+            parts = [lengthened(part, longest, value, left) for part in parts]
         filled = []
         for part in parts:
             missing = part[-1:].expand(rows - len(part), *part.shape[1:])
@@ -78,10 +78,3 @@ def joined(
             filled.append(torch.cat([part, missing]))
         found[key] = torch.cat(filled)
     return found, rows
-
-
-def _lengthened(part: Tensor, length: int, value: int, left: bool) -> Tensor:
-    missing = length - part.shape[1]
-    sides = (missing, 0) if left else (0, missing)
-    inner = (0, 0) * (part.dim() - 2)  # pad takes the last dimension first
-    return nn.functional.pad(part, inner + sides, value=value)

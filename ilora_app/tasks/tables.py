@@ -6,7 +6,7 @@ import glob
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ilora_app.tasks import delimited, split_words
+from ilora_app.tasks import delimited, split_names
 from ilora_app.tasks.encodings import encoding
 from ilora_app.tasks.places import DataError
 
@@ -90,7 +90,7 @@ def open_columns(folder: Path) -> DatasetDict | None:
     files = files_of(folder)
     if not files or any(file.suffix.lower() not in (".csv", ".tsv") for file in files):
         return None
-    by_split = split_words.files_by_split(folder)
+    by_split = split_names.files_by_split(folder)
     # What is a code in one file is none that is counted with in another.
     codes = frozenset[str]().union(*(delimited.layout(file).codes for file in files))
     how = {file: csv_options(file, codes) for file in files}

@@ -8,7 +8,7 @@ from PIL import Image
 
 from ilora_app.settings import DataSettings
 from ilora_app.settings.kinds import IMAGE
-from ilora_app.tasks import data, sources, split_words
+from ilora_app.tasks import data, sources, split_names
 from ilora_app.tasks.labels import label_names
 from ilora_app.tasks.sources import DataError
 
@@ -73,4 +73,4 @@ def test_a_file_that_would_be_in_two_splits_is_refused(tmp_path):
         sources.split(settings, "train", 0)
     assert "test/0.png is a file of the splits train and test" in str(told.value)
     (tmp_path / "all" / "train" / "test").rename(tmp_path / "all" / "train" / "tested")
-    split_words.refuse_shared(tmp_path)
+    split_names.refuse_shared(tmp_path)
