@@ -173,6 +173,16 @@ def test_two_clients_or_none_that_moves_say_nothing_of_each_other():
     assert hold(many, SCALING, 0.0) == (many, [], [])
 
 
+@pytest.mark.parametrize("honest", [[0.1], [0.1, 0.12]])
+def test_where_most_change_nothing_the_others_are_held_against_each_other(honest):
+    still = [0.0] * (len(honest) + 2)
+    kept, out, _ = hold(clients([*still, *honest, 1e4]), SCALING, 3.0)
+    assert [node for node, _ in out] == [100 + len(still) + len(honest)]
+    assert len(kept) == len(still) + len(honest)
+    _, out, shrunk = hold(clients([*still, *honest, 0.11]), SCALING, 3.0)
+    assert (out, shrunk) == ([], [])
+
+
 def test_no_client_counts_for_many_times_the_median():
     limits = Limits(max_examples_ratio=10.0)
     assert limits.beside([100, 90, 110, 2**62]).examples(2**62) == 1050

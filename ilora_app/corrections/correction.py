@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from ilora_app.corrections.parts import Parts
-from ilora_app.corrections.shapes import Flat
+from ilora_app.corrections.shapes import Flat, norm, times
 from ilora_app.lora.factors import AdapterState, LoraFactors
 from ilora_app.settings import TrainingSettings
 
@@ -125,6 +125,14 @@ class Correction:
 
         """
         return upload
+
+    def sizes(self, upload: Flat) -> dict[str, float]:
+        """Norms of an upload, by what they are of: each has a limit of its own."""
+        return {"correction": norm(upload)}
+
+    def within(self, upload: Flat, parts: Mapping[str, float]) -> Flat:
+        """Take an upload so far that :meth:`sizes` are these parts of what they are."""
+        return {name: times(v, parts["correction"]) for name, v in upload.items()}
 
     def aggregate(self, found: Returned) -> None:
         """Take what clients have uploaded."""

@@ -14,7 +14,13 @@ from torch import Tensor
 
 from ilora_app.corrections.correction import NAME, Correction, Holder, Returned
 from ilora_app.corrections.moments import MEANS, Moments
-from ilora_app.corrections.shapes import Flat, basis_of, factors_of, weighted_total
+from ilora_app.corrections.shapes import (
+    Flat,
+    basis_of,
+    factors_of,
+    times,
+    weighted_total,
+)
 from ilora_app.lora.control import displacement_in, within_scope, zeros_like
 from ilora_app.lora.factors import AdapterState, LoraFactors
 
@@ -83,6 +89,29 @@ class Directed(Correction):
             found[MOMENT + name] = like
         return found
 
+    def sizes(self, upload: Flat) -> dict[str, float]:
+        """Steps, rates, and the gradient behind v of every tensor, each by itself.
+
+        v holds squares, of sizes that differ by orders of magnitude between tensors,
+        and is far smaller than the number of steps: sqrt(mean(v)) is compared, which
+        no rank changes.
+        """
+        return {
+            _told(name): abs(float(value))
+            if name in (TRAVELLED, STEPS)
+            else float(value.double().abs().mean().sqrt())
+            for name, value in upload.items()
+        }
+
+    def within(self, upload: Flat, parts: Mapping[str, float]) -> Flat:
+        """Take an upload so far that :meth:`sizes` are these parts of what they are."""
+        return {
+            name: times(
+                value, parts[_told(name)] ** (2 if name.startswith(MOMENT) else 1)
+            )
+            for name, value in upload.items()
+        }
+
     def aggregate(self, found: Returned) -> None:
         """Take the direction of this round, and its second moments."""
         # A negative one could bring the sum near zero, and g near infinity.
@@ -115,7 +144,8 @@ class Directed(Correction):
             for node, upload in found.uploads.items()
         }
         steps = sum(
-            w * float(found.uploads[n][STEPS]) for n, w in found.weights.items()
+            w * max(float(found.uploads[n][STEPS]), 0.0)
+            for n, w in found.weights.items()
         )
         self.moments.take(moments, found.weights, steps)
 
@@ -141,3 +171,10 @@ class Directed(Correction):
 
     def __str__(self) -> str:
         return f"{self.name} (weight {self.weight:g}, moments {self.moments.sync})"
+
+
+def _told(name: str) -> str:
+    """What a tensor of an upload is called where it is too large."""
+    if name.startswith(MOMENT):
+        return f"second moments of {name.removeprefix(MOMENT)}"
+    return "sum of rates" if name == TRAVELLED else "number of steps"

@@ -56,7 +56,8 @@ class Moments:
     ) -> None:
         """Put the clients' v together; a tensor that nobody returned stays.
 
-        Negative and infinite ones are not taken: v holds squares.
+        v holds squares: a tensor of which a client says anything negative or infinite
+        is not taken from that client.
 
         Args:
             moments: by node; shapes at r_k, or one number each for ``block-means``.
@@ -68,6 +69,10 @@ class Moments:
         if not self.are_synchronised:
             return
         fresh = {}
+        moments = {
+            node: {name: v for name, v in part.items() if _are_squares(v)}
+            for node, part in moments.items()
+        }
         ones = {
             node: {name: torch.ones_like(v) for name, v in part.items()}
             for node, part in moments.items()
@@ -82,7 +87,7 @@ class Moments:
             if self.sync == "ajive" and like.dim() == 2:
                 mean = _joint(moments, weights, name, mean)
             known = held > 0
-            if bool(mean.isfinite().all()) and bool((mean >= 0).all()):
+            if _are_squares(mean):
                 # Zeros where nobody said anything would make the first steps run off.
                 before = self._held.get(name, mean[known].mean())
                 fresh[name] = torch.where(known, mean, before)
@@ -129,6 +134,10 @@ class Moments:
         self._steps = {name: count for name, count in counts if name in self._held}
 
 
+def _are_squares(v: Tensor) -> bool:
+    return bool(v.isfinite().all()) and bool((v >= 0).all())
+
+
 def _joint(
     moments: Mapping[int, Flat], weights: Mapping[int, float], name: str, mean: Tensor
 ) -> Tensor:
@@ -142,8 +151,7 @@ def _joint(
     long = max(block.shape[0] for block in blocks)
     whole = all(block.shape[0] == long for block in blocks)
     parts = [weights[node] for node in nodes]
-    usable = all(bool(b.isfinite().all()) and bool((b >= 0).all()) for b in blocks)
-    if not whole or not usable:  # the longer side is a rank, which clients may not have
+    if not whole:  # the longer side is a rank, which clients may not have
         return mean
     total = sum(parts)
     shared = shared_moment(blocks, [p / total for p in parts], _SEED).float()

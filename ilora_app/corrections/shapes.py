@@ -1,5 +1,6 @@
 """Control variates cut, padded and zeroed to the rank of whoever holds them."""
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -20,6 +21,17 @@ def add(part: Flat, delta: Flat) -> Flat:
             value = fit(part[name], shape) + fit(value, shape)
         sums[name] = value
     return sums
+
+
+def norm(tensors: Flat) -> float:
+    """Frobenius norm of tensors together."""
+    norms = (torch.linalg.vector_norm(v, dtype=torch.float64) for v in tensors.values())
+    return math.hypot(*map(float, norms))
+
+
+def times(value: Tensor, factor: float) -> Tensor:
+    """Multiply in float64, in which the largest float32 has room."""
+    return (factor * value.double()).to(value.dtype)
 
 
 def pad_to(delta: Flat, total: AdapterState) -> AdapterState:

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from ilora_app.corrections import Correction
+from ilora_app.corrections.shapes import times
 from ilora_app.federation.limits import begun, change_norms, norm_of, update_norm
 from ilora_app.lora.factors import AdapterState, LoraFactors
 from ilora_app.lora.spread import inner_products
@@ -27,6 +28,9 @@ from ilora_app.methods.state import Update
 
 FAR = 100.0
 """So many times beyond the limit, nothing of an update is used."""
+
+_TOLD = 3
+"""Norms beyond their limit that a reason names, the farthest ones."""
 
 FEWEST = 3
 """With fewer clients nobody can say which of them is the odd one."""
@@ -55,30 +59,36 @@ def hold(
     """
     if not ratio or len(updates) < FEWEST:
         return list(updates), [], []
-    kept_whole = correction if correction and correction.remembers else None
-    measured = _norms(updates, scaling, kept_whole)
-    limits = {n: _limit([norms[n] for norms in measured], ratio) for n in measured[0]}
+    correction = correction or Correction()
+    measured = _norms(updates, scaling, correction)
+    names = {name: None for norms in measured for name in norms}
+    limits = {
+        name: _limit([norms[name] for norms in measured if name in norms], ratio)
+        for name in names
+    }
     kept, out, shrunk = [], [], []
     for update, norms in zip(updates, measured, strict=True):
-        beyond = [name for name, norm in norms.items() if norm > limits[name]]
+        over = {name: norm / limits[name] for name, norm in norms.items()}
+        beyond = sorted((n for n in over if over[n] > 1), key=lambda n: -over[n])
         why = "; ".join(
             f"its {name} has norm {norms[name]:.4g}, "
-            f"{norms[name] / limits[name] * ratio:.3g} times the median of the round"
-            for name in beyond
+            f"{over[name] * ratio:.3g} times the median of the round"
+            for name in beyond[:_TOLD]
         )
-        why += f"; max-norm-ratio is {ratio:g}"
-        if any(norms[name] > FAR * limits[name] for name in beyond):
+        more = f"; {len(beyond) - _TOLD} more" if len(beyond) > _TOLD else ""
+        why += f"{more}; max-norm-ratio is {ratio:g}"
+        if any(over[name] > FAR for name in beyond):
             out.append((update.node, why))
             continue
         if beyond:
             shrunk.append((update.node, why))
-            update = _within(update, scaling, norms, limits, kept_whole)
+            update = _within(update, scaling, norms, limits, correction)
         kept.append(update)
     return kept, out, shrunk
 
 
 def _norms(
-    updates: Sequence[Update], scaling: float | None, correction: Correction | None
+    updates: Sequence[Update], scaling: float | None, correction: Correction
 ) -> list[dict[str, float]]:
     """Of all that a client can move; a large A can hide behind a small B."""
     products, tensors = change_norms(updates, scaling or 0.0)
@@ -87,16 +97,16 @@ def _norms(
         {
             "update": product,
             "change of the tensors": tensors,
-            "correction": norm_of(_brought(update, correction)),
+            **correction.sizes(_brought(update, correction)),
             "second upload": norm_of(update.extra),
         }
         for update, product, tensors in zip(updates, *moved, strict=True)
     ]
 
 
-def _brought(update: Update, correction: Correction | None) -> Mapping[str, Tensor]:
+def _brought(update: Update, correction: Correction) -> Mapping[str, Tensor]:
     """What is measured of a correction: its upload, or all that a client remembers."""
-    if correction is None or update.correction_lost or not update.correction:
+    if not correction.remembers or update.correction_lost or not update.correction:
         return update.correction
     received = update.received.adapter.factors
     return correction.brought(update.node, dict(update.correction), received)
@@ -107,7 +117,7 @@ def _within(
     scaling: float | None,
     norms: Mapping[str, float],
     limits: Mapping[str, float],
-    correction: Correction | None,
+    correction: Correction,
 ) -> Update:
     """Take the parts of an update that are within the limits."""
     came = update.adapter
@@ -116,22 +126,19 @@ def _within(
     most = limits["change of the tensors"]
     if update_norm(update, None) > most:
         update = shrink(update, None, most)
-    parts = {"correction": update.correction, "second upload": update.extra}
-    scaled = {
-        name: _times(tensors, limits[name] / norms[name])
-        if norms[name] > limits[name]
-        else tensors
-        for name, tensors in parts.items()
+    parts = {
+        name: limits[name] / norm if norm > limits[name] else 1.0
+        for name, norm in norms.items()
     }
-    refused = correction is not None and (
-        norms["correction"] > limits["correction"]
-        or (correction.follows and update.adapter is not came)
+    refused = correction.remembers and (
+        parts["correction"] < 1 or (correction.follows and update.adapter is not came)
     )
+    extra = parts["second upload"]
     return replace(
         update,
-        correction=scaled["correction"],
+        correction=correction.within(update.correction, parts),
         correction_refused=refused,
-        extra=scaled["second upload"],
+        extra={name: times(value, extra) for name, value in update.extra.items()},
     )
 
 
@@ -192,12 +199,14 @@ def _part(
 
 
 def _limit(norms: Sequence[float], ratio: float) -> float:
-    """Ratio times the median; none where most change nothing."""
-    return ratio * statistics.median(norms) or math.inf
+    """Ratio times the median.
 
-
-def _times(tensors: Mapping[str, Tensor], factor: float) -> dict[str, Tensor]:
-    return {
-        name: (factor * value.double()).to(value.dtype)
-        for name, value in tensors.items()
-    }
+    Where most change nothing, times the median of the others, of whom the smaller one
+    counts where they are two; who alone changes something has nobody to be held
+    against.
+    """
+    moved = sorted(norm for norm in norms if norm)
+    if not moved:
+        return math.inf
+    others = statistics.median(moved) if len(moved) >= FEWEST else moved[0]
+    return ratio * (statistics.median(norms) or others)

@@ -73,7 +73,7 @@ def choose(
         # Half of the clients would always be refused theirs: max-norm-ratio bounds it.
         own = correction is not None and correction.remembers
         bare = [replace(u, correction={}) for u in updates] if own else updates
-        kept, out, _ = hold(bare, scaling, 1.0)
+        kept, out, _ = hold(bare, scaling, 1.0, None if own else correction)
         if own:
             came = {update.node: update.correction for update in updates}
             kept = [replace(update, correction=came[update.node]) for update in kept]
