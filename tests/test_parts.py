@@ -122,6 +122,18 @@ def test_a_part_stays_while_a_checkpoint_has_its_key(tmp_path):
         assert torch.equal(value, before[name])
 
 
+@pytest.mark.parametrize("cut", [True, False])
+def test_a_damaged_part_costs_the_newest_checkpoint_alone(tmp_path, cut):
+    server = Server(tmp_path, 3)
+    for _ in range(3):
+        server.round([0, 1])
+    file = tmp_path / parts.FOLDER / "3-0" / "tensors.safetensors"
+    data = bytearray(file.read_bytes())
+    data[-5] ^= 0x40
+    file.write_bytes(data[:-40] if cut else data)
+    assert server.resumed(tmp_path).number == 2
+
+
 def test_a_checkpoint_without_its_parts_is_torn(tmp_path):
     server = Server(tmp_path, 3)
     server.round([0, 1])
@@ -131,7 +143,7 @@ def test_a_checkpoint_without_its_parts_is_torn(tmp_path):
         path.unlink()
     (tmp_path / parts.FOLDER / "2-0").rmdir()
     assert server.resumed(tmp_path).number == 1
-    assert parts.absent(tmp_path, {"taken": {"0": [1, 1.0, "../parts/1-0"]}})
+    assert parts.problem(tmp_path, {"taken": {"0": [1, 1.0, "../parts/1-0"]}})
 
 
 def test_what_a_full_disk_has_no_room_for_stays_in_memory_until_it_has(

@@ -100,13 +100,13 @@ class Checkpoints:
                     mark = facts["facts"][_LOG]
                     facts |= {"facts": fact_log.read(self._folder, mark)}
                 found = Checkpoint(**facts, tensors=tensors)
-                if lost := parts.absent(self._run, found.facts):
-                    raise store.TornError(f"{folder} lacks parts/{lost[0]}")
+                if wrong := parts.problem(self._run, found.facts):
+                    raise store.TornError(f"{folder}: {wrong}")
             except (store.TornError, LookupError, TypeError) as error:
                 problems.append(str(error))
                 continue
             for problem in problems:
                 log(WARNING, "%s; going on from round %d", problem, number)
             return found
-        wrong = "".join(f"; {problem}" for problem in problems)
-        raise store.TornError(f"{self._folder} holds no whole checkpoint{wrong}")
+        why = "".join(f"; {problem}" for problem in problems)
+        raise store.TornError(f"{self._folder} holds no whole checkpoint{why}")

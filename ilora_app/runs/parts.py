@@ -101,12 +101,20 @@ class PartsFolder:
         weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
 
 
-def absent(run_folder: Path, facts: Mapping[str, Any]) -> list[str]:
-    """Parts that a checkpoint has the keys of, and its run folder does not have."""
+def problem(run_folder: Path, facts: Mapping[str, Any]) -> str:
+    """Say which part of a checkpoint is not there, or not as it was written.
+
+    One after the other is read as a whole: the sum of all may not be held in memory.
+    """
     folder = run_folder / FOLDER
-    return [
-        k for k in _keys(facts) if not (_KEY.fullmatch(k) and (folder / k).is_dir())
-    ]
+    for key in _keys(facts):
+        if not (_KEY.fullmatch(key) and (folder / key).is_dir()):
+            return f"it lacks {FOLDER}/{key}"
+        try:
+            store.read(folder / key)
+        except store.TornError as error:
+            return str(error)
+    return ""
 
 
 def _keys(facts: Mapping[str, Any]) -> list[str]:
