@@ -161,9 +161,11 @@ def test_a_project_has_a_config_that_gives_what_was_found(tmp_path, tiny_model):
     assert federation.startswith("num-supernodes=3 ")
     assert "ilora predict latest" in (name / project.README).read_text()
     assert CliRunner().invoke(app, words).exit_code == 2, "not over another's files"
-    bare = CliRunner().invoke(app, ["init", str(tmp_path / "bare")])
+    place = tmp_path / "bare one"
+    bare = CliRunner().invoke(app, ["init", str(place)])
     assert bare.exit_code == 0, bare.output
-    assert "not there yet" in (tmp_path / "bare" / project.CONFIG).read_text()
+    assert f"next: cd '{place}' && ilora check " in bare.output
+    assert "not there yet" in (place / project.CONFIG).read_text()
 
 
 def test_a_yaml_file_is_a_run_config_with_the_same_messages(tmp_path):

@@ -22,7 +22,7 @@ from tests import tiny_models
 def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     return {
         kind: tiny_models.make(kind, tmp_path_factory.mktemp(kind))
-        for kind in ("bert", "vit", "gpt2")
+        for kind in ("bert", "vit", "gpt2", "swin")
     }
 
 
@@ -72,7 +72,7 @@ def test_accumulation_gives_the_same_steps(made, kind, parts):
     assert distance(whole, cut) < 1e-5
 
 
-@pytest.mark.parametrize("kind", ["bert", "vit", "gpt2"])
+@pytest.mark.parametrize("kind", ["bert", "vit", "gpt2", "swin"])
 def test_checkpointing_gives_the_same_steps(made, kind):
     whole = trained(made[kind])
     again = trained(made[kind], gradient_checkpointing=True)
@@ -97,6 +97,29 @@ def test_half_precision_holds_the_base_and_trains_in_float32(made, kind, dtype):
     assert all(t.isfinite().all() for t in found.named_tensors().values())
     assert distance(start, found) > 1e-3
     assert training.evaluate(backbone, examples, 8)["loss"] < before["loss"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "saved"),
+    [("gpt2", "wte"), ("bert", "classifier,embeddings.word_embeddings")],
+)
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_embeddings_that_train_stand_before_a_base_in_half(made, kind, saved, dtype):
+    """They are float32, and the norms behind them are not."""
+    backbone, examples = load(made[kind], dtype=dtype, modules_to_save=saved)
+    full, _ = load(made[kind], modules_to_save=saved)
+    exact = training.evaluate(full, examples, 8)["loss"]
+    before = training.evaluate(backbone, examples, 8)["loss"]
+    assert before == pytest.approx(exact, rel=0.02)
+    start = backbone.collect()
+    words = [name for name in start.head if "wte" in name or "embeddings" in name]
+    settings = TrainingSettings(local_steps=4, batch_size=8, learning_rate=0.01)
+    training.train(backbone, examples, settings, seed=0)
+    head = backbone.collect().head
+    assert words
+    for name in words:
+        assert head[name].dtype == torch.float32
+        assert not torch.equal(head[name], start.head[name])
 
 
 def test_a_base_in_half_precision_is_rounded_once(made):

@@ -26,6 +26,25 @@ def exported(finished: Finished, folder: Path) -> dict[str, Path]:
     return {name: folder / name for name in names} | {"run": finished.folder}
 
 
+@pytest.mark.parametrize(
+    ("name", "sign", "encoding"),
+    [
+        ("a.csv", ";", "utf-8"),
+        ("a.csv", ",", "latin-1"),
+        ("a.tsv", "\t", "utf-8"),
+        ("A.CSV", ",", "utf-16"),
+    ],
+)
+def test_a_file_is_read_as_training_reads_one(made, tmp_path, name, sign, encoding):
+    rows = [["id", "text"], ["1", "caf\xe9, please"], ["2", "hello"]]
+    with (tmp_path / name).open("w", newline="", encoding=encoding) as opened:
+        csv.writer(opened, delimiter=sign).writerows(rows)
+    found = objects(
+        ilora("predict", made["bert"].folder, "--file", tmp_path / name, "--top", 1)
+    )
+    assert [one["input"]["text"] for one in found] == ["caf\xe9, please", "hello"]
+
+
 def test_texts(made, tmp_path):
     """The probabilities are those of the model that the run has measured."""
     finished = made["bert"]

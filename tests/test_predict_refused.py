@@ -34,7 +34,7 @@ def test_what_it_cannot_do(made, tmp_path):
     assert "that of a run, with a config.toml in it" in failure(tmp_path, "text")
     assert "expected texts or files, or --file" in failure(run)
     assert "and not both" in failure(run, "text", "--file", tmp_path / "x.csv")
-    assert "expected a .csv or .jsonl file" in failure(run, "--file", "x.txt")
+    assert "expected a .csv, .tsv or .jsonl file" in failure(run, "--file", "x.txt")
     assert "cannot be read" in failure(run, "--file", tmp_path / "absent.csv")
     for name, text, message in (
         ("none.csv", "text\n", "it has no rows"),
@@ -43,7 +43,8 @@ def test_what_it_cannot_do(made, tmp_path):
         ("array.jsonl", '{"text": "a"}\n[1]\n', "line 2: expected an object"),
         ("torn.jsonl", '{"text": "a"}\n{"text\n', "line 2: "),
         ("type.jsonl", '{"text": ["a"]}\n', "line 1: column text holds ['a']"),
-        ("latin.csv", "text\n\xe9\n", "cannot be read"),
+        ("wide.csv", "text\na,b\n", "cannot be read: "),
+        ("latin.jsonl", '{"text": "\xe9"}\n', "cannot be read"),
     ):
         (tmp_path / name).write_bytes(text.encode("latin-1"))
         assert message in failure(run, "--file", tmp_path / name)

@@ -1,6 +1,7 @@
 """``ilora init``: a project of one's own, with a run config and its commands."""
 
 import os
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -72,7 +73,7 @@ def init(
         typer.echo(terminal.as_json({"folder": str(name), "files": files}))
         return
     typer.echo(f"{name}: {project.CONFIG}, {project.README}")
-    typer.echo(f"next: cd {name} && ilora check {project.CONFIG}")
+    typer.echo(f"next: cd {shlex.quote(str(name))} && ilora check {project.CONFIG}")
 
 
 def _on(settings: "Settings", dataset: str) -> "Settings":

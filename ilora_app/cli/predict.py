@@ -32,7 +32,7 @@ def predict(
     ] = None,
     file: Annotated[
         Path | None,
-        typer.Option(help="A .csv or .jsonl file with the model's columns."),
+        typer.Option(help="A .csv, .tsv or .jsonl file with the model's columns."),
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="How many classes to name.")] = 3,
     json_: Annotated[
@@ -54,7 +54,7 @@ def predict(
     if bool(inputs) == bool(file):
         _refuse("expected texts or files, or --file, and not both")
     if file and not file.exists():
-        _refuse(f"--file {file}: cannot be read: expected a .csv or .jsonl file")
+        _refuse(f"--file {file}: cannot be read: expected a .csv, .tsv or .jsonl file")
     usable(place, round_, base)
     from ilora_app.tasks.libraries import quiet_libraries
 
@@ -95,7 +95,7 @@ def predict(
 
 def _lines_of_stdin() -> list[str]:
     try:
-        return [line.rstrip("\n") for line in sys.stdin if line.strip()]
+        return [line.rstrip("\r\n") for line in sys.stdin if line.strip()]
     except UnicodeDecodeError as error:
         typer.echo(f"-: expected text in {error.encoding}", err=True)
         raise typer.Exit(MISTAKE) from error

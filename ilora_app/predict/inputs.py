@@ -1,12 +1,16 @@
-"""Rows to predict from: words of a command line, or a .csv or .jsonl file."""
+"""Rows to predict from: words of a command line, or a .csv, .tsv or .jsonl file."""
 
 import csv
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ilora_app.export.places import ReleaseError
 from ilora_app.settings import options
+from ilora_app.tasks.delimited import layout
+from ilora_app.tasks.encodings import encoding
+from ilora_app.tasks.places import DataError
 
 Row = dict[str, str]
 
@@ -30,7 +34,7 @@ def of_words(words: Sequence[str], columns: Sequence[str]) -> list[Row]:
 
 
 def of_file(path: Path, columns: Sequence[str]) -> list[Row]:
-    """Read the columns of a .csv or .jsonl file.
+    """Read the columns of a .csv, .tsv or .jsonl file, as training reads them.
 
     Raises:
         ReleaseError: it cannot be read, has no rows, or a row lacks a column; with
@@ -38,13 +42,13 @@ def of_file(path: Path, columns: Sequence[str]) -> list[Row]:
 
     """
     try:
-        if path.suffix == ".csv":
-            found = _csv(path)
+        if path.suffix.lower() in (".csv", ".tsv"):
+            found = _columns(path)
         elif path.suffix in (".jsonl", ".ndjson"):
             found = _jsonl(path)
         else:
-            raise ReleaseError(f"--file {path}: expected a .csv or .jsonl file")
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+            raise ReleaseError(f"--file {path}: expected a .csv, .tsv or .jsonl file")
+    except (OSError, UnicodeDecodeError, csv.Error, DataError) as error:
         raise ReleaseError(f"--file {path} cannot be read: {error}") from None
     if not found:
         raise ReleaseError(f"--file {path}: it has no rows")
@@ -72,9 +76,11 @@ def beside(rows: list[Row], column: str, folder: Path) -> list[Row]:
     return [row | {column: str(folder / options.folder(row[column]))} for row in rows]
 
 
-def _csv(path: Path) -> list[tuple[int, dict[str, object]]]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
+def _columns(path: Path) -> list[tuple[int, dict[str, object]]]:
+    how = layout(path)
+    with path.open(encoding=encoding(path).encoding, newline="") as file:
+        signs: dict[str, Any] = {"delimiter": how.separator, "quoting": how.quoting}
+        reader = csv.DictReader(file, **signs)
         return [(reader.line_num, {**row}) for row in reader]
 
 

@@ -49,6 +49,11 @@ class Adapters:
         self.active = [first]
         self._kinds: dict[type[Any], list[tuple[str, Any]]] = {}
         self._settle()
+        dtype = getattr(torch, settings.dtype)
+        for _, wrapper in self.heads():
+            if isinstance(wrapper.original_module, nn.Embedding):
+                # What follows is frozen in this type, and a CPU's norms take no other.
+                wrapper.register_forward_hook(lambda _, __, found: found.to(dtype))
         wrapped = [*self.layers(), *self.heads()]
         self._wrapped = nn.ModuleList(module for _, module in wrapped)
 

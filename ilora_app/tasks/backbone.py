@@ -51,6 +51,10 @@ class Backbone:
         self._extra = modules.forward_options(model, settings)
         self.adapters = Adapters(model, settings, self.fused, self.device)
         self._peft = self.adapters.peft
+        if settings.gradient_checkpointing:
+            # PEFT's hook, for passes that are run again in the old way alone: it takes
+            # what embeddings return for a tensor, and Swin's return two.
+            model.disable_input_require_grads()
         self.model: nn.Module = self._peft
         layers = dict(self.layers())
         apart = set(layers) if self._quantised else tied & set(layers)
