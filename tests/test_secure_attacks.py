@@ -31,7 +31,7 @@ def test_masks_of_nodes_that_were_asked_different_things_do_not_cancel():
     revealed = {i: session.nodes[i].reveal(0, session.peers, {}) for i in masked}
     for asked in (ASKED, b"another model"):
         with pytest.raises(SecureError, match="nodes were asked different things"):
-            opened(session.key_set, 0, session.peers, masked, revealed, asked)
+            opened(session.key_set, 0, session.peers, masked, revealed, asked, set())
 
 
 def test_a_refused_vector_is_not_asked_for_again():
@@ -129,7 +129,7 @@ def test_heads_are_not_solved_of_sums_under_different_models(config):
     rewrite = to_all_but_the_victim(MessageType.EVALUATE, change)
     keys = config(**PLAIN, **SECURE) | {"head": "ridge", "num-server-rounds": 1}
     _, _, server = run(keys, 4, rewrite=rewrite)
-    assert server.folder.rows[0]["head_examples"] == 0
+    assert not [row for row in server.folder.rows if row.get("head_examples")]
     assert "client_loss_mean" not in server.folder.rows[1]
 
 

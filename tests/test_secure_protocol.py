@@ -63,7 +63,9 @@ class Session:
         speaks = [i for i in there if i not in silent]
         revealed = {i: self.nodes[i].reveal(number, there, signed) for i in speaks}
         tamper(revealed)
-        total = opened(self.key_set, number, self.peers, masked, revealed, ASKED)
+        self.false: set[int] = set()
+        how = self.peers, masked, revealed, ASKED, self.false
+        total = opened(self.key_set, number, *how)
         self.peers = there
         return total
 
@@ -125,18 +127,40 @@ def test_fewer_nodes_than_the_least_share_nothing():
         two[0].share([p.advert for p in two], None)
 
 
-def test_a_wrong_share_opens_nothing_and_is_told():
+@pytest.mark.parametrize("liars", [(3,), (43,), (3, 23)])
+@pytest.mark.parametrize("lost", [(), (13,)])
+def test_wrong_shares_are_found_where_others_have_given_enough(liars, lost):
+    """7 nodes, t = 5: one liar can be left out; two, or one that is needed, cannot."""
+
     def another(revealed):
-        revealed[3][13] = revealed[3][23]
+        for liar in liars:
+            revealed[liar][13] = revealed[liar][33]
 
     def none(revealed):
-        revealed[3][13] = b"\xff" * shamir.SHARE
+        for liar in liars:
+            revealed[liar][13] = b"\xff" * shamir.SHARE
 
-    for tamper in (another, none):
+    def nothing(revealed):
+        for liar in liars:
+            del revealed[liar][13]
+
+    for tamper in (another, none, nothing):
         session = Session(7)
         session.receive()
-        with pytest.raises(SecureError, match="node 13"):
-            session.run(0, tamper=tamper)
+        if len(liars) == 1:
+            total = session.run(0, lost, tamper=tamper)
+            there = [i for i in session.nodes if i not in lost]
+            assert (total == session.sum(there)).all()
+            assert session.false == set(liars)
+        else:
+            what = "key" if lost else "seed"
+            match = rf"shares of the {what} of node 13 are wrong, as one of nodes \["
+            with pytest.raises(SecureError, match=match):
+                session.run(0, lost, tamper=tamper)
+    session = Session(7)
+    session.receive()
+    with pytest.raises(SecureError, match="node 13 are wrong"):
+        session.run(0, (53, 63), tamper=none)
 
 
 def test_letters_open_for_one_receiver_in_one_session_and_under_one_set_of_keys():

@@ -55,9 +55,14 @@ def test_what_cannot_be_opened_leaves_the_model(config):
             record[wire.KEYS] = bytes(8) + record[wire.KEYS][8:]
 
     secure = config(**SECURE)
-    assert "shares of the seed of node" in unchanged(
-        secure, tamper=replies_of_2(wrong_share)
+    why = unchanged(secure, 3, tamper=replies_of_2(wrong_share))
+    assert (
+        "shares of the seed of node 1 are wrong, as one of nodes [1, 2, 3] has" in why
     )
+    folder, _, _ = run(config(**SECURE), tamper=replies_of_2(wrong_share), nodes=4)
+    assert not read_events(folder, "model-unchanged")
+    told = {(e["node"], e["reason"]) for e in read_events(folder, "reply-left-out")}
+    assert told == {(2, "it has given wrong shares")}
     keys = config(**SECURE, **{"secure-min-nodes": 4})
     why = unchanged(keys, tamper=replies_of_2(short))
     assert "3 nodes are left, 4 must" in why

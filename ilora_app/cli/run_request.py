@@ -103,9 +103,9 @@ class Request:
             # Those of a SuperLink that is there are folders of its machine.
             problems += run_checks.folders(parsed)
             problems += run_checks.model(parsed, wrong)
-        least, sure = parsed.run.min_available_nodes, "min-available-nodes" not in wrong
-        if self.simulated and 0 < clients < least and sure:
-            right = f"{least} or more, as min-available-nodes = {least}"
+        least, key = parsed.least_nodes
+        if self.simulated and 0 < clients < least and key not in wrong:
+            right = f"{least} or more, as {key} = {least}"
             problems.append(f"--clients {clients}: expected {right}")
         if self.ray_address:
             problems += run_checks.ray(self.ray_address, self.simulated)

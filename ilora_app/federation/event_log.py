@@ -1,7 +1,7 @@
 """What a strategy logs and records of its members and their replies."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from logging import INFO, WARNING
 from typing import Any, Protocol
@@ -83,14 +83,14 @@ class EventLog:
         return Payloads(partial(self._recorder.event, "payloads", **facts))
 
     def measured(self, server_round: int, found: Mapping[str, int | float]) -> None:
-        """Record what clients measured of a round when they trained in the next."""
+        """Record what was measured of a round behind its end."""
         self._recorder.event("measured", round=server_round, **found)
         parts = [
             f"{name} {found[name]:.4f}"
             for name in ("accuracy", "client_accuracy_mean", "client_accuracy_worst")
             if name in found
         ]
-        log(INFO, "on the way, of round %d: %s", server_round, "  ".join(parts))
+        log(INFO, "measured later, of round %d: %s", server_round, "  ".join(parts))
 
     def clients(
         self, server_round: int, found: Sequence[tuple[Member, Mapping[str, float]]]
@@ -146,11 +146,12 @@ class EventLog:
         bad: Sequence[tuple[Member, str]],
         shrunk: Sequence[tuple[Member, str]] = (),
         passed: Sequence[int] = (),
+        excused: Collection[int] = (),
     ) -> None:
         """Count who replied well; say which replies are not used, or in part, and why.
 
         Those that ``robust`` passes over are right for all that is known: nobody is
-        accused.
+        accused. Nor are those who are excused, for what others have done.
         """
         if passed:
             words = "round %d: robust passes over the %s of nodes %s"
@@ -158,7 +159,8 @@ class EventLog:
             self._recorder.event(
                 "passed-over", round=server_round, purpose=purpose, nodes=list(passed)
             )
-        self.standing.note(purpose, good, [member.node_id for member, _ in bad])
+        own = [m.node_id for m, _ in bad if m.node_id not in excused]
+        self.standing.note(purpose, good, own)
         if purpose == "train":
             self._left_out = Counter(reason for _, reason in bad)
         for kind, words, found in (

@@ -8,7 +8,7 @@ from flwr.app import Message
 
 from ilora_app import wire
 from ilora_app.federation.replies import Request
-from ilora_app.secure import Advert, KeySet, Terms
+from ilora_app.secure import Advert, KeySet, Ring, Terms
 
 
 @dataclass
@@ -92,3 +92,8 @@ def _bytes(reply: Message, name: str) -> bytes:
     if not isinstance(value, bytes):
         raise wire.WireError(f"{name}: expected bytes")
     return value
+
+
+def vector(reply: Message, length: int) -> Ring:
+    """Read a masked vector, with what is behind it."""
+    return wire.read_masked(reply.content.get(wire.SECURE), length + 1)

@@ -17,25 +17,19 @@ from numpy.typing import NDArray
 
 from ilora_app import wire
 from ilora_app.federation import secure_answers as answers
+from ilora_app.federation import secure_blame
 from ilora_app.federation.event_log import EventLog
 from ilora_app.federation.exchange import exchange
 from ilora_app.federation.member import Member
 from ilora_app.federation.replies import Request, collect
 from ilora_app.lora.factors import AdapterState, LoraFactors
 from ilora_app.methods.state import Share
-from ilora_app.secure import (
-    KeySet,
-    SecureError,
-    Terms,
-    of_clients,
-    opened,
-)
+from ilora_app.secure import KeySet, Ring, SecureError, Terms, of_clients, opened
 
 TYPE, PURPOSE = "query.secure", "secure"
 _NOTHING = Share(AdapterState(LoraFactors({}), {}))
 
 Vector = NDArray[np.float64]
-Masked = NDArray[np.uint64]
 
 
 @dataclass
@@ -106,6 +100,10 @@ class SecureSession:
         self.key_set.enough(self.peers, "have shared their secrets")
 
     @property
+    def _known(self) -> dict[int, Member]:
+        return {member.node_id: member for member in self.members}
+
+    @property
     def error(self) -> float:
         """Of a sum, at most."""
         return len(self.key_set.adverts) * 2.0 ** -(self.point.bits + 1)
@@ -146,14 +144,14 @@ class SecureSession:
         self._asked[number] = wire.asked(self._named(asked), by)
         found = self._ask(
             dict.fromkeys(self.peers, asked),
-            lambda reply, _: _read(reply, length),
+            lambda reply, _: answers.vector(reply, length),
             {wire.FACTORS: by},
         )
         return self.open(number, dict(found))
 
     def collect(
         self, replies: Iterable[Message], length: int, purpose: str
-    ) -> tuple[dict[int, Masked], list[int]]:
+    ) -> tuple[dict[int, Ring], list[int]]:
         """Masked vectors of a pass by node, and whose are missing.
 
         Args:
@@ -162,18 +160,20 @@ class SecureSession:
             purpose: of the messages, for the record of what is left out.
 
         """
-        members = {m.node_id: m for m in self.members}
-        asked = {node: Request(members[node], _NOTHING) for node in self.peers}
+        known = self._known
+        members = {node: known[node] for node in self.peers}
+        asked = {node: Request(member, _NOTHING) for node, member in members.items()}
 
-        def read(reply: Message, request: Request) -> tuple[int, Masked]:
-            return request.member.node_id, _read(reply, length)
+        def read(reply: Message, request: Request) -> tuple[int, Ring]:
+            return request.member.node_id, answers.vector(reply, length)
 
         good, bad = collect(asked, replies, read, self.events.standing.waited)
-        nodes = [node for node, _ in good]
-        self.events.replies(self.terms.round, purpose, nodes, bad)
-        return dict(good), [member.node_id for member, _ in bad]
+        found = secure_blame.sort_out(good, bad, members)
+        told = self.terms.round, purpose, list(found.good), found.bad
+        self.events.replies(*told, excused=found.excused)
+        return found.good, [member.node_id for member, _ in found.bad]
 
-    def open(self, number: int, masked: Mapping[int, Masked]) -> Vector:
+    def open(self, number: int, masked: Mapping[int, Ring]) -> Vector:
         """Take the masks off the sum of a pass.
 
         Args:
@@ -202,8 +202,15 @@ class SecureSession:
             self._ask(dict.fromkeys(left, asked), partial(answers.shares, self.peers))
         )
         asked_for = self._asked[number]
-        total = opened(self.key_set, number, self.peers, masked, revealed, asked_for)
+        false: set[int] = set()
+        how = number, self.peers, masked, revealed, asked_for, false
+        total = opened(self.key_set, *how)
         self.peers = left
+        told = [
+            (self._known[node], "it has given wrong shares") for node in sorted(false)
+        ]
+        good = [node for node in revealed if node not in false]
+        self.events.replies(self.terms.round, f"{PURPOSE}-shares", good, told)
         return self.point.decode(total)
 
     def _ask(
@@ -215,13 +222,12 @@ class SecureSession:
         """One stage: ask nodes, and read their answers as (node, what it is)."""
         if not facts:
             return []
-        known = {member.node_id: member for member in self.members}
         sent = [
             Message(RecordDict({wire.SECURE: record, **(records or {})}), node, TYPE)
             for node, own in facts.items()
             for record in [ConfigRecord(self._named(own))]
         ]
-        requests = {node: Request(known[node], _NOTHING) for node in facts}
+        requests = {node: Request(self._known[node], _NOTHING) for node in facts}
         standing = self.events.standing
         # Strikes are of rounds: a node may fail at one stage of every one of them.
         first = next(iter(facts.values()))
@@ -236,15 +242,9 @@ class SecureSession:
             return request.member.node_id, read(reply, request)
 
         good, bad = collect(requests, replies, one, seconds)
-        nodes = [node for node, _ in good]
-        self.events.replies(self.terms.round, purpose, nodes, bad)
+        self.events.replies(self.terms.round, purpose, [node for node, _ in good], bad)
         return good
 
     def _named(self, facts: Mapping[str, Any]) -> dict[str, Any]:
         named = {wire.PURPOSE: self.terms.purpose, wire.ROUND: self.terms.round}
         return {**named, **facts}
-
-
-def _read(reply: Message, length: int) -> Masked:
-    """A masked vector, with what is behind it."""
-    return wire.read_masked(reply.content.get(wire.SECURE), length + 1)

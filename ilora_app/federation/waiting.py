@@ -44,7 +44,7 @@ def wait(grid: Grid, least: int, timeout: float, settle: bool = False) -> None:
         if time.monotonic() > end:
             raise FederationError(
                 f"{now} nodes connected within {timeout:g} s, "
-                f"min-available-nodes asks for {least}"
+                f"min-available-nodes (or secure-min-nodes) asks for {least}"
             )
         if now < least and now != before:
             log(INFO, "Waiting for nodes: %d connected, %d needed", now, least)
@@ -73,8 +73,8 @@ class Patience:
     def short(self, here: int, least: int) -> None:
         """Note that of the nodes that are connected too few can take part."""
         if not self._in_vain:
-            text = "%d nodes can take part, min-available-nodes asks for %d; going on"
-            log(WARNING, text, here, least)
+            text = "%d nodes can take part, %s asks for %d; going on"
+            log(WARNING, text, here, "min-available-nodes (or secure-min-nodes)", least)
         self._in_vain = True
 
 

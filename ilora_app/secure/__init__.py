@@ -6,8 +6,8 @@ messages, models or tensors: numbers, keys and bytes go in and come out.
 
 from ilora_app.secure.adverts import Advert, KeySet
 from ilora_app.secure.collector import opened
-from ilora_app.secure.errors import SecureError
-from ilora_app.secure.fixed_point import FixedPoint, of_clients
+from ilora_app.secure.errors import SecureError, accused
+from ilora_app.secure.fixed_point import FixedPoint, Ring, of_clients
 from ilora_app.secure.identity import Roster, Signer
 from ilora_app.secure.participant import Participant
 from ilora_app.secure.terms import Terms
@@ -17,10 +17,12 @@ __all__ = [
     "FixedPoint",
     "KeySet",
     "Participant",
+    "Ring",
     "Roster",
     "SecureError",
     "Signer",
     "Terms",
+    "accused",
     "of_clients",
     "opened",
 ]

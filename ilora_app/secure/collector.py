@@ -1,6 +1,6 @@
 """The server's part of a session: it takes the masks off a sum, and of no part."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from ilora_app.secure import keys, masking, shamir
 from ilora_app.secure.adverts import KeySet
@@ -17,6 +17,7 @@ def opened(
     masked: Mapping[int, Ring],
     revealed: Mapping[int, Shares],
     asked: bytes,
+    false: set[int],
 ) -> Ring:
     """Sum of the vectors of the nodes that are left.
 
@@ -27,6 +28,8 @@ def opened(
         masked: vectors of one length, by node: those that are left.
         revealed: by node, its shares: see ``Participant.reveal``.
         asked: hash of what nodes were asked for: see ``Participant.enter``.
+        false: nodes that have given wrong shares are added to it, where others have
+            given enough that are right.
 
     Returns:
         Modulo 2^64, without what nodes have put behind it.
@@ -43,30 +46,59 @@ def opened(
         )
     length = len(masked[left[0]])
     total = keys.summed(masked.values(), length)
-    chosen = sorted(revealed)[:threshold]
-    places = tuple(key_set.index(node) for node in chosen)
-    by = shamir.weights(places)
     for node in sorted(peers):
-        shares = {}
-        for place, sender in zip(places, chosen, strict=True):
-            if node not in revealed[sender]:
-                raise SecureError(f"node {sender} has no share of node {node}")
-            shares[place] = revealed[sender][node]
-        try:
-            secret = shamir.join(shares, by)
-        except SecureError as error:
-            raise SecureError(f"the secret of node {node}: {error}") from error
-        advert = key_set.by_node[node]
+        secret = _secret(key_set, number, node, node in masked, revealed, false)
         if node in masked:
-            if keys.digest("seed", secret) != advert.seeds[number]:
-                raise SecureError(f"shares of the seed of node {node} are wrong")
             total -= masking.own(key_set, number, node, secret, length)
             continue
-        if keys.public_key(secret) != advert.masks[number]:
-            raise SecureError(f"shares of the key of node {node} are wrong")
         for other in left:
             pair = node, other
             total += masking.between(key_set, number, pair, secret, asked, length)
     if total[-1] != len(left):
         raise SecureError("the masks do not cancel: nodes were asked different things")
     return total[:-1]
+
+
+def _secret(
+    key_set: KeySet,
+    number: int,
+    node: int,
+    is_left: bool,
+    revealed: Mapping[int, Shares],
+    false: set[int],
+) -> bytes:
+    """Join the shares of t nodes; of others, where one of those has given wrong ones.
+
+    Whose are wrong is noted in ``false``: t right ones that leave it out give a secret
+    that has the hash, or the public key, of before.
+    """
+    advert, what = key_set.by_node[node], "seed" if is_left else "key"
+
+    def joined(senders: Sequence[int]) -> bytes | None:
+        places = tuple(key_set.index(sender) for sender in senders)
+        shares = {
+            place: revealed[sender].get(node, b"")
+            for place, sender in zip(places, senders, strict=True)
+        }
+        try:
+            secret = shamir.join(shares, shamir.weights(places))
+        except SecureError:
+            return None
+        if is_left:
+            return secret if keys.digest(what, secret) == advert.seeds[number] else None
+        return secret if keys.public_key(secret) == advert.masks[number] else None
+
+    right = [sender for sender in sorted(revealed) if sender not in false]
+    chosen = right[: key_set.threshold]
+    secret = joined(chosen)
+    for sender in chosen if secret is None else ():
+        others = [other for other in right if other != sender][: key_set.threshold]
+        if len(others) == key_set.threshold and (secret := joined(others)) is not None:
+            false.add(sender)
+            break
+    if secret is None:
+        raise SecureError(
+            f"shares of the {what} of node {node} are wrong, as one of nodes {chosen} "
+            "has given them"
+        )
+    return secret

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from ilora_app.secure import keys
 from ilora_app.secure.adverts import KeySet
-from ilora_app.secure.errors import SecureError
+from ilora_app.secure.errors import SecureError, at_fault
 
 
 def sealed(
@@ -47,7 +47,7 @@ def read(
         try:
             found[sender] = keys.unseal(key, letter, about)
         except SecureError as error:
-            raise SecureError(f"node {sender}: {error}") from error
+            raise at_fault(sender, str(error)) from error
         if len(found[sender]) != length:
-            raise SecureError(f"node {sender}: shares of another length")
+            raise at_fault(sender, "shares of another length")
     return found

@@ -8,6 +8,7 @@ in Python bit by bit: for 100 nodes that takes a hundred times as long.
 
 import secrets
 from collections.abc import Mapping
+from functools import lru_cache
 
 from ilora_app.secure.errors import SecureError
 
@@ -38,6 +39,7 @@ def split(secret: bytes, threshold: int, count: int) -> list[bytes]:
     return shares
 
 
+@lru_cache(maxsize=8)
 def weights(nodes: tuple[int, ...]) -> list[int]:
     """Lagrange's weights of shares for the value at 0.
 

@@ -67,7 +67,7 @@ def meet(grid: Grid, prepared: preflight.RunInputs) -> Membership:
         expect_members(membership, taken)
     if membership.largest_rank is None:
         membership.limit_rank(max(run.max_rank, *prepared.settings.ranks))
-    wait(grid, run.min_available_nodes, run.round_timeout, settle=True)
+    wait(grid, prepared.settings.least_nodes[0], run.round_timeout, settle=True)
     keys = identity.keys(grid, run.identity).values()
     if not all(key is None or identity.name(key) for key in keys):
         raise FederationError(

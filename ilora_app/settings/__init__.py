@@ -38,6 +38,17 @@ class Settings:
         """``client-ranks`` as numbers."""
         return parse_ranks(self.run.client_ranks)
 
+    @property
+    def least_nodes(self) -> tuple[int, str]:
+        """Nodes without which no round is begun, and the key that says so."""
+        run, private = self.run, self.privacy
+        if (
+            private.secure_aggregation
+            and private.secure_min_nodes > run.min_available_nodes
+        ):
+            return private.secure_min_nodes, "secure-min-nodes"
+        return run.min_available_nodes, "min-available-nodes"
+
 
 __all__ = [
     "DataSettings",

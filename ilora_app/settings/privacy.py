@@ -18,9 +18,9 @@ class PrivacySettings:
     )
     secure_min_nodes: int = option(
         3,
-        "No sum over fewer nodes is opened; a node's own --node-config wins where it "
-        "is larger. Of a round's nodes more than two thirds must stay to its end in "
-        "any case.",
+        "No sum over fewer nodes is opened, so that so many are waited for and drawn; "
+        "a node's own --node-config wins where it is larger. Of a round's nodes more "
+        "than two thirds must stay to its end in any case.",
         check=at_least(3),
     )
     dp: str = option(

@@ -48,7 +48,10 @@ class RunSettings:
         1, "Evaluate on at least so many nodes.", check=at_least(0)
     )
     min_available_nodes: int = option(
-        2, "Wait for so many nodes before round 1.", check=within(1, 1_000_000)
+        2,
+        "Wait for so many nodes before round 1; with secure-aggregation for "
+        "secure-min-nodes at least.",
+        check=within(1, 1_000_000),
     )
     max_rank: int = option(
         256,

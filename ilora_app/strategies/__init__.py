@@ -149,7 +149,8 @@ def build(
     method = methods.find(run.strategy)
     private = settings.privacy
     kind: Callable[..., LoraStrategy] = LoraStrategy
-    if private.secure_aggregation:
+    sums_over = private.secure_min_nodes if private.secure_aggregation else 0
+    if sums_over:
         kind = partial(BlindStrategy, least=private.secure_min_nodes)
     if private.dp == "record":
         kind = partial(RecordStrategy, privacy=private)
@@ -176,9 +177,10 @@ def build(
         Participation(
             run.fraction_train,
             run.fraction_evaluate,
-            run.min_train_nodes,
-            run.min_evaluate_nodes,
-            run.min_available_nodes,
+            # Fewer than a sum is opened of would be drawn in vain.
+            max(run.min_train_nodes, sums_over),
+            max(run.min_evaluate_nodes, sums_over),
+            settings.least_nodes[0],
             run.seed,
         ),
         lora_scaling=settings.model.lora_scaling,
