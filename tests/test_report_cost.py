@@ -7,7 +7,10 @@ from tests.page import Page
 from tests.report_folder import write
 
 ROWS = [
-    {"round": 0, "accuracy": 0.1, "bytes_down_head": 3e6, "bytes_up_head": 5e6},
+    {
+        "round": 0, "accuracy": 0.1, "bytes_down_head": 3e6, "bytes_up_head": 5e6,
+        "seconds_head": 120.0,
+    },
     {
         "round": 1, "accuracy": 0.5, "bytes_down": 1e6, "bytes_up": 2e6,
         "bytes_down_evaluate": 4e6, "bytes_up_evaluate": 1e6,
@@ -22,6 +25,10 @@ def test_all_that_was_sent_counts_whatever_for(tmp_path):
     assert page.row("MB, solving the head, from the clients")[1] == "6.000"
     assert page.row("MB, secure aggregation, from the clients")[1] == "9.000"
     assert "33.0 MB sent" in " ".join(page.text.replace("MB sent", " MB sent").split())
+    assert page.row("s, solving the head")[1:] == ["120.0", "120.00"]
+    assert "2.0 minutes in rounds" in " ".join(
+        page.text.replace("minutes in", " minutes in").split()
+    )
     # Pointing at round 0, before any training.
     text = (tmp_path / "report.html").read_text()
     assert "solving the head, up, round 0: 5 MB" in text

@@ -159,6 +159,7 @@ def test_a_resumed_run_ends_as_a_whole_one(solved, tmp_path, strategy):
     table = pandas.read_csv(whole / "metrics.csv")
     due = table["bytes_up_head"].notna()
     assert list(table["round"][due]) == [0, 2, 4]
+    assert list(table["round"][table["seconds_head"].notna()]) == [0, 2, 4]
 
 
 @pytest.mark.parametrize(

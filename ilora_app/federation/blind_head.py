@@ -1,9 +1,6 @@
 """A head that is solved by sums over nodes of which the server sees the total alone."""
 
-from logging import WARNING
-
 from flwr.app import Message
-from flwr.supercore import log
 
 from ilora_app import wire
 from ilora_app.federation import blind_sums
@@ -53,20 +50,18 @@ def solve(
     row: Row = {
         "bytes_down_head": sum(wire.content_bytes(m.content) for m in sent),
         "bytes_up_head": sum(wire.content_bytes(c) for c in contents),
-        "head_examples": 0.0,
     }
     try:
         total = wire.unflatten(session.open(0, masked), shapes)
     except (SecureError, wire.WireError) as error:
-        log(
-            WARNING, "round %d: the head stays as it is: %s", session.terms.round, error
-        )
+        why = f"the head is not solved: {error}"
+        session.events.model_stays(session.terms.round, why)
         return row
     sums = RidgeSums(total[wire.GRAM], total[wire.CROSS])
     solved = ridge.head(model.state.adapter.head, sums)
-    if solved:
-        model.replace_head(solved)
-    else:
-        why = "the sums for its head have no solution"
+    if not solved:
+        why = "the head is not solved: its sums have no solution"
         session.events.model_stays(session.terms.round, why)
+        return row
+    model.replace_head(solved)
     return {**row, "head_examples": float(round(sums.examples()))}

@@ -46,7 +46,7 @@ class BlindPrivateStrategy(BlindStrategy):
     def summary(self) -> None:
         """Log the settings, and what all rounds cost."""
         super().summary()
-        budget, rounds = self._spending.budget, self._num_rounds
+        budget, rounds = self._spending.budget, self.num_rounds
         z, delta, whole = budget.multiplier, budget.delta, budget.spent(rounds)
         text = "Private by node, noise by nodes: at least %.4g x clip %g, epsilon %.3g "
         log(INFO, text + "in %d rounds at %g", z, self._clip, whole, rounds, delta)

@@ -52,7 +52,7 @@ class BlindStrategy(LoraStrategy):
         self._least = least
         self._session: SecureSession | None = None
         self._like: blind_sums.Shapes = {}
-        self._measured = False
+        self._measured, self._measured_in = False, -1
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -138,12 +138,14 @@ class BlindStrategy(LoraStrategy):
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Ask those whose updates are in the model, as they have keys of the round."""
+        """Ask those whose updates are in the model, with keys of the round: once."""
+        if self._measured_in == server_round:
+            return []
         sent = list(super().configure_evaluate(server_round, arrays, config, grid))
         self._measured = bool(sent and self._session)
         if not self._measured or self._session is None:
             return []
-        last = self._session.terms.passes - 1
+        self._measured_in, last = server_round, self._session.terms.passes - 1
         return self._with_letters(sent, self.evaluation.requests, last)
 
     def aggregate_evaluate(
@@ -169,7 +171,8 @@ class BlindStrategy(LoraStrategy):
     ) -> tuple[ArrayRecord | None, Row]:
         """Solve a ridge head of sums that nodes mask, where it is due."""
         ridge = self.ridge_head
-        if ridge is None or not ridge.is_due(server_round, self._num_rounds):
+        when = server_round, self.num_rounds, self.model.head_solved
+        if ridge is None or not ridge.is_due(*when):
             return None, {}
         members = self._present(grid)
         requests, sent = ridge.questions(

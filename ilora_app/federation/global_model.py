@@ -30,6 +30,7 @@ class GlobalModel:
         self._frozen = frozen_head
         self._state: GlobalState | None = None
         self.versions = ClientVersions()
+        self.head_solved = False
 
     @property
     def state(self) -> GlobalState:
@@ -59,9 +60,12 @@ class GlobalModel:
         self._state = self._method.begin(initial).contiguous()
         self.versions = ClientVersions()
 
-    def resume(self, state: GlobalState, versions: ClientVersions) -> None:
+    def resume(
+        self, state: GlobalState, versions: ClientVersions, head_solved: bool
+    ) -> None:
         """Go on from a state of before."""
         self._state, self.versions = state, versions
+        self.head_solved = head_solved
 
     def plan(self) -> Plan:
         """What goes down, trains, and comes up in the next round."""
@@ -92,6 +96,7 @@ class GlobalModel:
         """Put another head in the place of the one there is."""
         adapter = AdapterState(self.state.adapter.factors, dict(head))
         self.advance(replace(self.state, adapter=adapter))
+        self.head_solved = True
 
     def adapter(self, rank: int | None = None) -> AdapterState:
         """As plain LoRA on the untouched base; what a rank holds, or all of it."""

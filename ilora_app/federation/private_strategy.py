@@ -63,7 +63,7 @@ class PrivateStrategy(LoraStrategy):
     def summary(self) -> None:
         """Log the settings, and what all rounds cost."""
         super().summary()
-        budget, rounds = self._spending.budget, self._num_rounds
+        budget, rounds = self._spending.budget, self.num_rounds
         z, C, delta = budget.multiplier, self._release.clip, budget.delta
         whole = budget.spent(rounds)
         text = "Private by node: noise %.4g x clip %g, epsilon %.3g in %d rounds at %g"
@@ -93,7 +93,7 @@ class PrivateStrategy(LoraStrategy):
         self.events.replies(server_round, TRAIN, good, bad)
         self.model.versions.note(good, [m.node_id for m, _ in bad], 0)
         asked = self._training.requests(self._asked)
-        rounds = self._num_rounds
+        rounds = self.num_rounds
         measured = {node: asked[node] for node in good}
         self.evaluation.read_with_training(server_round, measured, by_node, rounds)
         there = {update.node: update for update in updates}

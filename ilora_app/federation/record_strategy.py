@@ -46,7 +46,7 @@ class RecordStrategy(LoraStrategy):
         of = f"of noise {z:g}" if z else f"within epsilon {most:g}"
         text = "Private by row: clip %g, each node's rows %s at %g"
         log(INFO, text, chosen.dp_clip, of, chosen.dp_delta)
-        how = chosen.dp_clip, chosen.dp_delta, most, self._num_rounds
+        how = chosen.dp_clip, chosen.dp_delta, most, self.num_rounds
         self.events.private(z, *how)
 
     def configure_train(

@@ -61,10 +61,13 @@ class RidgeHead:
     refit_every: int = 0
     limits: Limits = field(default_factory=Limits)
 
-    def is_due(self, server_round: int, num_rounds: int) -> bool:
-        """Whether the head is solved after this round; 0 is before round 1."""
-        if not server_round or not self.refit_every:
-            return not server_round
+    def is_due(self, server_round: int, num_rounds: int, solved: bool = True) -> bool:
+        """Whether the head is solved after this round; 0 is before round 1.
+
+        One that was never solved is due: nobody can learn under a random one.
+        """
+        if not solved or not server_round or not self.refit_every:
+            return not solved or not server_round
         last = server_round == num_rounds
         return last or server_round % self.refit_every == 0
 
@@ -116,13 +119,14 @@ class RidgeHead:
         solved = self.head(model.state.adapter.head, total) if good else None
         if solved:
             model.replace_head(solved)
-        elif good:
-            events.model_stays(server_round, "the sums for its head have no solution")
+        else:
+            why = "its sums have no solution" if good else "no usable sums"
+            events.model_stays(server_round, f"the head is not solved: {why}")
         contents = [reply.content for reply in replies if reply.has_content()]
         return {
             "bytes_down_head": sum(wire.content_bytes(m.content) for m in sent),
             "bytes_up_head": sum(wire.content_bytes(c) for c in contents),
-            "head_examples": total.examples(),
+            **({"head_examples": total.examples()} if solved else {}),
         }
 
     def questions(

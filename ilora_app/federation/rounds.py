@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from logging import INFO
-from typing import Any
+from typing import Any, NamedTuple
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.serverapp import Grid
@@ -16,6 +16,7 @@ from ilora_app.federation.evaluation import EVALUATE, TRAIN, Evaluation
 from ilora_app.federation.event_log import EventLog
 from ilora_app.federation.exchange import exchange
 from ilora_app.federation.membership import Membership
+from ilora_app.federation.round_lines import closing_table, line_of
 from ilora_app.federation.spool import Spool
 from ilora_app.federation.waiting import untrained
 
@@ -24,6 +25,16 @@ EvaluateFn = Callable[[int, ArrayRecord], MetricRecord | None]
 AfterRound = Callable[[list[Row]], None]
 Stop = Callable[[list[Row]], str]
 Refit = Callable[[int, Grid, ConfigRecord], tuple[ArrayRecord | None, Row]]
+
+
+class _Asking(NamedTuple):
+    """How a run solves and measures."""
+
+    grid: Grid
+    timeout: float
+    config: ConfigRecord
+    evaluate_fn: EvaluateFn | None
+    result: Result
 
 
 @dataclass(frozen=True)
@@ -41,6 +52,7 @@ class Rounds:
         most: megabytes of a reply; 0: several times what was sent.
         spool: takes replies to training out of memory.
         trains: a run whose rounds all had no usable reply is an error.
+        end_after: told of the last round, where a run ends early.
 
     """
 
@@ -54,6 +66,7 @@ class Rounds:
     most: float = 0.0
     spool: Spool | None = None
     trains: bool = True
+    end_after: Callable[[int], None] | None = None
 
     def run(
         self,
@@ -75,12 +88,12 @@ class Rounds:
             UntrainedError: at the end, with the first reasons.
 
         """
-        strategy = self.strategy
-        result = Result()
+        strategy, result = self.strategy, Result()
         result.arrays = arrays
+        asking = _Asking(grid, timeout, evaluate_config, evaluate_fn, result)
         rows = list(before)
         if not rows:
-            solved, cost = self.refit(0, grid, evaluate_config)
+            solved, cost = self._refit(0, asking)
             arrays = result.arrays = solved or arrays
             rows = [_evaluate(evaluate_fn, 0, arrays, result, {"round": 0, **cost})]
             self._close(rows, num_rounds)
@@ -89,6 +102,7 @@ class Rounds:
             if self.stop and (why := self.stop(rows)):
                 log(INFO, "Ending after round %d: %s", number - 1, why)
                 self.events.ended_early(number - 1, why)
+                result.arrays = self._at_the_end(rows, arrays, asking)
                 break
             row: Row = {"round": number}
             clock = time.perf_counter()
@@ -101,8 +115,7 @@ class Rounds:
             # A node that comes back before the round's evaluation goes on from here.
             self.membership.finish(number)
             row["seconds_aggregate"] = _since(clock)
-            earlier = self.evaluation.take_earlier()
-            if earlier:
+            if earlier := self.evaluation.take_earlier():
                 rows[-1].update(earlier)
                 self.events.measured(rows[-1]["round"], earlier)
             if new_arrays is not None:
@@ -110,19 +123,13 @@ class Rounds:
             if metrics is not None:
                 result.train_metrics_clientapp[number] = metrics
                 row.update(metrics)
-            solved, cost = self.refit(number, grid, evaluate_config)
+            solved, cost = self._refit(number, asking)
             arrays = result.arrays = solved or arrays
             row.update(cost)
 
             clock = time.perf_counter()
-            messages = strategy.configure_evaluate(
-                number, arrays, evaluate_config, grid
-            )
-            replies = self._exchange(grid, messages, timeout, row, EVALUATE)
-            metrics = strategy.aggregate_evaluate(number, replies)
-            if metrics is not None:
-                result.evaluate_metrics_clientapp[number] = metrics
-                row.update(metrics)
+            ask = number, arrays, evaluate_config, grid
+            self._measure(strategy.configure_evaluate(*ask), asking, row)
             row = _evaluate(evaluate_fn, number, arrays, result, row)
             row["seconds_evaluate"] = _since(clock)
             rows.append(row)
@@ -134,6 +141,49 @@ class Rounds:
         if self.trains and ran and not any(row.get("clients") for row in ran):
             raise untrained(len(ran), self.events.in_vain)
         return result
+
+    def _at_the_end(
+        self, rows: list[Row], arrays: ArrayRecord, asking: _Asking
+    ) -> ArrayRecord:
+        """Solve and measure what is due at the end, of a run that has ended early."""
+        row = rows[-1]
+        if not (number := row["round"]) or not self.end_after:
+            return arrays
+        self.end_after(number)
+        found: Row = {"round": number}
+        if "bytes_down_head" not in row:
+            solved, cost = self._refit(number, asking)
+            arrays = solved or arrays
+            found.update(cost)
+        clock = time.perf_counter()
+        ask = self.strategy.configure_evaluate  # once more, where it is another model
+        due = "bytes_down_head" in found or not row.get("asked_evaluate")
+        if due and (messages := list(ask(number, arrays, asking.config, asking.grid))):
+            self._measure(messages, asking, found)
+            for way in ("down", "up"):
+                found[f"bytes_{way}_evaluate"] += row.get(f"bytes_{way}_evaluate", 0)
+        found = _evaluate(asking.evaluate_fn, number, arrays, asking.result, found)
+        found["seconds_evaluate"] = row.get("seconds_evaluate", 0.0) + _since(clock)
+        row.update(found)
+        del found["round"]
+        self.events.measured(number, found)
+        if self.after_round:
+            self.after_round(rows)
+        return arrays
+
+    def _measure(self, messages: Iterable[Message], asking: _Asking, row: Row) -> None:
+        """Have nodes measure the model, and note what they say in a row."""
+        replies = self._exchange(asking.grid, messages, asking.timeout, row, EVALUATE)
+        metrics = self.strategy.aggregate_evaluate(row["round"], replies)
+        if metrics is not None:
+            asking.result.evaluate_metrics_clientapp[row["round"]] = metrics
+            row.update(metrics)
+
+    def _refit(self, number: int, asking: _Asking) -> tuple[ArrayRecord | None, Row]:
+        """Solve the head where that is due, and say how long it took."""
+        clock = time.perf_counter()
+        solved, cost = self.refit(number, asking.grid, asking.config)
+        return solved, {**cost, "seconds_head": _since(clock)} if cost else cost
 
     def _exchange(
         self,
@@ -177,45 +227,6 @@ class Rounds:
             self.after_round(rows)
 
 
-def line_of(row: Row, num_rounds: int) -> str:
-    """Write a round as one line, for the log."""
-    parts = [f"round {row['round']}/{num_rounds}"]
-    parts += [f"{k} {row[k]:.4f}" for k in ("accuracy", "loss") if k in row]
-    if "asked" in row:
-        parts.append(f"clients {row.get('clients', 0)}/{row['asked']}")
-    if "client_accuracy_worst" in row:
-        parts.append(f"worst client {row['client_accuracy_worst']:.3f}")
-    kept = [f"{v:.2f}" for k, v in row.items() if k.startswith("energy_kept_r")]
-    if kept:
-        parts.append("energy kept " + "/".join(kept))
-    if "drift" in row:
-        parts.append(f"drift {row['drift']:.3f}")
-    if "bytes_up" in row:
-        down, up = row["bytes_down"] / 1e6, row["bytes_up"] / 1e6
-        parts.append(f"MB down {down:.2f} up {up:.2f}")
-        parts.append(f"{_seconds(row):.1f} s")
-    return "  ".join(parts)
-
-
-def closing_table(rows: list[Row]) -> list[str]:
-    """Lay out the rounds as a table of text, for the log."""
-    heads = ("round", "accuracy", "loss", "client mean", "worst", "drift", "MB up", "s")
-    lines = ["".join(f"{head:>13}" for head in heads)]
-    for row in rows:
-        cells = (
-            str(row["round"]),
-            _cell(row, "accuracy", ".4f"),
-            _cell(row, "loss", ".4f"),
-            _cell(row, "client_accuracy_mean", ".4f"),
-            _cell(row, "client_accuracy_worst", ".4f"),
-            _cell(row, "drift", ".3f"),
-            _cell(row, "bytes_up", ".2f", 1e-6),
-            f"{_seconds(row):.1f}",
-        )
-        lines.append("".join(f"{cell:>13}" for cell in cells))
-    return lines
-
-
 def _evaluate(
     evaluate_fn: EvaluateFn | None,
     number: int,
@@ -235,14 +246,5 @@ def _evaluate(
     return {"round": number, **metrics, **others}
 
 
-def _seconds(row: Row) -> float:
-    keys = ("seconds_train", "seconds_aggregate", "seconds_evaluate")
-    return float(sum(row.get(key, 0.0) for key in keys))
-
-
 def _since(clock: float) -> float:
     return round(time.perf_counter() - clock, 3)
-
-
-def _cell(row: Row, key: str, form: str, scale: float = 1.0) -> str:
-    return format(row[key] * scale, form) if key in row else "-"

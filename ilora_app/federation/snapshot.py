@@ -55,6 +55,7 @@ def take(
     tensors |= _under(_BUFFERS, state.buffers)
     facts: dict[str, Any] = {
         "step": state.step,
+        "head-solved": model.head_solved,
         "members": {names[member.node_id]: vars(member) for member in members},
         "largest-rank": membership.largest_rank,
         "client-versions": model.versions.facts(names),
@@ -96,7 +97,8 @@ def put_back(
     """
     nodes = _nodes(snapshot)
     versions = ClientVersions.of(snapshot.facts["client-versions"], nodes)
-    model.resume(_state(snapshot), versions)
+    # Those of before it was noted had a head that was solved, or none to solve.
+    model.resume(_state(snapshot), versions, snapshot.facts.get("head-solved", True))
     if deadlines:
         deadlines.load(snapshot.facts["deadlines"], nodes)
     if correction:

@@ -83,20 +83,15 @@ class LoraStrategy(Strategy):
         self._training = Training(method, drift_correction, *more)
         self.deadlines, self.wire_dtype = deadlines, wire_dtype
         self.spool: Spool | None = None
-        self._timeout, self._num_rounds, self._rows = 3600.0, 0, list[Row]()
+        self._timeout, self.num_rounds, self._rows = 3600.0, 0, list[Row]()
 
     @property
     def state(self) -> GlobalState:
-        """The state of the method after the last round."""
+        """Of the method, after the last round."""
         return self.model.state
 
     def global_model(self, rank: int | None = None) -> AdapterState:
-        """The global model as plain LoRA on the untouched base, and the head.
-
-        Args:
-            rank: what a client of this rank holds; None: all of it.
-
-        """
+        """Plain LoRA on the untouched base, and the head: of a rank, or all of it."""
         return self.model.adapter(rank)
 
     def summary(self) -> None:
@@ -118,7 +113,7 @@ class LoraStrategy(Strategy):
         stop: Stop | None = None,
     ) -> Result:
         """Run all rounds as in Flower's ``Strategy``, or what :meth:`resume` leaves."""
-        self._timeout, self._num_rounds = timeout, num_rounds
+        self._timeout, self.num_rounds = timeout, num_rounds
         rows, self._rows = self._rows, []
         if not rows:
             self.begin(initial_arrays)
@@ -126,13 +121,18 @@ class LoraStrategy(Strategy):
         self.summary()
         least = self.participation.min_available_nodes
         wait(grid, least, timeout, settle=not self.membership.members)
-        configs = (train_config or ConfigRecord(), evaluate_config or ConfigRecord())
+        configs = train_config or ConfigRecord(), evaluate_config or ConfigRecord()
         self._training.reader.spool = self.spool
         hooks = self.events, self.refit, after_round, self.until(stop)
-        how = *hooks, self.limits.max_reply_megabytes, self.spool, self.method.trains
+        most = self.limits.max_reply_megabytes
+        how = *hooks, most, self.spool, self.method.trains, self.end_after
         rounds = Rounds(self, self.membership, self.evaluation, *how)
         begins = grid, self.model.arrays(), num_rounds, timeout
         return rounds.run(*begins, *configs, evaluate_fn, rows)
+
+    def end_after(self, server_round: int) -> None:
+        """Take a round for the last one, whatever was asked for."""
+        self.num_rounds = server_round
 
     def until(self, stop: Stop | None) -> Stop | None:
         """What ends a run early, given what its starter wants."""
@@ -166,11 +166,12 @@ class LoraStrategy(Strategy):
         self, server_round: int, grid: Grid, config: ConfigRecord
     ) -> tuple[ArrayRecord | None, Row]:
         """Solve a ridge head where it is due; returns the model, and what it cost."""
-        ridge, how = self.ridge_head, (grid, config, self._timeout, self.events)
-        if ridge is None or not ridge.is_due(server_round, self._num_rounds):
+        ridge = self.ridge_head
+        when = server_round, self.num_rounds, self.model.head_solved
+        if ridge is None or not ridge.is_due(*when):
             return None, {}
-        there = self._present(grid)
-        row = ridge.solve(server_round, self.method, self.model, there, *how)
+        what = self.method, self.model, self._present(grid), grid, config
+        row = ridge.solve(server_round, *what, self._timeout, self.events)
         return self.model.arrays(), row
 
     def configure_train(
@@ -183,7 +184,7 @@ class LoraStrategy(Strategy):
         present = self.events.standing.agreeing(there)
         chosen = self.method.participants(self.state, [m.rank for m in present])
         members = [present[i].at_rank(rank) for i, rank in chosen]
-        measure, rounds = self.evaluation.with_training, self._num_rounds
+        measure, rounds = self.evaluation.with_training, self.num_rounds
         evaluation = partial(measure, server_round, rounds, self.model.plan())
         return self._training.configure(
             server_round,
@@ -206,7 +207,7 @@ class LoraStrategy(Strategy):
         self.events.replies(server_round, TRAIN, good, bad, shrunk, passed)
         version = state.ledger.version if state.ledger else 0
         self.model.versions.note(good, [m.node_id for m, _ in bad], version)
-        asked, rounds = self._training.requests(good), self._num_rounds
+        asked, rounds = self._training.requests(good), self.num_rounds
         self.evaluation.read_with_training(server_round, asked, by_node, rounds)
         try:
             after = partial(self._training.correct, server_round, state, updates)
@@ -229,9 +230,8 @@ class LoraStrategy(Strategy):
         """Send each sampled node what it would hold of the new model."""
         if not self.model.has_begun:
             self.begin(arrays)
-        present, rounds = partial(self._present, grid), self._num_rounds
-        how = server_round, rounds, self.model, present, config
-        return self.evaluation.configure(*how)
+        how = self.model, partial(self._present, grid), config
+        return self.evaluation.configure(server_round, self.num_rounds, *how)
 
     def aggregate_evaluate(
         self, server_round: int, replies: Iterable[Message]

@@ -12,6 +12,7 @@ BYTES = tuple(
 SECONDS = (
     ("training, with the way there and back", "seconds_train"),
     ("aggregation", "seconds_aggregate"),
+    ("solving the head", "seconds_head"),
     ("evaluation, clients and server", "seconds_evaluate"),
     ("training on one client, mean", "seconds_client_mean"),
 )
@@ -56,6 +57,7 @@ def _seconds(run: RunData) -> str:
     parts = [
         ("training", "seconds_train"),
         ("aggregation", "seconds_aggregate"),
+        ("solving the head", "seconds_head"),
         ("evaluation", "seconds_evaluate"),
     ]
     return charts.bars(run, "Seconds by round", "s", parts, 1.0)

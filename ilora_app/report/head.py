@@ -42,7 +42,7 @@ def _tiles(run: RunData) -> list[tuple[str, str]]:
         tiles.append((f"{worst:.4f}", "worst client, held out"))
     tiles += [(f"{done} of {wanted}", "rounds"), (str(len(run.clients())), "clients")]
     megabytes = run.total(*(key for _, key in BYTES)) / 1e6
-    minutes = run.total(*(key for _, key in SECONDS[:3])) / 60
+    minutes = run.total(*(key for _, key in SECONDS[:-1])) / 60
     tiles += [(f"{megabytes:.1f}", "MB sent"), (f"{minutes:.1f}", "minutes in rounds")]
     bad = len(run.kind("reply-left-out"))
     return [*tiles, (str(bad), "replies left out")]

@@ -30,7 +30,7 @@ def of_rounds(
 
     """
     value = row.get(metric)
-    untrained = not row["round"] and "head_examples" not in row
+    untrained = not row["round"] and not row.get("head_examples")
     if untrained or not isinstance(value, int | float):
         return None
     if not math.isfinite(value):

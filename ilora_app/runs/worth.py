@@ -67,7 +67,7 @@ class Worth:
         macro = [row["f1"] for _, row in told if "f1" in row and found]
         measures = _measures({k: v for k, v in last.items() if k != "f1" or not macro})
         first = rows[0]
-        solved = "head_examples" in first and not first["round"]
+        solved = first.get("head_examples") and not first["round"]
         return cls(
             accuracy=told[-1][0],
             best=best,

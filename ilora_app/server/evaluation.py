@@ -46,8 +46,8 @@ class CentralEvaluation:
     def __call__(self, server_round: int, arrays: ArrayRecord) -> MetricRecord | None:
         """Loss and accuracy on the test split; of every rank where that is due."""
         self._results = {}
-        strategy, run = self._strategy, self._settings.run
-        due = strategy.evaluation.is_due(server_round, run.num_server_rounds)
+        strategy, last = self._strategy, self._strategy.num_rounds
+        due = strategy.evaluation.is_due(server_round, last)
         if strategy.method.personal or not due:
             return None
         model = AdapterState.from_named_tensors(wire.model_tensors(arrays))
@@ -57,9 +57,9 @@ class CentralEvaluation:
             name = self._labels[self.only_class] if self._labels else self.only_class
             text = "Round %d: the model takes every row of the test split for %r"
             log(WARNING, text, server_round, name)
-        every = run.rank_eval_every
+        every = self._settings.run.rank_eval_every
         due = bool(every and server_round and server_round % every == 0)
-        if due or server_round == run.num_server_rounds:
+        if due or server_round == last:
             for rank in strategy.membership.ranks:
                 held = strategy.global_model(rank)
                 same = _equal(held, model)  # at r_max it often is the global model

@@ -140,7 +140,7 @@ def say_worth(folder: RunFolder) -> None:
         log(INFO, "Test split: %s", line)
     rows: list[dict[str, Any]] = folder.rows
     first, last = rows[0], rows[-1]
-    if "head_examples" in first and "accuracy" in first and "accuracy" in last:
+    if first.get("head_examples") and "accuracy" in first and "accuracy" in last:
         probe, accuracy = first["accuracy"], last["accuracy"]
         text = "Linear probe (round 0) %.4f, this run %.4f (%+.4f)"
         log(INFO, text, probe, accuracy, accuracy - probe)

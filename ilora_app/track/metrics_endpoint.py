@@ -22,10 +22,16 @@ from prometheus_client import (
 
 _ENDS = ("finished", "failed", "stopped")
 # Of a row of metrics.csv: suffix of its columns -> what the messages were for.
-_PURPOSES = {"": "train", "_evaluate": "evaluate", "_head": "head"}
+_PURPOSES = {
+    "": "train",
+    "_evaluate": "evaluate",
+    "_head": "head",
+    "_secure": "secure",
+}
 _PHASES = ("train", "aggregate", "evaluate", "head")
 _COUNTED = {
     "round",
+    "messages_secure",
     *(f"seconds_{phase}" for phase in _PHASES),
     *(f"{what}{suffix}" for what in ("bytes_down", "bytes_up") for suffix in _PURPOSES),
 }
@@ -130,8 +136,8 @@ class RunMetrics:
         self._round.set(row["round"])
         self._at.set_to_current_time()
         self._replies.labels("train", "used").inc(row.get("clients", 0))
-        if evaluated := row.get("clients_evaluated"):
-            self._replies.labels("evaluate", "used").inc(evaluated)
+        if asked := row.get("messages_secure"):
+            self._asked.labels("secure").inc(asked)
         for suffix, purpose in _PURPOSES.items():
             for way in ("down", "up"):
                 if amount := row.get(f"bytes_{way}{suffix}"):
@@ -144,6 +150,8 @@ class RunMetrics:
         self._measured(row)
 
     def _measured(self, row: Mapping[str, Any]) -> None:
+        if evaluated := row.get("clients_evaluated"):
+            self._replies.labels("evaluate", "used").inc(evaluated)
         for column, value in row.items():
             if column not in _COUNTED and isinstance(value, int | float):
                 self._measures.labels(column).set(value)

@@ -126,8 +126,8 @@ def failure_of(event: Mapping[str, Any]) -> str:
 
 def seconds(row: Mapping[str, Any]) -> float:
     """Seconds of a round."""
-    keys = ("seconds_train", "seconds_aggregate", "seconds_evaluate")
-    return float(sum(row.get(key, 0.0) for key in keys))
+    phases = ("train", "aggregate", "head", "evaluate")
+    return float(sum(row.get(f"seconds_{phase}", 0.0) for phase in phases))
 
 
 def printable(text: str) -> str:
