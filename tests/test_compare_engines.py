@@ -176,6 +176,7 @@ def test_the_live_table_counts_and_shows_the_latest_accuracy(tmp_path):
     assert "1 of 6 runs, 1 failed, 2 min" in text
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_ray_engine_runs_jobs_and_its_numbers_are_the_local_engines(
     tmp_path, run_config

@@ -93,6 +93,7 @@ def test_a_node_that_does_not_say_who_is_left_is_in_the_sum(config):
     assert off(secure, plain) < 1e-5
 
 
+@pytest.mark.long
 def test_in_the_engine_of_flower_it_is_the_plain_run(config, tmp_path):
     """Each message in whichever of two actors: the session is in the node's state."""
     keys = {"num-server-rounds": 2, "fraction-train": 0.8} | PLAIN

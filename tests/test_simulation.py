@@ -55,7 +55,13 @@ def test_the_app_runs_and_its_numbers_do_not_depend_on_the_engine(
         pandas.testing.assert_frame_equal(tables[0], other, check_exact=True)
 
 
-@pytest.mark.parametrize("strategy", ["flora", "fedsa-lora", "lora-a2"])
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        "flora",
+        *(pytest.param(n, marks=pytest.mark.long) for n in ("fedsa-lora", "lora-a2")),
+    ],
+)
 def test_what_clients_keep_survives_the_engine(link, run_config, tmp_path, strategy):
     """The base, an own B, and kept factors: in ``context.state``, as without Ray."""
     run_config |= {"strategy": strategy, "num-server-rounds": 3}
