@@ -75,3 +75,22 @@ def test_which_curves_are_flat(study):
         assert min(e2e, dolly) > 0.005
         there = f"{e2e:.3f} and {dolly:.3f} nats off {name}"
         assert there in text or there.replace(" nats", "") in text
+
+
+def test_what_is_said_of_three_times_those_rounds(study):
+    """Of as many seeds as there are, which are named."""
+    told = (ROOT / "docs" / "results.md").read_text(encoding="utf-8").splitlines()
+    made = table(study, "e2e", "longest", ROWS, "ilora")
+    assert not [line for line in made if line not in told]
+    cells = [cell(study, "e2e", "longest", row) for row in ("flora", "ilora")]
+    found, seeds = difference(*cells), min(len(c.runs) for c in cells)
+    text = text_of("docs/results.md")
+    number = ("no", "one", "two", "three", "four", "five")[seeds]
+    assert f"{number} of five seeds so far" in text
+    assert f"with {number} seeds that is no claim" in text
+    words = f"{-found.mean:+.3f} ± {found.half:.3f}".replace("0.", ".")
+    assert f"flora is {words} there" in text
+    last = (
+        f"{-flatness(study, 'e2e', 'longest', [r]):.3f}" for r in ("ilora", "flora")
+    )
+    assert "take {} nats off ILoRA's loss and {} off flora's".format(*last) in text
