@@ -9,10 +9,12 @@ from flwr.app import ConfigRecord, Message
 from ilora_app import wire
 from ilora_app.federation.member import Member
 from ilora_app.federation.secure_blame import sort_out
+from ilora_app.secure import SecureError, shamir
 from ilora_app.secure.errors import accused, at_fault
 from ilora_app.settings import PrivacySettings, RunSettings, Settings
 from tests.conftest import read_events
 from tests.local_run import run
+from tests.test_secure_protocol import Session
 from tests.test_secure_run import PLAIN, SECURE, configs, dropping
 
 BAD = 2
@@ -62,6 +64,42 @@ def test_who_accuses_and_is_accused_and_who_names_a_stranger_are_not_excused():
     found = sort_out([], bad, members)
     assert found.excused == {1, 3, 4}
     assert found.bad == bad
+
+
+@pytest.mark.parametrize("liars", [(3,), (43,), (3, 23)])
+@pytest.mark.parametrize("lost", [(), (13,)])
+def test_wrong_shares_are_found_where_others_have_given_enough(liars, lost):
+    """7 nodes, t = 5: one liar can be left out; two, or one that is needed, cannot."""
+
+    def another(revealed):
+        for liar in liars:
+            revealed[liar][13] = revealed[liar][33]
+
+    def none(revealed):
+        for liar in liars:
+            revealed[liar][13] = b"\xff" * shamir.SHARE
+
+    def nothing(revealed):
+        for liar in liars:
+            del revealed[liar][13]
+
+    for tamper in (another, none, nothing):
+        session = Session(7)
+        session.receive()
+        if len(liars) == 1:
+            total = session.run(0, lost, tamper=tamper)
+            there = [i for i in session.nodes if i not in lost]
+            assert (total == session.sum(there)).all()
+            assert session.false == set(liars)
+        else:
+            what = "key" if lost else "seed"
+            match = rf"shares of the {what} of node 13 are wrong, as one of nodes \["
+            with pytest.raises(SecureError, match=match):
+                session.run(0, lost, tamper=tamper)
+    session = Session(7)
+    session.receive()
+    with pytest.raises(SecureError, match="node 13 are wrong"):
+        session.run(0, (53, 63), tamper=none)
 
 
 def spoiling(rounds: int) -> Callable[[Message], Message]:
