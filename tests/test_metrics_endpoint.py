@@ -13,9 +13,11 @@ from prometheus_client.parser import text_string_to_metric_families as families
 
 from ilora_app.server import preflight
 from ilora_app.settings.parsing import ConfigError
+from ilora_app.track.metrics_endpoint import RunMetrics
 from tests.conftest import read_events
 from tests.local_run import metrics, run
 from tests.own_processes import free_port
+from tests.test_round_lines import ROUND
 
 DASHBOARD = Path(__file__).parent.parent / "deploy" / "grafana" / "ilora.json"
 Found = dict[tuple[str, ...], float]
@@ -91,6 +93,21 @@ def test_the_dashboard_shows_what_is_there(scraped):
                 assert any(re.fullmatch(one, column) for column in columns), one
     shown = set(re.findall(r"\bilora_\w+", " ".join(asked)))
     assert names - shown <= {"ilora_round"}, "exported, and on no panel"
+
+
+def test_prometheus_has_each_purpose_under_its_name():
+    metrics = RunMetrics("ilora")
+    metrics.take("round", ROUND | {"messages_secure": 7, "clients_evaluated": 2})
+    metrics.take("measured", {"round": 1, "clients_evaluated": 3})
+    found = metrics.registry.get_sample_value
+    for way, amount in (("down", 4e6), ("up", 8e6)):
+        labels = {"purpose": "secure", "direction": way}
+        assert found("ilora_bytes_total", labels) == amount
+        assert found("ilora_measure", {"column": f"bytes_{way}_secure"}) is None
+    assert found("ilora_phase_seconds_total", {"phase": "head"}) == 4.0
+    assert found("ilora_asked_total", {"purpose": "secure"}) == 7
+    used = {"purpose": "evaluate", "outcome": "used"}
+    assert found("ilora_replies_total", used) == 5
 
 
 def test_a_port_in_use_is_a_warning_and_the_run_goes_on(

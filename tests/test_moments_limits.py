@@ -7,7 +7,7 @@ import torch
 from flwr.app import MessageType
 
 from ilora_app import wire
-from ilora_app.corrections import server_half
+from ilora_app.corrections import Returned, server_half
 from ilora_app.corrections.directed import MOMENT, STEPS, TRAVELLED
 from ilora_app.corrections.moments import Moments
 from ilora_app.federation.outliers import FAR, hold
@@ -110,6 +110,29 @@ def test_of_who_says_that_a_square_is_negative_none_is_taken(bad, whole):
     moments.take(said, dict.fromkeys(range(4), 0.25), 5.0)
     assert moments.entry("x.lora_B").tolist() == honest["x.lora_B"].tolist()
     assert moments.steps() == [5.0]
+
+
+def test_a_negative_number_of_steps_takes_none_of_the_others_away():
+    server, updates = some()
+    lies = with_false(updates, STEPS, -3.0)
+    uploads = {u.node: u.correction for u in lies}
+    weights = dict.fromkeys(uploads, 1 / len(uploads))
+    moved = {u.node: u.adapter.named_tensors() for u in lies}
+    received = lies[0].received.adapter.factors
+    server.aggregate(Returned(1, uploads, received, (), moved, weights))
+    found = server.moments.steps()
+    assert found == pytest.approx([4 / 5 * 5.0] * len(found))
+
+
+@pytest.mark.parametrize("rank", [1, 2, 16])
+def test_the_gradient_behind_second_moments_is_measured_alike_at_every_rank(rank):
+    """sqrt(mean(v)) in float64, of v of any rank, and of one number for a tensor."""
+    server, _ = some()
+    v = torch.rand(7, rank).double().square()
+    expected = (sum(float(one) for one in v.flatten()) / (7 * rank)) ** 0.5
+    for upload in (v.float(), v.mean().float()):
+        [size] = server.sizes({MOMENT + SMALL: upload}).values()
+        assert size == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.slow

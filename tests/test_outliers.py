@@ -7,11 +7,11 @@ import torch
 from flwr.app import Message, MessageType
 
 from ilora_app import wire
+from ilora_app.corrections.shapes import norm
 from ilora_app.federation.limits import (
     Limits,
     begun,
     change_norms,
-    norm_of,
     update_norm,
 )
 from ilora_app.federation.outliers import FAR, hold, shrink
@@ -161,7 +161,7 @@ def test_just_inside_and_just_outside_far_beyond():
         kept, out, _ = hold(honest, SCALING, 3.0)
         assert bool(out) is left_out
         if not left_out:
-            assert norm_of(kept[3].correction) == pytest.approx(6.0, rel=1e-6)
+            assert norm(kept[3].correction) == pytest.approx(6.0, rel=1e-6)
 
 
 def test_two_clients_or_none_that_moves_say_nothing_of_each_other():

@@ -1,7 +1,8 @@
 """A round in the log: all that it sent and all that it waited for."""
 
 from ilora_app.federation.round_lines import closing_table, line_of
-from ilora_app.track.metrics_endpoint import RunMetrics
+from ilora_app.runs import traffic
+from ilora_app.watch import state
 
 SOLVED = {"round": 0, "bytes_down_head": 3e6, "bytes_up_head": 5e6, "seconds_head": 2.0}
 ROUND = {
@@ -28,16 +29,7 @@ def test_the_closing_table_too():
     assert round_1[-2:] == ["42.00", "15.0"]
 
 
-def test_prometheus_has_each_purpose_under_its_name():
-    metrics = RunMetrics("ilora")
-    metrics.take("round", ROUND | {"messages_secure": 7, "clients_evaluated": 2})
-    metrics.take("measured", {"round": 1, "clients_evaluated": 3})
-    found = metrics.registry.get_sample_value
-    for way, amount in (("down", 4e6), ("up", 8e6)):
-        labels = {"purpose": "secure", "direction": way}
-        assert found("ilora_bytes_total", labels) == amount
-        assert found("ilora_measure", {"column": f"bytes_{way}_secure"}) is None
-    assert found("ilora_phase_seconds_total", {"phase": "head"}) == 4.0
-    assert found("ilora_asked_total", {"purpose": "secure"}) == 7
-    used = {"purpose": "evaluate", "outcome": "used"}
-    assert found("ilora_replies_total", used) == 5
+def test_the_log_counts_what_other_readers_of_a_row_count():
+    down, up = traffic.sent(ROUND)
+    assert f"MB down {down / 1e6:.2f} up {up / 1e6:.2f}" in line_of(ROUND, 9)
+    assert line_of(ROUND, 9).endswith(f"  {state.seconds(ROUND):.1f} s")

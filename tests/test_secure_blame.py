@@ -13,6 +13,7 @@ from ilora_app.secure import SecureError, shamir
 from ilora_app.secure.errors import accused, at_fault
 from ilora_app.settings import PrivacySettings, RunSettings, Settings
 from tests.conftest import read_events
+from tests.interruptions import assert_same, interrupted, resumed
 from tests.local_run import run
 from tests.test_secure_protocol import Session
 from tests.test_secure_run import PLAIN, SECURE, configs, dropping
@@ -172,3 +173,8 @@ def test_a_head_that_was_not_solved_is_solved_after_the_next_round(config, refit
     assert event["round"] == 0
     assert event["reason"].startswith("the head is not solved: 2 nodes are left")
     assert server.checkpointer.best["round"] > 0  # no untrained model is the best
+    lost.clear()
+    again = keys | {"output-dir": keys["output-dir"] + "-again"}
+    other = interrupted(again, fails_in=1, tamper=once)
+    resumed(again)  # it is still due
+    assert_same(folder, other)

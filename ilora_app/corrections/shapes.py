@@ -1,4 +1,4 @@
-"""Control variates cut, padded and zeroed to the rank of whoever holds them."""
+"""Tensors by flat name: cut, padded and zeroed to a rank, summed, and measured."""
 
 import math
 from collections.abc import Mapping

@@ -1,6 +1,5 @@
 """Limits on what a reply may be: they bound what one client can do to the model."""
 
-import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ilora_app import wire
+from ilora_app.corrections import shapes
 from ilora_app.lora.factors import AdapterState
 from ilora_app.lora.spread import squared_changes
 from ilora_app.methods.increments import received
@@ -76,7 +76,7 @@ class Limits:
             norm = update_norm(update, scaling)
             _at_most(norm, "update", "max-update-norm", self.max_update_norm)
         if self.max_correction_norm:
-            norm = norm_of(update.correction)
+            norm = shapes.norm(update.correction)
             name = "change of its control variate"
             _at_most(norm, name, "max-correction-norm", self.max_correction_norm)
 
@@ -139,11 +139,6 @@ def begun(update: Update) -> AdapterState:
             for name, value in returned.named_tensors().items()
         }
     )
-
-
-def norm_of(tensors: Mapping[str, Tensor]) -> float:
-    """Frobenius norm of tensors together."""
-    return math.sqrt(_squared({}, tensors))
 
 
 def _squared(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> float:

@@ -19,9 +19,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ilora_app.corrections import Correction
-from ilora_app.corrections.shapes import times
-from ilora_app.federation.limits import begun, change_norms, norm_of, update_norm
+from ilora_app.corrections import Correction, shapes
+from ilora_app.federation.limits import begun, change_norms, update_norm
 from ilora_app.lora.factors import AdapterState, LoraFactors
 from ilora_app.lora.spread import inner_products
 from ilora_app.methods.state import Update
@@ -98,7 +97,7 @@ def _norms(
             "update": product,
             "change of the tensors": tensors,
             **correction.sizes(_brought(update, correction)),
-            "second upload": norm_of(update.extra),
+            "second upload": shapes.norm(update.extra),
         }
         for update, product, tensors in zip(updates, *moved, strict=True)
     ]
@@ -138,7 +137,9 @@ def _within(
         update,
         correction=correction.within(update.correction, parts),
         correction_refused=refused,
-        extra={name: times(value, extra) for name, value in update.extra.items()},
+        extra={
+            name: shapes.times(value, extra) for name, value in update.extra.items()
+        },
     )
 
 
@@ -160,7 +161,7 @@ def shrink(update: Update, scaling: float | None, norm: float) -> Update:
     a, b = before.named_tensors(), update.adapter.named_tensors()
     changes = {name: b[name].double() - a[name].double() for name in b}
     if scaling is None:
-        t = norm / norm_of(changes)
+        t = norm / shapes.norm(changes)
     else:
         t = _part(update, before, changes, scaling, norm)
     moved = {name: (a[name].double() + t * changes[name]).float() for name in b}
@@ -175,7 +176,7 @@ def _part(
     norm: float,
 ) -> float:
     """The largest t found by halving at which the norm is at most ``norm``."""
-    head = norm_of({n: v for n, v in changes.items() if n.startswith("head.")}) ** 2
+    head = shapes.norm({n: v for n, v in changes.items() if n.startswith("head.")}) ** 2
     first = cross = second = 0.0
     if update.adapter.factors.pairs:
         linear, square = {}, {}

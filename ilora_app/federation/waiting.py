@@ -15,6 +15,7 @@ _POLL_SECONDS = 0.5
 # longer than this for the others until there were enough again.
 _AGAIN_SECONDS = 60.0
 _SHOWN = 10
+_ASKS = "min-available-nodes (or secure-min-nodes) asks"
 
 
 class FederationError(RuntimeError):
@@ -43,8 +44,7 @@ def wait(grid: Grid, least: int, timeout: float, settle: bool = False) -> None:
             return
         if time.monotonic() > end:
             raise FederationError(
-                f"{now} nodes connected within {timeout:g} s, "
-                f"min-available-nodes (or secure-min-nodes) asks for {least}"
+                f"{now} nodes connected within {timeout:g} s, {_ASKS} for {least}"
             )
         if now < least and now != before:
             log(INFO, "Waiting for nodes: %d connected, %d needed", now, least)
@@ -73,8 +73,8 @@ class Patience:
     def short(self, here: int, least: int) -> None:
         """Note that of the nodes that are connected too few can take part."""
         if not self._in_vain:
-            text = "%d nodes can take part, %s asks for %d; going on"
-            log(WARNING, text, here, "min-available-nodes (or secure-min-nodes)", least)
+            text = "%d nodes can take part, %s for %d; going on"
+            log(WARNING, text, here, _ASKS, least)
         self._in_vain = True
 
 

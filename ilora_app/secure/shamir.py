@@ -7,7 +7,7 @@ in Python bit by bit: for 100 nodes that takes a hundred times as long.
 """
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 from ilora_app.secure.errors import SecureError
@@ -40,7 +40,7 @@ def split(secret: bytes, threshold: int, count: int) -> list[bytes]:
 
 
 @lru_cache(maxsize=8)
-def weights(nodes: tuple[int, ...]) -> list[int]:
+def weights(nodes: tuple[int, ...]) -> tuple[int, ...]:
     """Lagrange's weights of shares for the value at 0.
 
     Args:
@@ -55,10 +55,10 @@ def weights(nodes: tuple[int, ...]) -> list[int]:
                 above = above * j % PRIME
                 below = below * (j - i) % PRIME
         found.append(above * pow(below, -1, PRIME) % PRIME)
-    return found
+    return tuple(found)
 
 
-def join(shares: Mapping[int, bytes], by: list[int]) -> bytes:
+def join(shares: Mapping[int, bytes], by: Sequence[int]) -> bytes:
     """Find the secret of which these are t shares or more.
 
     Args:

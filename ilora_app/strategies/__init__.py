@@ -149,8 +149,9 @@ def build(
     method = methods.find(run.strategy)
     private = settings.privacy
     kind: Callable[..., LoraStrategy] = LoraStrategy
+    # Fewer than a sum is opened of would be drawn in vain.
     sums_over = private.secure_min_nodes if private.secure_aggregation else 0
-    if sums_over:
+    if private.secure_aggregation:
         kind = partial(BlindStrategy, least=private.secure_min_nodes)
     if private.dp == "record":
         kind = partial(RecordStrategy, privacy=private)
@@ -177,7 +178,6 @@ def build(
         Participation(
             run.fraction_train,
             run.fraction_evaluate,
-            # Fewer than a sum is opened of would be drawn in vain.
             max(run.min_train_nodes, sums_over),
             max(run.min_evaluate_nodes, sums_over),
             settings.least_nodes[0],
