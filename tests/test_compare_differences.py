@@ -82,6 +82,26 @@ def test_one_lucky_seed_is_not_the_best(tmp_path):
     assert r"ilora & \textbf{0.820} $\pm$" in rows
 
 
+def test_rows_that_differ_by_the_same_are_no_tie_and_not_sure(tmp_path):
+    """Accuracies are whole numbers of test rows: a few seeds may well differ alike."""
+    made = plan(tmp_path, entry(), entry("fedit"), entry("flora"), seeds=3)
+    for name, less in (
+        ("ilora", (0, 0, 0)),
+        ("fedit", (2, 2, 2)),
+        ("flora", (0, 1, 5)),
+    ):
+        (one,) = [e for e in made.entries if e.row.name == name]
+        for seed, rows in enumerate(less):
+            accuracy = (90 + seed - rows) / 100
+            finish(made.job(one, 0.003, seed), rounds(0.1, accuracy))
+    section = section_of(made)
+    found = {row.name: row for row in behind_best(section)}
+    assert (found["fedit"].gap.known, found["fedit"].tied) == (False, False)
+    flora = found["flora"]
+    assert flora.p == flora.gap.p < 1, "the other one tests nothing"
+    assert "| fedit | -0.020 | – | 3 |" in markdown([section], [])
+
+
 def test_people_read_them_below_the_table(three):
     text = markdown([three], [])
     assert "less that of ilora, paired by seed" in text

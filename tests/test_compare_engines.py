@@ -176,6 +176,17 @@ def test_the_live_table_counts_and_shows_the_latest_accuracy(tmp_path):
     assert "1 of 6 runs, 1 failed, 2 min" in text
 
 
+@pytest.mark.parametrize(
+    "name", ['ilora+dataset="/d/a[/b]c"', 'ilora+dataset="/d/[b]c"']
+)
+def test_the_live_table_shows_names_as_they_are(tmp_path, name):
+    from rich.console import Console
+
+    console = Console(width=120, record=True, force_terminal=False)
+    console.print(Progress(plan(tmp_path, entry(name)), console).table())
+    assert name in console.export_text()
+
+
 @pytest.mark.long
 @pytest.mark.slow
 def test_the_ray_engine_runs_jobs_and_its_numbers_are_the_local_engines(

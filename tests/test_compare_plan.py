@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ilora_app.cli import app
-from ilora_app.compare import plan as plans
+from ilora_app.compare import entries as rows_under
 from ilora_app.compare.presets import Preset
 from ilora_app.compare.request import Request, RequestError
 from ilora_app.compare.rows import parse_pairs, parse_rows
@@ -64,18 +64,18 @@ def test_all_leaves_out_what_a_strategy_cannot_have(monkeypatch):
 
     monkeypatch.setattr(validity, "problems", problems)
     rows, _ = parse_rows("all,all+drift-correction=none")
-    entries, wrong, left_out = plans.make_entries([DEFAULT], rows, {})
+    entries, wrong, left_out = rows_under.make_entries([DEFAULT], rows, {})
     assert [e.row.name for e in entries] == NAMES
     assert (wrong, len(left_out)) == ([], len(NAMES))
     rows, _ = parse_rows("ilora,ilora+drift-correction=none")
-    _, wrong, left_out = plans.make_entries([DEFAULT], rows, {})
+    _, wrong, left_out = rows_under.make_entries([DEFAULT], rows, {})
     assert (len(wrong), left_out) == (1, [])
 
 
 def test_rows_with_the_same_config_are_merged_under_each_preset():
     other = Preset("other", (("drift-correction", "none"),), None, "other")
     rows, _ = parse_rows("ilora,ilora+drift-correction=none")
-    entries, _, _ = plans.make_entries([DEFAULT, other], rows, {})
+    entries, _, _ = rows_under.make_entries([DEFAULT, other], rows, {})
     assert [(e.preset.name, e.row.name) for e in entries] == [
         ("default", "ilora"),
         ("default", "ilora+drift-correction=none"),
@@ -86,23 +86,23 @@ def test_rows_with_the_same_config_are_merged_under_each_preset():
 def test_a_preset_with_a_strategy_is_one_row_and_set_goes_over_presets():
     fixed = Preset("mine", (("strategy", "ilora"), ("local-steps", 2)), 5, "mine")
     rows, _ = parse_rows("ilora,ilora+control-scope=head")
-    (only,), problems, _ = plans.make_entries([fixed], rows, {"local-steps": 3})
+    (only,), problems, _ = rows_under.make_entries([fixed], rows, {"local-steps": 3})
     assert problems == []
     assert (only.row.name, only.clients) == ("mine", 5)
     assert only.config == {"strategy": "ilora", "local-steps": 3}
-    (only,), _, _ = plans.make_entries([fixed], rows, {}, clients=2)
+    (only,), _, _ = rows_under.make_entries([fixed], rows, {}, clients=2)
     assert only.clients == 2
 
 
 def test_the_strategy_of_a_preset_is_checked():
     wrong = Preset("mine", (("strategy", "nope"),), None, "mine")
-    _, problems, _ = plans.make_entries([wrong], [], {})
+    _, problems, _ = rows_under.make_entries([wrong], [], {})
     assert "strategy = 'nope': expected one of" in problems[0]
 
 
 def test_no_run_waits_for_more_clients_than_there_are():
     rows, _ = parse_rows("ilora")
-    _, problems, _ = plans.make_entries([DEFAULT], rows, {"min-train-nodes": 3}, 1)
+    _, problems, _ = rows_under.make_entries([DEFAULT], rows, {"min-train-nodes": 3}, 1)
     assert len(problems) == 2
     assert "min-available-nodes = 2: expected at most 1" in problems[1]
 

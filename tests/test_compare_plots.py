@@ -25,6 +25,20 @@ def test_curves_are_means_over_seeds_and_cost_is_cumulated(section):
     assert [p.mean for p in plots.by_round(best)] == pytest.approx([0.1, 0.9, 0.8])
 
 
+def test_a_seed_that_ended_early_stays_in_the_mean_with_what_it_ended_with(tmp_path):
+    made = plan(tmp_path, entry(), seeds=2)
+    for seed, accuracies in enumerate(((0.1, 0.8, 0.9), (0.1, 0.2, 0.4, 0.5, 0.6))):
+        finish(made.job(made.entries[0], 0.003, seed), rounds(*accuracies))
+    (row,) = section_of(made).methods
+    by_round, sent = plots.by_round(row), plots.by_megabytes(row)
+    expected = [0.1, 0.5, 0.65, 0.7, 0.75]
+    assert [p.mean for p in by_round] == pytest.approx(expected)
+    assert [p.mean for p in sent] == pytest.approx(expected)
+    assert by_round[-1].mean == row.final.mean, "a line ends where the table does"
+    assert by_round[-1].std == row.final.std
+    assert [p.x for p in sent] == pytest.approx([0, 3, 6, 7.5, 9])
+
+
 def test_the_solved_head_is_part_of_the_cost_and_measuring_is_not(tmp_path):
     made = plan(tmp_path, entry(), entry("linear-probe"), seeds=1)
     rows = rounds(0.1, 0.4, 0.5, bytes_down_head=5e5, bytes_up_secure=25e4)

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from ilora_app.compare import progress, results
+from ilora_app.compare import finished
 from ilora_app.compare.runner import run
 from ilora_app.compare.tables import markdown
 from tests.made_up import entry, finish, plan, record, rounds, section_of
@@ -68,7 +68,7 @@ def test_a_damaged_record_is_none_and_its_run_is_run_again(made, text):
 def test_a_finished_run_whose_folder_is_gone_is_run_again(made):
     job = made.job(made.entries[0], 0.003, 2)
     shutil.rmtree(job.folder)
-    assert results.read_run(job) is None
+    assert finished.read_run(job) is None
     assert "ilora (2 of 3)" in markdown([section_of(made)], [])
     assert goes_on(made) == [2]
 
@@ -76,8 +76,8 @@ def test_a_finished_run_whose_folder_is_gone_is_run_again(made):
 def test_rows_of_metrics_that_are_of_no_round_are_left_out(made):
     job = made.job(made.entries[0], 0.003, 0)
     (job.folder / "metrics.csv").write_text("accuracy\n0.9\n")
-    assert results.read_run(job).rounds == ()
-    assert progress.accuracy(job) is None
+    assert finished.read_run(job).rounds == ()
+    assert finished.read_run(job).score is None
     assert len(section_of(made).methods[0].runs) == 3
 
 

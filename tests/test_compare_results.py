@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from ilora_app.compare import page, plots, results
+from ilora_app.compare import page, plots, rates
 from ilora_app.compare.presets import Preset
 from ilora_app.compare.sections import Section
 from ilora_app.compare.tables import cells, failures, heads, markdown, notes, raw
@@ -28,7 +28,7 @@ def test_the_rate_is_chosen_on_held_out_data_and_not_on_the_test_split(
     for rate, (test, held_out) in values.items():
         job = made.job(made.entries[0], rate, 0)
         finish(job, rounds(0.1, test, **{column: held_out}))
-    choice = results.choose(made, made.entries[0])
+    choice = rates.choose(made, made.entries[0])
     assert (choice.rate, choice.edge) == (0.003, False)
 
 
@@ -37,7 +37,7 @@ def test_held_out_accuracy_goes_before_the_mean_over_clients(tmp_path):
     for rate in RATES:
         more = {"held_out_accuracy": 1 - rate, "client_accuracy_mean": rate}
         finish(made.job(made.entries[0], rate, 0), rounds(0.1, 0.2, **more))
-    choice = results.choose(made, made.entries[0])
+    choice = rates.choose(made, made.entries[0])
     assert (choice.rate, choice.edge) == (0.001, True)
 
 
@@ -50,17 +50,17 @@ def test_rates_are_held_against_each_other_over_the_selecting_seeds(tmp_path):
             finish(job, rounds(0.1, 0.2, held_out_accuracy=value))
     late = made.job(made.entries[0], 0.01, 2)
     finish(late, rounds(0.1, 0.2, held_out_accuracy=1.0))
-    assert results.choose(made, made.entries[0]).rate == 0.003
+    assert rates.choose(made, made.entries[0]).rate == 0.003
 
 
 def test_a_rate_that_failed_is_not_chosen_and_none_is_where_all_did(tmp_path):
     made = plan(tmp_path, entry(), rates=RATES, seeds=1)
     for rate in RATES:
         fail(made.job(made.entries[0], rate, 0), "no")
-    assert results.choose(made, made.entries[0]).rate is None
+    assert rates.choose(made, made.entries[0]).rate is None
     job = made.job(made.entries[0], 0.01, 0)
     finish(job, rounds(0.1, 0.2, held_out_accuracy=0.1))
-    assert results.choose(made, made.entries[0]).rate == 0.01
+    assert rates.choose(made, made.entries[0]).rate == 0.01
 
 
 def test_a_preset_can_use_the_rates_of_another(tmp_path):
@@ -71,7 +71,7 @@ def test_a_preset_can_use_the_rates_of_another(tmp_path):
     for rate in RATES:
         job = made.job(made.entries[0], rate, 0)
         finish(job, rounds(0.1, 0.2, held_out_accuracy=rate))
-    assert results.choose(made, made.entries[1]).rate == 0.01
+    assert rates.choose(made, made.entries[1]).rate == 0.01
 
 
 def test_rows_are_sorted_and_bounds_are_apart(section):

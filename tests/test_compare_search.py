@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from ilora_app.compare import results, runner
+from ilora_app.compare import rates as choosing
+from ilora_app.compare import runner
 from ilora_app.compare.jobs import Job
 from tests.made_up import entry, finish, plan, rounds
 
@@ -50,7 +51,7 @@ def test_the_search_goes_on_until_both_neighbours_of_the_best_are_worse(
     runner.run(made, engine, None)
     assert {rate for rate, seed in engine.ran if seed == 0} == tried
     assert {rate for rate, seed in engine.ran if seed > 0} == {best}
-    choice = results.choose(made, made.entries[0])
+    choice = choosing.choose(made, made.entries[0])
     assert (choice.rate, choice.edge) == (best, best in (GRID[0], GRID[-1]))
     again = Made(engine.accuracy)
     runner.run(made, again, None)
@@ -66,7 +67,7 @@ def test_finalists_are_decided_over_all_seeds(tmp_path):
         made = plan(out, entry(), rates=rates, seeds=3, finalists=finalists)
         engine = Made(lambda rate, seed: by_rate[rate][seed])
         runner.run(made, engine, None)
-        assert results.choose(made, made.entries[0]).rate == expected
+        assert choosing.choose(made, made.entries[0]).rate == expected
         with_all = {rate for rate in rates if (rate, 2) in engine.ran}
         assert with_all == ({0.003} if finalists == 1 else {0.001, 0.003})
         assert len(engine.ran) == len(set(engine.ran))

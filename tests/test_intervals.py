@@ -82,6 +82,15 @@ def test_equal_rows_have_no_difference():
     assert (found.mean, found.half, found.p) == (0.0, 0.0, 1.0)
 
 
+@pytest.mark.parametrize("gaps", [[-0.02, -0.02], [0.9 - 0.85, 0.85 - 0.8, 0.05]])
+def test_seeds_that_differ_by_the_same_say_nothing_of_how_they_vary(gaps):
+    rows = np.tile(np.array(gaps)[:, None], (1, 10))
+    for found in (over_seeds(gaps), over_seeds_and_rows(rows)):
+        assert found.mean == pytest.approx(gaps[0])
+        assert (found.known, found.excludes_zero, found.p) == (False, False, 1.0)
+        assert str(found) == f"{gaps[0]:+.3f}"
+
+
 def test_holm_corrects_for_the_number_of_rows():
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([0.5, 0.9]) == [1.0, 1.0]

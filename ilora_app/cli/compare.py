@@ -108,7 +108,7 @@ def compare(
     request = Request(
         strategies, presets, seeds, lr, select_seeds, lr_from, tuple(set_ or ()),
         clients, target, lr_search, lr_finalists, grid, engine, workers,
-    )  # fmt: skip
+    ).placed()  # fmt: skip
     try:
         there = next(place for place in (out, *out.parents) if place.exists())
         if not there.is_dir():
@@ -123,6 +123,7 @@ def compare(
     except RequestError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(MISTAKE) from error
+    from ilora_app.cli import run_checks
     from ilora_app.compare.runner import FolderError, locked
 
     try:
@@ -131,6 +132,8 @@ def compare(
             _finish(plan, request, console, json_)
             return
         plan, left_out = request.plan(out)
+        if problems := run_checks.absent(entry.config for entry in plan.entries):
+            raise RequestError(problems)
         if conflicts := plan.conflicts():
             advice = f"--out {out} holds finished runs with another config; choose "
             raise RequestError([f"{advice}another --out: {', '.join(conflicts)}"])

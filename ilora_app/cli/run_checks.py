@@ -1,11 +1,13 @@
 """Mistakes of ``ilora run`` that show before anything is started."""
 
 import socket
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from ilora_app.cli.complete import superlinks
 from ilora_app.runs.places import LATEST, outside
 from ilora_app.settings import Settings, options, parsing
+from ilora_app.settings.mistake import MistakeError
 from ilora_app.tasks import models, places
 
 _ANSWERS_IN = 5.0
@@ -64,6 +66,24 @@ def model(settings: Settings, known: set[str]) -> list[str]:
     except models.ModelError as error:
         return [str(error)]
     return []
+
+
+def absent(configs: Iterable[Mapping[str, object]]) -> list[str]:
+    """Find models and data sets that look like folders or files and are none.
+
+    Args:
+        configs: run configs, of which each mistake is told once.
+
+    """
+    found: dict[str, None] = {}
+    for config in configs:
+        whole = parsing.dump(Settings()) | dict(config)
+        for key, find in (("model", models.locate), ("dataset", places.resolve)):
+            try:
+                find(str(whole[key]))
+            except MistakeError as error:
+                found[str(error)] = None
+    return list(found)
 
 
 def superlink(name: str) -> str:

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ilora_app.compare.finished import Run
 from ilora_app.compare.intervals import Difference, corrected, over_seeds
-from ilora_app.compare.results import Run, Summary
+from ilora_app.compare.results import Summary
 from ilora_app.compare.sections import Section
 
 ABOUT = (
-    "Final accuracy less that of {best}, paired by seed, with 95 % intervals "
+    "Final {measure} less that of {best}, paired by seed, with 95 % intervals "
     "(Student's t) and p values corrected for their number (Holm). The best row was "
     "found by the same runs, which flatters it. = marks rows that are not told apart "
     "from it: their interval has 0 in it."
@@ -21,7 +22,7 @@ class Behind:
 
     Attributes:
         name: of the row.
-        gap: its final accuracy less the best row's.
+        gap: how good it ends, less how good the best row does.
         p: of no difference, two-sided, corrected for the number of rows with two
             seeds or more.
 
@@ -33,8 +34,8 @@ class Behind:
 
     @property
     def tied(self) -> bool:
-        """Whether the two are not told apart; for one seed nothing is known."""
-        return self.gap.seeds > 1 and not self.gap.excludes_zero
+        """Whether the two are not told apart."""
+        return self.gap.known and not self.gap.excludes_zero
 
 
 def behind_best(section: Section) -> list[Behind]:
@@ -48,7 +49,7 @@ def behind_best(section: Section) -> list[Behind]:
 
 
 def paired(ground: Sequence[Run], other: Sequence[Run]) -> Difference | None:
-    """Final accuracy of some runs less that of others of the same seeds."""
+    """How good some runs end, less how good others of the same seeds do."""
     before, after = _finals(ground), _finals(other)
     gaps = [after[seed] - before[seed] for seed in sorted(before.keys() & after.keys())]
     return over_seeds(gaps) if gaps else None
@@ -57,7 +58,7 @@ def paired(ground: Sequence[Run], other: Sequence[Run]) -> Difference | None:
 def about(section: Section) -> str:
     """What the table of a section says."""
     best: Summary = section.methods[0]
-    return ABOUT.format(best=best.name)
+    return ABOUT.format(best=best.name, measure=section.measure)
 
 
 def table(section: Section) -> tuple[list[str], list[list[str]]]:
@@ -66,7 +67,7 @@ def table(section: Section) -> tuple[list[str], list[list[str]]]:
         [
             f"{row.name} =" if row.tied else row.name,
             str(row.gap),
-            _p(row.p) if row.gap.seeds > 1 else "–",
+            _p(row.p) if row.gap.known else "–",
             str(row.gap.seeds),
         ]
         for row in behind_best(section)
@@ -79,5 +80,5 @@ def _p(value: float) -> str:
 
 
 def _finals(runs: Sequence[Run]) -> dict[int, float]:
-    found = {run.seed: run.last("accuracy") for run in runs}
+    found = {run.seed: run.score for run in runs}
     return {seed: value for seed, value in found.items() if value is not None}

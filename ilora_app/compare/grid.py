@@ -81,7 +81,8 @@ class Grid:
         """A table of the differences, a line for each strategy."""
         found, values = self.differences(section), self.values[1:]
         lines = [
-            f"Accuracy less that of `{self.key} = {self.values[0]!r}`, paired by seed, "
+            f"{section.measure.capitalize()} less that of "
+            f"`{self.key} = {self.values[0]!r}`, paired by seed, "
             "with 95 % intervals (Student's t); **bold** where they exclude zero.",
             "",
             "| | " + " | ".join(values) + " |",

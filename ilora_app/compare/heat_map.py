@@ -68,7 +68,7 @@ def draw(
         axes.set_yticks(range(len(rows)), rows, fontsize=8)
         axes.set_title(section.name, fontsize=9, loc="left")
     if image is not None:
-        label = f"accuracy less that of {grid.key} = {grid.values[0]}"
+        label = f"{sections[0].measure} less that of {grid.key} = {grid.values[0]}"
         figure.colorbar(image, ax=panels[:, 0].tolist(), label=label)
     made = {}
     for kind in kinds:

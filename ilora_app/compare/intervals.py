@@ -20,6 +20,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import numpy as np
 
+_NOTHING = 1e-12
+"""What rounding may make of no difference."""
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -27,7 +30,8 @@ class Difference:
 
     Attributes:
         mean: of the difference.
-        half: half the width of the 95 % interval; infinite for one seed.
+        half: half the width of the 95 % interval; infinite where nothing is known of
+            it: of one seed, and of seeds that differ by the same.
         p: of no difference, two-sided.
         seeds: pairs of runs.
 
@@ -39,6 +43,11 @@ class Difference:
     seeds: int
 
     @property
+    def known(self) -> bool:
+        """Whether there is an interval."""
+        return math.isfinite(self.half)
+
+    @property
     def excludes_zero(self) -> bool:
         """Whether the interval does."""
         return abs(self.mean) > self.half
@@ -46,7 +55,7 @@ class Difference:
     def __str__(self) -> str:
         # Signed zeros would say something that is not there.
         text = f"{self.mean:+.3f}".replace("-0.000", "+0.000")
-        return text if math.isinf(self.half) else f"{text} ± {self.half:.3f}"
+        return f"{text} ± {self.half:.3f}" if self.known else text
 
 
 def over_seeds(gaps: Sequence[float]) -> Difference:
@@ -91,9 +100,9 @@ def holm(values: Sequence[float]) -> list[float]:
 def corrected(gaps: Sequence[Difference]) -> list[float]:
     """p of every gap, corrected for their number (Holm).
 
-    One of a single seed tests nothing: it is none of the number, and its p stays 1.
+    One without an interval tests nothing: it is none of the number, and its p stays 1.
     """
-    tested = [i for i, gap in enumerate(gaps) if gap.seeds > 1]
+    tested = [i for i, gap in enumerate(gaps) if gap.known]
     found = [1.0] * len(gaps)
     for i, p in zip(tested, holm([gaps[i].p for i in tested]), strict=True):
         found[i] = p
@@ -101,8 +110,10 @@ def corrected(gaps: Sequence[Difference]) -> list[float]:
 
 
 def _of(mean: float, error: float, freedom: float, seeds: int) -> Difference:
-    if not error:
-        return Difference(mean, 0.0, float(not mean), seeds)
+    if error < _NOTHING:
+        # Few seeds whose gaps happen to be the same say nothing of how they vary.
+        half = math.inf if abs(mean) > _NOTHING else 0.0
+        return Difference(mean, half, 1.0, seeds)
     from scipy import stats  # slow to import
 
     half = float(stats.t.ppf(0.975, freedom)) * error

@@ -93,10 +93,10 @@ class Job:
         for settings in (then, now):
             for key in ("output-dir", "keep-checkpoints"):
                 settings.pop(key, None)
-        keys = [key for key in now if then.get(key) != now[key]]
+        keys = [key for key in {**now, **then} if then.get(key) != now.get(key)]
         shown = parsing.shown
         found = [
-            f"{key} ({shown(then.get(key))}, now {shown(now[key])})" for key in keys
+            f"{key} ({shown(then.get(key))}, now {shown(now.get(key))})" for key in keys
         ]
         if record.clients != self.clients:
             found.append(f"clients ({record.clients}, now {self.clients})")

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from ilora_app.compare.differences import behind_best
-from ilora_app.compare.results import Spread, Summary, leaders
+from ilora_app.compare.finished import Spread
+from ilora_app.compare.results import Summary, leaders
 from ilora_app.compare.sections import Column, Section
 from ilora_app.compare.tables import named
 from ilora_app.runs.places import from_home

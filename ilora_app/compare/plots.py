@@ -1,7 +1,7 @@
-"""Figures of a comparison: final accuracy, accuracy by round, and by megabytes sent."""
+"""Figures of a comparison: how good rows end, by round, and by megabytes sent."""
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from ilora_app.compare.results import Spread, Summary
+from ilora_app.compare.finished import QUALITIES, Series, Spread
+from ilora_app.compare.results import Summary
 from ilora_app.compare.sections import Section
 from ilora_app.compare.styles import OTHERS, Style, styles
 from ilora_app.report.drawing import INK
@@ -20,7 +21,7 @@ from ilora_app.report.tips import Tips
 # With more rows than these in a panel, the best ones alone have styles of their own.
 FEW, BEST = 20, 6
 # With more rows than these, spreads along the lines would hide each other.
-_BANDS, _ACCURACY = 4, "accuracy on the test split"
+_BANDS, _ON = 4, "on the test split"
 _WIDTH, _NAME = 7.2, 0.17
 
 
@@ -43,12 +44,19 @@ def pictures(sections: Sequence[Section]) -> list[Picture]:
     heights = [max(3.4, _NAME * n + 1.2) for n in names]
     low = [max(1.2, 0.24 * n + 1.0) for n in names]
     lines = _WIDTH, sum(heights)
+    measure = sections[0].measure if sections else next(iter(QUALITIES.values()))
     made: list[tuple[str, str, tuple[float, float], Panel, list[float]]] = [
-        ("final", "Final accuracy", (_WIDTH, sum(low)), _final, low),
-        ("curves", "Accuracy by round", lines, partial(_lines, log=False), heights),
+        ("final", f"Final {measure}", (_WIDTH, sum(low)), _final, low),
+        (
+            "curves",
+            f"{measure.capitalize()} by round",
+            lines,
+            partial(_lines, log=False),
+            heights,
+        ),
         (
             "cost",
-            "Accuracy by megabytes sent",
+            f"{measure.capitalize()} by megabytes sent",
             lines,
             partial(_lines, log=True),
             heights,
@@ -61,24 +69,24 @@ def pictures(sections: Sequence[Section]) -> list[Picture]:
 
 
 def by_round(summary: Summary) -> list[Point]:
-    """Mean accuracy at each round."""
+    """How good a row is at each round, a mean over its seeds."""
     return [
-        Point(number, spread.mean, spread.std)
-        for number, spread in _accuracies(summary)
+        Point(number, spread.mean, spread.std) for number, spread in _scores(summary)
     ]
 
 
 def by_megabytes(summary: Summary) -> list[Point]:
-    """Mean accuracy at the mean of the megabytes sent up to each round."""
-    sent = [dict(run.megabytes()) for run in summary.runs]
+    """The same at the mean of the megabytes sent up to each round."""
+    scores = _scores(summary)
+    sent = _going_on([run.megabytes() for run in summary.runs], dict(scores))
     return [
-        Point(statistics.fmean(s[n] for s in sent if n in s), spread.mean, spread.std)
-        for n, spread in _accuracies(summary)
+        Point(statistics.fmean(sent[n]), spread.mean, spread.std)
+        for n, spread in scores
     ]
 
 
 def trained(points: Sequence[Point], numbers: Sequence[Point]) -> list[Point]:
-    """Leave out round 0, whose accuracy would squeeze all others; alone it stays."""
+    """Leave out round 0, whose value would squeeze all others; alone it stays."""
     kept = [p for p, at in zip(points, numbers, strict=True) if at.x > 0]
     return kept or list(points)
 
@@ -90,16 +98,29 @@ def drawn(section: Section) -> list[Summary]:
     return [*section.methods[:BEST], *section.bounds]
 
 
-def _accuracies(summary: Summary) -> list[tuple[int, Spread]]:
-    values: dict[int, list[float]] = {}
-    for run in summary.runs:
-        for number, value in run.series("accuracy"):
-            values.setdefault(number, []).append(value)
-    return [
-        (number, spread)
-        for number in sorted(values)
-        if (spread := Spread.of(values[number]))
-    ]
+def _scores(summary: Summary) -> list[tuple[int, Spread]]:
+    series = [run.scores for run in summary.runs]
+    rounds = sorted({number for one in series for number, _ in one})
+    found = _going_on(series, rounds)
+    return [(n, spread) for n in rounds if (spread := Spread.of(found[n]))]
+
+
+def _going_on(
+    series: Sequence[Series], rounds: Iterable[int]
+) -> dict[int, list[float]]:
+    """Values at each round; of a run that ended before, what it ended with.
+
+    Without it a line would leave the seeds that ended early, and end with the others.
+    """
+    known = [(dict(one), one[-1]) for one in series if one]
+    return {
+        number: [
+            values.get(number, value)
+            for values, (end, value) in known
+            if number in values or number > end
+        ]
+        for number in rounds
+    }
 
 
 def _panels(
@@ -126,7 +147,7 @@ def _lines(
     axes: Axes, tips: Tips, section: Section, looks: dict[str, Style], *, log: bool
 ) -> None:
     """Draw every row by round, or by megabytes, with its name at its end."""
-    axes.set_ylabel(_ACCURACY)
+    axes.set_ylabel(f"{section.measure} {_ON}")
     axes.set_xlabel("MB sent so far, all clients, both ways" if log else "round")
     rows = {}
     for summary in section.shown:
@@ -206,11 +227,11 @@ def _line(axes: Axes, points: Sequence[Point], look: Style, band: bool) -> None:
 
 
 def _final(axes: Axes, tips: Tips, section: Section, looks: dict[str, Style]) -> None:
-    """Draw the last accuracy of every row: mean, deviation, and each seed."""
+    """Draw how good every row ends: mean, deviation, and each seed."""
     rows = [(s, final) for s in reversed(section.shown) if (final := s.final)]
     for place, (summary, final) in enumerate(rows):
         look = looks.get(summary.name, OTHERS)
-        values = [v for run in summary.runs if (v := run.last("accuracy")) is not None]
+        values = [v for run in summary.runs if (v := run.score) is not None]
         axes.plot(values, [place] * len(values), "|", color=look.colour, markersize=8)
         axes.errorbar(
             [final.mean], [place], xerr=[final.std], color=look.colour,
@@ -220,4 +241,4 @@ def _final(axes: Axes, tips: Tips, section: Section, looks: dict[str, Style]) ->
         tips.point(final.mean, place, said)
     axes.set_yticks(range(len(rows)), [s.name for s, _ in rows])
     axes.set_ylim(-0.6, max(len(rows), 1) - 0.4)
-    axes.set_xlabel(f"{_ACCURACY}\n(bars: deviation, strokes: seeds)")
+    axes.set_xlabel(f"{section.measure} {_ON}\n(bars: deviation, strokes: seeds)")

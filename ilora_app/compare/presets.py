@@ -68,6 +68,16 @@ def load_presets(names: str, folder: Path) -> tuple[list[Preset], list[str]]:
     return _sections(list(presets.values())), problems
 
 
+def placed(names: str) -> str:
+    """The same names, with paths that are absolute."""
+    parts = [part.strip() for part in names.split(",")]
+    files = [part.endswith(config_files.ENDS) for part in parts]
+    return ",".join(
+        str(options.folder(part).absolute()) if file else part
+        for part, file in zip(parts, files, strict=True)
+    )
+
+
 def read_preset(path: Path) -> tuple[Preset, list[str]]:
     """Read one preset; returns it and its mistakes."""
     found = config_files.read(path)

@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
+from ilora_app.compare.finished import QUALITIES, Run
 from ilora_app.compare.jobs import FAILED, FINISHED, Job, Record
 from ilora_app.compare.plan import Entry, Plan
-from ilora_app.compare.results import Run
 from ilora_app.report.reading import read_rounds
 
 Key = tuple[str, str]
@@ -81,7 +82,7 @@ class Progress:
             sizes = {_key(entry): self._size(entry) for entry in self._plan.entries}
         self._shown = {job.preset for job in running} or self._shown
         table = Table(title=self._headline())
-        for head in ("preset", "method", "done", "running", "failed", "accuracy"):
+        for head in ("preset", "method", "done", "running", "failed", "latest"):
             table.add_column(head, justify="left" if head == "method" else "right")
         for entry in self._plan.entries:
             if self._shown and entry.preset.name not in self._shown:
@@ -92,8 +93,8 @@ class Progress:
             ended = [job for job in records if _of(job) == key]
             failed = sum(r.status == FAILED for r in own)
             table.add_row(
-                entry.preset.name,
-                entry.row.name,
+                Text(entry.preset.name),
+                Text(entry.row.name),
                 f"{len(own) - failed}/{sizes[key]}",
                 str(len(live) or ""),
                 f"[red]{failed}[/red]" if failed else "",
@@ -107,8 +108,10 @@ class Progress:
         if record.status == FAILED:
             what = "failed: " + " ".join(record.reason.split())
         else:
-            value = accuracy(job)
-            what = "finished" if value is None else f"accuracy {value:.4f}"
+            run = _rounds(job)
+            found = run and run.score
+            named = QUALITIES[run.quality] if run else ""
+            what = "finished" if found is None else f"{named} {found:.4f}"
         left = f", {_time(self.seconds_left())} left" if self.total > ended else ""
         return (
             f"[{ended}/{self.total}] {job.title}: {what} ({record.seconds:.0f} s{left})"
@@ -152,21 +155,15 @@ class Progress:
 
 
 def latest(jobs: list[Job], plan: Plan, live: list[Job]) -> str:
-    """Accuracy of the first of these jobs that has one, with its round if it runs."""
+    """How good the first of these jobs that says it is, with its round if it runs."""
     for job in jobs:
         run = _rounds(job)
-        value = run.last("accuracy") if run else None
+        value = run.score if run else None
         if run and value is not None:
             number = int(run.rounds[-1]["round"])
             last = job.config.get("num-server-rounds")
             return f"{value:.4f}" + (f" ({number}/{last})" if job in live else "")
     return ""
-
-
-def accuracy(job: Job) -> float | None:
-    """Last accuracy of a job's run, if there is one."""
-    run = _rounds(job)
-    return run.last("accuracy") if run else None
 
 
 def _rounds(job: Job) -> Run | None:

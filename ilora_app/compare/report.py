@@ -82,8 +82,10 @@ def about_lines(plan: Plan, request: Request, sections: Sequence[Section]) -> li
     """What the numbers were made with, and how they are meant."""
     records = [r for s in sections for summary in s.summaries for r in summary.records]
     rates = ", ".join(f"{rate:g}" for rate in plan.rates)
+    measure = sections[0].measure if sections else "accuracy"
+    by = measure if measure == "accuracy" else "loss"
     chosen = (
-        f"Learning rate of each row from {rates}, by accuracy on the clients' held-out "
+        f"Learning rate of each row from {rates}, by {by} on the clients' held-out "
         f"data over {len(plan.seeds[: plan.select])} of {len(plan.seeds)} seeds"
         + (
             f", and between the best {plan.finalists} over all of them"
@@ -100,10 +102,10 @@ def about_lines(plan: Plan, request: Request, sections: Sequence[Section]) -> li
         f"Command: `{request.command(plan.out)}`",
         f"Seeds {', '.join(map(str, plan.seeds))}: mean ± standard deviation.",
         chosen,
-        "Accuracy on the test split. MB up and down: training messages of a round, "
-        "all clients together; MB to, in all: with those of a solved head and of "
-        "secure aggregation. s server, s client: seconds of a round to aggregate, and "
-        "to train on one client.",
+        f"{measure.capitalize()} on the test split. MB up and down: training "
+        "messages of a round, all clients together; MB to, in all: with those of a "
+        "solved head and of secure aggregation. s server, s client: seconds of a round "
+        "to aggregate, and to train on one client.",
         f"Hardware: {_values([r.hardware for r in records])}. "
         f"Engine: {_values([r.engine for r in records])}. "
         f"{count(len(records), 'run')} of {minutes:.1f} minutes together.",

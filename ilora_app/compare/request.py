@@ -4,10 +4,11 @@ import json
 import re
 import shlex
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ilora_app.compare import presets, rows
 from ilora_app.compare.presets import Preset, load_presets
 from ilora_app.compare.rows import Config, Row, parse_pairs, parse_rows
 from ilora_app.launch.paths import CONFIGS
@@ -70,6 +71,11 @@ class Request:
     workers: int | None = None
     configs: str = str(CONFIGS)
 
+    def placed(self) -> "Request":
+        """The same with absolute paths of files: it can be asked for from anywhere."""
+        pairs = tuple(map(rows.placed, self.set))
+        return replace(self, presets=presets.placed(self.presets), set=pairs)
+
     def check(self) -> tuple[list[Preset], list[Row], Config, tuple[float, ...]]:
         """Read the options, without what takes time to load.
 
@@ -80,10 +86,10 @@ class Request:
             RequestError: with every mistake in keys, values and names.
 
         """
-        presets, problems = load_presets(self.presets, Path(self.configs))
-        rows, wrong = parse_rows(self.strategies)
+        found, problems = load_presets(self.presets, Path(self.configs))
+        asked, wrong = parse_rows(self.strategies)
         try:
-            rows = self.cells.rows(rows) if self.cells else rows
+            asked = self.cells.rows(asked) if self.cells else asked
         except ValueError as error:
             problems.append(str(error))
         settings, wrong_pairs = parse_pairs(list(self.set), "--set")
@@ -98,7 +104,7 @@ class Request:
             problems.append(f"--lr-finalists {self.lr_finalists}: expected 1 or more")
         if self.clients is not None and self.clients < 1:
             problems.append(f"--clients {self.clients}: expected 1 or more")
-        names = [preset.name for preset in presets]
+        names = [preset.name for preset in found]
         if self.lr_from and self.lr_from not in names:
             right = f"one of --presets: {', '.join(names)}"
             problems.append(f"--lr-from {self.lr_from}: expected {right}")
@@ -107,7 +113,7 @@ class Request:
             problems.append(f"--target {self.target}: expected {right}")
         if problems:
             raise RequestError(problems)
-        return presets, rows, settings, rates
+        return found, asked, settings, rates
 
     def plan(self, out: Path) -> "tuple[Plan, list[str]]":
         """Make the plan.
@@ -119,28 +125,30 @@ class Request:
             RequestError: with every mistake, those of :meth:`check` before the others.
 
         """
-        presets, rows, settings, rates = self.check()
-        from ilora_app.compare.plan import Plan, make_entries
+        found, asked, settings, grid = self.check()
+        from ilora_app.compare import rates
+        from ilora_app.compare.entries import make_entries
+        from ilora_app.compare.plan import Plan
 
         entries, problems, left_out = make_entries(
-            presets, rows, settings, self.clients, probe=True
+            found, asked, settings, self.clients, probe=True
         )
         if not entries and not problems:
             problems = left_out
         if problems:
             raise RequestError(problems)
-        seeds = tuple(range(self.seeds))
-        rates_from = self.lr_from or None
         plan = Plan(
             out,
             tuple(entries),
-            rates,
-            seeds,
+            grid,
+            tuple(range(self.seeds)),
             self.select_seeds,
-            rates_from,
+            self.lr_from or None,
             self.lr_search == "near",
             self.lr_finalists,
         )
+        if problems := rates.problems(plan):
+            raise RequestError(problems)
         return plan, left_out
 
     @property

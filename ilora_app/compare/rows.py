@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ilora_app.compare import run_config
+from ilora_app.launch.config_files import absolute
 from ilora_app.settings import parsing
 from ilora_app.settings.strategies import NAMES
 
@@ -17,7 +18,9 @@ _OWN = {
     "seed": "--seeds",
     "learning-rate": "--lr",
     "output-dir": "--out",
+    "resume": "the same command again",
 }
+_PLACES = ("model", "dataset")
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,25 @@ def parse_rows(text: str) -> tuple[list[Row], list[str]]:
         key = repr(sorted(row.changes))
         if key not in merged or merged[key].optional:
             merged[key] = row if key not in merged else _asked_for(merged[key], row)
+    shared: dict[str, list[str]] = {}
+    for row in merged.values():
+        shared.setdefault(row.slug, []).append(row.name)
+    problems += [
+        f"--strategies: {' and '.join(names)} would have one folder, {slug}: "
+        "expected names that differ in letters or digits"
+        for slug, names in shared.items()
+        if len(names) > 1
+    ]
     return list(merged.values()), list(dict.fromkeys(problems))
+
+
+def placed(pair: str) -> str:
+    """A setting KEY=VALUE whose folder or file means the same from everywhere."""
+    key, _, text = pair.partition("=")
+    value = parsing.value_of(key, text)
+    if key not in _PLACES or not isinstance(value, str):
+        return pair
+    return pair if (found := absolute(key, value)) == value else f"{key}={found}"
 
 
 def parse_pairs(
@@ -100,7 +121,9 @@ def parse_pairs(
         elif key in _OWN:
             problems.append(f"{where}: {key} is not set here: use {_OWN[key]}")
         else:
-            found[key] = parsing.value_of(key, text)
+            value = parsing.value_of(key, text)
+            here = key in _PLACES and isinstance(value, str)
+            found[key] = absolute(key, str(value)) if here else value
     _, wrong = run_config.parse({**(beside or {}), **found})
     wrong.pop("strategy", None)
     problems += [f"{where}: {problem}" for problem in wrong.values()]

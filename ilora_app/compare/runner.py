@@ -9,7 +9,7 @@ from ilora_app.compare.engines import Engine, Watch
 from ilora_app.compare.jobs import FINISHED, Job
 from ilora_app.compare.plan import Plan
 from ilora_app.compare.presets import Preset
-from ilora_app.compare.results import choose, finalists
+from ilora_app.compare.rates import choose, finalists
 
 
 class FolderError(RuntimeError):

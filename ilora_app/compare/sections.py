@@ -3,12 +3,11 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from ilora_app.compare.finished import QUALITIES, Run, Spread
 from ilora_app.compare.results import (
     BOUND,
     METHOD,
     PERSONAL,
-    Run,
-    Spread,
     Summary,
     kind_of,
     leaders,
@@ -65,6 +64,17 @@ class Section:
         seeds = len({run.seed for s in self.summaries for run in s.runs})
         over = f"{count(entry.clients, 'client')}, {count(seeds, 'seed')}"
         return f"{self.name}: {model} on {data}, {over}"
+
+    @property
+    def quality(self) -> str:
+        """Column of how good the models are."""
+        found = [run.quality for s in self.summaries for run in s.runs]
+        return found[0] if found else next(iter(QUALITIES))
+
+    @property
+    def measure(self) -> str:
+        """What people read of it."""
+        return QUALITIES[self.quality]
 
     @property
     def methods(self) -> list[Summary]:
@@ -125,8 +135,8 @@ class Section:
             }
         )
         return [
-            Column("final_accuracy", "final", lambda run: run.last("accuracy")),
-            Column("best_accuracy", "best", best),
+            Column(f"final_{self.quality}", "final", lambda run: run.score),
+            Column(f"best_{self.quality}", "best", lambda run: run.best),
             Column(
                 "worst_client",
                 "worst client",
@@ -167,11 +177,6 @@ class Section:
 
     def _of(self, kind: str) -> list[Summary]:
         return _sorted(s for s in self.summaries if s.runs and kind_of(s) == kind)
-
-
-def best(run: Run) -> float | None:
-    """Largest accuracy of a round."""
-    return max((value for _, value in run.series("accuracy")), default=None)
 
 
 def _sorted(summaries: Iterable[Summary]) -> list[Summary]:

@@ -5,7 +5,9 @@ import io
 from collections.abc import Sequence
 
 from ilora_app.compare import differences
-from ilora_app.compare.results import Spread, Summary, kind_of
+from ilora_app.compare.finished import Spread
+from ilora_app.compare.jobs import FINISHED
+from ilora_app.compare.results import Summary, kind_of
 from ilora_app.compare.sections import Column, Section
 
 
@@ -79,7 +81,21 @@ def notes(section: Section) -> list[str]:
     found = []
     if any(s.choice.edge for s in section.summaries if s.runs):
         found.append("† the rate is the smallest or the largest that was tried.")
-    missing = [s for s in section.summaries if s.missing and not s.failures]
+    unchosen = [
+        s
+        for s in section.summaries
+        if s.choice.rate is None and any(r.status == FINISHED for r in s.records)
+    ]
+    found += [
+        f"{s.name}: no rate is chosen, as its runs say nothing of held-out data: give "
+        "one with --lr."
+        for s in unchosen
+    ]
+    missing = [
+        s
+        for s in section.summaries
+        if s.missing and not s.failures and s not in unchosen
+    ]
     found += [f"{s.name}: {s.missing} runs are still to come." for s in missing]
     return found
 

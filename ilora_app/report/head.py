@@ -30,12 +30,15 @@ def _tiles(run: RunData) -> list[tuple[str, str]]:
     worth = Worth.of(run.rounds, run.events)
     done, wanted = int(run.rounds[-1]["round"]), run.config.get("num-server-rounds")
     tiles = []
+    end = "at the end" if worth.measured is None else f"in round {worth.measured}"
     if worth.accuracy is not None and worth.best is not None:
-        tiles.append((f"{worth.accuracy:.4f}", "accuracy at the end"))
-        tiles.append((f"{worth.best:.4f}", f"best accuracy, round {worth.best_round}"))
+        tiles.append((f"{worth.accuracy:.4f}", f"{worth.accuracy_of} {end}"))
+        tiles.append(
+            (f"{worth.best:.4f}", f"best {worth.accuracy_of}, round {worth.best_round}")
+        )
     if worth.macro_f1 is not None:
-        tiles.append((f"{worth.macro_f1:.4f}", "macro F1 at the end"))
-    tiles += [(f"{value:.4f}", f"{name} at the end") for name, value in worth.named]
+        tiles.append((f"{worth.macro_f1:.4f}", f"macro F1 {end}"))
+    tiles += [(f"{value:.4f}", f"{name} {end}") for name, value in worth.named]
     tiles += [(f"{value:.4f}", name) for name, value in worth.beside]
     worst = run.value("client_accuracy_worst")
     if worst is not None:

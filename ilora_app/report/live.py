@@ -28,14 +28,16 @@ _POLICY = (
 )
 _REFRESH = """<script>
 const shownState = %s;
-setInterval(async () => {
+const look = async () => {
   try {
     const now = await (await fetch("/state")).text();
     if (now !== shownState) location.reload();
   } catch {
     document.title = "not served any more";
   }
-}, %d);
+  setTimeout(look, %d);
+};
+setTimeout(look, %d);
 </script>
 """
 
@@ -71,7 +73,12 @@ class LiveReport(ThreadingHTTPServer):
         return f"http://{HOST}:{self.server_address[1]}/"
 
     def state(self) -> str:
-        """What changes with the run: its status, and its rounds."""
+        """What changes with the run: its status, and its rounds.
+
+        Of a run that is removed the status is ``gone``.
+        """
+        if not history.is_run(self.folder):
+            return json.dumps(["gone"])
         try:
             found = (self.folder / METRICS).stat()
             rounds = [found.st_mtime_ns, found.st_size]
@@ -90,7 +97,8 @@ class LiveReport(ThreadingHTTPServer):
                 except ReportError as error:
                     body = f"<p>{escape(str(error))}</p><p>It is looked at again.</p>"
                     text = look.page("Live: nothing to show yet", body)
-                script = _REFRESH % (json.dumps(state), 1000 * _SECONDS)
+                wait = 1000 * _SECONDS
+                script = _REFRESH % (json.dumps(state), wait, wait)
                 self._made = state, text.replace("</body>", f"{script}</body>")
             return self._made[1]
 

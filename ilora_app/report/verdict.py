@@ -121,11 +121,12 @@ def _state(run: RunData, status: str, reason: str) -> str:
 
 
 def _accuracy(worth: Worth, by_class: ByClass | None) -> list[str]:
-    others = ", ".join(f"{name} {value:.4f}" for name, value in worth.named)
+    others = ", ".join(worth.more)
+    at = "" if worth.measured is None else f" after round {worth.measured}"
     if worth.accuracy is None or worth.best is None:
-        return [f"On the server's test split: {others}."] if others else []
-    of = "Token accuracy" if "perplexity" in worth.measures else "Accuracy"
-    text = f"{of} on the server's test split is {worth.accuracy:.4f}"
+        return [f"On the server's test split{at}: {others}."] if others else []
+    of = worth.accuracy_of.capitalize()
+    text = f"{of} on the server's test split{at} is {worth.accuracy:.4f}"
     if worth.macro_f1 is not None:
         text += f", macro F1 (every class counts alike) {worth.macro_f1:.4f}"
     text += f", {others}" if others else ""

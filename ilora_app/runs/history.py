@@ -17,7 +17,7 @@ from ilora_app.runs.worth import Worth
 from ilora_app.settings import options
 
 RUNNING, FINISHED, FAILED, STOPPED = "running", "finished", "failed", "stopped"
-_ENDS = (FINISHED, FAILED, STOPPED)
+_BEGINS, _ENDS = ("started", "resumed"), (FINISHED, FAILED, STOPPED)
 # Columns that say how good a model is, the first that a run has.
 _QUALITY = ("accuracy", "token_accuracy", "client_accuracy_mean")
 _OWN_KEYS = ("strategy", "num-server-rounds", "output-dir")
@@ -110,8 +110,9 @@ def find(name: str, root: Path, exact: bool = False) -> Path:
 
 def read(folder: Path, root: Path) -> Run:
     """Read what a run was and how it came out."""
-    settings, events, rows = config_of(folder), events_of(folder), rows_of(folder)
-    begins = [e for e in events if e.get("event") in ("started", "resumed")]
+    settings, rows = config_of(folder), rows_of(folder)
+    events = events_of(folder, *_BEGINS, *_ENDS)
+    begins = [e for e in events if e["event"] in _BEGINS]
     status, reason = _status(folder, events)
     metric = next((name for name in _QUALITY if any(name in r for r in rows)), "")
     values = [row[metric] for row in rows if metric in row]
@@ -120,7 +121,7 @@ def read(folder: Path, root: Path) -> Run:
     return Run(
         id=folder.relative_to(root).as_posix() if inside else str(folder),
         folder=str(folder),
-        date=_date(folder, events),
+        date=_date(folder, begins),
         status=status,
         reason=reason,
         strategy=str(settings.get("strategy", "")),
@@ -202,22 +203,26 @@ def _folders(root: Path) -> Iterator[Path]:
             yield Path(place)
 
 
-def _date(folder: Path, events: list[dict[str, Any]]) -> str:
+def _date(folder: Path, begins: list[dict[str, Any]]) -> str:
     """When a run began: by its first event that says so, else by its config's file."""
-    times = [number(event.get("time")) for event in events]
-    for time in (*(t for t in times if t), (folder / CONFIG).stat().st_mtime):
+    events = begins or events_of(folder)
+    times = [time for event in events if (time := number(event.get("time")))]
+    with suppress(OSError):  # it may be gone by now
+        times.append((folder / CONFIG).stat().st_mtime)
+    for time in times:
         with suppress(OverflowError, OSError, ValueError):
             return datetime.fromtimestamp(time).isoformat(" ", "seconds")
     return ""
 
 
 def _status(folder: Path, events: list[dict[str, Any]]) -> tuple[str, str]:
+    """How a run stands, by its beginnings and ends."""
     last: dict[str, Any] = {}
     begun: dict[str, Any] = {}
     for event in events:
-        if event.get("event") in ("started", "resumed"):
+        if event["event"] in _BEGINS:
             begun, last = event, {}
-        elif event.get("event") in _ENDS:
+        else:
             last = event
     if last:
         return str(last["event"]), str(last.get("reason", ""))

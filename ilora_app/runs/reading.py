@@ -5,6 +5,7 @@ import io
 import json
 import math
 import tomllib
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,16 +21,27 @@ def config_of(folder: Path) -> dict[str, Any]:
         return {}
 
 
-def events_of(folder: Path) -> list[dict[str, Any]]:
-    """Events; a line that a crash has left unfinished is left out."""
-    try:
-        return lines_of(folder / EVENTS)
-    except OSError:
-        return []
+def events_of(folder: Path, *kinds: str) -> list[dict[str, Any]]:
+    """Events; a line that a crash has left unfinished is left out.
+
+    Args:
+        folder: of a run.
+        kinds: those of these alone, and no other line is parsed; else all.
+
+    """
+    words = [f'"{kind}"' for kind in kinds]
+    with suppress(OSError):
+        found = lines_of(folder / EVENTS, words)
+        return [e for e in found if not kinds or e.get("event") in kinds]
+    return []
 
 
-def lines_of(path: Path) -> list[dict[str, Any]]:
+def lines_of(path: Path, words: Sequence[str] = ()) -> list[dict[str, Any]]:
     """Objects of a file of JSON lines; what is none is left out.
+
+    Args:
+        path: of the file.
+        words: lines with none of them are left out; none: no line is.
 
     Raises:
         OSError: it cannot be read.
@@ -37,6 +49,8 @@ def lines_of(path: Path) -> list[dict[str, Any]]:
     """
     found: list[dict[str, Any]] = []
     for line in _text(path).split("\n"):  # texts may hold other ends, such as U+2028
+        if words and not any(word in line for word in words):
+            continue
         try:
             event = json.loads(line)
         except (ValueError, RecursionError):

@@ -38,6 +38,8 @@ class Worth:
         tfidf: of a linear model on the pooled texts.
         linear_probe: before training, where the head was solved.
         measures: by their columns, what else the task has at the end.
+        measured: the round that all of it is of, where later ones were not measured.
+        lost: measures that rounds before it had, and are no finite number in it.
 
     """
 
@@ -49,16 +51,19 @@ class Worth:
     tfidf: float | None = None
     linear_probe: float | None = None
     measures: Mapping[str, float] = field(default_factory=dict)
+    measured: int | None = None
+    lost: tuple[str, ...] = ()
 
     @classmethod
     def of(
         cls, rows: Sequence[Mapping[str, Any]], events: Sequence[Mapping[str, Any]]
     ) -> "Worth":
         """Read it from rows of metrics.csv and from events."""
-        last = rows[-1] if rows else {}
         told = [(row["accuracy"], row) for row in rows if "accuracy" in row]
+        last = _last_measured(rows)
+        at = int(last["round"]) if last and last is not rows[-1] else None
         if not told:
-            return cls(measures=_measures(last))
+            return cls(measures=_measures(last), measured=at)
         best, best_row = max(told, key=lambda pair: pair[0])
         found: Mapping[str, Any] = next(
             (e for e in reversed(events) if e.get("event") == "baselines"), {}
@@ -75,6 +80,8 @@ class Worth:
             macro_f1=macro[-1] if macro else None,
             linear_probe=first.get("accuracy") if solved else None,
             measures=measures,
+            measured=at,
+            lost=_lost(rows, last),
             **{key: number(found.get(key)) for key, _ in BASELINES},
         )
 
@@ -92,17 +99,45 @@ class Worth:
         return [(known[key], value) for key, value in self.measures.items()]
 
     @property
+    def accuracy_of(self) -> str:
+        """What the accuracy is of: of a model that writes, single tokens."""
+        writes = "perplexity" in (*self.measures, *self.lost)
+        return "token accuracy" if writes else "accuracy"
+
+    @property
+    def more(self) -> list[str]:
+        """The measures in words."""
+        lost = [f"no finite {dict(MEASURES)[key]}" for key in self.lost]
+        return [f"{name} {value:.4f}" for name, value in self.named] + lost
+
+    @property
     def line(self) -> str:
         """All of it in one line; empty where nothing is known."""
         parts = []
         if self.accuracy is not None:
-            of = "token accuracy" if "perplexity" in self.measures else "accuracy"
-            parts.append(f"{of} {self.accuracy:.4f}")
+            parts.append(f"{self.accuracy_of} {self.accuracy:.4f}")
         if self.macro_f1 is not None:
             parts.append(f"macro F1 {self.macro_f1:.4f}")
-        text = ", ".join([*parts, *(f"{name} {x:.4f}" for name, x in self.named)])
+        text = ", ".join([*parts, *self.more])
+        text += (
+            f" (round {self.measured})" if text and self.measured is not None else ""
+        )
         beside = ", ".join(f"{name} {value:.4f}" for name, value in self.beside)
         return f"{text}; {beside}" if beside else text
+
+
+def _last_measured(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """The last round whose model was measured on the test split; else the last."""
+    found = (r for r in reversed(rows) if "accuracy" in r or "spearman" in r)
+    return next(found, rows[-1] if rows else {})
+
+
+def _lost(
+    rows: Sequence[Mapping[str, Any]], last: Mapping[str, Any]
+) -> tuple[str, ...]:
+    """A perplexity is infinite where a model diverges, and left out while reading."""
+    key = "perplexity"
+    return (key,) if key not in last and any(key in row for row in rows) else ()
 
 
 def _measures(row: Mapping[str, Any]) -> dict[str, float]:
