@@ -155,3 +155,15 @@ def test_tasks_beyond_one_class_a_row_end_with_their_own_measures(row, said):
     found = Worth.of([{"round": 0, **row}, {"round": 1, **row}], [])
     assert found.line == said
     assert Worth(**asdict(found)) == found
+    later = Worth.of([{"round": 4, **row}, {"round": 5, "clients": 3}], [])
+    assert later.line == f"{said} (round 4)", "what has been measured last"
+
+
+def test_a_model_that_diverges_has_lost_its_perplexity():
+    """An infinite one is left out while reading."""
+    rows = [
+        {"round": 0, "loss": 2.0, "accuracy": 0.4, "perplexity": 7.4},
+        {"round": 1, "accuracy": 0.0},
+    ]
+    found = Worth.of(rows, [])
+    assert found.line == "token accuracy 0.0000, no finite perplexity"

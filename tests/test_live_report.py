@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import shutil
 import signal
 import socket
 import struct
@@ -70,6 +71,29 @@ def test_a_run_without_a_round_is_waited_for(live):
     assert status == 200
     assert "no round is finished" in text
     assert 'fetch("/state")' in text
+
+
+def test_a_run_that_is_removed_is_said_to_be_gone(live, capfd):
+    assert get(live)[0] == 200
+    shutil.rmtree(live.folder)
+    assert json.loads(get(live, "/state")[1]) == ["gone"]
+    status, text, _ = get(live)
+    assert status == 200
+    assert "is not there any more" in text
+    assert 'fetch("/state")' in text, "it may be run anew"
+    assert capfd.readouterr().err == ""
+
+
+def test_a_look_does_not_read_what_it_does_not_need(live, monkeypatch):
+    """Events of nodes are many, and a tab looks every three seconds."""
+    lines = [json.dumps({"event": "payloads", "node": i}) for i in range(2000)]
+    with (live.folder / "events.jsonl").open("a") as file:
+        file.write("\n".join(["", *lines, '{"event": "finished", "time": 5}']) + "\n")
+    read = []
+    loads = json.loads
+    monkeypatch.setattr(json, "loads", lambda text: (read.append(text), loads(text))[1])
+    assert loads(live.state())[0] == "finished"
+    assert len(read) == 2, "its beginning and its end"
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,9 @@ class LiveReport(ThreadingHTTPServer):
                 try:
                     text = page.text(self.folder)
                 except ReportError as error:
-                    body = f"<p>{escape(str(error))}</p><p>It is looked at again.</p>"
+                    gone = f"{self.folder} is not there any more"
+                    why = str(error) if self.folder.is_dir() else gone
+                    body = f"<p>{escape(why)}</p><p>It is looked at again.</p>"
                     text = look.page("Live: nothing to show yet", body)
                 wait = 1000 * _SECONDS
                 script = _REFRESH % (json.dumps(state), wait, wait)
