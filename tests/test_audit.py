@@ -180,11 +180,21 @@ def test_other_tasks(name, tmp_path):
 @pytest.mark.slow
 def test_mistakes(overfitted, tmp_path):
     folder, place = overfitted
-    result = ilora("audit", folder, "--members", place / "unseen.jsonl")
-    assert result.exit_code == 2
-    assert "expected --members and --non-members, or neither" in result.output
+    for out in (tmp_path / "taken", tmp_path / "taken" / "below"):
+        (tmp_path / "taken").touch()
+        words = ("--members", place / "unseen.jsonl", "--out", out)
+        result = ilora("audit", folder, *words)
+        assert result.exit_code == 2
+        assert "expected --members and --non-members, or neither" in result.output
+        assert f"--out {out}: expected a folder; {tmp_path / 'taken'} is a file" in (
+            result.output
+        )
     words = ("--members", place / "none", "--non-members", place / "none")
     assert ilora("audit", folder, *words).exit_code == 2
+    (tmp_path / "full" / "membership.json").mkdir(parents=True)
+    result = ilora("audit", folder, "--out", tmp_path / "full", "--json")
+    assert result.exit_code == 2, "it could not be written"
+    assert json.loads(result.stdout)["members"] == 60, "and was said before"
     events = (folder / "events.jsonl").read_text()
     own = events.replace('"partition": 1', '"partition": null')
     (folder / "events.jsonl").write_text(own)

@@ -9,7 +9,7 @@ from datasets import Dataset, concatenate_datasets
 from ilora_app.export.places import STUMBLES, ReleaseError
 from ilora_app.export.source import Source
 from ilora_app.predict.predictor import Predictor
-from ilora_app.settings import DataSettings
+from ilora_app.settings import DataSettings, options
 from ilora_app.settings.kinds import kind
 from ilora_app.tasks import data, sources
 
@@ -62,7 +62,7 @@ def named(
         DataError: they cannot be read.
 
     """
-    place, _, split = text.rpartition(_AT) if _AT in text else (text, "", "")
+    place, split = _parts(text)
     asked = replace(
         settings,
         dataset=place,
@@ -75,6 +75,13 @@ def named(
     if split:
         return sources.split(asked, split, seed), asked
     return sources.only_split(asked, seed), asked
+
+
+def _parts(text: str) -> tuple[str, str]:
+    """DATA and SPLIT of DATA@SPLIT; a name that is there may have the sign in it."""
+    place, at, split = text.rpartition(_AT)
+    whole = not at or "/" in split or options.folder(text).exists()
+    return (text, "") if whole else (place, split)
 
 
 def of_run(source: Source) -> tuple[Dataset, Dataset]:

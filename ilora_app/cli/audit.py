@@ -72,6 +72,7 @@ def audit(
     """
     named = place_of(model)  # what is wrong with it is said before torch is loaded
     usable(named, round_, base)
+    _check(members, non_members, out)
     from ilora_app.tasks.libraries import quiet_libraries
 
     quiet_libraries()  # before what follows is imported, as that has much to say
@@ -84,13 +85,39 @@ def audit(
     how = members, non_members, column, round_, most, seed, batch_size, base
     try:
         found, source = membership.audited(named, *how)
-        place = options.folder(out) if out else source and source.run
-        if place:
-            _write(found, place, source)
     except (ReleaseError, ModelError, DataError, OSError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(MISTAKE) from error
-    if json_:
+    _say(found, json_)
+    if place := options.folder(out) if out else source and source.run:
+        try:
+            _write(found, place, source)
+        except OSError as error:
+            typer.echo(str(error), err=True)
+            raise typer.Exit(MISTAKE) from error
+        if not json_:
+            typer.echo(str(place / "membership.json"))
+
+
+def _check(members: str, non_members: str, out: Path | None) -> None:
+    """Find mistakes before what takes minutes."""
+    from ilora_app.settings import options
+
+    problems = []
+    if bool(members) != bool(non_members):
+        problems.append("expected --members and --non-members, or neither")
+    if out:
+        place = options.folder(out).absolute()
+        there = next(one for one in (place, *place.parents) if one.exists())
+        if not there.is_dir():
+            problems.append(f"--out {out}: expected a folder; {there} is a file")
+    if problems:
+        typer.echo("\n".join(problems), err=True)
+        raise typer.Exit(MISTAKE)
+
+
+def _say(found: dict[str, Any], as_json: bool) -> None:
+    if as_json:
         typer.echo(terminal.as_json(found))
         return
     for name, text in (("auc", "AUC"), ("tpr", "members found at 1 % false positives")):
@@ -99,8 +126,6 @@ def audit(
     typer.echo(f"{found['members']} members, {found['non_members']} non-members")
     if found["non_members"] < FEW:
         typer.echo(f"1 % of fewer than {FEW} non-members is no row: look at the AUC")
-    if place:
-        typer.echo(str(place / "membership.json"))
 
 
 def _write(found: dict[str, Any], place: Path, source: "Source | None") -> None:

@@ -7,10 +7,11 @@ from typing import Any
 
 from ilora_app.report import look
 from ilora_app.report.pieces import note
-from ilora_app.runs.places import MEMBERSHIP
+from ilora_app.runs.places import MEMBERSHIP, from_home
 
 Result = dict[str, Any]
 _COUNTS, _PARTS = ("members", "non_members", "round"), ("auc", "tpr", "fpr")
+_KINDS = ("members", "non-members")
 _MOST_POINTS = 100_000
 
 
@@ -31,6 +32,8 @@ def tested(folder: Path) -> Result | None:
             and len(found["roc"]["fpr"]) == len(found["roc"]["tpr"]) <= _MOST_POINTS
             and all(map(_part, found["roc"]["fpr"] + found["roc"]["tpr"]))
             and isinstance(found["model"], str)
+            and all(isinstance(name, str) for name in found["data"])
+            and len(found["data"]) == 2
         )
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return None
@@ -57,7 +60,10 @@ def shown(test: Result | None) -> str:
     rows = [
         ["AUC (0.5 is guessing)", interval(test, "auc")],
         [f"true positives at {test['fpr']:.0%} false positives", interval(test, "tpr")],
-        ["members, non-members", f"{test['members']}, {test['non_members']}"],
+        *(
+            [kind, f"{test[key]}: {from_home(name)}"]
+            for kind, key, name in zip(_KINDS, _COUNTS, test["data"], strict=False)
+        ),
         ["model", f"{test['model']}, of round {test['round']}"],
     ]
     table = look.table(["loss-threshold attack", "value"], [("test", rows)], ["value"])
