@@ -1,5 +1,7 @@
 """Number types, accumulation, checkpointing and dropout-free equality of the ways."""
 
+import math
+import re
 import sys
 from dataclasses import replace
 from typing import Any
@@ -196,3 +198,23 @@ def test_positions_behind_the_padding_index_do_not_count(tmp_path):
     settings = ModelSettings(model=named["model"])
     backbone = load_backbone(settings, ("a", "b"), 0)
     assert backbone.longest == 40 - 2 - 1
+
+
+@pytest.mark.parametrize("bits", ["8bit", "4bit"])
+@pytest.mark.parametrize("name", ["bert", "roberta", "vit"])
+@pytest.mark.parametrize("saved", ["auto", "classifier"])
+def test_what_is_trained_whole_is_not_quantised(
+    tmp_path, monkeypatch, bits, name, saved
+):
+    """Neither a pooler nor a head: of few bits there is no gradient."""
+    pytest.importorskip("bitsandbytes")
+    monkeypatch.setattr(quantised, "problem", lambda *_: "")
+    named = tiny_models.make(name, tmp_path, width=256)
+    backbone, examples = load(named, quantisation=bits, modules_to_save=saved)
+    kinds = {n: type(m).__name__ for n, m in backbone.model.named_modules()}
+    few = {n for n, kind in kinds.items() if kind in ("Linear8bitLt", "Linear4bit")}
+    assert few, "the frozen layers are"
+    assert not [n for n in few if re.search("pooler|classifier", n)]
+    assert backbone.initial_head()
+    found = training.evaluate(backbone, examples, 8)["loss"]
+    assert math.isfinite(found)

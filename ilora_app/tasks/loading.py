@@ -1,5 +1,6 @@
 """Loads a model with its tokenizer or whatever reads the rows, once a process."""
 
+import copy
 import re
 from functools import cache
 from typing import Any
@@ -194,7 +195,10 @@ def _model(
     if settings.attn_implementation != "auto":
         options["attn_implementation"] = settings.attn_implementation
     if settings.quantisation != "none":
-        options["quantization_config"] = quantised.config(settings)
+        with torch.device("meta"):
+            empty = task.auto_model.from_config(copy.deepcopy(config))
+        whole = modules.kept_whole(settings, empty, kind(settings.task).has_head)
+        options["quantization_config"] = quantised.config(settings, empty, whole)
     model, found = task.auto_model.from_pretrained(
         where,
         config=config,

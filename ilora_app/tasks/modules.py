@@ -107,6 +107,16 @@ def _head(model: PreTrainedModel) -> list[str]:
     return head + ["pooler"] * bool(poolers)
 
 
+def kept_whole(
+    settings: ModelSettings, model: PreTrainedModel, has_head: bool
+) -> list[str]:
+    """Full names of the modules that are trained whole, and of all of the head."""
+    ends = names(resolved(settings, model, has_head).modules_to_save)
+    known = dict(model.named_modules())
+    head = _head(model) if has_head else []
+    return sorted({name for end in (*ends, *head) for name in matching(end, known)})
+
+
 def _has_weights(module: nn.Module) -> bool:
     return any(True for _ in module.parameters())
 
