@@ -13,7 +13,7 @@ from ilora_app.corrections.hooks import GradientCorrection
 from ilora_app.lora.factors import AdapterState, LoraFactors, group_of
 from ilora_app.node.data import NodeData
 from ilora_app.settings import Settings, parsing
-from ilora_app.tasks import stacked_training, training
+from ilora_app.tasks import quantised, stacked_training, training
 from ilora_app.tasks.stacked_training import StackedClient
 from tests import tiny_models
 
@@ -147,6 +147,16 @@ def test_clients_of_unequal_rank_and_size_end_as_they_would_alone(made, kind):
 @pytest.mark.parametrize("kind", ["bert", "llama"])
 def test_so_they_do_with_adamw_and_what_the_base_gives_up(made, kind):
     check(made[kind], qr=True, weight_decay=0.1)
+
+
+@pytest.mark.parametrize("bits", ["8bit", "4bit"])
+def test_so_they_do_over_a_quantised_base(tmp_path, monkeypatch, bits):
+    """On the CPU, without the packing of its own for models that do not train."""
+    pytest.importorskip("bitsandbytes")
+    monkeypatch.setattr(quantised, "problem", lambda *_: "")
+    monkeypatch.setattr("bitsandbytes.nn.modules.has_avx512bf16", lambda: False)
+    named = tiny_models.make("llama", tmp_path, width=256)
+    check(named, quantisation=bits, optimizer="sgd", learning_rate=0.1)
 
 
 @pytest.mark.parametrize("groups", [("lora_B",), ("lora_A", "lora_B")])
