@@ -101,14 +101,14 @@ def test_the_table_and_the_heat_map_show_them(tmp_path):
         tmp_path,
         {
             "fedit+drift-correction=none": [0.5, 0.7],
-            "fedit+drift-correction=fedprox": [0.6, 0.8],
+            "fedit+drift-correction=fedprox": [0.6, 0.8002],
             "ilora+drift-correction=none": [0.8, 0.8],
         },
     )
     grid = Grid.parse(TEXT)
     lines = grid.markdown(section)
     assert lines[2].startswith("| | control-variates | fedprox |")
-    assert lines[4] == "| fedit | – | **+0.100 ± 0.000** | – | – | – | – | – | – |"
+    assert lines[4] == "| fedit | – | **+0.100 ± 0.001** | – | – | – | – | – | – |"
     assert lines[5] == "| ilora | – | – | – | – | – | – | – | – |"
     assert heat_map.draw(grid, [section])["png"].startswith(b"\x89PNG")
     empty = made_up(tmp_path / "empty", {"fedit+drift-correction=none": [None]})
