@@ -73,4 +73,62 @@ def test_a_file_that_would_be_in_two_splits_is_refused(tmp_path):
         sources.split(settings, "train", 0)
     assert "test/0.png is a file of the splits train and test" in str(told.value)
     (tmp_path / "all" / "train" / "test").rename(tmp_path / "all" / "train" / "tested")
-    split_names.refuse_shared(tmp_path)
+    split_names.check(tmp_path)
+
+
+def table(file: Path, rows: int = 5) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("text,label\n" + "hello,a\n" * rows)
+
+
+@pytest.mark.parametrize(
+    ("names", "unread"),
+    [
+        (["blood_test.csv", "january.csv", "february.csv"], "february.csv, january"),
+        (["train.csv", "more.csv"], "more.csv"),
+        (["train/one.csv", "test.csv"], "test.csv"),
+        (["train.csv", "more.tsv"], "more.tsv"),
+        (["a_val.jsonl", "b.parquet"], "b.parquet"),
+        (["train.csv", *(f"{i}.csv" for i in range(9))], "0.csv, 1.csv, 2.csv, 3.csv"),
+    ],
+)
+def test_files_in_no_split_beside_files_in_one_are_refused(tmp_path, names, unread):
+    for name in names:
+        table(tmp_path / name)
+    own = DataSettings(dataset=str(tmp_path))
+    for load in (lambda: sources.only_split(own, 0), lambda: sources.notes(own, 0)):
+        with pytest.raises(DataError, match="would be read into no split") as told:
+            load()
+        assert f": {unread}" in str(told.value)
+        assert names[0] in str(told.value)
+        assert names[0] not in told.value.told
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["train.csv", "test.csv", "README.md", ".hidden.csv"],
+        ["train.csv", "notes.txt"],
+        ["january.csv", "february.csv"],
+        ["train/one.csv", "test/two.csv"],
+    ],
+)
+def test_files_that_all_have_a_split_or_none_are_read(tmp_path, names):
+    for name in names:
+        table(tmp_path / name)
+    tables = [name for name in names if name.endswith(".csv") and name[0] != "."]
+    loaded = sources._opened(str(tmp_path), "")
+    assert sum(map(len, loaded.values())) == 5 * len(tables)
+
+
+def test_what_stands_beside_data_without_being_data_is_no_stray(tmp_path):
+    row = '{"text": "hello", "label": "a"}\n'
+    for name in ("train.jsonl", "test.jsonl"):
+        (tmp_path / name).write_text(row)
+    for name in ("config.json", "notes.txt", "LICENSE"):
+        (tmp_path / name).write_text("{}")
+    split_names.check(tmp_path)
+    for split in ("train", "test"):
+        images(tmp_path / "images" / split / "cat", 1)
+    (tmp_path / "images" / "metadata.csv").write_text("file_name,label\n")
+    split_names.check(tmp_path / "images")

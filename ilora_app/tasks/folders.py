@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from ilora_app.settings.data import TEST, TRAIN
 from ilora_app.tasks import split_names
 from ilora_app.tasks.encodings import encoding
+from ilora_app.tasks.listing import files_of
 from ilora_app.tasks.places import TABLES, DataError
-from ilora_app.tasks.tables import files_of, open_file
+from ilora_app.tasks.tables import open_file
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict

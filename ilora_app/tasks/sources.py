@@ -191,7 +191,7 @@ def _opened(name: str, subset: str) -> DatasetDict:
         found = _read(place) if place.exists() else None
         if found is None:
             if place.is_dir():
-                split_names.refuse_shared(place)
+                split_names.check(place)
             found = datasets.load_dataset(where, subset or None)
     except DataError:
         raise

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from ilora_app.settings.data import TEST, TRAIN
-from ilora_app.tasks.places import DataError
+from ilora_app.tasks.listing import files_of, is_card
+from ilora_app.tasks.places import TABLES, DataError
 
 _WORDS = {
     TRAIN: (TRAIN, "training"),
     "validation": ("validation", "valid", "dev", "val"),
     TEST: (TEST, "testing", "eval", "evaluation"),
 }
+
+_NAMED = 5
+"""So many files are named in a message."""
 
 
 def meant(name: str) -> str:
@@ -21,24 +26,27 @@ def meant(name: str) -> str:
     return next(found, "")
 
 
-def refuse_shared(folder: Path) -> None:
-    """Refuse files that ``datasets`` would read into two splits.
+def check(folder: Path) -> None:
+    """Refuse files that ``datasets`` would read into two splits, or into none.
+
+    Args:
+        folder: with a card that says what lies where, it is left to that.
 
     Raises:
-        DataError: a name has the words of both, such as train/test/1.png.
+        DataError: a name has the words of both, such as train/test/1.png, or of none
+            while those of others have one.
 
     """
     card = folder / "README.md"
-    if card.is_file() and card.read_bytes()[:3] == b"---":
-        return  # it says itself what lies where
-    files_by_split(folder)
+    if not (card.is_file() and is_card(card)):
+        files_by_split(folder)
 
 
 def files_by_split(folder: Path) -> dict[str, list[Path]]:
     """Files that ``datasets`` takes for each split, by the words in their names.
 
     Raises:
-        DataError: a name has the words of two splits.
+        DataError: a name has the words of two splits, or of none while others have.
 
     """
     from datasets.data_files import DataFilesDict, get_data_patterns
@@ -51,7 +59,9 @@ def files_by_split(folder: Path) -> dict[str, list[Path]]:
     times = Counter(file for files in found.values() for file in set(files))
     twice = sorted(file for file, number in times.items() if number > 1)
     if not twice:
-        return {str(name): [Path(one) for one in found[name]] for name in found}
+        by_split = {str(name): [Path(one) for one in found[name]] for name in found}
+        _refuse_unread(folder, [one for part in by_split.values() for one in part])
+        return by_split
     first = Path(twice[0]).relative_to(folder)
     both = " and ".join(str(name) for name in found if twice[0] in found[name])
     raise DataError(
@@ -60,3 +70,43 @@ def files_by_split(folder: Path) -> dict[str, list[Path]]:
         "the word of one split alone, such as tested for test",
         "files in its data folder are in two splits by their names",
     )
+
+
+def _refuse_unread(folder: Path, read: Sequence[Path]) -> None:
+    """Refuse files of data that ``datasets`` would pass over without a word.
+
+    Raises:
+        DataError: there are such files.
+
+    """
+    from datasets.data_files import FILES_TO_IGNORE
+
+    there = {file.resolve() for file in read}
+    # A .json may as well say something about the data.
+    ends = {*TABLES} - {".json"} | {file.suffix.lower() for file in read} - {""}
+    names: dict[bool, list[Path]] = {True: [], False: []}
+    for file in files_of(folder):
+        names[file.resolve() in there].append(file.relative_to(folder))
+    unread = [
+        str(name)
+        for name in names[False]
+        if name.suffix.lower() in ends
+        and name.name not in FILES_TO_IGNORE
+        and not _is_beside(name)
+    ]
+    if not unread:
+        return
+    more = f" and {len(unread) - _NAMED} more" if len(unread) > _NAMED else ""
+    raise DataError(
+        f"dataset = {str(folder)!r}: {', '.join(unread[:_NAMED])}{more} would be read "
+        f"into no split, as splits go by names such as {names[True][0]}, which has a "
+        "word for one (train, val, test, eval and the like); expected such a word in "
+        "the name of every file, or in that of the folder of every file, or in none",
+        f"{len(unread)} files in its data folder are in no split by their names, while "
+        "others are",
+    )
+
+
+def _is_beside(file: Path) -> bool:
+    """Whether ``datasets`` reads a file by other rules: metadata, and a __folder."""
+    return file.stem == "metadata" or any(p[:2] == "__" for p in file.parent.parts)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ilora_app.tasks import delimited, split_names
 from ilora_app.tasks.encodings import encoding
+from ilora_app.tasks.listing import files_of
 from ilora_app.tasks.places import DataError
 
 # Who predicts needs no data set: what imports ``datasets`` does so when it is called.
@@ -84,7 +85,7 @@ def open_columns(folder: Path) -> DatasetDict | None:
     """Open a folder of csv or tsv files; None where it holds anything else.
 
     Raises:
-        DataError: a file is in two splits by its name, or cannot be read.
+        DataError: a file is in two splits by its name, or in none, or cannot be read.
 
     """
     files = files_of(folder)
@@ -108,23 +109,6 @@ def open_columns(folder: Path) -> DatasetDict | None:
             rows = rows.select_columns(list(like)).cast(like)
         found[split] = rows
     return datasets.DatasetDict(found)
-
-
-def files_of(folder: Path) -> list[Path]:
-    """Files of a folder and of folders in it, but hidden ones and a plain README.md."""
-    return [
-        file
-        for file in sorted(folder.rglob("*"))
-        if file.is_file()
-        and not any(part[0] == "." for part in file.relative_to(folder).parts)
-        and not (file.name == "README.md" and not _is_card(file))
-    ]
-
-
-def _is_card(file: Path) -> bool:
-    """Whether a README.md says to ``datasets`` what lies where."""
-    with file.open("rb") as opened:
-        return opened.read(3) == b"---"
 
 
 def _as_it_stands(value: str) -> str | None:
