@@ -68,6 +68,24 @@ def test_a_saved_set_without_splits_is_a_training_split(tmp_path):
     assert (len(part.train), len(part.held_out)) == (27, 3)
 
 
+@pytest.mark.parametrize("partitioner", ["dirichlet", "shard"])
+def test_nothing_is_written_into_a_saved_set(tmp_path, partitioner):
+    rows = Dataset.from_list([{"text": f"{i}", "label": i % 3} for i in range(100)])
+    DatasetDict({"train": rows}).save_to_disk(str(tmp_path / "dealt"))
+    rows.save_to_disk(str(tmp_path / "own"), num_shards=3)
+    before = sorted(tmp_path.rglob("*"))
+    how = {"partitioner": partitioner, "test_split": "train[:20%]"}
+    dealt = settings(tmp_path / "dealt", train_split="train[20%:]", **how)
+    dealt = data.resolve_columns(dealt, TEXT, 0)
+    trained = data.partition(dealt, 0, 2, 0).train
+    own = data.resolve_own_columns(settings(tmp_path / "own"), TEXT, 0)
+    held_out = data.own_partition(own, 0).held_out
+    assert sorted(tmp_path.rglob("*")) == before
+    # The rows are mapped and shuffled as datasets does it, beside the data or not.
+    assert trained.features == rows.features
+    assert held_out["text"][:] == rows.shuffle(seed=0)["text"][:10]
+
+
 def test_one_file_is_a_node_s_own_data_whatever_its_split_is_called(tmp_path):
     (tmp_path / "rows.csv").write_text("text,label\n" + "hello,a\n" * 10)
     part = data.own_partition(data.resolve_own_columns(settings(tmp_path), TEXT, 0), 0)

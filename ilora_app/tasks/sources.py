@@ -210,11 +210,29 @@ def _read(place: Path) -> Dataset | DatasetDict | None:
     if place.is_file():
         return folders.typed(tables.open_file(place), place.parent)
     if any((place / mark).is_file() for mark in _SAVED):
-        from datasets import load_from_disk
-
-        return load_from_disk(str(place))
+        return _saved(place)
     return (
         tables.open_columns(place)
         or folders.open_classes(place)
         or folders.open_beside(place)
     )
+
+
+def _saved(place: Path) -> Dataset | DatasetDict:
+    """Open what ``save_to_disk`` wrote, and write nothing there.
+
+    ``datasets`` keeps the order of shuffled or sorted rows beside the file that they
+    are mapped from, here in somebody's own folder, which may be read-only. Where it
+    takes the table for one in memory it keeps the order there; the rows stay mapped.
+    """
+    from datasets import Dataset, DatasetDict, load_from_disk
+    from datasets.table import InMemoryTable
+
+    def apart(rows: Dataset) -> Dataset:
+        table = InMemoryTable(rows.data.table)
+        return Dataset(table, rows.info, rows.split, fingerprint=rows._fingerprint)
+
+    loaded = load_from_disk(str(place))
+    if isinstance(loaded, Dataset):
+        return apart(loaded)
+    return DatasetDict({name: apart(rows) for name, rows in loaded.items()})
