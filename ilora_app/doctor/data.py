@@ -18,7 +18,7 @@ from ilora_app.node.node import Node
 from ilora_app.settings import DataSettings
 from ilora_app.settings.kinds import kind
 from ilora_app.settings.mistake import MistakeError
-from ilora_app.tasks import files, labels, sources
+from ilora_app.tasks import files, labels, sources, splits
 from ilora_app.tasks.task import TASKS
 
 _FILES, _CLASSES = 5, 30
@@ -95,7 +95,7 @@ def _classes(node: NodeData, source: DataSettings, rows: Dataset) -> Iterator[Fi
     shown = labelled
     if isinstance(feature, ClassLabel):
         shown = [feature.names[int(value)] for value in labelled]
-    counts = sorted(Counter(map(str, shown)).items())
+    counts = sorted(Counter(map(splits.class_name, shown)).items())
     named = ", ".join(f"{name} ({number})" for name, number in counts[:_CLASSES])
     more = f" and {len(counts) - _CLASSES} more" if len(counts) > _CLASSES else ""
     yield Finding("classes", OK, f"{len(counts)}: {named}{more}")

@@ -182,7 +182,7 @@ def _classes(
     counts = Counter(values[i] for i in kept)
     named = isinstance(feature, ClassLabel)
     classes = [
-        (feature.names[value] if named else str(value), count)
+        (feature.names[value] if named else splits.class_name(value), count)
         for value, count in sorted(counts.items(), key=lambda item: str(item[0]))
     ]
     ordered = sorted(classes, key=lambda item: -item[1])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ilora_app.settings import DataSettings
 from ilora_app.tasks.sources import DataError, split
-from ilora_app.tasks.splits import labelled, one_class
+from ilora_app.tasks.splits import class_name, labelled, one_class
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -46,9 +46,11 @@ def label_names(settings: DataSettings, seed: int) -> Labels:
             f"label-column = {settings.label_column!r}: expected text or whole numbers",
             "label-column: expected text or whole numbers in its data",
         )
-    if len({type(value) for value in values}) > 1:  # numbers in one split alone
-        values = {str(value) for value in values}
-    return tuple(str(value) for value in sorted(values))
+    texts = {value for value in values if isinstance(value, str)}
+    # Numbers, or true and false, may be so in one split alone.
+    mixed = len({type(value) for value in values}) > 1
+    ordered = sorted(values, key=str if mixed else None)
+    return tuple(dict.fromkeys(class_name(value, texts) for value in ordered))
 
 
 def _unique(rows: Dataset, column: str) -> list[Any]:
@@ -125,14 +127,15 @@ def label_ids(
     if isinstance(feature, ClassLabel):
         # By name: a node's own schema may have its classes in another order.
         column = [feature.names[int(value)] for value in column]
-    strangers = sorted({str(value) for value in column} - set(ids))
+    found = [class_name(value, ids) for value in column]
+    strangers = sorted(set(found) - set(ids))
     if strangers:
         known = ", ".join(labels[:10]) + (", ..." if len(labels) > 10 else "")
         raise DataError(
             f"the class {strangers[0]!r} is not one of the federation's: {known}",
             f"{len(strangers)} of the classes in its data are none of the federation's",
         )
-    return [ids[str(value)] for value in column]
+    return [ids[name] for name in found]
 
 
 def _splits(settings: DataSettings) -> list[str]:

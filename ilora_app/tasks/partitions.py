@@ -11,6 +11,7 @@ from ilora_app.settings import DataSettings
 from ilora_app.settings.data import AUTO
 from ilora_app.tasks import deal_column, partitioners
 from ilora_app.tasks.sources import DataError, split
+from ilora_app.tasks.splits import class_name
 
 if TYPE_CHECKING:
     from flwr_datasets.partitioner import Partitioner
@@ -120,7 +121,7 @@ def class_counts(
             [count[i] for i in range(len(feature.names))] for count in counts
         ]
     seen = sorted({value for count in counts for value in count}, key=str)
-    return [str(value) for value in seen], [[c[v] for v in seen] for c in counts]
+    return [class_name(value) for value in seen], [[c[v] for v in seen] for c in counts]
 
 
 def _values(dealt: "Partitioner", column: str, partitions: int) -> Iterator[list[Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -112,6 +112,24 @@ def has_class(value: object, feature: object) -> bool:
     from datasets import ClassLabel
 
     return not isinstance(feature, ClassLabel)
+
+
+def class_name(value: object, among: Collection[str] = ()) -> str:
+    """How a value of a label column is called: true and false as JSON writes them.
+
+    A table of nothing else holds truth values, however it writes them, and one with
+    unknown in it texts: they are the same classes.
+
+    Args:
+        value: as the column has it.
+        among: names that are known; true and false are found in any case.
+
+    """
+    name = str(value).lower() if isinstance(value, bool) else str(value)
+    if name in among or name.casefold() not in ("true", "false"):
+        return name
+    alike = [known for known in among if known.casefold() == name.casefold()]
+    return alike[0] if len(alike) == 1 else name
 
 
 def labelled(rows: Dataset, column: str) -> list[int]:
