@@ -32,7 +32,7 @@ from ilora_app.tasks.models import ModelError, refuse_other_weights
 from ilora_app.tasks.modules import forward_options
 from ilora_app.tasks.places import DataError
 from ilora_app.tasks.task import TASKS
-from ilora_app.tasks.text import TextExamples, filled, token_blanks
+from ilora_app.tasks.text import TextExamples, filled, never_empty, token_blanks
 from ilora_app.tasks.vision import ImageExamples
 
 
@@ -147,6 +147,7 @@ class Predictor:
         words = [words_in(row[column]) for row in rows]
         encoded = tags.split_words(self.processor, words, self.facts.max_length)
         tokens = [{key: encoded[key][i] for key in encoded} for i in range(len(rows))]
+        tokens = never_empty(tokens, self.processor)
         logits = self.logits(filled(tokens, token_blanks(self.processor)))
         left = self.processor.padding_side == "left"
         for i, row in enumerate(rows):
@@ -207,6 +208,7 @@ class Predictor:
             parts = [[row[name] for row in rows] for name in self.columns]
             encoded = reader(*parts, truncation=True, max_length=self.facts.max_length)
             tokens = [{key: encoded[key][i] for key in encoded} for i in everything]
+            tokens = never_empty(tokens, reader)
             batch = TextExamples(tokens, unknown, reader).batch(everything)
         batch.pop("labels")
         return batch

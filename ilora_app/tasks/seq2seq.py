@@ -18,7 +18,7 @@ from ilora_app.tasks import cache
 from ilora_app.tasks.causal_lm import prompt
 from ilora_app.tasks.examples import Batch, Examples
 from ilora_app.tasks.metrics import IGNORED, TokenScores
-from ilora_app.tasks.text import filled, token_blanks
+from ilora_app.tasks.text import filled, never_empty, token_blanks
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -82,7 +82,7 @@ def tokenise(
 
     how = (columns, settings.answer_column, settings.prompt_template)
     rows = cache.rows(data, tokenizer, ("seq2seq", *how, settings.max_length), encode)
-    return SequenceExamples(rows, answers, tokenizer)
+    return SequenceExamples(never_empty(rows, tokenizer), answers, tokenizer)
 
 
 def prompts(

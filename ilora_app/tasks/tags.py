@@ -20,7 +20,7 @@ from ilora_app.tasks.examples import Batch, Examples
 from ilora_app.tasks.label_lists import values, words_in
 from ilora_app.tasks.metrics import IGNORED
 from ilora_app.tasks.task_metrics import TagScores
-from ilora_app.tasks.text import filled, token_blanks
+from ilora_app.tasks.text import filled, never_empty, token_blanks
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -95,7 +95,8 @@ def tokenise(
         return rows
 
     how = (settings.text_columns, settings.label_column, labels, settings.max_length)
-    return TagExamples(cache.rows(data, tokenizer, how, encode), labels, tokenizer)
+    found = never_empty(cache.rows(data, tokenizer, how, encode), tokenizer)
+    return TagExamples(found, labels, tokenizer)
 
 
 def split_words(tokenizer: Any, words: Sequence[Sequence[str]], length: int) -> Any:

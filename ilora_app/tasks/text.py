@@ -14,7 +14,7 @@ from ilora_app.settings.kinds import MULTI_LABEL, REGRESSION, TEXT
 from ilora_app.settings.options import names
 from ilora_app.tasks import cache, labelling
 from ilora_app.tasks.examples import Batch, Examples, Scores
-from ilora_app.tasks.metrics import ClassScores
+from ilora_app.tasks.metrics import IGNORED, ClassScores
 from ilora_app.tasks.task_metrics import MultiLabelScores, NumberScores
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def tokenise(
 
     rows = cache.rows(data, tokenizer, (columns, settings.max_length), encode)
     found = labelling.of_task(task).read(data, settings, labels, where)
-    return TextExamples(rows, found, tokenizer, new_scores)
+    return TextExamples(never_empty(rows, tokenizer), found, tokenizer, new_scores)
 
 
 def joined(parts: Sequence[TextExamples]) -> TextExamples:
@@ -107,6 +107,25 @@ def joined(parts: Sequence[TextExamples]) -> TextExamples:
         rows=[row for part in parts for row in part.rows],
         labels=[label for part in parts for label in part.labels],
     )
+
+
+def never_empty(
+    rows: list[dict[str, list[int]]], tokenizer: PreTrainedTokenizerBase
+) -> list[dict[str, list[int]]]:
+    """Give a row without tokens one: that of the end, else that which fills up.
+
+    A blank text has none where the tokenizer adds none of its own, and a batch of
+    blank texts alone would be nothing that a model can read.
+    """
+    known = (tokenizer.eos_token_id, tokenizer.pad_token_id, 0)
+    token = next(one for one in known if one is not None)
+    one = {"input_ids": token, "attention_mask": 1, "labels": IGNORED}
+    return [
+        row
+        if row["input_ids"]
+        else {key: value or [one.get(key, 0)] for key, value in row.items()}
+        for row in rows
+    ]
 
 
 def token_blanks(tokenizer: PreTrainedTokenizerBase) -> dict[str, tuple[int, bool]]:
