@@ -65,14 +65,42 @@ def test_images_count_by_their_patches():
     assert auto_rank.load_of(model, {"query": (192, 192)}, 5, smaller).tokens == 17
 
 
+def group(root, path, **files):
+    """A control group of a machine that is made up."""
+    folder = root / "sys/fs/cgroup" / path
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        (folder / f"memory.{name}").write_text(f"{text}\n")
+
+
 def test_a_container_has_what_its_limit_leaves(tmp_path):
     assert auto_rank._left_in_group(tmp_path) is None
-    (tmp_path / "memory.max").write_text("max\n")
-    (tmp_path / "memory.current").write_text("300\n")
+    group(tmp_path, "", max="max", current=300)
     assert auto_rank._left_in_group(tmp_path) is None
-    (tmp_path / "memory.max").write_text("1000\n")
+    group(tmp_path, "", max=1000)
     assert auto_rank._left_in_group(tmp_path) == 700
+    group(tmp_path, "", max=200)
+    assert auto_rank._left_in_group(tmp_path) == 0
     assert 0 < auto_rank.free_memory(torch.device("cpu")) < 2**50
+
+
+def test_a_unit_has_what_the_limits_of_its_group_and_of_those_above_leave(tmp_path):
+    unit = "system.slice/system-ilora.slice/ilora-supernode@2.service"
+    (tmp_path / "proc/self").mkdir(parents=True)
+    # Version 1 and 2 side by side, as some machines have them.
+    words = f"4:memory:/elsewhere\n0::/{unit}\n"
+    (tmp_path / "proc/self/cgroup").write_text(words)
+    group(tmp_path, "elsewhere", max=10, high=10, current=10)
+    group(tmp_path, "", current=9000)
+    assert auto_rank._left_in_group(tmp_path) is None
+    group(tmp_path, unit, max=2000, high="max", current=300)
+    assert auto_rank._left_in_group(tmp_path) == 1700
+    group(tmp_path, unit, high=1500)
+    assert auto_rank._left_in_group(tmp_path) == 1200
+    group(tmp_path, "system.slice", max=5000, high="max", current=4100)
+    assert auto_rank._left_in_group(tmp_path) == 900
+    group(tmp_path, "system.slice", stat="anon 1\ninactive_file 200\nactive_file 7")
+    assert auto_rank._left_in_group(tmp_path) == 1100
 
 
 def test_a_node_offers_what_it_affords(run_config, monkeypatch):

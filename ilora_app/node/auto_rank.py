@@ -23,6 +23,7 @@ The rule, in bytes, with the model already in memory:
 """
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -161,12 +162,28 @@ def _available() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
 
 
-def _left_in_group(root: Path = Path("/sys/fs/cgroup")) -> int | None:
-    """What a container's limit leaves; None without a limit."""
-    limit, used = _read(root / "memory.max"), _read(root / "memory.current")
-    if not limit.strip().isdecimal() or not used.strip().isdecimal():
+def _left_in_group(root: Path = Path("/")) -> int | None:
+    """What the limits of a unit, container or pod leave; None without a limit."""
+    mount = root / "sys/fs/cgroup"
+    named = re.search(r"^0::/(.*)$", _read(root / "proc/self/cgroup"), re.MULTILINE)
+    own = mount / (named[1] if named else "")
+    # A group has no more than those above it, up to the root: in a container its own.
+    groups = [g for g in (own, *own.parents) if g.is_relative_to(mount)]
+    return min((left for g in groups if (left := _left(g)) is not None), default=None)
+
+
+def _left(group: Path) -> int | None:
+    """What one group's own limits leave; past memory.high it is slowed down."""
+    said = [_read(group / name).strip() for name in ("memory.max", "memory.high")]
+    limits = [int(limit) for limit in said if limit.isdecimal()]
+    used = _read(group / "memory.current").strip()
+    if not limits or not used.isdecimal():
         return None
-    return max(int(limit) - int(used), 0)
+    # Files that were read count as used, and give way as soon as memory is asked for.
+    stat = _read(group / "memory.stat")
+    cached = re.search(r"^inactive_file (\d+)$", stat, re.MULTILINE)
+    held = max(int(used) - int(cached[1] if cached else 0), 0)
+    return max(min(limits) - held, 0)
 
 
 def _read(path: Path) -> str:
