@@ -147,21 +147,36 @@ def test_pods_are_confined_bounded_probed_and_find_what_they_mount(options):
 
 
 def test_secrets_hold_files_that_the_keys_command_makes(tmp_path):
-    """By the names in the pods' arguments."""
+    """By the names in the pods' arguments and mounts."""
     keys.make(keys.Request(tmp_path / "keys", ("superlink.ilora",), 1))
     made = {file.name for file in (tmp_path / "keys").iterdir()}
-    text = " ".join(word for pod in pods().values() for word in args(pod))
-    named = set(re.findall(r"/run/secrets/ilora/([\w.$()-]+)", text))
-    assert {name.replace("$(NODE)", "1") for name in named} <= made
-    asked = {
-        name: set(re.findall(r"/run/secrets/ilora/([\w.]+)", " ".join(args(pod))))
-        for name, pod in pods().items()
-    }
+    asked = {name: secret_files(pod) for name, pod in pods().items()}
+    named = {name.replace("$(NODE)", "1") for names in asked.values() for name in names}
+    assert named <= made
     assert "server.key" not in asked["serverapps"] | asked["supernode"]
     guide = (ROOT / "docs" / "deploy.md").read_text()
     for pod in pods().values():
         [secret] = [v["secret"]["secretName"] for v in pod["volumes"] if "secret" in v]
         assert f"secret generic {secret}" in guide
+
+
+def test_a_pod_of_a_node_sees_of_all_nodes_keys_its_own():
+    """What a run sends is executed in every pod, and could pose as other nodes."""
+    [container] = pods()["supernode"]["containers"]
+    mounts = [m for m in container["volumeMounts"] if m["name"] == "keys"]
+    parts = [mount.get("subPath") or mount.get("subPathExpr") for mount in mounts]
+    assert sorted(parts) == ["ca.crt", "node-$(NODE)"]
+    assert secret_files(pods()["supernode"]) == set(parts)
+    [number] = [entry for entry in container["env"] if entry["name"] == "NODE"]
+    assert "pod-index" in number["valueFrom"]["fieldRef"]["fieldPath"]
+
+
+def secret_files(pod: dict[str, Any]) -> set[str]:
+    """Names in its secret of the files that a pod's arguments name."""
+    mounts = pod["containers"][0]["volumeMounts"]
+    parts = {m["mountPath"]: m.get("subPath") or m.get("subPathExpr") for m in mounts}
+    paths = re.findall(r"/run/secrets/ilora/[\w.-]+", " ".join(args(pod)))
+    return {parts.get(path) or path.rpartition("/")[2] for path in paths}
 
 
 def args(pod: dict[str, Any]) -> list[str]:

@@ -106,6 +106,25 @@ def test_nodes_differ_in_rank_data_and_key_by_the_environment_alone(example):
     assert "container_name" not in node
 
 
+def test_a_container_gets_the_keys_that_it_needs_and_no_folder_of_them(example):
+    given = {}
+    for file in ("compose.yml", "compose.node.yml"):
+        compose = load(file, example | {"ILORA_KEYS": "/keys", "ILORA_NODE": "7"})
+        for name, service in compose["services"].items():
+            places = [volume.split(":")[0] for volume in service["volumes"]]
+            places += [compose["secrets"][one]["file"] for one in service["secrets"]]
+            given[name] = sorted(p for p in places if p.startswith("/keys"))
+    assert given == {
+        "superlink": [
+            "/keys/ca.crt", "/keys/server.crt", "/keys/server.key",
+            "/keys/superexec.secret",
+        ],
+        "serverapps": ["/keys/ca.crt", "/keys/superexec.secret"],
+        "operator": ["/keys/ca.crt"],
+        "supernode": ["/keys/ca.crt", "/keys/node-7"],
+    }  # fmt: skip
+
+
 def test_the_example_names_every_variable_that_is_used(example):
     used = set()
     for file in DOCKER.glob("compose*.yml"):

@@ -117,7 +117,9 @@ def test_the_services_run_a_federation(up, nodes, tiny_model):
     up.start("superlink")
     up.wait_healthy("superlink")
     for n in RANKS:
-        up.operator("supernode", "register", f"/keys/node-{n}.pub", "federation")
+        # The guide mounts this one file: `run -v`.
+        key = machine.folder.parent / "keys" / f"node-{n}.pub"
+        up.operator("supernode", "register", str(key), "federation")
     up.start("serverapps")
     for node in nodes:
         node.start("supernode")
