@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from flwr.common.config import parse_config_args
 
 from ilora_app.deploy import keys
 from tests.compose import entrypoint
@@ -169,6 +170,12 @@ def test_a_pod_of_a_node_sees_of_all_nodes_keys_its_own():
     assert secret_files(pods()["supernode"]) == set(parts)
     [number] = [entry for entry in container["env"] if entry["name"] == "NODE"]
     assert "pod-index" in number["valueFrom"]["fieldRef"]["fieldPath"]
+
+
+@pytest.mark.parametrize("rank", ["16", "auto"])
+def test_a_pod_of_a_node_has_the_rank_of_its_environment(rank):
+    word = args(pods()["supernode"])[-1].removeprefix("--node-config=")
+    assert parse_config_args([word.replace("$(RANK)", rank)])["lora-rank"] == rank
 
 
 def secret_files(pod: dict[str, Any]) -> set[str]:

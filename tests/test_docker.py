@@ -7,9 +7,11 @@ import tomllib
 from importlib.metadata import Distribution, distributions, version
 
 import pytest
+from flwr.common.config import parse_config_args
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from ilora_app.node import config
 from tests.compose import DOCKER, env_file, load, order, steps
 from tests.deployment import ROOT
 
@@ -94,11 +96,20 @@ def test_services_restart_check_their_health_and_hold_no_secret(name, example):
         assert set(secret) == {"file"}
 
 
+@pytest.mark.parametrize(("given", "read"), [("16", "16"), ("auto", "auto"), ("", "4")])
+def test_a_node_has_the_rank_of_its_environment(given, read, example):
+    node = load("compose.node.yml", example | {"NODE_RANK": given})["services"]
+    word = node["supernode"]["command"][-1].removeprefix("--node-config=")
+    found = parse_config_args([word])
+    assert found == {"data-path": "/data/node", "lora-rank": read}
+    assert config.problems(found) == []
+
+
 def test_nodes_differ_in_rank_data_and_key_by_the_environment_alone(example):
     own = {"ILORA_NODE": "7", "NODE_RANK": "16", "NODE_DATA": "/srv/seven"}
     compose = load("compose.node.yml", example | own)
     node = compose["services"]["supernode"]
-    assert node["command"][-1] == "--node-config=data-path='/data/node' lora-rank=16"
+    assert node["command"][-1].endswith(' lora-rank="16"')
     assert "/srv/seven:/data/node:ro" in node["volumes"]
     assert compose["secrets"]["node"]["file"] == "./keys/node-7"
     # Its state is its project's.

@@ -12,7 +12,8 @@ RIGHT = {"partition-id": 0, "num-partitions": 2, "lora-rank": 4}
 @pytest.mark.parametrize(
     "more",
     [
-        {}, {"lora-rank": "auto"}, {"data-path": "/data"}, {"state-path": "~/state"},
+        {}, {"lora-rank": "auto"}, {"lora-rank": "8"}, {"data-path": "/data"},
+        {"state-path": "~/state"},
     ],
 )  # fmt: skip
 def test_right_ones(more):
@@ -24,7 +25,8 @@ def test_right_ones(more):
     [
         ({"lora-rnk": 4}, "lora-rnk = 4: there is no such key; did you mean lora-rank"),
         ({"x": 1}, "x = 1: there is no such key; the keys are partition-id"),
-        ({"lora-rank": "8"}, "lora-rank = '8': expected a whole number above 0, or"),
+        ({"lora-rank": "8x"}, "lora-rank = '8x': expected a whole number above 0, or"),
+        ({"lora-rank": "0"}, "lora-rank = '0': expected a whole number above 0, or"),
         ({"lora-rank": True}, "lora-rank = true: expected a whole number"),
         ({"lora-rank": 0}, "lora-rank = 0: expected a whole number above 0"),
         ({"partition-id": "0"}, "partition-id = '0': expected a whole number"),
@@ -37,6 +39,11 @@ def test_wrong_ones(more, problem):
     assert found.startswith(f"--node-config {problem}")
     assert told.startswith("--node-config ")
     assert " = " not in told
+
+
+def test_a_rank_in_quotes_is_that_rank(run_config):
+    _, _, server = run(run_config, node_configs={1: {"lora-rank": "4"}})
+    assert server.membership.ranks == [2, 4, 8]
 
 
 def test_the_server_hears_all_that_is_wrong(run_config):

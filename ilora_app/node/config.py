@@ -1,6 +1,7 @@
 """``--node-config``: every key that a node may have, checked on the node."""
 
 import difflib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -57,8 +58,9 @@ def problems(node_config: Mapping[str, object]) -> list[tuple[str, str]]:
 
 
 def _is_right(name: str, value: object, key: Key) -> bool:
-    if name == wire.RANK and value == AUTO:
-        return True
+    if name == wire.RANK and isinstance(value, str):
+        # A number in quotes too: files that start nodes fill in one as they do AUTO.
+        return value == AUTO or bool(re.fullmatch("[1-9][0-9]{0,8}", value))
     if type(value) is not key.kind:
         return False
     if isinstance(value, bool):

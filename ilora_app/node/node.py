@@ -65,9 +65,7 @@ class Node:
         partition, partitions = (0, 1) if own else config.partition(facts)
         dealt = settings.ranks[partition % len(settings.ranks)]
         rank = facts.get(wire.RANK, None if own else dealt)
-        if rank == AUTO:
-            rank = 0
-        elif not isinstance(rank, int):
+        if rank is None:
             right = config.KEYS[wire.RANK].right
             given = f"--node-config {wire.RANK} = {rank!r}"
             raise NodeError.openly(f"{given}: expected {right}")
@@ -81,7 +79,7 @@ class Node:
             classes,
             methods.find(settings.run.strategy).whole_model,
         )
-        return cls(settings, rank, data)
+        return cls(settings, 0 if rank == AUTO else int(rank), data)
 
     @property
     def method(self) -> type[Method]:
