@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 _NOT_REACHED = (
     "states on nodes' own machines: run the command above on each of them",
+    "rows that were read from files, as datasets keeps them for its user alone: "
+    "HF_HOME/datasets/ilora-UID (~/.cache/huggingface) on each machine",
     "messages that a SuperLink keeps in the database file that it was started with",
     "copies: exported models, trackers' servers, backups, what a disk still holds of "
     "removed files",

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 
 from ilora_app.settings import DataSettings
 from ilora_app.settings.data import TEST
-from ilora_app.tasks import columns, folders, not_loaded, split_names, splits, tables
+from ilora_app.tasks import (
+    columns,
+    copies,
+    folders,
+    not_loaded,
+    split_names,
+    splits,
+    tables,
+)
 from ilora_app.tasks.places import PACKAGED, DataError, resolve
 
 __all__ = [
@@ -190,9 +198,11 @@ def _opened(name: str, subset: str) -> DatasetDict:
     try:
         found = _read(place) if place.exists() else None
         if found is None:
-            if place.is_dir():
+            here = place.is_dir()
+            if here:
                 split_names.check(place)
-            found = datasets.load_dataset(where, subset or None)
+            kept = copies.folder() if here else None
+            found = datasets.load_dataset(where, subset or None, cache_dir=kept)
     except DataError:
         raise
     except Exception as error:  # datasets raises its own kinds, and OSError, ValueError

@@ -6,7 +6,7 @@ import glob
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ilora_app.tasks import delimited, split_names
+from ilora_app.tasks import copies, delimited, split_names
 from ilora_app.tasks.encodings import encoding
 from ilora_app.tasks.listing import files_of
 from ilora_app.tasks.places import DataError
@@ -99,7 +99,9 @@ def open_columns(folder: Path) -> DatasetDict | None:
 
     first = how[files[0]]
     if all(one == first for one in how.values()):
-        return datasets.load_dataset("csv", data_dir=str(folder), **first)
+        return datasets.load_dataset(
+            "csv", data_dir=str(folder), cache_dir=copies.folder(), **first
+        )
     found: dict[str, Dataset] = {}
     for split, those in by_split.items():
         parts = [_load("csv", file, **how[file]) for file in those]
@@ -119,7 +121,9 @@ def _load(kind: str, file: Path, **how: Any) -> Dataset:
     import datasets
 
     name = glob.escape(str(file))
-    return datasets.load_dataset(kind, data_files=[name], split="train", **how)
+    return datasets.load_dataset(
+        kind, data_files=[name], split="train", cache_dir=copies.folder(), **how
+    )
 
 
 def _sheet(file: Path) -> Dataset:
