@@ -133,7 +133,7 @@ def table(
         text = ""
         if gap is not None:
             text = f"{sign * gap.mean:+.3f}" + (
-                f" ± {gap.half:.3f}" if gap.seeds > 1 else ""
+                f" ± {gap.half:.3f}" if gap.known else ""
             )
             if p[row] < 0.05:
                 text = f"**{text}**"

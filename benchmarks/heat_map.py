@@ -33,7 +33,7 @@ def added(study: Study, task: str, setting: str) -> dict[tuple[str, str], Differ
         without = cell(study, task, setting, strategy)
         if plus and with_it and without:
             gap = difference(with_it, without)
-            if gap and gap.seeds > 1:
+            if gap and gap.known:
                 found[strategy, correction] = gap
     return found
 

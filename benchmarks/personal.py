@@ -51,7 +51,7 @@ def table(study: Study, task: str, setting: str) -> list[str]:
     for row in sorted(cells, key=lambda row: -(cells[row].mean(OWN) or 0.0)):
         found, text = cells[row], ""
         if row in gaps:
-            text = f"{gaps[row].mean:+.3f} ± {gaps[row].half:.3f}"
+            text = str(gaps[row])
             text = f"**{text}**" if p[row] < 0.05 else text
         lines.append(
             f"| {row} | {found.mean(OWN):.3f} | {text} "
