@@ -78,6 +78,7 @@ def environment(home: Path) -> dict[str, str]:
         "FLWR_HOME": str(home),
         "ILORA_STATE": str(home / "state"),
         "FLWR_TELEMETRY_ENABLED": "0",
+        "FLWR_DISABLE_UPDATE_CHECK": "1",
         "HF_HUB_OFFLINE": "1",
         "PYTHONUNBUFFERED": "1",
         "PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}",
