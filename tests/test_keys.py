@@ -9,7 +9,6 @@ import subprocess
 import threading
 
 import pytest
-from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
     load_ssh_private_key,
@@ -105,13 +104,6 @@ def test_private_files_are_their_owners_alone(folder):
         "node-2.pub": 0o644,
     }
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-
-
-def test_days_are_those_of_the_server(tmp_path):
-    make(Request(tmp_path, HOSTS, nodes=0, days=5000))
-    for name in ("server.crt", "ca.crt"):
-        found = x509.load_pem_x509_certificate((tmp_path / name).read_bytes())
-        assert (found.not_valid_after_utc - found.not_valid_before_utc).days == 5000
 
 
 def test_a_renewed_certificate_is_accepted_by_the_nodes_of_before(folder, tmp_path):

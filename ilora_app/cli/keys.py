@@ -30,8 +30,8 @@ def keys(
         typer.Option(
             min=1,
             max=36500,
-            help="How long the server's certificate is valid; the CA is valid for 3650 "
-            "days or as long.",
+            help="How long the server's certificate is valid; a new CA is valid for "
+            "3650 days or as long, and that of --ca has to be.",
         ),
     ] = 365,
     first: Annotated[int, typer.Option(min=1, help="Number of the first node.")] = 1,

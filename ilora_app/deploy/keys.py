@@ -58,21 +58,25 @@ def make(request: Request) -> list[Path]:
 
     Raises:
         KeysError: a host that is neither a name nor an address, a file that exists
-            already, or a CA that cannot be read.
+            already, or a CA that cannot be read or ends before the certificate would.
 
     """
     files: dict[str, tuple[bytes, bool]] = {}
     if request.hosts:
         before = hosts.of_certificate(request.ca / "server.crt") if request.ca else ()
         names = hosts.alternative_names((*request.hosts, *before))
+        now = datetime.datetime.now(datetime.UTC)
+        end = now + datetime.timedelta(days=request.days)
         if request.ca is None:
-            ca, ca_key = _certificate_authority(max(CA_DAYS, request.days))
+            last = now + datetime.timedelta(days=max(CA_DAYS, request.days))
+            ca, ca_key = _certificate_authority(last)
             files["ca.key"] = (_pem(ca_key), True)
             files["superexec.secret"] = (secrets.token_hex(32).encode(), True)
         else:
             ca, ca_key = load_ca(request.ca)
+            _check_end(request, ca.not_valid_after_utc, now)
         key = ec.generate_private_key(ec.SECP384R1())
-        server = _server(names, key, request.days, ca, ca_key)
+        server = _server(names, key, end, ca, ca_key)
         files["ca.crt"] = (ca.public_bytes(serial.Encoding.PEM), False)
         files["server.crt"] = (server.public_bytes(serial.Encoding.PEM), False)
         files["server.key"] = (_pem(key), True)
@@ -108,13 +112,26 @@ def load_ca(folder: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]
     return ca, key
 
 
+def _check_end(
+    request: Request, last: datetime.datetime, now: datetime.datetime
+) -> None:
+    """Refuse a certificate that outlives its CA: nobody accepts it from then on."""
+    if now + datetime.timedelta(days=request.days) > last:
+        most = (last - now).days
+        raise KeysError(
+            f"--days {request.days}: the CA in {request.ca} is valid until "
+            f"{last:%Y-%m-%d %H:%M} UTC; expected "
+            f"{f'{most} or less, or ' if most > 0 else ''}a new CA, made without --ca"
+        )
+
+
 def _certificate_authority(
-    days: int,
+    end: datetime.datetime,
 ) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
     key = ec.generate_private_key(ec.SECP384R1())
     name = _name("ILoRA federation CA")
     builder = (
-        _valid_for(days)
+        _valid_until(end)
         .subject_name(name)
         .issuer_name(name)
         .public_key(key.public_key())
@@ -130,13 +147,13 @@ def _certificate_authority(
 def _server(
     names: list[x509.GeneralName],
     key: ec.EllipticCurvePrivateKey,
-    days: int,
+    end: datetime.datetime,
     ca: x509.Certificate,
     ca_key: ec.EllipticCurvePrivateKey,
 ) -> x509.Certificate:
     identifier = ca.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     builder = (
-        _valid_for(days)
+        _valid_until(end)
         .subject_name(_name("ILoRA SuperLink"))
         .issuer_name(ca.subject)
         .public_key(key.public_key())
@@ -157,14 +174,14 @@ def _server(
     return builder.sign(ca_key, hashes.SHA384())
 
 
-def _valid_for(days: int) -> x509.CertificateBuilder:
+def _valid_until(end: datetime.datetime) -> x509.CertificateBuilder:
     now = datetime.datetime.now(datetime.UTC)
     return (
         x509.CertificateBuilder()
         .serial_number(x509.random_serial_number())
         # Clocks of the nodes may be behind.
         .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(days=days))
+        .not_valid_after(end)
     )
 
 
