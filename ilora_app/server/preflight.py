@@ -137,8 +137,8 @@ def prepare(run_config: Mapping[str, object]) -> RunInputs:
         raise ConfigError(found)
     key = resumed.checkpoint.key if resumed else secrets.token_hex(8)
     _say(source, run.seed, kind(task).one_class)
-    test = encoded_test(asked, source, labels, run.seed, method.whole_model)
     try:
+        test = encoded_test(asked, source, labels, run.seed, method.whole_model)
         if settings.privacy.dp == "record":
             record_training.check(backbone, test)
         if settings.training.clients_per_batch > 1:

@@ -90,6 +90,7 @@ def tokenise(
 
     Raises:
         DataError: a row holds no conversation, or the tokenizer cannot write it.
+        ModelError: the tokenizer has no end-of-text token, and one is learned.
 
     """
     columns, chats = names(settings.text_columns), False
@@ -108,7 +109,7 @@ def tokenise(
             return chat.encoded(data[columns[0]][:], tokenizer, settings.max_length)
         texts = [prompt(row, columns, settings, tokenizer) for row in data]
         if not settings.answer_column:
-            eos = int(tokenizer.eos_token_id)
+            eos = token_rows.end(tokenizer)
             ends = [[*_tokens(t, settings, tokenizer), eos] for t in texts]
             return token_rows.cut(ends, settings.max_length)
         rows = []
@@ -117,7 +118,7 @@ def tokenise(
             rows.append(
                 _row(
                     _tokens(text, settings, tokenizer),
-                    [*said["input_ids"], int(tokenizer.eos_token_id)],
+                    [*said["input_ids"], token_rows.end(tokenizer)],
                     settings.max_length,
                 )
             )

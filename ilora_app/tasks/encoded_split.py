@@ -30,6 +30,7 @@ def encoded_test(
     Raises:
         DataError: there is no such split, or a class is none of ``labels``, or its
             texts are all blank.
+        ModelError: the tokenizer lacks a token that the task needs.
 
     """
     told_apart = test_rows(data, seed)._fingerprint

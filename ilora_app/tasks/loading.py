@@ -89,6 +89,8 @@ def load_pretrained(
         reads = kind(settings.task).tokens
         if reads and tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.eos_token
+        if reads and (told := suited.misread(settings, model, tokenizer)):
+            raise models.ModelError.openly(told)
         if told := _without_decoder(settings, model, absent):
             raise models.ModelError.openly(told)
         if told := _without_end(settings, model, processor):

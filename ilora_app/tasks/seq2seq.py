@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ilora_app.settings import DataSettings
 from ilora_app.settings.options import names
-from ilora_app.tasks import cache
+from ilora_app.tasks import cache, token_rows
 from ilora_app.tasks.causal_lm import prompt
 from ilora_app.tasks.examples import Batch, Examples
 from ilora_app.tasks.metrics import IGNORED, TokenScores
@@ -63,7 +63,12 @@ class SequenceExamples(Examples):
 def tokenise(
     data: Dataset, settings: DataSettings, tokenizer: PreTrainedTokenizerBase
 ) -> SequenceExamples:
-    """Tokenise prompts and answers, each of ``max-length`` tokens at most."""
+    """Tokenise prompts and answers, each of ``max-length`` tokens at most.
+
+    Raises:
+        ModelError: the tokenizer has no end-of-text token.
+
+    """
     columns = names(settings.text_columns)
     written = data[settings.answer_column][:]
     answers = ["" if answer is None else str(answer) for answer in written]
@@ -74,7 +79,7 @@ def tokenise(
         asked = _read(data, columns, settings, tokenizer)
         cut = {"truncation": True, "max_length": settings.max_length}
         said = tokenizer(text_target=answers, add_special_tokens=False, **cut)
-        end, rows = int(tokenizer.eos_token_id), []
+        end, rows = token_rows.end(tokenizer), []
         for i, ids in enumerate(said["input_ids"]):
             row = {key: asked[key][i] for key in asked}
             rows.append(row | {"labels": [*ids[: settings.max_length - 1], end]})

@@ -1,10 +1,28 @@
 """Rows of tokens of which a language model learns: cut to a length, or packed to it."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from ilora_app.tasks.metrics import IGNORED
+from ilora_app.tasks.models import ModelError
 
 Row = dict[str, list[int]]
+
+
+def end(tokenizer: Any) -> int:
+    """Id of the end-of-text token.
+
+    Raises:
+        ModelError: the tokenizer names none.
+
+    """
+    if tokenizer.eos_token_id is None:
+        raise ModelError.openly(
+            "model: its tokenizer names no end-of-text token, which is learned behind "
+            "every answer and plain text; expected eos_token in its "
+            "tokenizer_config.json"
+        )
+    return int(tokenizer.eos_token_id)
 
 
 def cut(texts: Iterable[list[int]], length: int) -> list[Row]:
