@@ -10,6 +10,7 @@ from ilora_app.settings import DataSettings
 from ilora_app.settings.data import AUTO
 from ilora_app.settings.kinds import AUDIO, IMAGE, LANGUAGE, kind
 from ilora_app.settings.options import names
+from ilora_app.tasks import missing_columns
 from ilora_app.tasks import usual_columns as usual
 
 if TYPE_CHECKING:
@@ -56,8 +57,9 @@ def find(
             wanted["label_column"] = label
     optional = {"label_column": label, "partition_by": by}
 
+    files = {IMAGE: _image(features), AUDIO: _typed(features, "Audio")}
     problems = [
-        _problem(settings, key, found, features, task)
+        missing_columns.problem(settings, key, found, have, files, task)
         for key, found in wanted.items()
         if not found or not set(found) <= set(have)
     ]
@@ -92,34 +94,6 @@ def label_of(settings: DataSettings, have: Sequence[str]) -> str:
     """Column with the class, as :func:`find` finds it; empty where there is none."""
     label = _given(settings.label_column, have) or _first(usual.LABELS, have)
     return label[0] if label and label[0] in have else ""
-
-
-def _problem(
-    settings: DataSettings,
-    key: str,
-    found: Sequence[str],
-    features: Features,
-    task: str,
-) -> str:
-    have = list(features)
-    given = getattr(settings, key)
-    name = key.replace("_", "-")
-    columns = f"{settings.dataset} has the columns {', '.join(have)}"
-    if key == "partition_by" and not found:
-        return (
-            f"partition-by = {given!r}: {columns}; partitioner "
-            f"{settings.partitioner} needs the one to go by, iid needs none"
-        )
-    if not found and key == "text_columns" and not kind(task).file:
-        for what, task, there in (
-            ("images", IMAGE, _image(features)),
-            ("recordings", AUDIO, _typed(features, "Audio")),
-        ):
-            if there:
-                return f"{name} = {given!r}: {columns}: {what} want task = {task!r}"
-    if not found:
-        return f"{name} = {given!r}: {columns}; name the one to use"
-    return f"{name} = {given!r}: {columns}"
 
 
 def _inputs(

@@ -2,14 +2,20 @@
 
 from pathlib import Path
 
+_OF_WINDOWS = ("thumbs.db", "desktop.ini")
+
 
 def files_of(folder: Path) -> list[Path]:
-    """Files of a folder and of folders in it, but hidden ones and a plain README.md."""
+    """Files of a folder and of folders in it, but what is no data anywhere.
+
+    That are hidden files, a plain README.md, and what Windows leaves in folders.
+    """
     return [
         file
         for file in sorted(folder.rglob("*"))
         if file.is_file()
         and not any(part[0] == "." for part in file.relative_to(folder).parts)
+        and file.name.casefold() not in _OF_WINDOWS
         and not (file.name == "README.md" and not is_card(file))
     ]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Set
 from pathlib import Path
 
 from ilora_app.settings.data import TEST, TRAIN
@@ -59,10 +59,15 @@ def files_by_split(folder: Path) -> dict[str, list[Path]]:
     times = Counter(file for files in found.values() for file in set(files))
     twice = sorted(file for file, number in times.items() if number > 1)
     if not twice:
-        by_split = {str(name): [Path(one) for one in found[name]] for name in found}
-        _refuse_unread(folder, [one for part in by_split.values() for one in part])
+        own = {file.resolve(): file for file in files_of(folder)}
+        by_split = {
+            str(name): [own[one] for one in map(_resolved, found[name]) if one in own]
+            for name in found
+        }
+        read = {file for part in by_split.values() for file in part}
+        _refuse_unread(folder, read, set(own.values()) - read)
         return by_split
-    first = Path(twice[0]).relative_to(folder)
+    first = _resolved(twice[0]).relative_to(folder.resolve())
     both = " and ".join(str(name) for name in found if twice[0] in found[name])
     raise DataError(
         f"dataset = {place!r}: {first} is a file of the splits {both} by its name, "
@@ -72,7 +77,11 @@ def files_by_split(folder: Path) -> dict[str, list[Path]]:
     )
 
 
-def _refuse_unread(folder: Path, read: Sequence[Path]) -> None:
+def _resolved(file: str) -> Path:
+    return Path(file).resolve()
+
+
+def _refuse_unread(folder: Path, read: Set[Path], others: Set[Path]) -> None:
     """Refuse files of data that ``datasets`` would pass over without a word.
 
     Raises:
@@ -81,27 +90,24 @@ def _refuse_unread(folder: Path, read: Sequence[Path]) -> None:
     """
     from datasets.data_files import FILES_TO_IGNORE
 
-    there = {file.resolve() for file in read}
     # A .json may as well say something about the data.
     ends = {*TABLES} - {".json"} | {file.suffix.lower() for file in read} - {""}
-    names: dict[bool, list[Path]] = {True: [], False: []}
-    for file in files_of(folder):
-        names[file.resolve() in there].append(file.relative_to(folder))
     unread = [
-        str(name)
-        for name in names[False]
-        if name.suffix.lower() in ends
-        and name.name not in FILES_TO_IGNORE
-        and not _is_beside(name)
+        str(file.relative_to(folder))
+        for file in sorted(others)
+        if file.suffix.lower() in ends
+        and file.name not in FILES_TO_IGNORE
+        and not _is_beside(file.relative_to(folder))
     ]
     if not unread:
         return
     more = f" and {len(unread) - _NAMED} more" if len(unread) > _NAMED else ""
     raise DataError(
         f"dataset = {str(folder)!r}: {', '.join(unread[:_NAMED])}{more} would be read "
-        f"into no split, as splits go by names such as {names[True][0]}, which has a "
-        "word for one (train, val, test, eval and the like); expected such a word in "
-        "the name of every file, or in that of the folder of every file, or in none",
+        f"into no split, as splits go by names such as {min(read).relative_to(folder)},"
+        " which has a word for one (train, val, test, eval and the like); expected "
+        "such a word in the name of every file, or in that of the folder of every "
+        "file, or in none",
         f"{len(unread)} files in its data folder are in no split by their names, while "
         "others are",
     )

@@ -99,8 +99,12 @@ def open_columns(folder: Path) -> DatasetDict | None:
 
     first = how[files[0]]
     if all(one == first for one in how.values()):
+        named = {
+            split: [glob.escape(str(file)) for file in those]
+            for split, those in by_split.items()
+        }
         return datasets.load_dataset(
-            "csv", data_dir=str(folder), cache_dir=copies.folder(), **first
+            "csv", data_files=named, cache_dir=copies.folder(), **first
         )
     found: dict[str, Dataset] = {}
     for split, those in by_split.items():
