@@ -132,3 +132,20 @@ def test_what_stands_beside_data_without_being_data_is_no_stray(tmp_path):
         images(tmp_path / "images" / split / "cat", 1)
     (tmp_path / "images" / "metadata.csv").write_text("file_name,label\n")
     split_names.check(tmp_path / "images")
+
+
+@pytest.mark.parametrize("other", ["b.jsonl", "deep/b.parquet"])
+def test_tables_of_several_kinds_are_refused(tmp_path, other):
+    """One kind of them alone would be read."""
+    table(tmp_path / "a.csv")
+    (tmp_path / "notes.txt").write_text("of the clinic")
+    rows = datasets.Dataset.from_dict({"text": ["a"] * 5, "label": ["x"] * 5})
+    (tmp_path / other).parent.mkdir(exist_ok=True)
+    write = rows.to_json if other.endswith("jsonl") else rows.to_parquet
+    write(tmp_path / other)
+    with pytest.raises(DataError, match="would read one kind alone") as told:
+        sources.only_split(DataSettings(dataset=str(tmp_path)), 0)
+    assert f"of a.csv and {other} datasets" in str(told.value)
+    assert "a.csv" not in told.value.told
+    images(tmp_path / "slides", 2)
+    split_names.check(tmp_path)

@@ -16,6 +16,18 @@ _WORDS = {
     TEST: (TEST, "testing", "eval", "evaluation"),
 }
 
+_TABLES = {
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".jsonl": "json",
+    ".ndjson": "json",
+    ".parquet": "parquet",
+}
+"""What reads a table, by its ending; a .json may as well say something about others."""
+
+_WORDS_ALONE = ("", ".json", ".md", ".txt")
+"""Of files that lie beside tables; beside images, tables are no data."""
+
 _NAMED = 5
 """So many files are named in a message."""
 
@@ -34,12 +46,26 @@ def check(folder: Path) -> None:
 
     Raises:
         DataError: a name has the words of both, such as train/test/1.png, or of none
-            while those of others have one.
+            while those of others have one; or there are tables of several kinds.
 
     """
     card = folder / "README.md"
-    if not (card.is_file() and is_card(card)):
-        files_by_split(folder)
+    if card.is_file() and is_card(card):
+        return
+    files_by_split(folder)
+    kinds: dict[str, Path] = {}
+    ends = set()
+    for file in files_of(folder):
+        ends.add(end := file.suffix.lower())
+        if (kind := _TABLES.get(end)) and not _is_beside(file.relative_to(folder)):
+            kinds.setdefault(kind, file.relative_to(folder))
+    if len(kinds) > 1 and ends <= {*_TABLES, *_WORDS_ALONE}:
+        raise DataError(
+            f"dataset = {str(folder)!r}: of {' and '.join(map(str, kinds.values()))} "
+            "datasets would read one kind alone; expected tables of one kind in a "
+            "folder",
+            "its data folder holds tables of several kinds",
+        )
 
 
 def files_by_split(folder: Path) -> dict[str, list[Path]]:
