@@ -115,7 +115,7 @@ def test_a_request_to_end_stops_the_workers_of_a_comparison(words, tmp_path, tem
     assert {run.status for run in runs} == {history.STOPPED}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_superlink_that_is_there_goes_on_after_failure_and_ctrl_c(
     words, tmp_path, temporary
 ):

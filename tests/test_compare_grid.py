@@ -115,7 +115,7 @@ def test_the_table_and_the_heat_map_show_them(tmp_path):
     assert heat_map.draw(grid, [empty])["png"].startswith(b"\x89PNG")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_grid_of_real_runs_from_the_command(tmp_path, tiny_model, small_data):
     changes = {
         "model": json.dumps(tiny_model),

@@ -22,7 +22,7 @@ def test_it_is_committed_without_outputs():
     assert not [cell for cell in cells if cell.outputs or cell.execution_count]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_it_runs_and_beats_its_linear_probe(tmp_path, monkeypatch):
     for name, value in environment(tmp_path / "flwr").items():
         monkeypatch.setenv(name, value)

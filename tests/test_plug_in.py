@@ -104,7 +104,7 @@ def test_flower_is_told_of_its_keys(job, tmp_path):
     assert config["strategy"] == "ilora"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_ilora_run_takes_it_along_from_a_relative_path(job, tmp_path):
     """The processes that train have other working directories."""
     job["output-dir"] = str(tmp_path / "run")

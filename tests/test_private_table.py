@@ -27,6 +27,7 @@ def record(tmp_path) -> Record:
     made, draw = Record(tmp_path / "private.jsonl"), random.Random(0)
     place = LADDER.index(RATE), LADDER.index(CLIP)
     for row in CLIENT.rows:
+        own = random.Random(row)
         for level in LEVELS:
             private = level != "none"
             for i, rate in enumerate(LADDER):
@@ -39,7 +40,7 @@ def record(tmp_path) -> Record:
             hardness = draw.gauss(0, 0.5)  # that all rows share
             for level in LEVELS:
                 clip = CLIP if level != "none" else 0.0
-                noise = 0.001 * draw.random() + (1 / float(level) if clip else 0)
+                noise = 0.0002 * own.random() + (1 / float(level) if clip else 0)
                 made.add(
                     Run("e2e", row, level, RATE, clip, seed),
                     result(3.0 + hardness + noise + BEHIND[row]),

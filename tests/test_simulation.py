@@ -89,6 +89,7 @@ def test_mistakes_end_the_run_with_one_message(link, run_config, tmp_path):
     assert not (tmp_path / "wrong" / "metrics.csv").exists()
 
 
+@pytest.mark.long
 def test_partitions_that_cannot_be_made_end_the_run(link, run_config, tmp_path):
     wrong = overrides(run_config, tmp_path / "many") | {"min-partition-size": 399}
     log = link.run(wrong, "num-supernodes=4 client-resources-num-cpus=1", timeout=120)
