@@ -7,7 +7,7 @@ import typer
 
 from ilora_app.cli import terminal
 from ilora_app.cli.complete import runs
-from ilora_app.cli.naming import MISTAKE, Base, Round, place_of, usable
+from ilora_app.cli.naming import MISTAKE, Base, Round, in_the_way, place_of, usable
 
 if TYPE_CHECKING:
     from ilora_app.export.source import Source
@@ -101,16 +101,11 @@ def audit(
 
 def _check(members: str, non_members: str, out: Path | None) -> None:
     """Find mistakes before what takes minutes."""
-    from ilora_app.settings import options
-
     problems = []
     if bool(members) != bool(non_members):
         problems.append("expected --members and --non-members, or neither")
-    if out:
-        place = options.folder(out).absolute()
-        there = next(one for one in (place, *place.parents) if one.exists())
-        if not there.is_dir():
-            problems.append(f"--out {out}: expected a folder; {there} is a file")
+    if out and (wrong := in_the_way(out)):
+        problems.append(wrong)
     if problems:
         typer.echo("\n".join(problems), err=True)
         raise typer.Exit(MISTAKE)

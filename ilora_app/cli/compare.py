@@ -8,6 +8,7 @@ import typer
 
 from ilora_app.cli import terminal
 from ilora_app.cli.interrupts import exit_code, interruptible
+from ilora_app.cli.naming import in_the_way
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -110,9 +111,8 @@ def compare(
         clients, target, lr_search, lr_finalists, grid, engine, workers,
     ).placed()  # fmt: skip
     try:
-        there = next(place for place in (out, *out.parents) if place.exists())
-        if not there.is_dir():
-            raise RequestError([f"--out {out}: expected a folder; {there} is a file"])
+        if wrong := in_the_way(out):
+            raise RequestError([wrong])
         if not report_only and (right := outside(out)):
             raise RequestError([f"--out {out}: expected {right}"])
         if report_only:

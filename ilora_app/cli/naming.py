@@ -37,6 +37,22 @@ def place_of(run: str) -> str:
     return str(find(run, root))
 
 
+def in_the_way(out: Path) -> str:
+    """Say that a folder cannot be made, as a file is there or above it; else nothing.
+
+    Args:
+        out: value of --out.
+
+    """
+    from ilora_app.settings import options
+
+    place = options.folder(out).absolute()
+    there = next(one for one in (place, *place.parents) if one.exists())
+    if there.is_dir():
+        return ""
+    return f"--out {out}: expected a folder; {there} is a file"
+
+
 def run_place_of(run: str) -> str:
     """Find a run's folder as :func:`place_of` does, and see that it is one of a run.
 

@@ -7,13 +7,12 @@ from dataclasses import dataclass, field
 from ilora_app.cli import run_checks
 from ilora_app.compare import run_config
 from ilora_app.compare.presets import Preset, read_preset
-from ilora_app.launch.config_files import absolute, find
+from ilora_app.launch.config_files import PLACES, absolute, find
 from ilora_app.runs import history
 from ilora_app.runs.places import LATEST
 from ilora_app.settings import Settings, options, parsing
 
 CLIENTS = 8
-_FOLDERS = ("model", "dataset", "output-dir", "resume")
 _MOST = 800  # letters of a line for people
 
 
@@ -123,7 +122,7 @@ class Request:
                 settings[key] = parsing.value_of(key, text)
         settings |= self.options
         given = {pair.partition("=")[0] for pair in self.pairs} | set(self.options)
-        for key in _FOLDERS:
+        for key in PLACES:
             # Those of a file are of its own folder, and absolute already.
             if key in given and isinstance(value := settings.get(key), str):
                 by_id = key == "resume" and self.simulated

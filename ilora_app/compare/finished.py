@@ -47,6 +47,11 @@ class Run:
         return known[0] if known else next(iter(QUALITIES))
 
     @property
+    def measure(self) -> str:
+        """What people read of that column."""
+        return QUALITIES[self.quality]
+
+    @property
     def scores(self) -> Series:
         """(round, how good the model was on the test split)."""
         return self.series(self.quality)

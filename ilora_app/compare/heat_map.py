@@ -10,7 +10,7 @@ from matplotlib.colors import TwoSlopeNorm, to_rgb
 from matplotlib.figure import Figure
 
 from ilora_app.compare.grid import Grid
-from ilora_app.compare.sections import Section
+from ilora_app.compare.sections import Section, measure_of
 from ilora_app.report.pictures import DPI
 
 # Blue is better and orange worse: told apart with every kind of colour vision.
@@ -68,7 +68,7 @@ def draw(
         axes.set_yticks(range(len(rows)), rows, fontsize=8)
         axes.set_title(section.name, fontsize=9, loc="left")
     if image is not None:
-        label = f"{sections[0].measure} less that of {grid.key} = {grid.values[0]}"
+        label = f"{measure_of(sections)} less that of {grid.key} = {grid.values[0]}"
         figure.colorbar(image, ax=panels[:, 0].tolist(), label=label)
     made = {}
     for kind in kinds:

@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from ilora_app.compare.finished import QUALITIES, Series, Spread
+from ilora_app.compare.finished import Series, Spread
 from ilora_app.compare.results import Summary
-from ilora_app.compare.sections import Section
+from ilora_app.compare.sections import Section, measure_of
 from ilora_app.compare.styles import OTHERS, Style, styles
 from ilora_app.report.drawing import INK
 from ilora_app.report.line_ends import label_ends
@@ -44,7 +44,7 @@ def pictures(sections: Sequence[Section]) -> list[Picture]:
     heights = [max(3.4, _NAME * n + 1.2) for n in names]
     low = [max(1.2, 0.24 * n + 1.0) for n in names]
     lines = _WIDTH, sum(heights)
-    measure = sections[0].measure if sections else next(iter(QUALITIES.values()))
+    measure = measure_of(sections)
     made: list[tuple[str, str, tuple[float, float], Panel, list[float]]] = [
         ("final", f"Final {measure}", (_WIDTH, sum(low)), _final, low),
         (

@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from ilora_app.compare.finished import QUALITIES, Run
+from ilora_app.compare.finished import Run
 from ilora_app.compare.jobs import FAILED, FINISHED, Job, Record
 from ilora_app.compare.plan import Entry, Plan
 from ilora_app.report.reading import read_rounds
@@ -108,10 +108,9 @@ class Progress:
         if record.status == FAILED:
             what = "failed: " + " ".join(record.reason.split())
         else:
-            run = _rounds(job)
-            found = run and run.score
-            named = QUALITIES[run.quality] if run else ""
-            what = "finished" if found is None else f"{named} {found:.4f}"
+            run, what = _rounds(job), "finished"
+            if run and (score := run.score) is not None:
+                what = f"{run.measure} {score:.4f}"
         left = f", {_time(self.seconds_left())} left" if self.total > ended else ""
         return (
             f"[{ended}/{self.total}] {job.title}: {what} ({record.seconds:.0f} s{left})"

@@ -9,7 +9,7 @@ from ilora_app.compare.latex import latex
 from ilora_app.compare.plan import Plan
 from ilora_app.compare.request import Request
 from ilora_app.compare.results import Summary, summarise
-from ilora_app.compare.sections import Section
+from ilora_app.compare.sections import Section, measure_of
 from ilora_app.compare.tables import markdown, raw
 from ilora_app.report.pictures import FORMATS
 from ilora_app.runs.places import from_home
@@ -82,7 +82,7 @@ def about_lines(plan: Plan, request: Request, sections: Sequence[Section]) -> li
     """What the numbers were made with, and how they are meant."""
     records = [r for s in sections for summary in s.summaries for r in summary.records]
     rates = ", ".join(f"{rate:g}" for rate in plan.rates)
-    measure = sections[0].measure if sections else "accuracy"
+    measure = measure_of(sections)
     by = measure if measure == "accuracy" else "loss"
     chosen = (
         f"Learning rate of each row from {rates}, by {by} on the clients' held-out "

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ilora_app.compare import run_config
-from ilora_app.launch.config_files import absolute
+from ilora_app.launch.config_files import PLACES, absolute
 from ilora_app.settings import parsing
 from ilora_app.settings.strategies import NAMES
 
@@ -20,7 +20,6 @@ _OWN = {
     "output-dir": "--out",
     "resume": "the same command again",
 }
-_PLACES = ("model", "dataset")
 
 
 @dataclass(frozen=True)
@@ -92,10 +91,8 @@ def parse_rows(text: str) -> tuple[list[Row], list[str]]:
 def placed(pair: str) -> str:
     """A setting KEY=VALUE whose folder or file means the same from everywhere."""
     key, _, text = pair.partition("=")
-    value = parsing.value_of(key, text)
-    if key not in _PLACES or not isinstance(value, str):
-        return pair
-    return pair if (found := absolute(key, value)) == value else f"{key}={found}"
+    found = _value(key, text)
+    return pair if found == parsing.value_of(key, text) else f"{key}={found}"
 
 
 def parse_pairs(
@@ -121,13 +118,19 @@ def parse_pairs(
         elif key in _OWN:
             problems.append(f"{where}: {key} is not set here: use {_OWN[key]}")
         else:
-            value = parsing.value_of(key, text)
-            here = key in _PLACES and isinstance(value, str)
-            found[key] = absolute(key, str(value)) if here else value
+            found[key] = _value(key, text)
     _, wrong = run_config.parse({**(beside or {}), **found})
     wrong.pop("strategy", None)
     problems += [f"{where}: {problem}" for problem in wrong.values()]
     return found, problems
+
+
+def _value(key: str, text: str) -> object:
+    """What a setting is, with the whole path of a folder or file that is here."""
+    value = parsing.value_of(key, text)
+    if key in PLACES and isinstance(value, str):
+        return absolute(key, value)
+    return value
 
 
 def own_keys(settings: Mapping[str, object]) -> Config:

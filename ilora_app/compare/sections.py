@@ -179,6 +179,11 @@ class Section:
         return _sorted(s for s in self.summaries if s.runs and kind_of(s) == kind)
 
 
+def measure_of(sections: Sequence[Section]) -> str:
+    """What people read of how good the models of all sections are."""
+    return sections[0].measure if sections else next(iter(QUALITIES.values()))
+
+
 def _sorted(summaries: Iterable[Summary]) -> list[Summary]:
     """The best first; rows that lack seeds which others have come after those."""
     rows = list(summaries)

@@ -81,22 +81,12 @@ def notes(section: Section) -> list[str]:
     found = []
     if any(s.choice.edge for s in section.summaries if s.runs):
         found.append("† the rate is the smallest or the largest that was tried.")
-    unchosen = [
-        s
-        for s in section.summaries
-        if s.choice.rate is None and any(r.status == FINISHED for r in s.records)
-    ]
-    found += [
-        f"{s.name}: no rate is chosen, as its runs say nothing of held-out data: give "
-        "one with --lr."
-        for s in unchosen
-    ]
-    missing = [
-        s
-        for s in section.summaries
-        if s.missing and not s.failures and s not in unchosen
-    ]
-    found += [f"{s.name}: {s.missing} runs are still to come." for s in missing]
+    for s in section.summaries:
+        if s.choice.rate is None and any(r.status == FINISHED for r in s.records):
+            why = "its runs say nothing of held-out data: give one with --lr"
+            found.append(f"{s.name}: no rate is chosen, as {why}.")
+        elif s.missing and not s.failures:
+            found.append(f"{s.name}: {s.missing} runs are still to come.")
     return found
 
 

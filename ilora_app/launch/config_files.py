@@ -12,7 +12,8 @@ from ilora_app.settings import options
 ENDS = (".toml", ".yaml", ".yml")
 """Of the names of config files."""
 
-_PLACES = ("model", "dataset", "output-dir", "resume")
+PLACES = ("model", "dataset", "output-dir", "resume")
+"""Keys whose value may be a folder or a file."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def read(path: Path) -> ConfigFile:
         kind = "TOML" if path.suffix.lower() == ".toml" else "YAML of keys and values"
         return ConfigFile({}, first, (f"not {kind}: {error}",))
     folder = path.resolve().parent
-    for key in _PLACES:
+    for key in PLACES:
         if isinstance(value := found.get(key), str):
             found[key] = absolute(key, value, folder)
     return ConfigFile(found, first)

@@ -27,7 +27,7 @@ _POLICY = (
     "img-src data:; connect-src 'self'; frame-ancestors 'none'"
 )
 _REFRESH = """<script>
-const shownState = %s;
+const shownState = %s, wait = %d;
 const look = async () => {
   try {
     const now = await (await fetch("/state")).text();
@@ -35,9 +35,9 @@ const look = async () => {
   } catch {
     document.title = "not served any more";
   }
-  setTimeout(look, %d);
+  setTimeout(look, wait);  // not before the answer: looks would pile up
 };
-setTimeout(look, %d);
+setTimeout(look, wait);
 </script>
 """
 
@@ -99,8 +99,7 @@ class LiveReport(ThreadingHTTPServer):
                     why = str(error) if self.folder.is_dir() else gone
                     body = f"<p>{escape(why)}</p><p>It is looked at again.</p>"
                     text = look.page("Live: nothing to show yet", body)
-                wait = 1000 * _SECONDS
-                script = _REFRESH % (json.dumps(state), wait, wait)
+                script = _REFRESH % (json.dumps(state), 1000 * _SECONDS)
                 self._made = state, text.replace("</body>", f"{script}</body>")
             return self._made[1]
 

@@ -10,7 +10,7 @@ from ilora_app.settings import DataSettings
 from ilora_app.settings.data import TEST
 from ilora_app.tasks import (
     columns,
-    copies,
+    datasets_cache,
     folders,
     not_loaded,
     split_names,
@@ -198,10 +198,10 @@ def _opened(name: str, subset: str) -> DatasetDict:
     try:
         found = _read(place) if place.exists() else None
         if found is None:
-            here = place.is_dir()
-            if here:
+            kept = None
+            if place.is_dir():
                 split_names.check(place)
-            kept = copies.folder() if here else None
+                kept = datasets_cache.folder()
             found = datasets.load_dataset(where, subset or None, cache_dir=kept)
     except DataError:
         raise

@@ -16,7 +16,7 @@ _WORDS = {
     TEST: (TEST, "testing", "eval", "evaluation"),
 }
 
-_TABLES = {
+_READERS = {
     ".csv": "csv",
     ".tsv": "csv",
     ".jsonl": "json",
@@ -25,8 +25,8 @@ _TABLES = {
 }
 """What reads a table, by its ending; a .json may as well say something about others."""
 
-_WORDS_ALONE = ("", ".json", ".md", ".txt")
-"""Of files that lie beside tables; beside images, tables are no data."""
+_BESIDE = ("", ".json", ".md", ".txt")
+"""Ends of files that lie beside tables; beside images, tables may be no data."""
 
 _NAMED = 5
 """So many files are named in a message."""
@@ -53,13 +53,18 @@ def check(folder: Path) -> None:
     if card.is_file() and is_card(card):
         return
     files_by_split(folder)
+    _refuse_kinds(folder)
+
+
+def _refuse_kinds(folder: Path) -> None:
+    files = [file.relative_to(folder) for file in files_of(folder)]
     kinds: dict[str, Path] = {}
-    ends = set()
-    for file in files_of(folder):
-        ends.add(end := file.suffix.lower())
-        if (kind := _TABLES.get(end)) and not _is_beside(file.relative_to(folder)):
-            kinds.setdefault(kind, file.relative_to(folder))
-    if len(kinds) > 1 and ends <= {*_TABLES, *_WORDS_ALONE}:
+    for file in files:
+        reader = _READERS.get(file.suffix.lower())
+        if reader and not _is_beside(file):
+            kinds.setdefault(reader, file)
+    ends = {file.suffix.lower() for file in files}
+    if len(kinds) > 1 and ends <= {*_READERS, *_BESIDE}:
         raise DataError(
             f"dataset = {str(folder)!r}: of {' and '.join(map(str, kinds.values()))} "
             "datasets would read one kind alone; expected tables of one kind in a "

@@ -6,7 +6,7 @@ import glob
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ilora_app.tasks import copies, delimited, split_names
+from ilora_app.tasks import datasets_cache, delimited, split_names
 from ilora_app.tasks.encodings import encoding
 from ilora_app.tasks.listing import files_of
 from ilora_app.tasks.places import DataError
@@ -104,7 +104,7 @@ def open_columns(folder: Path) -> DatasetDict | None:
             for split, those in by_split.items()
         }
         return datasets.load_dataset(
-            "csv", data_files=named, cache_dir=copies.folder(), **first
+            "csv", data_files=named, cache_dir=datasets_cache.folder(), **first
         )
     found: dict[str, Dataset] = {}
     for split, those in by_split.items():
@@ -126,7 +126,7 @@ def _load(kind: str, file: Path, **how: Any) -> Dataset:
 
     name = glob.escape(str(file))
     return datasets.load_dataset(
-        kind, data_files=[name], split="train", cache_dir=copies.folder(), **how
+        kind, data_files=[name], split="train", cache_dir=datasets_cache.folder(), **how
     )
 
 

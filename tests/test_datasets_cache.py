@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ilora_app.tasks import copies
+from ilora_app.tasks import datasets_cache
 
 SECRET = "a text that nobody else may read"
 ROW = '{"text": "%s %d", "label": "a"}'
@@ -56,14 +56,14 @@ def _text(file: Path) -> str:
 
 def test_a_folder_that_is_somebody_elses_is_not_taken(tmp_path, monkeypatch):
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path)
-    found = copies.folder()
+    found = datasets_cache.folder()
     assert found == str(tmp_path / f"ilora-{os.getuid()}")
     Path(found).chmod(0o755)
-    assert mode(Path(copies.folder())) == 0o700
+    assert mode(Path(datasets_cache.folder())) == 0o700
     Path(found).rmdir()
     (tmp_path / "elsewhere").mkdir()
     Path(found).symlink_to(tmp_path / "elsewhere")
-    assert copies.folder() is None
+    assert datasets_cache.folder() is None
     Path(found).unlink()
     Path(found).touch()
-    assert copies.folder() is None
+    assert datasets_cache.folder() is None
