@@ -43,6 +43,36 @@ def test_intervals_cover_a_known_difference_at_their_level(
     assert excluded / trials < 1.03 - level
 
 
+def test_the_error_is_that_of_seeds_rows_and_what_is_left():
+    """Oracle: each variance from means of products over pairs that share it, or not."""
+    S, N = 4, 6
+    D = made(np.random.default_rng(2), 0.3, S, N, 1.0, 1.0)
+    cells = [(s, i) for s in range(S) for i in range(N)]
+    products = {
+        (same_seed, same_row): np.mean(
+            [
+                D[s, i] * D[t, j]
+                for s, i in cells
+                for t, j in cells
+                if ((s == t), (i == j)) == (same_seed, same_row)
+            ]
+        )
+        for same_seed in (True, False)
+        for same_row in (True, False)
+    }
+    apart = products[False, False]
+    of_seed, of_row = products[True, False] - apart, products[False, True] - apart
+    left = products[True, True] - apart - of_seed - of_row
+    error = np.sqrt(of_seed / S + of_row / N + left / (S * N))
+    squares = {S - 1: N * of_seed + left, N - 1: S * of_row + left}
+    squares[(S - 1) * (N - 1)] = left
+    freedom = (S * N * error**2) ** 2 / sum(ms**2 / n for n, ms in squares.items())
+    found = over_seeds_and_rows(D)
+    assert found.mean == pytest.approx(D.mean())
+    assert found.half == pytest.approx(stats.t.ppf(0.975, freedom) * error)
+    assert found.p == pytest.approx(2 * stats.t.sf(abs(D.mean()) / error, freedom))
+
+
 @pytest.mark.slow
 def test_a_bootstrap_over_five_seeds_would_be_too_narrow():
     generator = np.random.default_rng(1)
